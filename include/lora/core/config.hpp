@@ -1,0 +1,85 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// What every header needs first: the compilers and modes that are refused, the inline namespace, debug checks.
+
+#include "lora/core/version.hpp"
+
+#include <bit>
+#include <cassert>
+#include <cfloat>
+
+#include <Eigen/Core>
+
+#if defined(__FAST_MATH__)
+#error "lora: -ffast-math (-Ofast) lets the compiler reorder additions, and an unmerge would not give back W0; drop the flag"
+#endif
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "lora: float expressions must be evaluated in float (FLT_EVAL_METHOD 0); on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
+#if !EIGEN_VERSION_AT_LEAST(3, 4, 0)
+#error "lora: Eigen 3.4 or newer is needed"
+#endif
+static_assert(std::endian::native == std::endian::little, "lora: only little-endian machines are supported");
+
+/// Inner invariants are checked in debug builds only. Define LORA_DEBUG_CHECKS as 0 or 1 to choose.
+#if !defined(LORA_DEBUG_CHECKS)
+#if defined(NDEBUG)
+#define LORA_DEBUG_CHECKS 0
+#else
+#define LORA_DEBUG_CHECKS 1
+#endif
+#endif
+#if LORA_DEBUG_CHECKS
+#define LORA_ASSERT(condition) assert(condition)
+#else
+#define LORA_ASSERT(condition) static_cast<void>(0)
+#endif
+
+// The inline namespace names the version and everything that changes the code: OpenMP, debug checks, the alignment of
+// Eigen's own memory, which follows the instruction set, and whether the compiler may use fused multiply-adds anywhere.
+// Translation units that differ in these keep their own copies instead of sharing whichever the linker met first.
+#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma) v##major##_##minor##openmp##debug##_align##align##fma
+#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma) \
+  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma)
+#if defined(_OPENMP)
+#define LORA_DETAIL_TAG_OPENMP _openmp
+#else
+#define LORA_DETAIL_TAG_OPENMP
+#endif
+#if LORA_DEBUG_CHECKS
+#define LORA_DETAIL_TAG_DEBUG _debug
+#else
+#define LORA_DETAIL_TAG_DEBUG
+#endif
+#if EIGEN_MAX_ALIGN_BYTES == 0
+#define LORA_DETAIL_TAG_ALIGN 0
+#elif EIGEN_MAX_ALIGN_BYTES <= 16
+#define LORA_DETAIL_TAG_ALIGN 16
+#elif EIGEN_MAX_ALIGN_BYTES == 32
+#define LORA_DETAIL_TAG_ALIGN 32
+#else
+#define LORA_DETAIL_TAG_ALIGN 64
+#endif
+#if defined(__FMA__)
+#define LORA_DETAIL_TAG_FMA _fma
+#else
+#define LORA_DETAIL_TAG_FMA
+#endif
+#define LORA_ABI_NAMESPACE                                                                                          \
+  LORA_DETAIL_JOIN(LORA_VERSION_MAJOR, LORA_VERSION_MINOR, LORA_DETAIL_TAG_OPENMP, LORA_DETAIL_TAG_DEBUG,           \
+                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA)
+
+#define LORA_NAMESPACE_BEGIN \
+  namespace lora {           \
+  inline namespace LORA_ABI_NAMESPACE {
+#define LORA_NAMESPACE_END \
+  }                        \
+  }
+
+LORA_NAMESPACE_BEGIN
+
+/// Sizes and positions, signed as in Eigen.
+using Index = Eigen::Index;
+
+LORA_NAMESPACE_END

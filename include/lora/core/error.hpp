@@ -1,0 +1,73 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/config.hpp"
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+LORA_NAMESPACE_BEGIN
+
+/// The base of everything the library throws on purpose (std::bad_alloc passes through as it is). Thrown before anything
+/// has changed, or after every change has been taken back.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Sizes that do not fit together: names the matrices, the shape expected and the shape found.
+class ShapeError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A number that cannot be used: a factor, weight or scaling that is not finite, a rank below 1.
+class ValueError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A call that does not fit the object's state: unmerging what is not merged, detaching an update that is merged.
+class StateError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// An undo record that is damaged, or belongs to another weight or other factors than the ones given.
+class RecordError : public Error {
+ public:
+  using Error::Error;
+};
+
+namespace detail {
+
+inline void append(std::string& out, std::string_view piece) { out += piece; }
+inline void append(std::string& out, const char* piece) { out += piece; }
+inline void append(std::string& out, char piece) { out += piece; }
+template <class Number>
+  requires std::is_arithmetic_v<Number>
+void append(std::string& out, Number piece) {
+  out += std::to_string(piece);
+}
+
+/// The pieces of a message in one string.
+template <class... Pieces>
+std::string text(const Pieces&... pieces) {
+  std::string out;
+  (append(out, pieces), ...);
+  return out;
+}
+
+/// "3 x 4"
+inline std::string shape_text(Index rows, Index cols) { return text(rows, " x ", cols); }
+
+/// Throws ShapeError unless rows x cols is the expected shape. `what` names the matrix.
+inline void expect_shape(std::string_view what, Index expected_rows, Index expected_cols, Index rows, Index cols) {
+  if (rows != expected_rows || cols != expected_cols)
+    throw ShapeError(text("lora: ", what, ": expected ", shape_text(expected_rows, expected_cols), ", found ",
+                          shape_text(rows, cols)));
+}
+
+}  // namespace detail
+LORA_NAMESPACE_END

@@ -1,0 +1,47 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// One fused multiply-add, a * b + c rounded once, on every machine. Where the compiler may not use an instruction for it,
+/// float is computed in double with rounding to odd, double by the C library.
+
+#include "lora/core/config.hpp"
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// a * b + c in float, rounded once, out of double arithmetic. The product of two floats is exact in double; the sum is
+/// rounded to odd (its last bit records whether anything was lost), so that the second rounding, to float, is the only one
+/// that matters: 53 >= 2 * 24 + 2 bits. (Boldo & Melquiond, "Emulation of FMA and correctly rounded sums: proved
+/// algorithms using rounding to odd", 2008.)
+inline float fma_by_double(float a, float b, float c) {
+  const double product = static_cast<double>(a) * static_cast<double>(b);
+  const double addend = static_cast<double>(c);
+  double sum = product + addend;
+  // What the sum lost (Knuth's two-sum). Not finite, or exact: nothing to mend.
+  const double back = sum - product;
+  const double lost = (product - (sum - back)) + (addend - back);
+  std::uint64_t bits = std::bit_cast<std::uint64_t>(sum);
+  const bool finite = (bits & 0x7ff0000000000000u) != 0x7ff0000000000000u;
+  if (finite && lost != 0.0 && (bits & 1u) == 0) {
+    const bool away = (lost > 0.0) == (sum > 0.0);
+    bits = away ? bits + 1 : bits - 1;
+    sum = std::bit_cast<double>(bits);
+  }
+  return static_cast<float>(sum);
+}
+
+inline float fma(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return fma_by_double(a, b, c);
+#endif
+}
+inline double fma(double a, double b, double c) { return std::fma(a, b, c); }
+
+}  // namespace detail
+LORA_NAMESPACE_END

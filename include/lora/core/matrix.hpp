@@ -1,0 +1,74 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Matrix types by their role, and the view the kernels work on.
+
+#include "lora/core/error.hpp"
+#include "lora/core/scalar.hpp"
+
+#include <type_traits>
+
+LORA_NAMESPACE_BEGIN
+
+/// The order of a matrix in memory.
+enum class StorageOrder : std::uint8_t { row_major = 0, column_major = 1 };
+
+inline constexpr StorageOrder row_major = StorageOrder::row_major;
+inline constexpr StorageOrder column_major = StorageOrder::column_major;
+
+/// An Eigen matrix with the order chosen by a StorageOrder.
+template <class Scalar, StorageOrder Order = row_major>
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic,
+                             Order == row_major ? Eigen::RowMajor : Eigen::ColMajor>;
+
+/// Activations: one column per sample, `features x batch`. The same memory as a row-major `[batch, features]`.
+template <class Scalar>
+using Activations = Matrix<Scalar, column_major>;
+
+/// A matrix in somebody's memory, elements of one line contiguous, `outer_stride` elements from line to line.
+template <class Scalar, StorageOrder Order = row_major>
+using MatrixMap = Eigen::Map<std::conditional_t<std::is_const_v<Scalar>, const Matrix<std::remove_const_t<Scalar>, Order>,
+                                                Matrix<std::remove_const_t<Scalar>, Order>>,
+                             Eigen::Unaligned, Eigen::OuterStride<>>;
+
+namespace detail {
+
+/// A strided matrix in memory order: `lines` (rows of a row-major matrix, columns of a column-major one) of `length`
+/// contiguous elements, `stride` elements apart. What lies between the lines is never read or written.
+template <class Scalar>
+struct Lines {
+  Scalar* data = nullptr;
+  Index lines = 0, length = 0, stride = 0;
+  StorageOrder order = row_major;
+
+  Scalar* line(Index i) const { return data + i * stride; }
+  Index rows() const { return order == row_major ? lines : length; }
+  Index cols() const { return order == row_major ? length : lines; }
+  operator Lines<const Scalar>() const
+    requires(!std::is_const_v<Scalar>)
+  {
+    return {data, lines, length, stride, order};
+  }
+};
+
+/// The memory of an Eigen object that has some: a Matrix, Map, Ref or Block. Throws ShapeError when the elements of a line
+/// are not contiguous.
+template <class Object>
+auto lines_of(Object&& object) {
+  using Plain = std::remove_cvref_t<Object>;
+  static_assert((Plain::Flags & Eigen::DirectAccessBit) != 0,
+                "lora: a weight must be an Eigen object that owns or maps memory (Matrix, Map, Ref, Block), not an "
+                "expression; evaluate it into a Matrix first");
+  using Pointer = decltype(object.data());
+  using Scalar = std::remove_pointer_t<Pointer>;
+  constexpr StorageOrder order = Plain::IsRowMajor ? row_major : column_major;
+  const bool by_rows = order == row_major;
+  const Index lines = by_rows ? object.rows() : object.cols(), length = by_rows ? object.cols() : object.rows();
+  if (object.innerStride() != 1 && length > 1)
+    throw ShapeError(text("lora: a weight's elements must be contiguous along its ", by_rows ? "rows" : "columns",
+                          ": expected an inner stride of 1, found ", object.innerStride()));
+  return Lines<Scalar>{object.data(), lines, length, object.outerStride(), order};
+}
+
+}  // namespace detail
+LORA_NAMESPACE_END

@@ -1,0 +1,42 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/utf8.hpp"
+
+#include <filesystem>
+#include <system_error>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+/// A file that cannot be opened, read or written, or does not hold what it should. The message names the file, the
+/// tensor or key, what was expected and what was found; names out of files are made printable() first.
+class FileError : public Error {
+ public:
+  using Error::Error;
+};
+
+namespace detail {
+
+inline std::string in_quotes(std::string_view name) { return text("'", printable(name), "'"); }
+
+/// Throws FileError: "lora: <file>: <pieces>".
+template <class... Pieces>
+[[noreturn]] void fail(const std::filesystem::path& file, const Pieces&... pieces) {
+  throw FileError(text("lora: ", printable(file.string(), 400), ": ", pieces...));
+}
+
+/// Throws FileError with the operating system's reason for a call that has just failed.
+[[noreturn]] inline void fail_system(const std::filesystem::path& file, std::string_view action, int error_number) {
+  fail(file, action, ": ", std::generic_category().message(error_number));
+}
+
+/// An error's message without the library's name, for quoting it in another message.
+inline std::string_view bare(const Error& error) {
+  const std::string_view message = error.what();
+  return message.substr(message.starts_with("lora: ") ? 6 : 0);
+}
+
+}  // namespace detail
+}  // namespace io
+LORA_NAMESPACE_END

@@ -1,0 +1,91 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/output_file.hpp"
+#include "lora/io/safetensors_header.hpp"
+
+#include <map>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+/// Writes a safetensors file piece by piece, in any order, without holding it in memory. The file appears under its name
+/// with commit(), see OutputFile; until then, and without it, the target is as it was. One thread at a time.
+class SafetensorsWriter {
+ public:
+  /// A file with this header, byte for byte: of another file (`Safetensors::header()`), or SafetensorsHeader::make's.
+  /// Throws FileError.
+  SafetensorsWriter(std::filesystem::path target, SafetensorsHeader header)
+      : header_(std::move(header)), file_(std::move(target)) {
+    file_.write(header_.raw());
+  }
+
+  /// A file with these tensors (name, dtype, shape), one after the other in this order. Throws FileError.
+  SafetensorsWriter(const std::filesystem::path& target, std::span<const TensorInfo> tensors,
+                    const Metadata& metadata = {})
+      : SafetensorsWriter(target, SafetensorsHeader::make(target, tensors, metadata)) {}
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  const SafetensorsHeader& header() const { return header_; }
+
+  /// Writes the next bytes of the data, tensor after tensor. Throws FileError when they are more than the tensors have.
+  void write(std::span<const std::byte> bytes) {
+    write_at(next_, bytes);
+    next_ += bytes.size();
+  }
+
+  /// Writes at `offset` from the beginning of the data (`TensorInfo::begin`); what is written twice is replaced.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    const std::uint64_t size = header_.data_bytes();
+    if (offset > size || bytes.size() > size - offset)
+      detail::fail(path(), "expected at most ", size, " bytes of data, found ", bytes.size(), " at offset ", offset);
+    file_.write_at(header_.raw().size() + offset, bytes);
+    mark(offset, offset + bytes.size());
+  }
+
+  /// Puts everything on disk, without renaming; see OutputFile::flush.
+  void flush() {
+    expect_complete();
+    file_.flush();
+  }
+
+  /// The file takes its name. Throws FileError when a byte was never written, or the system refuses; the target is then as
+  /// it was.
+  void commit() {
+    expect_complete();
+    file_.commit();
+  }
+
+ private:
+  void expect_complete() const {
+    std::uint64_t end = 0;
+    if (!written_.empty() && written_.begin()->first == 0) end = written_.begin()->second;
+    if (end == header_.data_bytes()) return;
+    const auto& tensors = header_.tensors();
+    const auto first = std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& t) { return t.end > end; });
+    detail::fail(path(), "tensor ", detail::in_quotes(first->name), ": expected all ", header_.data_bytes(),
+                 " bytes of data to be written before the commit, found none at offset ", end);
+  }
+  // Joins [begin, end) with what it touches.
+  void mark(std::uint64_t begin, std::uint64_t end) {
+    if (begin == end) return;
+    auto after = written_.upper_bound(begin);
+    if (after != written_.begin() && std::prev(after)->second >= begin) {
+      --after;
+      begin = after->first;
+    }
+    while (after != written_.end() && after->first <= end) {
+      end = std::max(end, after->second);
+      after = written_.erase(after);
+    }
+    written_[begin] = end;
+  }
+
+  SafetensorsHeader header_;
+  OutputFile file_;
+  std::uint64_t next_ = 0;
+  std::map<std::uint64_t, std::uint64_t> written_;  // parts of the data, apart from each other: begin -> end
+};
+
+}  // namespace io
+LORA_NAMESPACE_END

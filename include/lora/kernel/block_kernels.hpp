@@ -1,0 +1,114 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The kernels for one block of a weight: its cells in order.
+
+#include "lora/kernel/dispatch.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// Asks for the cell's part of the 8 lines below.
+template <class T>
+void prefetch_below([[maybe_unused]] const T* cell, [[maybe_unused]] Index stride) {
+#if defined(__GNUC__) || defined(__clang__)
+  for (Index i = cell_lines; i < 2 * cell_lines; ++i) {
+    const char* line = reinterpret_cast<const char*>(cell + i * stride);
+    for (std::size_t byte = 0; byte < cell_length * sizeof(T); byte += 64) __builtin_prefetch(line + byte, 0, 2);
+  }
+#endif
+}
+
+/// Calls work(cell, line, position) for each cell of the block, in order.
+template <class T, class Work>
+void for_cells(const WeightBlock<T>& block, const Work& work) {
+  for (Index line = 0; line < block.lines; line += cell_lines) {
+    const bool below = block.lines + block.lines_below - line >= 2 * cell_lines;
+    for (Index position = 0; position < block.length; position += cell_length) {
+      T* data = block.data + line * block.stride + position;
+      if (below) prefetch_below(data, block.stride);
+      if (block.lines - line >= cell_lines && block.length - position >= cell_length) {
+        work(Cell<T>{data, block.stride, all_lanes}, line, position);
+      } else {
+        EdgeCell<T> edge(data, block.stride, block.lines - line, block.length - position);
+        work(edge.cell(), line, position);
+        edge.write_back();
+      }
+    }
+  }
+}
+
+/// The numbers of one cell.
+template <class Compute>
+struct alignas(64) CellDelta {
+  Compute values[cell_lines * cell_length];
+};
+
+template <class T>
+struct BlockKernels {
+  using Compute = compute_t<T>;
+  using Weight = WeightBlock<T>;
+  using Factors = BlockFactors<Compute>;
+
+  BlockKernels() : cell(cell_kernels<T>()) {}
+
+  /// W' = round(W0 + delta).
+  void add(const Weight& w, const Factors& factors) const {
+    CellDelta<Compute> delta;
+    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+      delta_of(factors, line, position, delta);
+      cell.add(part, delta.values);
+    });
+  }
+
+  /// The same, and what gives W0 back, through the cursors.
+  void merge(const Weight& w, const Factors& factors, PayloadCursors& out) const {
+    CellDelta<Compute> delta;
+    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+      delta_of(factors, line, position, delta);
+      cell.merge(part, delta.values, out);
+    });
+  }
+
+  /// W0 out of W' and the payload.
+  void unmerge(const Weight& w, const Factors& factors, PayloadView in) const {
+    CellDelta<Compute> delta;
+    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+      delta_of(factors, line, position, delta);
+      cell.unmerge(part, delta.values, in);
+    });
+  }
+
+  /// delta itself, over what was there.
+  void write_delta(const Weight& w, const Factors& factors) const
+    requires(std::is_same_v<T, Compute>)
+  {
+    CellDelta<Compute> delta;
+    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+      delta_of(factors, line, position, delta);
+      for (Index i = 0; i < cell_lines; ++i)
+        std::memcpy(part.data + i * part.stride, delta.values + i * cell_length, cell_length * sizeof(T));
+    });
+  }
+
+  /// unmerge with `from`, then merge with `to`, cell by cell.
+  void exchange(const Weight& w, const Factors& from, PayloadView in, const Factors& to, PayloadCursors& out) const {
+    CellDelta<Compute> delta;
+    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+      delta_of(from, line, position, delta);
+      cell.unmerge(part, delta.values, in);
+      delta_of(to, line, position, delta);
+      cell.merge(part, delta.values, out);
+    });
+  }
+
+ private:
+  void delta_of(const Factors& factors, Index line, Index position, CellDelta<Compute>& out) const {
+    cell.delta(factors.left + line * factors.depth, factors.right + position * factors.depth, factors.depth, out.values);
+  }
+
+  CellKernels<T> cell;
+};
+
+}  // namespace detail
+LORA_NAMESPACE_END

@@ -1,0 +1,60 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The cell kernels for this machine. All instruction sets give the same bits.
+
+#include "lora/kernel/lanes.hpp"
+#include "lora/simd/avx2.hpp"
+#include "lora/simd/avx512.hpp"
+#include "lora/simd/portable.hpp"
+
+#include <bit>
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+namespace portable {
+#include "lora/kernel/cell_kernels.inc"
+}
+#if LORA_TARGETS_X86
+LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
+namespace avx2 {
+#include "lora/kernel/cell_kernels.inc"
+}
+LORA_TARGET_END
+LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
+namespace avx512 {
+#include "lora/kernel/cell_kernels.inc"
+}
+LORA_TARGET_END
+#endif
+
+/// What is done to one cell. Must run under an FpEnvironment, set by a caller it is not inlined into.
+template <class T>
+struct CellKernels {
+  using Compute = compute_t<T>;
+
+  /// The cell's delta into 8 x 32 numbers on a 64-byte boundary; `left` and `right` as in BlockFactors.
+  void (*delta)(const Compute* left, const Compute* right, Index depth, Compute* out);
+  /// W' = round(W0 + delta).
+  void (*add)(const Cell<T>& cell, const Compute* delta);
+  /// The same, and what gives W0 back, through the cursors.
+  void (*merge)(const Cell<T>& cell, const Compute* delta, PayloadCursors& out);
+  /// W0 out of W' and the payload.
+  void (*unmerge)(const Cell<T>& cell, const Compute* delta, PayloadView& in);
+};
+
+/// The kernels for weights of type T. Throws what isa() throws.
+template <class T>
+CellKernels<T> cell_kernels() {
+#if LORA_TARGETS_X86
+  if (isa() == Isa::avx512)
+    return {avx512::delta_cell<compute_t<T>>, avx512::add_cell<T>, avx512::merge_cell<T>, avx512::unmerge_cell<T>};
+  if (isa() == Isa::avx2)
+    return {avx2::delta_cell<compute_t<T>>, avx2::add_cell<T>, avx2::merge_cell<T>, avx2::unmerge_cell<T>};
+#endif
+  return {portable::delta_cell<compute_t<T>>, portable::add_cell<T>, portable::merge_cell<T>, portable::unmerge_cell<T>};
+}
+
+}  // namespace detail
+LORA_NAMESPACE_END

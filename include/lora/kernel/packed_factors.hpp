@@ -1,0 +1,120 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/matrix.hpp"
+#include "lora/exact/checksum.hpp"
+#include "lora/kernel/block.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <span>
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+struct AlignedDelete {
+  void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
+};
+
+/// Uninitialised memory on a 64-byte boundary, from operator new.
+template <class T>
+using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
+
+template <class T>
+AlignedArray<T> aligned_array(std::size_t size) {
+  return AlignedArray<T>(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
+}
+
+/// One update's factors in memory: B out x rank and A rank x in, both row-major without gaps, and all that multiplies them.
+template <class Compute>
+struct FactorView {
+  const Compute* B;
+  const Compute* A;
+  Index rank;
+  double scaling, weight;
+};
+
+/// c = T(s * w), the product in double: the number every entry of B is multiplied with. Throws ValueError unless finite.
+template <class Compute>
+LORA_NOINLINE Compute combined_scale(double scaling, double weight) {
+  const auto c = static_cast<Compute>(scaling * weight);
+  if (!is_finite(c))
+    throw ValueError(text("lora: an update's scaling times its weight: expected a finite number, found ", scaling, " * ",
+                          weight));
+  return c;
+}
+
+/// The factors of an active set, stacked along the rank, scaled, and laid out for the block kernels. Updates whose weight is
+/// 0 are left out.
+template <class Compute>
+class PackedFactors {
+ public:
+  /// For a weight of rows x cols in the given order. Allocates (rows + cols) * (sum of ranks) numbers; throws ValueError.
+  /// Must run under an FpEnvironment set by a caller it is not inlined into.
+  LORA_NOINLINE PackedFactors(std::span<const FactorView<Compute>> set, Index rows, Index cols, StorageOrder order)
+      : lines_(order == row_major ? rows : cols), length_(order == row_major ? cols : rows) {
+    for (const FactorView<Compute>& update : set)
+      if (update.weight != 0.0) depth_ += update.rank;
+    left_ = aligned_array<Compute>(padded(lines_, cell_lines) * static_cast<std::size_t>(depth_));
+    right_ = aligned_array<Compute>(padded(length_, cell_length) * static_cast<std::size_t>(depth_));
+    fingerprint_ = ChecksumState::mix(sizeof(Compute));
+    Index first = 0;
+    for (const FactorView<Compute>& update : set) {
+      if (update.weight == 0.0) continue;
+      const Compute c = combined_scale<Compute>(update.scaling, update.weight);
+      mix_in(update, c, rows, cols);
+      if (order == row_major) {
+        pack<cell_lines>(left_.get(), first, update.rank, rows, [&](Index i, Index k) { return c * update.B[i * update.rank + k]; });
+        pack<cell_length>(right_.get(), first, update.rank, cols, [&](Index j, Index k) { return update.A[k * cols + j]; });
+      } else {
+        pack<cell_lines>(left_.get(), first, update.rank, cols, [&](Index j, Index k) { return update.A[k * cols + j]; });
+        pack<cell_length>(right_.get(), first, update.rank, rows, [&](Index i, Index k) { return c * update.B[i * update.rank + k]; });
+      }
+      first += update.rank;
+    }
+  }
+
+  /// The sum of the ranks.
+  Index depth() const { return depth_; }
+
+  /// The factors of one block.
+  BlockFactors<Compute> at(const Block& block) const {
+    return {left_.get() + block.line * depth_, right_.get() + block.position * depth_, depth_};
+  }
+
+  /// Identifies the scaled factors and their order.
+  std::uint64_t fingerprint() const { return fingerprint_; }
+
+ private:
+  static std::size_t padded(Index size, Index unit) { return static_cast<std::size_t>((size + unit - 1) / unit * unit); }
+
+  /// out[i / Unit][first + k][i % Unit] = value(i, k) for i < size, and 0 from there to the next multiple of Unit.
+  template <Index Unit, class Value>
+  void pack(Compute* out, Index first, Index rank, Index size, const Value& value) const {
+    for (Index begin = 0; begin < size; begin += Unit) {
+      Compute* part = out + begin * depth_ + first * Unit;
+      const Index used = std::min(Unit, size - begin);
+      for (Index k = 0; k < rank; ++k) {
+        for (Index i = 0; i < used; ++i) part[k * Unit + i] = value(begin + i, k);
+        for (Index i = used; i < Unit; ++i) part[k * Unit + i] = Compute{0};
+      }
+    }
+  }
+
+  void mix_in(const FactorView<Compute>& update, Compute c, Index rows, Index cols) {
+    const auto hash = [](const Compute* factor, Index size) {
+      return checksum(reinterpret_cast<const unsigned char*>(factor), static_cast<std::size_t>(size) * sizeof(Compute));
+    };
+    for (const std::uint64_t word : {static_cast<std::uint64_t>(to_bits(c)), static_cast<std::uint64_t>(update.rank),
+                                     hash(update.B, rows * update.rank), hash(update.A, update.rank * cols)})
+      fingerprint_ = ChecksumState::mix(fingerprint_ ^ word) + ChecksumState::step;
+  }
+
+  Index lines_, length_, depth_ = 0;
+  std::uint64_t fingerprint_ = 0;
+  AlignedArray<Compute> left_, right_;
+};
+
+}  // namespace detail
+LORA_NAMESPACE_END

@@ -1,0 +1,55 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/config.hpp"
+
+#include <cstdint>
+
+#if defined(__SSE__) || defined(_M_X64)
+#include <xmmintrin.h>
+#elif !defined(__aarch64__)
+#include <cfenv>
+#endif
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// Rounding to nearest, no flushing of denormals, no traps, for the lifetime of the object and on this thread; then the
+/// caller's environment again, sticky flags included. Hosts run with flush-to-zero or their own rounding, and a merge
+/// under one environment could not be undone under another.
+///
+/// The compiler does not know that arithmetic depends on it: what is computed must stand in a function that is not inlined
+/// into the one that holds the object.
+class FpEnvironment {
+ public:
+#if defined(__SSE__) || defined(_M_X64)
+  FpEnvironment() : caller_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
+  ~FpEnvironment() { _mm_setcsr(caller_); }
+#elif defined(__aarch64__)
+  FpEnvironment() {
+    asm volatile("mrs %0, fpcr" : "=r"(caller_));
+    asm volatile("msr fpcr, %0" : : "r"(std::uint64_t{0}) : "memory");
+  }
+  ~FpEnvironment() { asm volatile("msr fpcr, %0" : : "r"(caller_) : "memory"); }
+#else
+  FpEnvironment() {
+    std::feholdexcept(&caller_);
+    std::fesetround(FE_TONEAREST);
+  }
+  ~FpEnvironment() { std::fesetenv(&caller_); }
+#endif
+  FpEnvironment(const FpEnvironment&) = delete;
+  FpEnvironment& operator=(const FpEnvironment&) = delete;
+
+ private:
+#if defined(__SSE__) || defined(_M_X64)
+  unsigned caller_;
+#elif defined(__aarch64__)
+  std::uint64_t caller_ = 0;
+#else
+  std::fenv_t caller_;
+#endif
+};
+
+}  // namespace detail
+LORA_NAMESPACE_END

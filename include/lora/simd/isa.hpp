@@ -1,0 +1,105 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Which instruction sets the kernels were compiled for, and which one this machine runs.
+
+#include "lora/core/error.hpp"
+
+#include <cstdlib>
+#include <string_view>
+
+// Kernels for AVX2 and AVX-512 are compiled into every x86-64 program, whatever its flags, as functions with a target of
+// their own. LORA_TARGETS_X86 can be defined as 0 to leave them out.
+#if !defined(LORA_TARGETS_X86)
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define LORA_TARGETS_X86 1
+#else
+#define LORA_TARGETS_X86 0
+#endif
+#endif
+
+#define LORA_TARGET_FLAGS_AVX2 "avx,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"
+#define LORA_TARGET_FLAGS_AVX512 \
+  "avx,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl"
+
+// Everything between BEGIN and END is compiled for that instruction set.
+#if defined(__clang__)
+#define LORA_DETAIL_PRAGMA(text) _Pragma(#text)
+#define LORA_TARGET_BEGIN(flags) \
+  LORA_DETAIL_PRAGMA(clang attribute push(__attribute__((target(flags))), apply_to = function))
+#define LORA_TARGET_END _Pragma("clang attribute pop")
+#elif defined(__GNUC__)
+#define LORA_DETAIL_PRAGMA(text) _Pragma(#text)
+#define LORA_TARGET_BEGIN(flags) _Pragma("GCC push_options") LORA_DETAIL_PRAGMA(GCC target flags)
+#define LORA_TARGET_END _Pragma("GCC pop_options")
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define LORA_INLINE __attribute__((always_inline)) inline
+#define LORA_NOINLINE __attribute__((noinline))
+#else
+#define LORA_INLINE inline
+#define LORA_NOINLINE
+#endif
+
+// Loops over a register tile must be unrolled at -O2 as well: kept as loops they spill every accumulator.
+#if defined(__clang__)
+#define LORA_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define LORA_UNROLL _Pragma("GCC unroll 32")
+#else
+#define LORA_UNROLL
+#endif
+
+LORA_NAMESPACE_BEGIN
+
+/// The instruction sets with kernels of their own. All give the same bits.
+enum class Isa { portable = 0, avx2 = 1, avx512 = 2 };
+
+/// "portable", "avx2" or "avx512".
+inline const char* name(Isa isa) {
+  switch (isa) {
+    case Isa::avx512: return "avx512";
+    case Isa::avx2: return "avx2";
+    case Isa::portable: break;
+  }
+  return "portable";
+}
+
+namespace detail {
+
+inline Isa machine_isa() {
+#if LORA_TARGETS_X86
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  if (avx512) return Isa::avx512;
+  if (avx2) return Isa::avx2;
+#endif
+  return Isa::portable;
+}
+
+/// The machine's instruction set, capped by a name. Throws ValueError when there is no such name.
+inline Isa capped_isa(std::string_view cap) {
+  const Isa machine = machine_isa();
+  if (cap.empty()) return machine;
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+    if (cap == name(isa)) return isa < machine ? isa : machine;
+  throw ValueError(text("lora: LORA_ISA: expected portable, avx2 or avx512, found ", cap));
+}
+
+}  // namespace detail
+
+/// The instruction set the kernels use: the best this machine has, capped by the environment variable LORA_ISA, which is
+/// read once (`portable`, `avx2`, `avx512`; for tests and benchmarks). Throws ValueError when it holds another word.
+inline Isa isa() {
+  static const Isa chosen = [] {
+    const char* cap = std::getenv("LORA_ISA");
+    return detail::capped_isa(cap == nullptr ? "" : cap);
+  }();
+  return chosen;
+}
+
+LORA_NAMESPACE_END

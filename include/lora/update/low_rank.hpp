@@ -1,0 +1,153 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/matrix.hpp"
+#include "lora/kernel/forward.hpp"
+#include "lora/kernel/passes.hpp"
+#include "lora/update/scaling.hpp"
+
+#include <span>
+#include <type_traits>
+#include <vector>
+
+LORA_NAMESPACE_BEGIN
+
+/// The update of Hu et al., "LoRA" (2021), equation 3: delta = s B A with B: out x r, A: r x in, s from a Scaling rule.
+/// The factors are owned and never change. `Scalar` is their storage type; arithmetic is in compute_t<Scalar>.
+template <class Scalar>
+class LowRank {
+  static_assert(detail::is_scalar_v<Scalar>,
+                "lora::LowRank: factors must be float, double, Eigen::half or Eigen::bfloat16");
+
+ public:
+  using Compute = compute_t<Scalar>;
+
+  /// Copies the factors. Throws ShapeError when B's columns and A's rows differ, ValueError when the rank is 0, or a
+  /// factor or the scaling is not finite.
+  template <class DerivedB, class DerivedA>
+  LowRank(const Eigen::MatrixBase<DerivedB>& B, const Eigen::MatrixBase<DerivedA>& A,
+          Scaling scaling = scaling::fixed(1.0))
+      : B_(B), A_(A), rule_(scaling) {
+    if (B_.cols() != A_.rows())
+      throw ShapeError(detail::text("lora: LowRank: B (out x r) and A (r x in) must share r: expected A with ",
+                                    B_.cols(), " rows, found ", detail::shape_text(A_.rows(), A_.cols())));
+    if (A_.rows() == 0) throw ValueError("lora: LowRank: expected a rank of at least 1, found 0");
+    expect_finite("B", B_);
+    expect_finite("A", A_);
+    scaling_ = rule_(rank());
+  }
+
+  /// out, in and r.
+  Index rows() const { return B_.rows(); }
+  Index cols() const { return A_.cols(); }
+  Index rank() const { return A_.rows(); }
+
+  const Matrix<Scalar>& B() const { return B_; }
+  const Matrix<Scalar>& A() const { return A_; }
+
+  /// s, and the rule it came from.
+  double scaling() const { return scaling_; }
+  const Scaling& scaling_rule() const { return rule_; }
+
+  /// delta = weight s B A, out x in, in the compute type: the very numbers merge() adds. Allocates the result and packed
+  /// copies of the factors. Throws ValueError when s * weight is not finite.
+  Matrix<Compute> delta(double weight = 1.0) const;
+
+  /// The same update with its factors in another type: exact towards a wider type, rounded once to nearest even towards a
+  /// narrower one. Throws ValueError when a factor overflows.
+  template <class Other>
+  LowRank<Other> cast() const {
+    return {convert<Other>(B_), convert<Other>(A_), rule_};
+  }
+
+ private:
+  static void expect_finite(const char* which, const Matrix<Scalar>& factor) {
+    for (Index i = 0; i < factor.rows(); ++i)
+      for (Index j = 0; j < factor.cols(); ++j)
+        if (!detail::is_finite(factor(i, j)))
+          throw ValueError(detail::text("lora: LowRank: expected finite factors, found ",
+                                        detail::is_nan(factor(i, j)) ? "NaN" : "infinity", " at ", which, "(", i, ", ",
+                                        j, ")"));
+  }
+
+  template <class Other>
+  static Matrix<Other> convert(const Matrix<Scalar>& factor) {
+    Matrix<Other> out(factor.rows(), factor.cols());
+    for (Index i = 0; i < factor.size(); ++i)
+      out.data()[i] = detail::narrow<Other>(static_cast<compute_t<Other>>(detail::widen(factor.data()[i])));
+    return out;
+  }
+
+  Matrix<Scalar> B_, A_;
+  Scaling rule_;
+  double scaling_ = 0.0;
+};
+
+/// An update and what it is weighted with.
+template <class Compute>
+struct Weighted {
+  const LowRank<Compute>* update;
+  double weight = 1.0;
+};
+
+/// The ordered list of updates a weight gets: delta is one chain over all of them, in this order. An update whose weight is
+/// 0 is not in the set.
+template <class Compute>
+using ActiveSet = std::span<const Weighted<Compute>>;
+
+namespace detail {
+
+/// The packed factors of a set for a weight of rows x cols. Throws ShapeError naming the update that does not fit.
+template <class Compute>
+PackedFactors<Compute> pack(ActiveSet<Compute> set, Index rows, Index cols, StorageOrder order) {
+  std::vector<FactorView<Compute>> views;
+  views.reserve(set.size());
+  for (std::size_t i = 0; i < set.size(); ++i) {
+    const LowRank<Compute>& update = *set[i].update;
+    expect_shape(text("update ", i, " of the active set"), rows, cols, update.rows(), update.cols());
+    views.push_back({update.B().data(), update.A().data(), update.rank(), update.scaling(), set[i].weight});
+  }
+  const FpEnvironment environment;
+  return PackedFactors<Compute>(views, rows, cols, order);
+}
+
+/// The factors of a set stacked along the rank, B scaled, as merge() has them: for forward passes.
+template <class Compute>
+LORA_NOINLINE StackedFactors<Compute> stack(ActiveSet<Compute> set, Index rows, Index cols) {
+  Index depth = 0;
+  for (const Weighted<Compute>& entry : set)
+    if (entry.weight != 0.0) depth += entry.update->rank();
+  StackedFactors<Compute> out{Matrix<Compute>(depth, cols), Matrix<Compute>(rows, depth)};
+  Index first = 0;
+  for (const Weighted<Compute>& entry : set) {
+    if (entry.weight == 0.0) continue;
+    const Index rank = entry.update->rank();
+    out.A.middleRows(first, rank) = entry.update->A();
+    out.B.middleCols(first, rank) = entry.update->B() * combined_scale<Compute>(entry.update->scaling(), entry.weight);
+    first += rank;
+  }
+  return out;
+}
+
+}  // namespace detail
+
+/// delta of a whole set, rows x cols: the sum of weight s B A as one chain, the very numbers merge() adds. Throws ShapeError
+/// and ValueError.
+template <class Compute>
+Matrix<Compute> delta(std::type_identity_t<ActiveSet<Compute>> set, Index rows, Index cols) {
+  Matrix<Compute> out(rows, cols);
+  detail::delta_pass(detail::lines_of(out), detail::pack<Compute>(set, rows, cols, row_major));
+  return out;
+}
+
+template <class Scalar>
+auto LowRank<Scalar>::delta(double weight) const -> Matrix<Compute> {
+  if constexpr (std::is_same_v<Scalar, Compute>) {
+    const Weighted<Compute> set[] = {{this, weight}};
+    return lora::delta<Compute>(set, rows(), cols());
+  } else {
+    return cast<Compute>().delta(weight);
+  }
+}
+
+LORA_NAMESPACE_END

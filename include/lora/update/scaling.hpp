@@ -1,0 +1,48 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/error.hpp"
+
+#include <cmath>
+
+LORA_NAMESPACE_BEGIN
+
+/// The rule that gives an update's scaling s from its rank r.
+class Scaling {
+ public:
+  enum class Rule { alpha_over_rank, alpha_over_sqrt_rank, fixed };
+
+  constexpr Scaling(Rule rule, double value) : rule_(rule), value_(value) {}
+
+  Rule rule() const { return rule_; }
+
+  /// alpha, or the fixed scaling itself.
+  double value() const { return value_; }
+
+  /// s for this rank. Throws ValueError when the result is not finite.
+  double operator()(Index rank) const {
+    double s = value_;
+    if (rule_ == Rule::alpha_over_rank) s = value_ / static_cast<double>(rank);
+    if (rule_ == Rule::alpha_over_sqrt_rank) s = value_ / std::sqrt(static_cast<double>(rank));
+    if (!std::isfinite(s)) throw ValueError(detail::text("lora: scaling: expected a finite number, found ", s));
+    return s;
+  }
+
+ private:
+  Rule rule_;
+  double value_;
+};
+
+namespace scaling {
+
+/// s = alpha / r (Hu et al., "LoRA", 2021, section 4.1).
+constexpr Scaling alpha(double value) { return {Scaling::Rule::alpha_over_rank, value}; }
+
+/// s = alpha / sqrt(r) (Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023).
+constexpr Scaling rank_stabilized(double value) { return {Scaling::Rule::alpha_over_sqrt_rank, value}; }
+
+/// s as given, whatever the rank.
+constexpr Scaling fixed(double value) { return {Scaling::Rule::fixed, value}; }
+
+}  // namespace scaling
+LORA_NAMESPACE_END
