@@ -105,7 +105,9 @@ struct Lanes<float> : FloatLanes {
   static LORA_INLINE I ordered(I x) { return {ordered32(x.a), ordered32(x.b)}; }
   static LORA_INLINE I difference(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
   static LORA_INLINE I sum(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
-  static LORA_INLINE unsigned nonzero(I x) { return ~equal(x, _mm256_setzero_si256()) & 0xffffu; }
+  static LORA_INLINE unsigned unequal(I x, I y) {
+    return ~bits(_mm256_cmpeq_epi32(x.a, y.a), _mm256_cmpeq_epi32(x.b, y.b)) & 0xffffu;
+  }
   static LORA_INLINE unsigned outside(I x) {
     // |x| as unsigned, so that the most negative value is the largest.
     const I magnitude = {_mm256_abs_epi32(x.a), _mm256_abs_epi32(x.b)};
@@ -131,10 +133,12 @@ struct Lanes<float> : FloatLanes {
   static LORA_INLINE __m256i ordered32(__m256i x) {
     return _mm256_xor_si256(x, _mm256_srli_epi32(_mm256_srai_epi32(x, 31), 1));
   }
-  static LORA_INLINE unsigned equal(I x, __m256i y) {
-    const int low = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(x.a, y)));
-    const int high = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(x.b, y)));
+  static LORA_INLINE unsigned bits(__m256i a, __m256i b) {
+    const int low = _mm256_movemask_ps(_mm256_castsi256_ps(a)), high = _mm256_movemask_ps(_mm256_castsi256_ps(b));
     return static_cast<unsigned>(low) | (static_cast<unsigned>(high) << 8);
+  }
+  static LORA_INLINE unsigned equal(I x, __m256i y) {
+    return bits(_mm256_cmpeq_epi32(x.a, y), _mm256_cmpeq_epi32(x.b, y));
   }
 };
 
@@ -144,7 +148,7 @@ struct Patterns16 : FloatLanes {
   static LORA_INLINE I ordered(I x) { return _mm256_xor_si256(x, _mm256_srli_epi16(_mm256_srai_epi16(x, 15), 1)); }
   static LORA_INLINE I difference(I a, I b) { return _mm256_sub_epi16(a, b); }
   static LORA_INLINE I sum(I a, I b) { return _mm256_add_epi16(a, b); }
-  static LORA_INLINE unsigned nonzero(I x) { return ~equal(x, _mm256_setzero_si256()) & 0xffffu; }
+  static LORA_INLINE unsigned unequal(I x, I y) { return ~equal(x, y) & 0xffffu; }
   static LORA_INLINE unsigned outside(I x) {
     const __m256i limit = _mm256_set1_epi16(127);
     return ~equal(_mm256_max_epu16(_mm256_abs_epi16(x), limit), limit) & 0xffffu;
@@ -284,7 +288,11 @@ struct Lanes<double> {
     LORA_UNROLL for (int i = 0; i < 4; ++i) x.v[i] = _mm256_add_epi64(x.v[i], y.v[i]);
     return x;
   }
-  static LORA_INLINE unsigned nonzero(I x) { return ~equal(x, _mm256_setzero_si256()) & 0xffffu; }
+  static LORA_INLINE unsigned unequal(I x, I y) {
+    unsigned mask = 0;
+    LORA_UNROLL for (int i = 0; i < 4; ++i) mask |= bits(_mm256_cmpeq_epi64(x.v[i], y.v[i])) << (4 * i);
+    return ~mask & 0xffffu;
+  }
   static LORA_INLINE unsigned outside(I x) {
     unsigned mask = 0;
     const __m256i low = _mm256_set1_epi64x(-127), high = _mm256_set1_epi64x(127);

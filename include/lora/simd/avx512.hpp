@@ -37,11 +37,11 @@ struct FloatLanes {
   static LORA_INLINE void barrier(F& x) { asm("" : "+v"(x)); }
 };
 
-/// 32-bit patterns: float itself, and bfloat16 sign-extended.
+/// 32-bit patterns: float itself, and bfloat16 as the float it is the upper half of.
 struct Patterns32 : FloatLanes {
   static LORA_INLINE I difference(I a, I b) { return _mm512_sub_epi32(a, b); }
   static LORA_INLINE I sum(I a, I b) { return _mm512_add_epi32(a, b); }
-  static LORA_INLINE unsigned nonzero(I x) { return _mm512_test_epi32_mask(x, x); }
+  static LORA_INLINE unsigned unequal(I a, I b) { return _mm512_cmpneq_epi32_mask(a, b); }
   static LORA_INLINE unsigned outside(I x) {
     return _mm512_cmpgt_epu32_mask(_mm512_add_epi32(x, _mm512_set1_epi32(127)), _mm512_set1_epi32(254));
   }
@@ -82,19 +82,28 @@ struct Lanes<float> : Patterns32 {
 template <>
 struct Lanes<Eigen::bfloat16> : Patterns32 {
   static LORA_INLINE I load_bits(const Eigen::bfloat16* p) {
-    return _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16);
   }
   static LORA_INLINE void store_bits(Eigen::bfloat16* p, I x) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16)));
   }
-  static LORA_INLINE F widen(I x) { return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)); }
+  static LORA_INLINE F widen(I x) { return _mm512_castsi512_ps(x); }
   static LORA_INLINE I narrow(F x) {
     const I bits = _mm512_castps_si512(x);
     const I odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    return _mm512_srai_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+    const I rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    return _mm512_and_si512(rounded, _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
   }
-  static LORA_INLINE I ordered(I x) { return ordered32(x, 0x7fff); }
-  static LORA_INLINE unsigned nonfinite(I x) { return all_ones(x, 0x7f80); }
+  static LORA_INLINE I ordered(I x) { return ordered32(x, 0x7fff0000); }
+  static LORA_INLINE unsigned outside(I x) { return Patterns32::outside(_mm512_srai_epi32(x, 16)); }
+  static LORA_INLINE unsigned escaped(I x) { return Patterns32::escaped(_mm512_srai_epi32(x, 16)); }
+  static LORA_INLINE unsigned nonfinite(I x) { return all_ones(x, 0x7f800000); }
+  static LORA_INLINE void compress(std::uint8_t* out, I x, unsigned mask) {
+    Patterns32::compress(out, _mm512_srai_epi32(x, 16), mask);
+  }
+  static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
+    return _mm512_slli_epi32(Patterns32::expand(in, mask), 16);
+  }
 };
 
 template <>
@@ -111,7 +120,7 @@ struct Lanes<Eigen::half> : FloatLanes {
   }
   static LORA_INLINE I difference(I a, I b) { return _mm256_sub_epi16(a, b); }
   static LORA_INLINE I sum(I a, I b) { return _mm256_add_epi16(a, b); }
-  static LORA_INLINE unsigned nonzero(I x) { return _mm256_test_epi16_mask(x, x); }
+  static LORA_INLINE unsigned unequal(I a, I b) { return _mm256_cmpneq_epi16_mask(a, b); }
   static LORA_INLINE unsigned outside(I x) {
     return _mm256_cmpgt_epu16_mask(_mm256_add_epi16(x, _mm256_set1_epi16(127)), _mm256_set1_epi16(254));
   }
@@ -161,8 +170,8 @@ struct Lanes<double> {
   static LORA_INLINE I ordered(I x) { return {ordered64(x.a), ordered64(x.b)}; }
   static LORA_INLINE I difference(I x, I y) { return {_mm512_sub_epi64(x.a, y.a), _mm512_sub_epi64(x.b, y.b)}; }
   static LORA_INLINE I sum(I x, I y) { return {_mm512_add_epi64(x.a, y.a), _mm512_add_epi64(x.b, y.b)}; }
-  static LORA_INLINE unsigned nonzero(I x) {
-    return both(_mm512_test_epi64_mask(x.a, x.a), _mm512_test_epi64_mask(x.b, x.b));
+  static LORA_INLINE unsigned unequal(I x, I y) {
+    return both(_mm512_cmpneq_epi64_mask(x.a, y.a), _mm512_cmpneq_epi64_mask(x.b, y.b));
   }
   static LORA_INLINE unsigned outside(I x) {
     const __m512i shift = _mm512_set1_epi64(127), limit = _mm512_set1_epi64(254);

@@ -10,10 +10,10 @@
 ///   widen(I) narrow(F)    exact; to nearest even (a NaN stays some NaN, which nonfinite() still sees)
 ///   ordered(I)            detail::ordered of each pattern; its own inverse
 ///   difference sum (I)    modulo 2^bits
-///   nonzero(I)            16-bit masks of the lanes that are not 0 ...
-///   outside(I)            ... not in -127 .. 127
-///   escaped(I)            ... equal to -128
-///   nonfinite(I)          ... patterns of infinities and NaN
+///   unequal(I, I)         16-bit masks of the lanes that differ ...
+///   outside(I)            ... are not in -127 .. 127
+///   escaped(I)            ... are -128
+///   nonfinite(I)          ... are patterns of infinities or NaN
 ///   compress(out, I, m)   one byte for each lane of mask m, in order; may overwrite 16 bytes behind out
 ///   expand(in, m)         the inverse, 0 in other lanes; may read 16 bytes
 ///
@@ -101,9 +101,9 @@ struct Lanes {
       a.v[i] = static_cast<Signed>(static_cast<Bits<T>>(static_cast<Bits<T>>(a.v[i]) + static_cast<Bits<T>>(b.v[i])));
     return a;
   }
-  static LORA_INLINE unsigned nonzero(const I& x) {
+  static LORA_INLINE unsigned unequal(const I& a, const I& b) {
     unsigned mask = 0;
-    for (unsigned i = 0; i < 16; ++i) mask |= static_cast<unsigned>(x.v[i] != 0) << i;
+    for (unsigned i = 0; i < 16; ++i) mask |= static_cast<unsigned>(a.v[i] != b.v[i]) << i;
     return mask;
   }
   static LORA_INLINE unsigned outside(const I& x) {
