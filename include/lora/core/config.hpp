@@ -36,6 +36,23 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #define LORA_ASSERT(condition) static_cast<void>(0)
 #endif
 
+#if defined(__GNUC__) || defined(__clang__)
+#define LORA_INLINE __attribute__((always_inline)) inline
+#define LORA_NOINLINE __attribute__((noinline))
+#else
+#define LORA_INLINE inline
+#define LORA_NOINLINE
+#endif
+
+// Loops over a register tile must be unrolled at -O2 as well: kept as loops they spill every accumulator.
+#if defined(__clang__)
+#define LORA_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define LORA_UNROLL _Pragma("GCC unroll 32")
+#else
+#define LORA_UNROLL
+#endif
+
 // The inline namespace names the version and everything that changes the code: OpenMP, debug checks, the alignment of
 // Eigen's own memory, which follows the instruction set, and whether the compiler may use fused multiply-adds anywhere.
 // Translation units that differ in these keep their own copies instead of sharing whichever the linker met first.

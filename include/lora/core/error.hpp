@@ -3,9 +3,11 @@
 
 #include "lora/core/config.hpp"
 
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 LORA_NAMESPACE_BEGIN
 
@@ -42,28 +44,41 @@ class RecordError : public Error {
 
 namespace detail {
 
-inline void append(std::string& out, std::string_view piece) { out += piece; }
-inline void append(std::string& out, const char* piece) { out += piece; }
-inline void append(std::string& out, char piece) { out += piece; }
-template <class Number>
-  requires std::is_arithmetic_v<Number>
-void append(std::string& out, Number piece) {
-  out += std::to_string(piece);
+/// A piece of a message: text or a number.
+class TextPiece {
+ public:
+  TextPiece(std::string_view text) : view_(text) {}
+  TextPiece(const std::string& text) : view_(text) {}
+  TextPiece(const char* text) : view_(text) {}
+  template <class Number>
+    requires std::is_arithmetic_v<Number>
+  TextPiece(Number number) : number_(std::to_string(number)), is_number_(true) {}
+
+  std::string_view view() const { return is_number_ ? std::string_view(number_) : view_; }
+
+ private:
+  std::string number_;
+  std::string_view view_;
+  bool is_number_ = false;
+};
+
+LORA_NOINLINE inline std::string join(std::initializer_list<TextPiece> pieces) {
+  std::string out;
+  for (const TextPiece& piece : pieces) out += piece.view();
+  return out;
 }
 
 /// The pieces of a message in one string.
 template <class... Pieces>
 std::string text(const Pieces&... pieces) {
-  std::string out;
-  (append(out, pieces), ...);
-  return out;
+  return join({TextPiece(pieces)...});
 }
 
 /// "3 x 4"
 inline std::string shape_text(Index rows, Index cols) { return text(rows, " x ", cols); }
 
 /// Throws ShapeError unless rows x cols is the expected shape. `what` names the matrix.
-inline void expect_shape(std::string_view what, Index expected_rows, Index expected_cols, Index rows, Index cols) {
+LORA_NOINLINE inline void expect_shape(std::string_view what, Index expected_rows, Index expected_cols, Index rows, Index cols) {
   if (rows != expected_rows || cols != expected_cols)
     throw ShapeError(text("lora: ", what, ": expected ", shape_text(expected_rows, expected_cols), ", found ",
                           shape_text(rows, cols)));

@@ -8,6 +8,7 @@
 #include "lora/core/config.hpp"
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -151,6 +152,25 @@ T narrow(typename ScalarTraits<T>::Compute value) {
     return from_bits<T>(float_to_bfloat16(value));
   else
     return is_nan(value) ? from_bits<T>(ScalarTraits<T>::quiet_nan) : value;
+}
+
+/// A number in another scalar type: exact where it fits, else rounded once to nearest even. Towards 16 bits a double goes
+/// through a float rounded to odd (its last bit says whether anything was lost), which makes the second rounding the only
+/// one.
+template <class To, class From>
+To convert(From value) {
+  const auto wide = widen(value);
+  if constexpr (sizeof(wide) == 8 && sizeof(To) == 2) {
+    float odd = static_cast<float>(wide);
+    if (static_cast<double>(odd) != wide && !is_nan(wide)) {
+      std::uint32_t pattern = std::bit_cast<std::uint32_t>(odd);
+      if (std::abs(static_cast<double>(odd)) > std::abs(wide)) --pattern;
+      odd = std::bit_cast<float>(pattern | 1u);
+    }
+    return narrow<To>(odd);
+  } else {
+    return narrow<To>(static_cast<typename ScalarTraits<To>::Compute>(wide));
+  }
 }
 
 /// The bit pattern as an integer that grows with the value: -0 is -1, +0 is 0, neighbours differ by one.

@@ -213,8 +213,9 @@ inline std::vector<std::byte> UndoRecord::serialize() const {
 }
 
 inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
-  const auto expect = [](bool condition, const char* what, auto expected, auto found) {
-    if (!condition) throw RecordError(detail::text("lora: undo record: ", what, ": expected ", expected, ", found ", found));
+  const auto expect = [](bool condition, const char* what, detail::TextPiece expected, detail::TextPiece found) {
+    if (!condition)
+      throw RecordError(detail::join({"lora: undo record: ", what, ": expected ", expected, ", found ", found}));
   };
   expect(bytes.size() >= fixed_size, "size", detail::text("at least ", fixed_size, " bytes"), bytes.size());
   if (std::memcmp(bytes.data(), magic, sizeof magic) != 0)

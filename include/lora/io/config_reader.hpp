@@ -37,7 +37,8 @@ class ConfigReader {
 
   Index positive(std::string_view key, const Json& json) const {
     const auto* integer = json.as<std::int64_t>();
-    if (integer == nullptr || *integer < 1) refuse(key, "expected an integer of at least 1, found ", json.description());
+    if (integer == nullptr || *integer < 1)
+      refuse(key, "expected an integer of at least 1, found ", json.description());
     return static_cast<Index>(*integer);
   }
   double finite(std::string_view key, const Json& json) const {

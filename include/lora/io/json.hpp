@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Strict JSON out of files nobody vouches for: UTF-8, no comments, no NaN, no repeated keys, nesting bounded, and nothing
-/// that recurses with the input. The only header that needs nlohmann-json.
+/// Strict JSON out of files nobody vouches for: UTF-8, no comments, no NaN, no repeated keys, nesting bounded, and
+/// nothing that recurses with the input. The only header that needs nlohmann-json.
 
 #include "lora/io/mapped_file.hpp"
 
@@ -35,8 +35,9 @@ class JsonEvents {
   virtual void end_array() = 0;
 };
 
-/// Feeds `characters`, one JSON value, to `events`. Throws FileError (naming `file`, `part` of it and the byte) when it is not
-/// JSON; what the events throw passes through. The parser keeps its state on the heap: no depth can exhaust the stack.
+/// Feeds `characters`, one JSON value, to `events`. Throws FileError (naming `file`, `part` of it and the byte) when it
+/// is not JSON; what the events throw passes through. The parser keeps its state on the heap: no depth can exhaust the
+/// stack.
 inline void parse_json(const std::filesystem::path& file, std::string_view part, std::string_view characters,
                        JsonEvents& events) {
   struct Adapter {
@@ -114,7 +115,8 @@ struct Json {
 };
 
 /// Throws FileError when a key occurs twice.
-inline void expect_unique(const std::filesystem::path& file, std::string_view part, std::vector<std::string_view> keys) {
+inline void expect_unique(const std::filesystem::path& file, std::string_view part,
+                          std::vector<std::string_view> keys) {
   std::sort(keys.begin(), keys.end());
   const auto twice = std::adjacent_find(keys.begin(), keys.end());
   if (twice != keys.end()) fail(file, part, "expected every key once, found ", in_quotes(*twice), " twice");
@@ -180,8 +182,7 @@ inline Json read_json(const std::filesystem::path& file, std::string_view part, 
 /// A JSON file of at most `max_bytes`. Throws FileError.
 inline Json read_json_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   const MappedFile file(path);
-  if (file.size() > max_bytes)
-    fail(path, "expected a JSON file of at most ", max_bytes, " bytes, found ", file.size());
+  if (file.size() > max_bytes) fail(path, "expected a JSON file of at most ", max_bytes, " bytes, found ", file.size());
   std::string characters(static_cast<std::size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span(characters)));
   return read_json(path, "", characters);

@@ -90,8 +90,8 @@ class MappedFile {
     return {static_cast<const std::byte*>(address_), static_cast<std::size_t>(size_)};
   }
 
-  /// Copies `into.size()` bytes from `offset` on. May run on several threads at once. Throws FileError when the file ends
-  /// before or cannot be read.
+  /// Copies `into.size()` bytes from `offset` on. May run on several threads at once. Throws FileError when the file
+  /// ends before or cannot be read.
   void read(std::uint64_t offset, std::span<std::byte> into) const {
     if (offset > size_ || into.size() > size_ - offset)
       detail::fail(path_, "expected ", into.size(), " bytes at offset ", offset, ", found a file of ", size_, " bytes");

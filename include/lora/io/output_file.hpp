@@ -10,9 +10,9 @@ namespace io {
 
 /// A file that appears under its name only when it is complete.
 ///
-/// Bytes go to `<name>.tmp-<process>-<number>` in the target's folder; `commit` puts them on disk and renames. Without a
-/// commit the destructor removes the temporary file and the target is as it was. A new file gets the usual permissions
-/// (0666 less the umask), a replaced one keeps its own; a symbolic link as target is itself replaced.
+/// Bytes go to `<name>.tmp-<process>-<number>` in the target's folder; `commit` puts them on disk and renames. Without
+/// a commit the destructor removes the temporary file and the target is as it was. A new file gets the usual
+/// permissions (0666 less the umask), a replaced one keeps its own; a symbolic link as target is itself replaced.
 class OutputFile {
  public:
   /// Throws FileError when the target is write-protected or not a regular file, or its folder cannot be written to.
@@ -60,7 +60,8 @@ class OutputFile {
 
   /// Writes at an offset, without moving position().
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
-    if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(target_.string()), ": written after commit"));
+    if (temporary_.empty())
+      throw StateError(detail::text("lora: ", printable(target_.string()), ": written after commit"));
     synced_ = false;
     while (!bytes.empty()) {
       const ssize_t count = ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));

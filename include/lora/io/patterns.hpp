@@ -12,8 +12,8 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// Values by pattern. A pattern is a Python regular expression for the end of a module's path, from a dot on: the first one,
-/// in file order, for which `re.match("(.*\.)?(PATTERN)$", path)` succeeds. `q_proj` and `self_attn.q_proj` match
+/// Values by pattern. A pattern is a Python regular expression for the end of a module's path, from a dot on: the first
+/// one, in file order, for which `re.match("(.*\.)?(PATTERN)$", path)` succeeds. `q_proj` and `self_attn.q_proj` match
 /// `model.layers.0.self_attn.q_proj`, `attn.q_proj` does not, `^q_proj` matches a whole path only.
 template <class Value>
 class PatternMap {
@@ -84,8 +84,8 @@ class ModuleNames {
   std::optional<std::vector<std::string>> names_;
 };
 
-/// The layers a list of target names is restricted to: the number in `...PATTERN.NUMBER. ...`, any name before the number
-/// when there is no pattern. No restriction when there are no layers.
+/// The layers a list of target names is restricted to: the number in `...PATTERN.NUMBER. ...`, any name before the
+/// number when there is no pattern. No restriction when there are no layers.
 class LayerFilter {
  public:
   LayerFilter() = default;
@@ -113,7 +113,8 @@ class LayerFilter {
       const std::string_view digits = path.substr(dot + 1, end - dot - 1);
       const bool number = !digits.empty() && digits.size() < 16 &&
                           std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
-      if (number && before.full_match(path.substr(0, dot + 1))) return static_cast<Index>(std::stoll(std::string(digits)));
+      if (number && before.full_match(path.substr(0, dot + 1)))
+        return static_cast<Index>(std::stoll(std::string(digits)));
     }
     return std::nullopt;
   }

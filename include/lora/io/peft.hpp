@@ -15,18 +15,27 @@ using AdapterUpdate = std::variant<LowRank<float>, LowRank<double>>;
 
 /// What an adapter does to one module of the base model.
 struct AdapterModule {
-  std::string path;       ///< in the base model: its weight is the tensor `<path>.weight`
-  AdapterUpdate update;   ///< B: out x r, A: r x in
-  bool fan_in_fan_out;    ///< the configuration's word that the base weight is stored (in, out)
+  std::string path;      ///< in the base model: its weight is the tensor `<path>.weight`
+  AdapterUpdate update;  ///< B: out x r, A: r x in
+  bool fan_in_fan_out;   ///< the configuration's word that the base weight is stored (in, out)
 
-  Index rows() const { return std::visit([](const auto& u) { return u.rows(); }, update); }  ///< out
-  Index cols() const { return std::visit([](const auto& u) { return u.cols(); }, update); }  ///< in
-  Index rank() const { return std::visit([](const auto& u) { return u.rank(); }, update); }
-  double scaling() const { return std::visit([](const auto& u) { return u.scaling(); }, update); }
+  /// out, in, r and s of the update.
+  Index rows() const {
+    return std::visit([](const auto& u) { return u.rows(); }, update);
+  }
+  Index cols() const {
+    return std::visit([](const auto& u) { return u.cols(); }, update);
+  }
+  Index rank() const {
+    return std::visit([](const auto& u) { return u.rank(); }, update);
+  }
+  double scaling() const {
+    return std::visit([](const auto& u) { return u.scaling(); }, update);
+  }
 
   /// Whether a base weight stored with this shape is the transpose, (in, out), and gets the transposed delta. The shape
-  /// decides; a square one is as fan_in_fan_out says (PEFT, which sees the model's classes, does the same). Throws ShapeError
-  /// when the weight is neither (out, in) nor (in, out).
+  /// decides; a square one is as fan_in_fan_out says (PEFT sees the model's classes and goes by them). Throws
+  /// ShapeError when the weight is neither (out, in) nor (in, out).
   bool is_transposed(Index stored_rows, Index stored_cols) const {
     const bool plain = stored_rows == rows() && stored_cols == cols();
     const bool transposed = stored_rows == cols() && stored_cols == rows();
@@ -40,13 +49,14 @@ struct AdapterModule {
 
 /// A named set of updates for a model's modules.
 struct Adapter {
-  std::string name;                    ///< the folder's
+  std::string name;  ///< the folder's
   std::filesystem::path folder;
   std::vector<AdapterModule> modules;  ///< in the order of their factors in the file; never empty
 
   /// The module of exactly that path, or null.
   const AdapterModule* find(std::string_view path) const {
-    const auto at = std::find_if(modules.begin(), modules.end(), [&](const AdapterModule& m) { return m.path == path; });
+    const auto at =
+        std::find_if(modules.begin(), modules.end(), [&](const AdapterModule& m) { return m.path == path; });
     return at == modules.end() ? nullptr : &*at;
   }
 };
@@ -125,7 +135,8 @@ class AdapterReader {
     const auto shapes = text("lora_A ", shape_list(pair.a->shape), ", lora_B ", shape_list(pair.b->shape));
     if (pair.a->shape[0] != pair.b->shape[1]) fail(file_.path(), where, ": expected one rank, found ", shapes);
     if (pair.a->shape[0] != rank)
-      fail(file_.path(), where, ": expected the rank ", rank, " of adapter_config.json (r, rank_pattern), found ", shapes);
+      fail(file_.path(), where, ": expected the rank ", rank, " of adapter_config.json (r, rank_pattern), found ",
+           shapes);
     const bool wide = pair.a->dtype == DType::F64 || pair.b->dtype == DType::F64;
     return {pair.module, wide ? AdapterUpdate(factors<double>(pair)) : AdapterUpdate(factors<float>(pair)),
             config_.fan_in_fan_out()};
@@ -149,18 +160,19 @@ class AdapterReader {
 
 }  // namespace detail
 
-/// Reads a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, that holds a LoRA adapter for linear layers
-/// (rsLoRA, rank_pattern, alpha_pattern and fan_in_fan_out included; F16, BF16, F32 and F64 factors). What the library does
-/// not support yet is refused by the name of its key or tensor, never passed over; so are a factor without its partner,
-/// ranks that contradict each other or the configuration, modules the configuration leaves out, and factors that are not
-/// finite. Throws FileError.
+/// Reads a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, that holds a LoRA adapter for linear
+/// layers (rsLoRA, rank_pattern, alpha_pattern and fan_in_fan_out included; F16, BF16, F32 and F64 factors). What the
+/// library does not support yet is refused by the name of its key or tensor, never passed over; so are a factor without
+/// its partner, ranks that contradict each other or the configuration, modules the configuration leaves out, and
+/// factors that are not finite. Throws FileError.
 inline Adapter load_adapter(const std::filesystem::path& folder) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(folder, ignored))
     detail::fail(folder, "expected a folder with adapter_config.json and adapter_model.safetensors, found none");
   const std::filesystem::path weights = folder / "adapter_model.safetensors";
   if (!std::filesystem::exists(weights, ignored) && std::filesystem::exists(folder / "adapter_model.bin", ignored))
-    detail::fail(folder, "expected adapter_model.safetensors, found only adapter_model.bin (a pickle, which can run code: ",
+    detail::fail(folder,
+                 "expected adapter_model.safetensors, found only adapter_model.bin (a pickle, which can run code: ",
                  "save the adapter as safetensors)");
   const PeftConfig config = PeftConfig::load(folder / "adapter_config.json");
   const Safetensors file = Safetensors::open(weights);

@@ -12,19 +12,21 @@ namespace io {
 
 /// What an `adapter_config.json` of PEFT says about a linear LoRA adapter.
 ///
-/// Read: peft_type, r, lora_alpha, use_rslora, rank_pattern, alpha_pattern, fan_in_fan_out, target_modules, exclude_modules,
-/// layers_to_transform, layers_pattern, init_lora_weights. r and lora_alpha must be there (PEFT would assume 8).
-/// Passed over, since they do not change what a finished adapter computes: see `ignored_keys`.
-/// Every other key, known or not, is refused by its name unless it is null, false, 0, "", "none", [] or {}.
+/// Read: peft_type, r, lora_alpha, use_rslora, rank_pattern, alpha_pattern, fan_in_fan_out, target_modules,
+/// exclude_modules, layers_to_transform, layers_pattern, init_lora_weights. r and lora_alpha must be there (PEFT would
+/// assume 8). Passed over, since they do not change what a finished adapter computes: see `ignored_keys`. Every other
+/// key, known or not, is refused by its name unless it is null, false, 0, "", "none", [] or {}.
 class PeftConfig {
  public:
-  /// Keys about training, provenance, or another key that is refused when it is used: lora_dropout acts in training only,
-  /// the *_config keys belong to initialisers (init_lora_weights decides), ensure_weight_tying to modules_to_save,
-  /// qalora_group_size to use_qalora, megatron_core to megatron_config, runtime_config to training on several devices.
+  /// Keys about training, provenance, or another key that is refused when it is used: lora_dropout acts in training
+  /// only, the *_config keys belong to initialisers (init_lora_weights decides), ensure_weight_tying to
+  /// modules_to_save, qalora_group_size to use_qalora, megatron_core to megatron_config, runtime_config to training on
+  /// several devices.
   static constexpr std::array<std::string_view, 16> ignored_keys{
-      "auto_mapping", "base_model_class", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config",
-      "inference_mode", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core", "peft_version",
-      "qalora_group_size", "revision", "runtime_config", "task_type"};
+      "auto_mapping",        "base_model_class", "base_model_name_or_path", "corda_config",
+      "ensure_weight_tying", "eva_config",       "inference_mode",          "loftq_config",
+      "lora_dropout",        "lora_ga_config",   "megatron_core",           "peft_version",
+      "qalora_group_size",   "revision",         "runtime_config",          "task_type"};
 
   /// Reads the file. Throws FileError naming the file, the key, what was expected and what was found.
   static PeftConfig load(const std::filesystem::path& file) {
@@ -126,24 +128,28 @@ class PeftConfig {
   }
 
   /// Some initialisers take the start of the adapter out of the base weight. Until such an adapter is converted (PEFT:
-  /// `path_initial_model_for_weight_conversion`, which sets this key to true) it belongs to that changed weight, and added to
-  /// the original one it would give a wrong result. The ones let through leave the base weight alone.
+  /// `path_initial_model_for_weight_conversion`, which sets this key to true) it belongs to that changed weight, and
+  /// added to the original one it would give a wrong result. The ones let through leave the base weight alone.
   static void check_initialiser(const detail::ConfigReader& in) {
     static constexpr std::array<std::string_view, 4> harmless{"gaussian", "eva", "orthogonal", "mica"};
     const detail::Json* found = in.value("init_lora_weights");
     if (found == nullptr || found->as<bool>() != nullptr) return;
     if (found->as<std::string>() == nullptr || !contains(harmless, *found->as<std::string>()))
-      in.refuse("init_lora_weights",
-                "expected true, false or an initialiser that leaves the base weight alone (gaussian, eva, orthogonal, mica), "
-                "found ",
-                found->description(),
-                ": convert the adapter to the original weights first (PEFT's path_initial_model_for_weight_conversion)");
+      in.refuse(
+          "init_lora_weights",
+          "expected true, false or an initialiser that leaves the base weight alone (gaussian, eva, orthogonal, mica), "
+          "found ",
+          found->description(),
+          ": convert the adapter to the original weights first (PEFT's path_initial_model_for_weight_conversion)");
   }
 
   static void refuse_the_rest(const detail::ConfigReader& in) {
-    static constexpr std::array<std::string_view, 12> read{
-        "peft_type",      "r",              "lora_alpha",      "use_rslora",          "rank_pattern",   "alpha_pattern",
-        "fan_in_fan_out", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "init_lora_weights"};
+    static constexpr std::array<std::string_view, 12> read{"peft_type",       "r",
+                                                           "lora_alpha",      "use_rslora",
+                                                           "rank_pattern",    "alpha_pattern",
+                                                           "fan_in_fan_out",  "target_modules",
+                                                           "exclude_modules", "layers_to_transform",
+                                                           "layers_pattern",  "init_lora_weights"};
     for (const auto& [key, json] : in.members())
       if (!contains(read, key) && !contains(ignored_keys, key) && !json.is_unused())
         in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", json.description());

@@ -1,12 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/error.hpp"
-
-#include <cstdint>
-#include <optional>
-#include <utility>
-#include <vector>
+#include "lora/io/regex_program.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -16,18 +11,12 @@ namespace io::detail {
 /// exponential time or exhaust the stack.
 ///
 /// Supported: characters and escapes, `.`, classes, groups `( )` `(?: )` `(?P<name> )`, alternatives, `* + ? {m} {m,}
-/// {,n} {m,n}` greedy and lazy, `^ $ \A \Z \b \B`, lookahead `(?= )` `(?! )`. Refused with a ValueError: back references,
-/// lookbehind, flags, possessive and atomic forms, conditions, and what Python refuses. Beyond ASCII every character counts
-/// as a word character, none as a digit or space.
+/// {,n} {m,n}` greedy and lazy, `^ $ \A \Z \b \B`, lookahead `(?= )` `(?! )`. Refused with a ValueError: back
+/// references, lookbehind, flags, possessive and atomic forms, conditions, and what Python refuses. Beyond ASCII every
+/// character counts as a word character, none as a digit or space.
 class Regex {
  public:
-  explicit Regex(std::string_view pattern) : pattern_(decode(pattern)) {
-    if (pattern.size() > max_pattern) refuse(text("longer than ", max_pattern, " bytes"));
-    alternatives(0);
-    if (at_ != pattern_.size()) refuse("a ')' without its '('");
-    emit({Kind::accept});
-    pattern_.clear();
-  }
+  explicit Regex(std::string_view pattern) : program_(RegexReader::read(pattern)) {}
 
   /// `re.match`: some beginning of the subject matches.
   bool match(std::string_view subject) const { return start(subject, false); }
@@ -36,311 +25,15 @@ class Regex {
   bool full_match(std::string_view subject) const { return start(subject, true); }
 
  private:
-  static constexpr std::size_t max_pattern = 8192, max_code = 100'000, max_depth = 50;
+  using Kind = RegexProgram::Kind;
   static constexpr std::uint64_t max_steps = 20'000'000;
-  static constexpr char32_t last_code_point = 0x10ffff;
-
-  enum class Kind : std::uint8_t {
-    set,        // one character of sets_[x]
-    begin,      // the four that look at a position
-    end, absolute_end, word_edge, no_word_edge,
-    fork,       // go on at +x and at +y
-    jump,       // go on at +x
-    ahead, not_ahead,  // the next x operations match here, or do not; go on behind them
-    accept
-  };
-  struct Operation {
-    Kind kind;
-    std::ptrdiff_t x = 0, y = 0;
-  };
-  using Range = std::pair<char32_t, char32_t>;
-  struct Set {
-    std::vector<Range> ranges;
-    bool negated = false;
-    bool contains(char32_t c) const {
-      for (const Range& range : ranges)
-        if (c >= range.first && c <= range.second) return !negated;
-      return negated;
-    }
-  };
-  using Text = std::vector<char32_t>;
-
-  static Text decode(std::string_view characters) {
-    Text out;
-    for (std::size_t at = 0; at < characters.size();) {
-      const CodePoint c = decode_utf8(characters, at);
-      out.push_back(c.length != 0 ? c.value : last_code_point + 1);
-      at += c.length != 0 ? c.length : 1;
-    }
-    return out;
-  }
-  [[noreturn]] static void refuse(std::string_view why) { throw ValueError(text("lora: regular expression: ", why)); }
-
-  // ---- Reading the pattern: each function appends the operations of what it has read. Jumps are relative, so that a piece
-  // of code can be copied and moved.
-
-  bool more() const { return at_ < pattern_.size(); }
-  bool next_is(char32_t c) const { return more() && pattern_[at_] == c; }
-  bool take(char32_t c) { return next_is(c) && (++at_, true); }
-  char32_t take() {
-    if (!more()) refuse("it ends too early");
-    return pattern_[at_++];
-  }
-  void emit(Operation operation) {
-    if (code_.size() >= max_code) refuse(text("it needs more than ", max_code, " steps"));
-    code_.push_back(operation);
-  }
-  void emit_set(Set set) {
-    emit({Kind::set, static_cast<std::ptrdiff_t>(sets_.size())});
-    sets_.push_back(std::move(set));
-  }
-  std::ptrdiff_t distance(std::size_t from) const { return static_cast<std::ptrdiff_t>(code_.size() - from); }
-
-  void alternatives(std::size_t depth) {
-    if (depth > max_depth) refuse(text("groups nested more than ", max_depth, " deep"));
-    std::vector<std::size_t> leave;
-    for (;;) {
-      const std::size_t fork = code_.size();
-      emit({Kind::fork, 1, 1});
-      sequence(depth);
-      if (!take(U'|')) break;
-      leave.push_back(code_.size());
-      emit({Kind::jump});
-      code_[fork].y = distance(fork);
-    }
-    for (const std::size_t jump : leave) code_[jump].x = distance(jump);
-  }
-
-  void sequence(std::size_t depth) {
-    while (more() && !next_is(U'|') && !next_is(U')')) {
-      const std::size_t begin = code_.size();
-      const bool repeatable = atom(depth);
-      const std::size_t position = at_;
-      const std::optional<Repeat> repeat = quantifier();
-      if (!repeat) continue;
-      if (!repeatable) refuse(text("nothing to repeat at character ", position));
-      apply(*repeat, begin);
-    }
-  }
-
-  struct Repeat {
-    std::uint32_t least = 0;
-    std::optional<std::uint32_t> most;  // without: no limit
-  };
-  std::optional<Repeat> quantifier() {
-    std::optional<Repeat> repeat = one_quantifier();
-    if (!repeat) return repeat;
-    if (take(U'+')) refuse("a possessive repetition is not supported");
-    take(U'?');  // lazy: matches the same subjects
-    if (one_quantifier()) refuse("a repetition of a repetition");
-    return repeat;
-  }
-  std::optional<Repeat> one_quantifier() {
-    if (take(U'*')) return Repeat{0, std::nullopt};
-    if (take(U'+')) return Repeat{1, std::nullopt};
-    if (take(U'?')) return Repeat{0, 1};
-    if (!next_is(U'{')) return std::nullopt;
-    const std::size_t back = at_++;
-    const std::optional<std::uint32_t> least = number();
-    std::optional<std::uint32_t> most = least;
-    const bool comma = take(U',');
-    if (comma) most = number();
-    if (!take(U'}') || (!least && !comma)) {
-      at_ = back;  // not a repetition: the brace stands for itself
-      return std::nullopt;
-    }
-    if (most && most < least) refuse("a repetition with its limits in the wrong order");
-    return Repeat{least.value_or(0), most};
-  }
-  std::optional<std::uint32_t> number() {
-    std::optional<std::uint32_t> value;
-    while (more() && pattern_[at_] >= U'0' && pattern_[at_] <= U'9') {
-      value = value.value_or(0) * 10 + (pattern_[at_++] - U'0');
-      if (*value > max_code) refuse("a repetition of too many times");
-    }
-    return value;
-  }
-  void apply(const Repeat& repeat, std::size_t begin) {
-    const std::vector<Operation> piece(code_.begin() + static_cast<std::ptrdiff_t>(begin), code_.end());
-    const auto length = static_cast<std::ptrdiff_t>(piece.size());
-    code_.resize(begin);
-    const auto emit_piece = [&] {
-      for (const Operation& operation : piece) emit(operation);
-    };
-    for (std::uint32_t i = 0; i < repeat.least; ++i) emit_piece();
-    if (!repeat.most) {
-      emit({Kind::fork, 1, length + 2});
-      emit_piece();
-      emit({Kind::jump, -(length + 1)});
-    } else {
-      for (std::uint32_t i = repeat.least; i < *repeat.most; ++i) {
-        emit({Kind::fork, 1, length + 1});
-        emit_piece();
-      }
-    }
-  }
-
-  /// True when what was read may be repeated.
-  bool atom(std::size_t depth) {
-    const char32_t c = take();
-    switch (c) {
-      case U'(': return group(depth);
-      case U'[': emit_set(character_class()); return true;
-      case U'.': emit_set({{{U'\n', U'\n'}}, true}); return true;
-      case U'^': emit({Kind::begin}); return false;
-      case U'$': emit({Kind::end}); return false;
-      case U'\\': return escape();
-      case U'*':
-      case U'+':
-      case U'?': refuse(text("nothing to repeat at character ", at_ - 1));
-      case U'{':
-        --at_;
-        if (one_quantifier()) refuse(text("nothing to repeat at character ", at_));
-        ++at_;
-        break;
-      default: break;
-    }
-    emit_set({{{c, c}}, false});
-    return true;
-  }
-
-  bool group(std::size_t depth) {
-    if (take(U'?')) {
-      const char32_t form = take();
-      if (form == U'=' || form == U'!') {
-        const std::size_t look = code_.size();
-        emit({form == U'=' ? Kind::ahead : Kind::not_ahead});
-        alternatives(depth + 1);
-        emit({Kind::accept});
-        code_[look].x = distance(look);
-        close();
-        return true;
-      }
-      if (form == U'P' && take(U'<')) {
-        std::size_t length = 0;
-        while (!next_is(U'>')) {
-          const char32_t c = take();
-          if (!is_word(c) || (length == 0 && c >= U'0' && c <= U'9')) refuse("the name of a group is not a name");
-          ++length;
-        }
-        ++at_;
-        if (length == 0) refuse("the name of a group is empty");
-      } else if (form != U':') {
-        refuse("of the groups that begin with '(?' only (?: (?P<name> (?= and (?! are supported");
-      }
-    }
-    alternatives(depth + 1);
-    close();
-    return true;
-  }
-  void close() {
-    if (!take(U')')) refuse("a '(' without its ')'");
-  }
-
-  bool escape() {
-    switch (next_is(U'A') || next_is(U'Z') || next_is(U'b') || next_is(U'B') ? take() : U'\0') {
-      case U'A': emit({Kind::begin}); return false;
-      case U'Z': emit({Kind::absolute_end}); return false;
-      case U'b': emit({Kind::word_edge}); return false;
-      case U'B': emit({Kind::no_word_edge}); return false;
-      default: break;
-    }
-    Set set;
-    add_escape(set, false);
-    emit_set(std::move(set));
-    return true;
-  }
-
-  /// Reads what follows a backslash into `set`; returns the character, if it stands for one.
-  std::optional<char32_t> add_escape(Set& set, bool in_class) {
-    const char32_t c = take();
-    const auto add_kind = [&](std::vector<Range> ranges, bool negated) -> std::optional<char32_t> {
-      if (!negated) {
-        set.ranges.insert(set.ranges.end(), ranges.begin(), ranges.end());
-        return std::nullopt;
-      }
-      char32_t from = 0;
-      for (const Range& range : ranges) {
-        if (range.first > from) set.ranges.push_back({from, range.first - 1});
-        from = range.second + 1;
-      }
-      set.ranges.push_back({from, last_code_point + 1});
-      return std::nullopt;
-    };
-    std::optional<char32_t> character;
-    switch (c) {
-      case U'd':
-      case U'D': return add_kind({{U'0', U'9'}}, c == U'D');
-      case U's':
-      case U'S': return add_kind({{U'\t', U'\r'}, {0x1c, U' '}}, c == U'S');
-      case U'w':
-      case U'W':
-        return add_kind({{U'0', U'9'}, {U'A', U'Z'}, {U'_', U'_'}, {U'a', U'z'}, {0x80, last_code_point}}, c == U'W');
-      case U'a': character = U'\a'; break;
-      case U'f': character = U'\f'; break;
-      case U'n': character = U'\n'; break;
-      case U'r': character = U'\r'; break;
-      case U't': character = U'\t'; break;
-      case U'v': character = U'\v'; break;
-      case U'b':
-        if (in_class) character = U'\b';
-        break;
-      case U'x': character = hexadecimal(2); break;
-      case U'u': character = hexadecimal(4); break;
-      default:
-        if (c >= U'0' && c <= U'9') refuse("a back reference or octal escape is not supported");
-        if (c >= 0x80 || !is_word(c) || c == U'_') character = c;
-        break;
-    }
-    if (!character) refuse("an escape of an unknown letter");
-    set.ranges.push_back({*character, *character});
-    return character;
-  }
-  char32_t hexadecimal(int digits) {
-    char32_t value = 0;
-    for (int i = 0; i < digits; ++i) {
-      const char32_t c = take();
-      const bool decimal = c >= U'0' && c <= U'9', small = c >= U'a' && c <= U'f', big = c >= U'A' && c <= U'F';
-      if (!decimal && !small && !big) refuse("an escape that lacks hexadecimal digits");
-      value = value * 16 + (decimal ? c - U'0' : small ? c - U'a' + 10 : c - U'A' + 10);
-    }
-    return value;
-  }
-
-  Set character_class() {
-    Set set;
-    set.negated = take(U'^');
-    for (bool first = true; first || !next_is(U']'); first = false) {
-      const std::optional<char32_t> low = class_item(set);
-      if (!next_is(U'-') || at_ + 1 >= pattern_.size() || pattern_[at_ + 1] == U']') continue;
-      ++at_;
-      Set upper;
-      const std::optional<char32_t> high = class_item(upper);
-      if (!low || !high || *low > *high) refuse("a range of characters that is none");
-      set.ranges.push_back({*low, *high});
-    }
-    ++at_;
-    return set;
-  }
-  std::optional<char32_t> class_item(Set& set) {
-    const char32_t c = take();
-    if (c == U'\\') return add_escape(set, true);
-    set.ranges.push_back({c, c});
-    return c;
-  }
-
-  // ---- Matching
-
-  static bool is_word(char32_t c) {
-    return (c >= U'0' && c <= U'9') || (c >= U'A' && c <= U'Z') || (c >= U'a' && c <= U'z') || c == U'_' || c >= 0x80;
-  }
 
   struct Run {
     Text subject;
     std::uint64_t steps = 0;
   };
   bool start(std::string_view subject, bool whole) const {
-    Run run{decode(subject)};
+    Run run{decode_text(subject)};
     return matches(run, 0, 0, whole);
   }
 
@@ -361,7 +54,7 @@ class Regex {
   /// Whether the code from `first` on accepts the subject from `position` on, up to its end when `whole`.
   bool matches(Run& run, std::size_t first, std::size_t position, bool whole) const {
     std::vector<std::size_t> pending, states, next{first};
-    std::vector<std::size_t> seen(code_.size(), 0);  // the position, plus one, an operation was last reached at
+    std::vector<std::size_t> seen(program_.code.size(), 0);  // the position, plus one, an operation was last reached at
     for (;; ++position) {
       states.clear();
       pending.assign(next.rbegin(), next.rend());
@@ -371,8 +64,8 @@ class Regex {
         pending.pop_back();
         if (seen[at] == position + 1) continue;
         seen[at] = position + 1;
-        if (++run.steps > max_steps) refuse("it takes too long to match");
-        const Operation& operation = code_[at];
+        if (++run.steps > max_steps) refuse_regex("it takes too long to match");
+        const RegexProgram::Operation& operation = program_.code[at];
         const auto go = [&](std::ptrdiff_t by) {
           pending.push_back(static_cast<std::size_t>(static_cast<std::ptrdiff_t>(at) + by));
         };
@@ -388,7 +81,7 @@ class Regex {
           case Kind::jump: go(operation.x); break;
           case Kind::ahead:
           case Kind::not_ahead:
-            run.steps += code_.size();
+            run.steps += program_.code.size();
             if (matches(run, at + 1, position, false) == (operation.kind == Kind::ahead)) go(operation.x);
             break;
           default:
@@ -398,14 +91,12 @@ class Regex {
       }
       if (states.empty() || position == run.subject.size()) return false;
       for (const std::size_t at : states)
-        if (sets_[static_cast<std::size_t>(code_[at].x)].contains(run.subject[position])) next.push_back(at + 1);
+        if (program_.sets[static_cast<std::size_t>(program_.code[at].x)].contains(run.subject[position]))
+          next.push_back(at + 1);
     }
   }
 
-  Text pattern_;
-  std::size_t at_ = 0;
-  std::vector<Operation> code_;
-  std::vector<Set> sets_;
+  RegexProgram program_;
 };
 
 }  // namespace io::detail

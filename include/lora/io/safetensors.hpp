@@ -6,28 +6,6 @@
 
 LORA_NAMESPACE_BEGIN
 namespace io {
-namespace detail {
-
-/// A number in another scalar type: exact where it fits, else rounded once to nearest even. Towards 16 bits a double goes
-/// through a float rounded to odd (its last bit says whether anything was lost), which makes the second rounding the only one.
-template <class To, class From>
-To convert_scalar(From value) {
-  const auto wide = lora::detail::widen(value);
-  if constexpr (sizeof(wide) == 8 && sizeof(To) == 2) {
-    float odd = static_cast<float>(wide);
-    if (static_cast<double>(odd) != wide && !lora::detail::is_nan(wide)) {
-      std::uint32_t pattern = std::bit_cast<std::uint32_t>(odd);
-      if (std::abs(static_cast<double>(odd)) > std::abs(wide)) --pattern;
-      odd = std::bit_cast<float>(pattern | 1u);
-    }
-    return lora::detail::narrow<To>(odd);
-  } else {
-    return lora::detail::narrow<To>(static_cast<compute_t<To>>(wide));
-  }
-}
-
-}  // namespace detail
-
 /// A safetensors file, open for reading and completely checked.
 class Safetensors {
  public:
@@ -67,10 +45,12 @@ class Safetensors {
 
   /// A tensor's bytes in the mapping: no copy, any alignment, see MappedFile::bytes for when that is safe.
   std::span<const std::byte> data(const TensorInfo& tensor) const {
-    return file_.bytes().subspan(static_cast<std::size_t>(file_offset(tensor)), static_cast<std::size_t>(tensor.bytes()));
+    return file_.bytes().subspan(static_cast<std::size_t>(file_offset(tensor)),
+                                 static_cast<std::size_t>(tensor.bytes()));
   }
 
-  /// Copies `into.size()` bytes of a tensor, from byte `offset` of it on. Throws FileError when the file became shorter.
+  /// Copies `into.size()` bytes of a tensor, from byte `offset` of it on. Throws FileError when the file became
+  /// shorter.
   void read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> into) const {
     if (offset > tensor.bytes() || into.size() > tensor.bytes() - offset)
       detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected at most ", tensor.bytes(),
@@ -79,8 +59,8 @@ class Safetensors {
   }
 
   /// A tensor of two dimensions as a matrix. F16, BF16, F32 and F64 are read: bit for bit when T is that type, exactly
-  /// towards a wider one, rounded once towards a narrower one. Throws FileError naming the tensor. Allocates the matrix, and
-  /// 64 KiB when the types differ.
+  /// towards a wider one, rounded once towards a narrower one. Throws FileError naming the tensor. Allocates the
+  /// matrix, and 64 KiB when the types differ.
   template <class T>
   Matrix<T> read_matrix(const TensorInfo& tensor) const {
     static_assert(lora::detail::is_scalar_v<T>,
@@ -115,7 +95,7 @@ class Safetensors {
         const std::span<Stored> part(buffer.data(), std::min(buffer.size(), elements.size() - at));
         read(tensor, at * sizeof(Stored), std::as_writable_bytes(part));
         std::transform(part.begin(), part.end(), elements.begin() + static_cast<std::ptrdiff_t>(at),
-                       [](Stored value) { return detail::convert_scalar<T>(value); });
+                       [](Stored value) { return lora::detail::convert<T>(value); });
       }
     }
   }

@@ -9,8 +9,8 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// Writes a safetensors file piece by piece, in any order, without holding it in memory. The file appears under its name
-/// with commit(), see OutputFile; until then, and without it, the target is as it was. One thread at a time.
+/// Writes a safetensors file piece by piece, in any order, without holding it in memory. The file appears under its
+/// name with commit(), see OutputFile; until then, and without it, the target is as it was. One thread at a time.
 class SafetensorsWriter {
  public:
   /// A file with this header, byte for byte: of another file (`Safetensors::header()`), or SafetensorsHeader::make's.
@@ -49,8 +49,8 @@ class SafetensorsWriter {
     file_.flush();
   }
 
-  /// The file takes its name. Throws FileError when a byte was never written, or the system refuses; the target is then as
-  /// it was.
+  /// The file takes its name. Throws FileError when a byte was never written, or the system refuses; the target is then
+  /// as it was.
   void commit() {
     expect_complete();
     file_.commit();

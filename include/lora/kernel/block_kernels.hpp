@@ -3,6 +3,7 @@
 
 /// The kernels for one block of a weight: its cells in order.
 
+#include "lora/core/function_ref.hpp"
 #include "lora/kernel/dispatch.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -20,8 +21,8 @@ void prefetch_below([[maybe_unused]] const T* cell, [[maybe_unused]] Index strid
 }
 
 /// Calls work(cell, line, position) for each cell of the block, in order.
-template <class T, class Work>
-void for_cells(const WeightBlock<T>& block, const Work& work) {
+template <class T>
+LORA_NOINLINE void for_cells(const WeightBlock<T>& block, FunctionRef<void(const Cell<T>&, Index, Index)> work) {
   for (Index line = 0; line < block.lines; line += cell_lines) {
     const bool below = block.lines + block.lines_below - line >= 2 * cell_lines;
     for (Index position = 0; position < block.length; position += cell_length) {
@@ -55,7 +56,7 @@ struct BlockKernels {
   /// W' = round(W0 + delta).
   void add(const Weight& w, const Factors& factors) const {
     CellDelta<Compute> delta;
-    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
       delta_of(factors, line, position, delta);
       cell.add(part, delta.values);
     });
@@ -64,7 +65,7 @@ struct BlockKernels {
   /// The same, and what gives W0 back, through the cursors.
   void merge(const Weight& w, const Factors& factors, PayloadCursors& out) const {
     CellDelta<Compute> delta;
-    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
       delta_of(factors, line, position, delta);
       cell.merge(part, delta.values, out);
     });
@@ -73,7 +74,7 @@ struct BlockKernels {
   /// W0 out of W' and the payload.
   void unmerge(const Weight& w, const Factors& factors, PayloadView in) const {
     CellDelta<Compute> delta;
-    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
       delta_of(factors, line, position, delta);
       cell.unmerge(part, delta.values, in);
     });
@@ -84,7 +85,7 @@ struct BlockKernels {
     requires(std::is_same_v<T, Compute>)
   {
     CellDelta<Compute> delta;
-    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
       delta_of(factors, line, position, delta);
       for (Index i = 0; i < cell_lines; ++i)
         std::memcpy(part.data + i * part.stride, delta.values + i * cell_length, cell_length * sizeof(T));
@@ -94,7 +95,7 @@ struct BlockKernels {
   /// unmerge with `from`, then merge with `to`, cell by cell.
   void exchange(const Weight& w, const Factors& from, PayloadView in, const Factors& to, PayloadCursors& out) const {
     CellDelta<Compute> delta;
-    for_cells(w, [&](const Cell<T>& part, Index line, Index position) {
+    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
       delta_of(from, line, position, delta);
       cell.unmerge(part, delta.values, in);
       delta_of(to, line, position, delta);

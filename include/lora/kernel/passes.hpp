@@ -70,9 +70,8 @@ class RecordWriter {
 
   /// Fills `entry` with what `kernel` (called with the cursors) records while it merges the block with `factors`. Throws
   /// std::bad_alloc before the kernel is called, or not at all.
-  template <class Kernel>
   void write(const WeightBlocks<T>& weight, const Block& block, const BlockFactors<Compute>& factors, BlockEntry& entry,
-             const Kernel& kernel) {
+             FunctionRef<void(PayloadCursors&)> kernel) {
     const std::size_t raw_size = weight.bytes(block);
     unsigned char* out = arena_->reserve(raw_size);
     const PayloadBuffer buffer(streams_.get());
@@ -116,8 +115,8 @@ inline constexpr Index elements_per_thread = 64 * 1024;
 
 /// Calls work(t, i) for every block i, in contiguous shares, thread t under an FpEnvironment. When a call throws, calls
 /// undo(i) for every block whose work was done, and rethrows. `undo` must not throw.
-template <class Work, class Undo>
-void for_blocks(const BlockGrid& grid, int threads, const Work& work, const Undo& undo) {
+LORA_NOINLINE inline void for_blocks(const BlockGrid& grid, int threads, FunctionRef<void(int, Index)> work,
+                                     FunctionRef<void(Index)> undo) {
   struct Share {
     Index begin = 0, done = 0;
     std::exception_ptr error;
@@ -155,8 +154,8 @@ void for_blocks(const BlockGrid& grid, int threads, const Work& work, const Undo
 /// Throws RecordError unless the record was made for this weight and these factors.
 template <class T>
 void check_record(const UndoRecord& record, const Lines<T>& weight, std::uint64_t fingerprint) {
-  const auto expect = [](bool same, const char* what, const auto& expected, const auto& found) {
-    if (!same) throw RecordError(text("lora: undo record: ", what, ": expected ", expected, ", found ", found));
+  const auto expect = [](bool same, const char* what, TextPiece expected, TextPiece found) {
+    if (!same) throw RecordError(join({"lora: undo record: ", what, ": expected ", expected, ", found ", found}));
   };
   using Plain = std::remove_const_t<T>;
   expect(record.type() == ScalarTraits<Plain>::type, "scalar type", ScalarTraits<Plain>::name, name(record.type()));

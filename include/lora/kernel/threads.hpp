@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/core/config.hpp"
+#include "lora/core/function_ref.hpp"
 
 #include <algorithm>
 
@@ -26,8 +26,7 @@ inline int thread_count(Index work, Index grain) {
 }
 
 /// Calls run(t) for t = 0 .. threads - 1, at the same time where there is OpenMP. `run` must not throw.
-template <class Run>
-void parallel(int threads, const Run& run) {
+inline void parallel(int threads, FunctionRef<void(int)> run) {
 #if defined(_OPENMP)
   if (threads > 1) {
     // A runtime may give fewer threads than asked for: the tasks are shared out, not tied to the threads.

@@ -34,23 +34,6 @@
 #define LORA_TARGET_END _Pragma("GCC pop_options")
 #endif
 
-#if defined(__GNUC__) || defined(__clang__)
-#define LORA_INLINE __attribute__((always_inline)) inline
-#define LORA_NOINLINE __attribute__((noinline))
-#else
-#define LORA_INLINE inline
-#define LORA_NOINLINE
-#endif
-
-// Loops over a register tile must be unrolled at -O2 as well: kept as loops they spill every accumulator.
-#if defined(__clang__)
-#define LORA_UNROLL _Pragma("clang loop unroll(full)")
-#elif defined(__GNUC__)
-#define LORA_UNROLL _Pragma("GCC unroll 32")
-#else
-#define LORA_UNROLL
-#endif
-
 LORA_NAMESPACE_BEGIN
 
 /// The instruction sets with kernels of their own. All give the same bits.

@@ -74,7 +74,7 @@ class LowRank {
   static Matrix<Other> convert(const Matrix<Scalar>& factor) {
     Matrix<Other> out(factor.rows(), factor.cols());
     for (Index i = 0; i < factor.size(); ++i)
-      out.data()[i] = detail::narrow<Other>(static_cast<compute_t<Other>>(detail::widen(factor.data()[i])));
+      out.data()[i] = detail::convert<Other>(factor.data()[i]);
     return out;
   }
 

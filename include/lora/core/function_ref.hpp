@@ -1,0 +1,35 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/config.hpp"
+
+#include <memory>
+#include <type_traits>
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// A reference to something that can be called, for functions that take work to do: they are compiled once, not once for
+/// each caller. The callable must outlive it.
+template <class Signature>
+class FunctionRef;
+
+template <class Result, class... Arguments>
+class FunctionRef<Result(Arguments...)> {
+ public:
+  template <class Callable>
+    requires(!std::is_same_v<Callable, FunctionRef>)
+  FunctionRef(const Callable& callable)
+      : object_(std::addressof(callable)), call_([](const void* object, Arguments... arguments) -> Result {
+          return (*static_cast<const Callable*>(object))(static_cast<Arguments>(arguments)...);
+        }) {}
+
+  Result operator()(Arguments... arguments) const { return call_(object_, static_cast<Arguments>(arguments)...); }
+
+ private:
+  const void* object_;
+  Result (*call_)(const void*, Arguments...);
+};
+
+}  // namespace detail
+LORA_NAMESPACE_END

@@ -1,0 +1,86 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// What the file tests share: a folder that goes away, bytes in and out of files, and messages of errors.
+
+#include <lora/io/safetensors_header.hpp>
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include <stdlib.h>
+
+namespace test {
+
+namespace fs = std::filesystem;
+
+inline fs::path data() { return LORA_TEST_DATA; }
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "lora-test-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
+    path_ = name;
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  fs::path operator/(const std::string& name) const { return path_ / name; }
+  const fs::path& path() const { return path_; }
+  std::size_t entries() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(path_), fs::directory_iterator()));
+  }
+
+ private:
+  fs::path path_;
+};
+
+inline void write(const fs::path& path, const std::string& content) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(content.data(), static_cast<std::streamsize>(content.size()));
+  file.close();
+  ASSERT_TRUE(file.good()) << path;
+}
+inline std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+inline std::string length_prefix(std::uint64_t length) {
+  const auto bytes = std::bit_cast<std::array<char, 8>>(length);
+  return {bytes.data(), bytes.size()};
+}
+/// A safetensors file: length prefix, JSON, data.
+inline std::string safetensors(const std::string& json, const std::string& data = "") {
+  return length_prefix(json.size()) + json + data;
+}
+
+/// The message of the Error `run` throws; empty when it throws none.
+template <class ErrorType = lora::io::FileError, class Run>
+std::string message(const Run& run) {
+  try {
+    run();
+  } catch (const ErrorType& error) {
+    return error.what();
+  }
+  return "";
+}
+
+/// Expects every piece in `text`.
+inline void expect_pieces(const std::string& text, const std::vector<std::string>& pieces) {
+  for (const std::string& piece : pieces)
+    EXPECT_NE(text.find(piece), std::string::npos) << "no \"" << piece << "\" in: " << text;
+}
+
+}  // namespace test

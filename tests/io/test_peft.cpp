@@ -1,0 +1,309 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#include "io/files.hpp"
+
+#include <lora/io/peft.hpp>
+#include <lora/io/safetensors_writer.hpp>
+
+#include <limits>
+
+namespace io = lora::io;
+using io::DType, io::PeftConfig, io::TensorInfo;
+using test::expect_pieces, test::message;
+
+namespace {
+
+const std::string minimal = R"("peft_type":"LORA","r":2,"lora_alpha":4)";
+
+PeftConfig config(const std::string& more) {
+  return PeftConfig::parse("adapter_config.json", "{" + minimal + (more.empty() ? "" : "," + more) + "}");
+}
+std::string refused(const std::string& more) {
+  const std::string text = message([&] { config(more); });
+  expect_pieces(text, {"adapter_config.json"});
+  return text;
+}
+
+TEST(PeftConfig, ScalingAndRanks) {
+  const PeftConfig plain = config("");
+  EXPECT_EQ(plain.rank("q"), 2);
+  EXPECT_EQ(plain.scaling("q")(2), 2.0);
+  EXPECT_FALSE(plain.fan_in_fan_out());
+  const PeftConfig all = config(R"("use_rslora":true,"fan_in_fan_out":true,"rank_pattern":{"q":9,"a.q":3},)"
+                                R"("alpha_pattern":{"v":0.5,"w":-1e2})");
+  EXPECT_EQ(all.rank("a.q"), 9) << "the first key of the file wins";
+  EXPECT_EQ(all.alpha("a.v"), 0.5);
+  EXPECT_EQ(all.alpha("w"), -100.0);
+  EXPECT_EQ(all.scaling("a.q")(9), 4.0 / 3.0);
+  EXPECT_TRUE(all.fan_in_fan_out());
+}
+
+TEST(PeftConfig, NumbersOfTheWrongKind) {
+  const auto whole = [](const std::string& text) { return message([&] { PeftConfig::parse("c.json", text); }); };
+  expect_pieces(whole(R"({"peft_type":"LORA","lora_alpha":4})"), {"c.json", "r:", "no such key"});
+  expect_pieces(whole(R"({"peft_type":"LORA","r":2})"), {"lora_alpha:", "no such key"});
+  expect_pieces(whole(R"({"r":2,"lora_alpha":4})"), {"peft_type:", "no such key"});
+  expect_pieces(whole(R"({"peft_type":"LOHA","r":2,"lora_alpha":4})"), {"peft_type:", "'LOHA'"});
+  expect_pieces(whole(R"({"peft_type":["LORA"],"r":2,"lora_alpha":4})"), {"peft_type:", "a list"});
+  for (const char* r : {"0", "-1", "2.0", "true", "null", "\"2\"", "1e400", "[2]", "18446744073709551616"})
+    EXPECT_NE(whole(std::string(R"({"peft_type":"LORA","lora_alpha":4,"r":)") + r + "}"), "") << r;
+  for (const char* alpha : {"true", "null", "\"2\"", "NaN", "Infinity", "1e400", "{}"})
+    EXPECT_NE(whole(std::string(R"({"peft_type":"LORA","r":2,"lora_alpha":)") + alpha + "}"), "") << alpha;
+  expect_pieces(refused(R"("use_rslora":1)"), {"use_rslora", "found 1"});
+  expect_pieces(refused(R"("fan_in_fan_out":"no")"), {"fan_in_fan_out", "'no'"});
+  expect_pieces(refused(R"("rank_pattern":{"q":0})"), {"rank_pattern: q", "found 0"});
+  expect_pieces(refused(R"("rank_pattern":{"q":2.5})"), {"rank_pattern: q", "2.5"});
+  expect_pieces(refused(R"("rank_pattern":["q",2])"), {"rank_pattern", "a list"});
+  expect_pieces(refused(R"("alpha_pattern":{"q":"4"})"), {"alpha_pattern: q", "'4'"});
+  expect_pieces(refused(R"("rank_pattern":{"(?<=a)q":2})"), {"rank_pattern", "(?<=a)q", "regular expression"});
+  expect_pieces(refused(R"("alpha_pattern":{"q(":2})"), {"alpha_pattern", "'q('"});
+  EXPECT_EQ(config(R"("rank_pattern":null,"alpha_pattern":{},"use_rslora":null)").rank("q"), 2);
+}
+
+TEST(PeftConfig, WhatChangesTheMathsIsRefusedByName) {
+  for (const char* key : {"use_dora", "lora_bias", "use_qalora", "use_bdlora"})
+    expect_pieces(refused(std::string("\"") + key + "\":true"), {key, "not supported", "true"});
+  for (const char* key : {"target_parameters", "modules_to_save", "trainable_token_indices", "layer_replication",
+                          "alora_invocation_tokens"})
+    expect_pieces(refused(std::string("\"") + key + "\":[\"x\"]"), {key, "not supported", "a list"});
+  for (const char* key : {"kasa_config", "arrow_config", "velora_config", "monteclora_config", "megatron_config"})
+    expect_pieces(refused(std::string("\"") + key + "\":{\"x\":1}"), {key, "not supported", "an object"});
+  expect_pieces(refused(R"("bias":"lora_only")"), {"bias", "'lora_only'"});
+  expect_pieces(refused(R"("something_new\u001b":1)"), {"something_new\\x1b", "not supported"});
+  for (const char* value : {"null", "false", "0", "0.0", "\"\"", "\"none\"", "[]", "{}"})
+    EXPECT_EQ(config(std::string("\"something_new\":") + value).rank("q"), 2) << value;
+}
+
+TEST(PeftConfig, WhatDoesNotChangeTheMathsIsPassedOver) {
+  for (const std::string_view key : PeftConfig::ignored_keys)
+    EXPECT_EQ(config("\"" + std::string(key) + "\":{\"a\":[1,\"x\"]}").rank("q"), 2) << key;
+}
+
+TEST(PeftConfig, InitialisersThatChangeTheBaseWeightAreRefused) {
+  for (const char* value : {"true", "false", "null", "\"gaussian\"", "\"eva\"", "\"orthogonal\"", "\"mica\""})
+    EXPECT_EQ(config(std::string("\"init_lora_weights\":") + value).rank("q"), 2) << value;
+  for (const char* value :
+       {"\"pissa\"", "\"pissa_niter_16\"", "\"olora\"", "\"corda\"", "\"loftq\"", "\"lora_ga\"", "\"x\"", "1"})
+    expect_pieces(refused(std::string("\"init_lora_weights\":") + value), {"init_lora_weights", "path_initial_model"});
+}
+
+TEST(PeftConfig, Targets) {
+  EXPECT_TRUE(config("").selects("x"));
+  EXPECT_TRUE(config(R"("target_modules":"all-linear")").selects("x"));
+  const PeftConfig list =
+      config(R"("target_modules":["q"],"exclude_modules":["b.q"],"layers_to_transform":1,"layers_pattern":"h")");
+  EXPECT_TRUE(list.selects("m.h.1.q"));
+  EXPECT_TRUE(list.selects("q")) << "a whole path needs no layer";
+  EXPECT_FALSE(list.selects("m.h.2.q"));
+  EXPECT_FALSE(list.selects("m.h.1.v"));
+  EXPECT_FALSE(list.selects("m.h.1.b.q"));
+  const PeftConfig expression = config(R"("target_modules":".*\\.q","exclude_modules":"m\\..*")");
+  EXPECT_TRUE(expression.selects("a.q"));
+  EXPECT_FALSE(expression.selects("m.q"));
+  EXPECT_FALSE(config(R"("target_modules":[])").selects("x"));
+  expect_pieces(refused(R"("target_modules":3)"), {"target_modules", "found 3"});
+  expect_pieces(refused(R"("target_modules":["q",3])"), {"target_modules", "found 3 in it"});
+  expect_pieces(refused(R"("exclude_modules":"a++")"), {"exclude_modules", "a++"});
+  expect_pieces(refused(R"("target_modules":"q","layers_to_transform":[1])"), {"layers_to_transform", "a list"});
+  expect_pieces(refused(R"("target_modules":["q"],"layers_to_transform":[-1])"), {"layers_to_transform", "found -1"});
+  expect_pieces(refused(R"("target_modules":["q"],"layers_to_transform":["1"])"), {"layers_to_transform", "'1'"});
+  expect_pieces(refused(R"("target_modules":["q"],"layers_to_transform":[1],"layers_pattern":["("])"),
+                {"layers_pattern"});
+}
+
+TEST(PeftConfig, JsonIsStrict) {
+  const auto whole = [](const std::string& text) { return message([&] { PeftConfig::parse("c.json", text); }); };
+  expect_pieces(whole(""), {"c.json", "expected JSON"});
+  expect_pieces(whole("[]"), {"expected a JSON object", "a list"});
+  expect_pieces(whole("{" + minimal + "} x"), {"expected JSON"});
+  expect_pieces(whole("{" + minimal + "}" + std::string(1, '\0')), {"zero byte"});
+  expect_pieces(whole("\xef\xbb\xbf{" + minimal + "}"), {"byte order mark"});
+  expect_pieces(whole("{" + minimal + ",\"r\":3}"), {"'r' twice"});
+  expect_pieces(whole("{" + minimal + R"(,"rank_pattern":{"q":1,"q":2}})"), {"'q' twice"});
+  expect_pieces(whole("{" + minimal + ",\"x\":" + std::string(100'000, '[')), {"nested", "64"});
+  expect_pieces(whole("{" + minimal + ",\"x\":\"\xff\"}"), {"expected JSON", "\\xff"});
+  const test::Folder folder;
+  test::write(folder / "c.json", "{" + minimal + "}" + std::string(5 << 20, ' '));
+  expect_pieces(message([&] { PeftConfig::load(folder / "c.json"); }), {"c.json", "at most 4194304"});
+}
+
+// ---- Folders
+
+/// A folder of an adapter; every tensor is filled with one value of its type.
+class AdapterFolder {
+ public:
+  explicit AdapterFolder(const std::vector<TensorInfo>& tensors, const std::string& more = "", float fill = 0.5f) {
+    test::write(folder_ / "adapter_config.json", "{" + minimal + (more.empty() ? "" : "," + more) + "}");
+    io::SafetensorsWriter writer(folder_ / "adapter_model.safetensors", tensors);
+    for (const TensorInfo& tensor : tensors) {
+      std::string data;
+      while (data.size() < io::detail::tensor_bytes(tensor.dtype, tensor.shape)) data += element(tensor.dtype, fill);
+      writer.write(std::as_bytes(std::span(data)));
+    }
+    writer.commit();
+  }
+  io::Adapter load() const { return io::load_adapter(folder_.path()); }
+  std::string refused() const {
+    return message([&] { load(); });
+  }
+  const test::Folder& folder() const { return folder_; }
+
+ private:
+  template <class T>
+  static std::string raw(T value) {
+    return {reinterpret_cast<const char*>(&value), sizeof(T)};
+  }
+  static std::string element(DType dtype, float value) {
+    switch (dtype) {
+      case DType::F64: return raw(static_cast<double>(value));
+      case DType::F16: return raw(lora::detail::float_to_half(value));
+      case DType::BF16: return raw(lora::detail::float_to_bfloat16(value));
+      case DType::F32: return raw(value);
+      default: return std::string(io::bits(dtype) / 8, '\0');
+    }
+  }
+  test::Folder folder_;
+};
+
+std::vector<TensorInfo> pair(const std::string& module, DType dtype = DType::F32, std::uint64_t rank = 2) {
+  return {{"base_model.model." + module + ".lora_A.weight", dtype, {rank, 4}},
+          {"base_model.model." + module + ".lora_B.weight", dtype, {6, rank}}};
+}
+std::vector<TensorInfo> operator+(std::vector<TensorInfo> a, const std::vector<TensorInfo>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+TEST(LoadAdapter, ModulesInFileOrderAndTheirTypes) {
+  const AdapterFolder folder(pair("z.q", DType::F16) + pair("a.q", DType::F64) + pair("m.q", DType::BF16));
+  const io::Adapter adapter = folder.load();
+  ASSERT_EQ(adapter.modules.size(), 3u);
+  EXPECT_EQ(adapter.name, folder.folder().path().filename().string());
+  EXPECT_EQ(io::load_adapter(folder.folder() / "").name, adapter.name);
+  EXPECT_EQ(adapter.modules[0].path, "z.q");
+  EXPECT_EQ(adapter.modules[1].path, "a.q");
+  EXPECT_TRUE(std::holds_alternative<lora::LowRank<float>>(adapter.modules[0].update));
+  EXPECT_TRUE(std::holds_alternative<lora::LowRank<double>>(adapter.modules[1].update));
+  EXPECT_EQ(std::get<0>(adapter.modules[2].update).B()(5, 1), 0.5f);
+  EXPECT_EQ(adapter.find("m.q"), &adapter.modules[2]);
+  EXPECT_EQ(adapter.find("m"), nullptr);
+  EXPECT_EQ(adapter.modules[0].rows(), 6);
+  EXPECT_EQ(adapter.modules[0].cols(), 4);
+  EXPECT_EQ(adapter.modules[0].scaling(), 2.0);
+}
+
+TEST(LoadAdapter, AnAdaptersNameInTheTensorsNames) {
+  const AdapterFolder folder({{"base_model.model.a.lora_A.default.weight", DType::F32, {2, 4}},
+                              {"base_model.model.a.lora_B.default.weight", DType::F32, {6, 2}}});
+  EXPECT_EQ(folder.load().modules.at(0).path, "a");
+  const AdapterFolder two({{"base_model.model.a.lora_A.one.weight", DType::F32, {2, 4}},
+                           {"base_model.model.a.lora_A.two.weight", DType::F32, {2, 4}},
+                           {"base_model.model.a.lora_B.one.weight", DType::F32, {6, 2}}});
+  expect_pieces(two.refused(), {"lora_A.two.weight", "one lora_A per module", "lora_A.one.weight"});
+}
+
+TEST(LoadAdapter, TensorsThatAreNotFactorsOfLinearLayers) {
+  const auto with = [](const std::string& name, std::vector<std::uint64_t> shape = {2, 2}) {
+    return AdapterFolder(pair("a") + std::vector<TensorInfo>{{name, DType::F32, std::move(shape)}}).refused();
+  };
+  const std::string base = "base_model.model.";
+  expect_pieces(with(base + "e.lora_embedding_A"),
+                {"adapter_model.safetensors", "'base_model.model.e.lora_embedding_A'", "embedding"});
+  expect_pieces(with(base + "a.lora_magnitude_vector"), {"a.lora_magnitude_vector", "DoRA"});
+  expect_pieces(with(base + "a.lora_B.bias"), {"a.lora_B.bias", "lora_bias"});
+  expect_pieces(with(base + "a.base_layer.weight"), {"a.base_layer.weight", "base layer"});
+  expect_pieces(with(base + "a.base_layer.lora_A.weight"), {"a.base_layer.lora_A.weight", "base layer"});
+  expect_pieces(with(base + "norm.bias"), {"norm.bias", "bias"});
+  expect_pieces(with(base + "score.weight"), {"score.weight", "base model's"});
+  expect_pieces(with(base + "c.lora_A.weight", {2, 3, 3, 3}), {"c.lora_A.weight", "[2, 3, 3, 3]"});
+  expect_pieces(with(base + "c.lora_C.weight"), {"c.lora_C.weight", "lora_A.weight or .lora_B.weight"});
+  expect_pieces(with(base + "c.lora_A.weight.extra"), {"c.lora_A.weight.extra"});
+  expect_pieces(with(base + "lora_A.weight"), {"lora_A.weight"});
+  expect_pieces(with("unet.a.lora_A.weight"), {"unet.a.lora_A.weight", "base_model.model."});
+}
+
+TEST(LoadAdapter, FactorsThatDoNotFit) {
+  const auto one = [](const std::string& name, std::vector<std::uint64_t> shape) {
+    return std::vector<TensorInfo>{{"base_model.model.m." + name + ".weight", DType::F32, std::move(shape)}};
+  };
+  expect_pieces(AdapterFolder(one("lora_A", {2, 4})).refused(), {"module 'm'", "no lora_B"});
+  expect_pieces(AdapterFolder(one("lora_B", {6, 2})).refused(), {"module 'm'", "no lora_A"});
+  expect_pieces(AdapterFolder(one("lora_A", {2, 4}) + one("lora_B", {6, 3})).refused(),
+                {"module 'm'", "[2, 4]", "[6, 3]"});
+  expect_pieces(AdapterFolder(pair("m", DType::F32, 3)).refused(), {"module 'm'", "rank 2", "[3, 4]"});
+  expect_pieces(AdapterFolder(pair("m"), R"("rank_pattern":{"m":5})").refused(), {"module 'm'", "rank 5", "[2, 4]"});
+  expect_pieces(AdapterFolder(pair("m", DType::I32)).refused(), {"lora_B.weight", "found I32"});
+  expect_pieces(AdapterFolder(pair("m"), R"("target_modules":["q"])").refused(), {"module 'm'", "target_modules"});
+  expect_pieces(AdapterFolder({}).refused(), {"at least one module"});
+  expect_pieces(
+      AdapterFolder(pair("m"), R"("alpha_pattern":{"m":0.5})").load().modules.at(0).scaling() == 0.25 ? "ok" : "",
+      {"ok"});
+  for (const DType dtype : {DType::F16, DType::BF16, DType::F32, DType::F64}) {
+    expect_pieces(AdapterFolder(pair("m", dtype), "", std::numeric_limits<float>::quiet_NaN()).refused(),
+                  {"module 'm'", "finite", "NaN", "B(0, 0)"});
+    expect_pieces(AdapterFolder(pair("m", dtype), "", std::numeric_limits<float>::infinity()).refused(),
+                  {"module 'm'", "infinity"});
+  }
+}
+
+TEST(LoadAdapter, EmptyFactorsAreLegal) {
+  const AdapterFolder folder({{"base_model.model.m.lora_A.weight", DType::F32, {2, 0}},
+                              {"base_model.model.m.lora_B.weight", DType::F32, {6, 2}}});
+  EXPECT_EQ(folder.load().modules.at(0).cols(), 0);
+}
+
+TEST(LoadAdapter, FoldersThatAreNone) {
+  const test::Folder folder;
+  expect_pieces(message([&] { io::load_adapter(folder / "no"); }), {"/no", "expected a folder"});
+  expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_config.json", "No such file"});
+  test::write(folder / "adapter_model.bin", "pickle");
+  expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_model.bin", "safetensors"});
+}
+
+TEST(AdapterModule, TheOrientationOfABaseWeight) {
+  const AdapterFolder folder(pair("m"), R"("fan_in_fan_out":true)");
+  const io::Adapter adapter = folder.load();
+  const io::AdapterModule& module = adapter.modules.at(0);
+  EXPECT_TRUE(module.fan_in_fan_out);
+  EXPECT_TRUE(module.is_transposed(4, 6));
+  EXPECT_FALSE(module.is_transposed(6, 4)) << "a Linear among Conv1D, as PEFT sees it";
+  expect_pieces(message<lora::ShapeError>([&] { (void)module.is_transposed(6, 5); }), {"module 'm'", "6 x 4", "6 x 5"});
+  const std::vector<TensorInfo> square{{"base_model.model.m.lora_A.weight", DType::F32, {2, 4}},
+                                       {"base_model.model.m.lora_B.weight", DType::F32, {4, 2}}};
+  EXPECT_TRUE(AdapterFolder(square, R"("fan_in_fan_out":true)").load().modules.at(0).is_transposed(4, 4));
+  EXPECT_FALSE(AdapterFolder(square).load().modules.at(0).is_transposed(4, 4));
+}
+
+TEST(AdapterFixtures, AreJudgedAsTheirIndexSays) {
+  // The module that is absent from the base is the caller's to find: the adapter alone is whole.
+  const std::map<std::string, std::vector<std::string>> malformed{
+      {"adapter_r_missing", {"adapter_config.json", "r:", "no such key"}},
+      {"adapter_r_zero", {"adapter_config.json", "r:", "found 0"}},
+      {"adapter_r_string", {"adapter_config.json", "r:", "'2'"}},
+      {"adapter_alpha_list", {"adapter_config.json", "lora_alpha:", "a list"}},
+      {"adapter_alpha_nan", {"adapter_config.json", "expected JSON", "lora_alpha", "byte 49"}},
+      {"adapter_rank_pattern_list", {"adapter_config.json", "rank_pattern:", "a list"}},
+      {"adapter_config_not_json", {"adapter_config.json", "expected JSON", "byte 1"}},
+      {"adapter_ranks_differ", {"adapter_model.safetensors", "model.layers.0.self_attn.q_proj", "[2, 4]", "[6, 3]"}},
+      {"adapter_lora_b_missing", {"adapter_model.safetensors", "model.layers.0.self_attn.q_proj", "no lora_B"}},
+  };
+  const auto folder = test::data() / "malformed";
+  const io::detail::Json index = io::detail::read_json_file(folder / "index.json", 1 << 20);
+  std::size_t rejected = 0, accepted = 0;
+  for (const auto& [name, about] : *index.as<io::detail::Json::Object>()) {
+    if (!name.starts_with("adapter_")) continue;
+    SCOPED_TRACE(name);
+    const std::string text = message([&, &file = name] { io::load_adapter(folder / file); });
+    if (*about.find("expect")->as<std::string>() == "accept" || name == "adapter_module_absent") {
+      EXPECT_EQ(text, "");
+      ++accepted;
+    } else {
+      ++rejected;
+      ASSERT_TRUE(malformed.contains(name));
+      expect_pieces(text, malformed.at(name));
+    }
+  }
+  EXPECT_EQ(rejected, malformed.size());
+  EXPECT_EQ(accepted, 2u);
+}
+
+}  // namespace
