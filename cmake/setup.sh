@@ -40,12 +40,14 @@ missing_packages() {
   need libcli11-dev has_header CLI/CLI.hpp
   [[ $purpose == tool ]] && return
   need libgtest-dev has_header gtest/gtest.h
+  need python3 has_command python3
   need pkg-config has_command pkg-config
   need libbenchmark-dev has_header benchmark/benchmark.h
   need libopenblas-dev has_header cblas.h
   [[ $purpose == tests ]] && return
   need clang has_command clang++
   need libomp-dev compiles clang++ -fopenmp
+  need libclang-rt-dev compiles clang++ -fsanitize=address,undefined
   need g++-aarch64-linux-gnu compiles aarch64-linux-gnu-g++
   need qemu-user has_command qemu-aarch64
   need googletest test -e /usr/src/googletest/CMakeLists.txt

@@ -138,7 +138,9 @@ class Linear {
       const detail::FpEnvironment environment;
       stacked = detail::stack<Compute>(detail::active_set(updates), rows(), cols());
     }
-    if (merged()) weight_.switch_to(updates);
+    if constexpr (!std::is_const_v<Scalar>) {
+      if (merged()) weight_.switch_to(updates);
+    }
     active_ = std::move(active);
     updates_ = std::move(updates);
     stacked_ = std::move(stacked);
