@@ -47,7 +47,7 @@ missing_packages() {
   [[ $purpose == tests ]] && return
   need clang has_command clang++
   need libomp-dev compiles clang++ -fopenmp
-  need libclang-rt-dev compiles clang++ -fsanitize=address,undefined
+  need libclang-rt-dev compiles clang++ -fsanitize=fuzzer-no-link,address
   need g++-aarch64-linux-gnu compiles aarch64-linux-gnu-g++
   need qemu-user has_command qemu-aarch64
   need googletest test -e /usr/src/googletest/CMakeLists.txt

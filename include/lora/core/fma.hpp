@@ -20,18 +20,15 @@ namespace detail {
 inline float fma_by_double(float a, float b, float c) {
   const double product = static_cast<double>(a) * static_cast<double>(b);
   const double addend = static_cast<double>(c);
-  double sum = product + addend;
-  // What the sum lost (Knuth's two-sum). Not finite, or exact: nothing to mend.
+  const double sum = product + addend;
+  // What the sum lost (Knuth's two-sum); NaN when it is not finite, and then nothing is mended.
   const double back = sum - product;
   const double lost = (product - (sum - back)) + (addend - back);
+  const auto inexact = static_cast<std::uint64_t>((lost > 0.0) | (lost < 0.0));
   std::uint64_t bits = std::bit_cast<std::uint64_t>(sum);
-  const bool finite = (bits & 0x7ff0000000000000u) != 0x7ff0000000000000u;
-  if (finite && lost != 0.0 && (bits & 1u) == 0) {
-    const bool away = (lost > 0.0) == (sum > 0.0);
-    bits = away ? bits + 1 : bits - 1;
-    sum = std::bit_cast<double>(bits);
-  }
-  return static_cast<float>(sum);
+  bits -= inexact & ((bits ^ std::bit_cast<std::uint64_t>(lost)) >> 63);  // towards zero ...
+  bits |= inexact;                                                       // ... and odd
+  return static_cast<float>(std::bit_cast<double>(bits));
 }
 
 inline float fma(float a, float b, float c) {

@@ -67,6 +67,9 @@ auto lines_of(Object&& object) {
   if (object.innerStride() != 1 && length > 1)
     throw ShapeError(text("lora: a weight's elements must be contiguous along its ", by_rows ? "rows" : "columns",
                           ": expected an inner stride of 1, found ", object.innerStride()));
+  if (lines > 1 && object.outerStride() < length)
+    throw ShapeError(text("lora: a weight's ", by_rows ? "rows" : "columns", " must not overlap: expected an outer stride of at least ",
+                          length, ", found ", object.outerStride()));
   return Lines<Scalar>{object.data(), lines, length, object.outerStride(), order};
 }
 

@@ -80,7 +80,7 @@ struct BlockKernels {
     });
   }
 
-  /// delta itself, over what was there.
+  /// delta itself, over what was there; a NaN (of factors that overflow) is the canonical one.
   void write_delta(const Weight& w, const Factors& factors) const
     requires(std::is_same_v<T, Compute>)
   {
@@ -88,7 +88,7 @@ struct BlockKernels {
     for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
       delta_of(factors, line, position, delta);
       for (Index i = 0; i < cell_lines; ++i)
-        std::memcpy(part.data + i * part.stride, delta.values + i * cell_length, cell_length * sizeof(T));
+        for (Index j = 0; j < cell_length; ++j) part.data[i * part.stride + j] = narrow<T>(delta.values[i * cell_length + j]);
     });
   }
 

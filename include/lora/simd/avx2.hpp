@@ -66,7 +66,7 @@ struct FloatLanes {
   struct F {
     __m256 a, b;
   };
-  static constexpr int tile_rows = 4, tile_groups = 1;
+  static constexpr int tile_rows = 4, tile_groups = 1, dot_rows = 1, dot_columns = 4;
 
   static LORA_INLINE F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static LORA_INLINE F broadcast(float x) {
@@ -81,6 +81,12 @@ struct FloatLanes {
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
   static LORA_INLINE F add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
   static LORA_INLINE F sub(F x, F y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+  static LORA_INLINE float reduce(F x) {
+    const __m256 eight = _mm256_add_ps(x.a, x.b);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
   static LORA_INLINE void barrier(F& x) { asm("" : "+x"(x.a), "+x"(x.b)); }
 };
 
@@ -225,7 +231,7 @@ struct Lanes<double> {
   struct I {
     __m256i v[4];
   };
-  static constexpr int tile_rows = 2, tile_groups = 1;
+  static constexpr int tile_rows = 2, tile_groups = 1, dot_rows = 1, dot_columns = 2;
 
   static LORA_INLINE F zero() {
     const __m256d v = _mm256_setzero_pd();
@@ -252,6 +258,11 @@ struct Lanes<double> {
   static LORA_INLINE F sub(F x, F y) {
     LORA_UNROLL for (int i = 0; i < 4; ++i) x.v[i] = _mm256_sub_pd(x.v[i], y.v[i]);
     return x;
+  }
+  static LORA_INLINE double reduce(F x) {
+    const __m256d four = _mm256_add_pd(_mm256_add_pd(x.v[0], x.v[2]), _mm256_add_pd(x.v[1], x.v[3]));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+x"(x.v[0]), "+x"(x.v[1]), "+x"(x.v[2]), "+x"(x.v[3])); }
 

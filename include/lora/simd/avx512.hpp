@@ -25,7 +25,7 @@ struct FloatLanes {
   using Compute = float;
   using F = __m512;
   using I = __m512i;
-  static constexpr int tile_rows = 8, tile_groups = 2;
+  static constexpr int tile_rows = 8, tile_groups = 2, dot_rows = 4, dot_columns = 4;
 
   static LORA_INLINE F zero() { return _mm512_setzero_ps(); }
   static LORA_INLINE F broadcast(float x) { return _mm512_set1_ps(x); }
@@ -34,6 +34,12 @@ struct FloatLanes {
   static LORA_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static LORA_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
   static LORA_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static LORA_INLINE float reduce(F x) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
   static LORA_INLINE void barrier(F& x) { asm("" : "+v"(x)); }
 };
 
@@ -146,7 +152,7 @@ struct Lanes<double> {
   struct I {
     __m512i a, b;
   };
-  static constexpr int tile_rows = 8, tile_groups = 1;
+  static constexpr int tile_rows = 8, tile_groups = 1, dot_rows = 2, dot_columns = 4;
 
   static LORA_INLINE F zero() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
   static LORA_INLINE F broadcast(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
@@ -158,6 +164,12 @@ struct Lanes<double> {
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm512_fmadd_pd(x.a, y.a, z.a), _mm512_fmadd_pd(x.b, y.b, z.b)}; }
   static LORA_INLINE F add(F x, F y) { return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)}; }
   static LORA_INLINE F sub(F x, F y) { return {_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)}; }
+  static LORA_INLINE double reduce(F x) {
+    const __m512d eight = _mm512_add_pd(x.a, x.b);
+    const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
   static LORA_INLINE void barrier(F& x) { asm("" : "+v"(x.a), "+v"(x.b)); }
 
   static LORA_INLINE I load_bits(const double* p) { return {_mm512_loadu_si512(p), _mm512_loadu_si512(p + 8)}; }

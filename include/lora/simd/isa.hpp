@@ -18,9 +18,13 @@
 #endif
 #endif
 
-#define LORA_TARGET_FLAGS_AVX2 "avx,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"
+#if LORA_TARGETS_X86
+#include <cpuid.h>
+#endif
+
+#define LORA_TARGET_FLAGS_AVX2 "avx,avx2,fma,f16c,bmi,bmi2,popcnt"
 #define LORA_TARGET_FLAGS_AVX512 \
-  "avx,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl"
+  "avx,avx2,fma,f16c,bmi,bmi2,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl"
 
 // Everything between BEGIN and END is compiled for that instruction set.
 #if defined(__clang__)
@@ -53,7 +57,10 @@ namespace detail {
 
 inline Isa machine_isa() {
 #if LORA_TARGETS_X86
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+  // Not every compiler's __builtin_cpu_supports knows f16c: bit 29 of ecx, leaf 1.
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c >> 29 & 1u) != 0;
+  const bool avx2 = f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
                     __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

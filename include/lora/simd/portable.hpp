@@ -6,6 +6,7 @@
 ///
 ///   F                     16 numbers of the compute type          I                16 bit patterns of T
 ///   zero broadcast load store (64-byte aligned) fma add sub       load_bits store_bits (any alignment)
+///   reduce(F)             the sum of the 16: lane l + lane l + 8 for l < 8, then + 4, + 2, + 1
 ///   barrier(F&)           the compiler cannot look across it: keeps (w + d) - d from being simplified
 ///   widen(I) narrow(F)    exact; to nearest even (a NaN stays some NaN, which nonfinite() still sees)
 ///   ordered(I)            detail::ordered of each pattern; its own inverse
@@ -17,7 +18,8 @@
 ///   compress(out, I, m)   one byte for each lane of mask m, in order; may overwrite 16 bytes behind out
 ///   expand(in, m)         the inverse, 0 in other lanes; may read 16 bytes
 ///
-/// `tile_rows` x `tile_groups` groups of accumulators fit the registers.
+/// `tile_rows` x `tile_groups` groups of accumulators fit the registers; `dot_rows` x `dot_columns` do with as many
+/// operands.
 
 #include "lora/simd/isa.hpp"
 
@@ -39,7 +41,7 @@ struct Lanes {
   struct I {
     Signed v[16];
   };
-  static constexpr int tile_rows = 2, tile_groups = 1;
+  static constexpr int tile_rows = 2, tile_groups = 1, dot_rows = 2, dot_columns = 2;
 
   static LORA_INLINE F zero() { return broadcast(Compute{0}); }
   static LORA_INLINE F broadcast(Compute x) {
@@ -64,6 +66,11 @@ struct Lanes {
   static LORA_INLINE F sub(F a, const F& b) {
     for (int i = 0; i < 16; ++i) a.v[i] -= b.v[i];
     return a;
+  }
+  static LORA_INLINE Compute reduce(F x) {
+    for (int half = 8; half != 0; half /= 2)
+      for (int i = 0; i < half; ++i) x.v[i] += x.v[i + half];
+    return x.v[0];
   }
   static LORA_INLINE void barrier([[maybe_unused]] F& x) {
 #if defined(__GNUC__) || defined(__clang__)

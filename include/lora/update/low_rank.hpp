@@ -57,6 +57,7 @@ class LowRank {
   /// narrower one. Throws ValueError when a factor overflows.
   template <class Other>
   LowRank<Other> cast() const {
+    const detail::FpEnvironment environment;
     return {convert<Other>(B_), convert<Other>(A_), rule_};
   }
 
@@ -71,7 +72,7 @@ class LowRank {
   }
 
   template <class Other>
-  static Matrix<Other> convert(const Matrix<Scalar>& factor) {
+  LORA_NOINLINE static Matrix<Other> convert(const Matrix<Scalar>& factor) {
     Matrix<Other> out(factor.rows(), factor.cols());
     for (Index i = 0; i < factor.size(); ++i)
       out.data()[i] = detail::convert<Other>(factor.data()[i]);
@@ -103,6 +104,7 @@ PackedFactors<Compute> pack(ActiveSet<Compute> set, Index rows, Index cols, Stor
   std::vector<FactorView<Compute>> views;
   views.reserve(set.size());
   for (std::size_t i = 0; i < set.size(); ++i) {
+    if (set[i].update == nullptr) throw ValueError(text("lora: update ", i, " of the active set is a null pointer"));
     const LowRank<Compute>& update = *set[i].update;
     expect_shape(text("update ", i, " of the active set"), rows, cols, update.rows(), update.cols());
     views.push_back({update.B().data(), update.A().data(), update.rank(), update.scaling(), set[i].weight});

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "lora/core/error.hpp"
+#include "lora/core/scalar.hpp"
+#include "lora/simd/fp_environment.hpp"
 
 #include <cmath>
 
@@ -19,16 +21,24 @@ class Scaling {
   /// alpha, or the fixed scaling itself.
   double value() const { return value_; }
 
-  /// s for this rank. Throws ValueError when the result is not finite.
+  /// s for this rank, to nearest whatever the caller's rounding. Throws ValueError when the result is not finite.
   double operator()(Index rank) const {
-    double s = value_;
-    if (rule_ == Rule::alpha_over_rank) s = value_ / static_cast<double>(rank);
-    if (rule_ == Rule::alpha_over_sqrt_rank) s = value_ / std::sqrt(static_cast<double>(rank));
-    if (!std::isfinite(s)) throw ValueError(detail::text("lora: scaling: expected a finite number, found ", s));
+    const detail::FpEnvironment environment;
+    const double s = scaled(static_cast<double>(rank));
+    if (!detail::is_finite(s)) throw ValueError(detail::text("lora: scaling: expected a finite number, found ", s));
     return s;
   }
 
  private:
+  LORA_NOINLINE double scaled(double rank) const {
+    switch (rule_) {
+      case Rule::alpha_over_rank: return value_ / rank;
+      case Rule::alpha_over_sqrt_rank: return value_ / std::sqrt(rank);
+      case Rule::fixed: break;
+    }
+    return value_;
+  }
+
   Rule rule_;
   double value_;
 };

@@ -1,0 +1,165 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The bytes of an undo record (docs/UNDO-FORMAT.md): UndoRecord::serialize and deserialize.
+
+#include "lora/exact/checksum.hpp"
+#include "lora/exact/undo_record.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// Little-endian fields, one after the other.
+class FieldWriter {
+ public:
+  explicit FieldWriter(std::byte* out) : out_(out) {}
+  template <class Field>
+  void put(Field value) {
+    std::memcpy(out_, &value, sizeof value);
+    out_ += sizeof value;
+  }
+
+ private:
+  std::byte* out_;
+};
+class FieldReader {
+ public:
+  explicit FieldReader(const std::byte* in) : in_(in) {}
+  template <class Field>
+  Field get() {
+    Field value;
+    std::memcpy(&value, in_, sizeof value);
+    in_ += sizeof value;
+    return value;
+  }
+
+ private:
+  const std::byte* in_;
+};
+
+inline const unsigned char* as_unsigned(const std::byte* data) { return reinterpret_cast<const unsigned char*>(data); }
+
+inline std::size_t element_size(ScalarType type) {
+  switch (type) {
+    case ScalarType::half:
+    case ScalarType::bfloat16: return 2;
+    case ScalarType::float32: return 4;
+    case ScalarType::float64: return 8;
+  }
+  return 0;
+}
+
+}  // namespace detail
+
+inline std::vector<std::byte> UndoRecord::serialize() const {
+  std::vector<std::byte> bytes(size_bytes());
+  const detail::BlockGrid blocks = grid();
+  detail::FieldWriter fields(bytes.data());
+  for (const char letter : magic) fields.put(letter);
+  fields.put(version);
+  fields.put(type_);
+  fields.put(order_);
+  fields.put(std::uint16_t{0});
+  fields.put(static_cast<std::uint64_t>(rows_));
+  fields.put(static_cast<std::uint64_t>(cols_));
+  fields.put(static_cast<std::uint32_t>(blocks.block_lines()));
+  fields.put(static_cast<std::uint32_t>(blocks.block_length()));
+  fields.put(fingerprint_);
+  fields.put(static_cast<std::uint64_t>(entries_.size()));
+  fields.put(static_cast<std::uint64_t>(payload_size()));
+  for (const detail::BlockEntry& entry : entries_) {
+    fields.put(entry.checksum);
+    fields.put(entry.size | (entry.raw ? raw_bit : 0));
+    fields.put(static_cast<std::uint32_t>(detail::checksum(entry.payload, entry.size)));
+  }
+  const std::size_t index_end = header_size + entries_.size() * entry_size;
+  fields.put(detail::checksum(detail::as_unsigned(bytes.data()), index_end));
+  std::byte* out = bytes.data() + index_end + 8;
+  for (const detail::BlockEntry& entry : entries_) {
+    std::memcpy(out, entry.payload, entry.size);
+    out += entry.size;
+  }
+  return bytes;
+}
+
+inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
+  const auto expect = [](bool condition, const char* what, detail::TextPiece expected, detail::TextPiece found) {
+    if (!condition)
+      throw RecordError(detail::join({"lora: undo record: ", what, ": expected ", expected, ", found ", found}));
+  };
+  expect(bytes.size() >= fixed_size, "size", detail::text("at least ", fixed_size, " bytes"), bytes.size());
+  if (std::memcmp(bytes.data(), magic, sizeof magic) != 0)
+    throw RecordError("lora: undo record: the bytes do not begin with \"loraundo\"");
+
+  detail::FieldReader fields(bytes.data() + sizeof magic);
+  const auto found_version = fields.get<std::uint32_t>();
+  expect(found_version == version, "version", version, found_version);
+  const auto type = fields.get<std::uint8_t>(), order = fields.get<std::uint8_t>();
+  expect(type >= 1 && type <= 4, "scalar type", "1 to 4", static_cast<int>(type));
+  expect(order <= 1, "storage order", "0 or 1", static_cast<int>(order));
+  const auto reserved = fields.get<std::uint16_t>();
+  expect(reserved == 0, "reserved field", 0, reserved);
+  const auto rows = fields.get<std::uint64_t>(), cols = fields.get<std::uint64_t>();
+  constexpr std::uint64_t largest = std::uint64_t{1} << 32;
+  expect(rows <= largest && cols <= largest, "shape", detail::text("at most ", largest, " rows and columns"),
+         detail::text(rows, " x ", cols));
+  const auto block_lines = fields.get<std::uint32_t>(), block_length = fields.get<std::uint32_t>();
+
+  UndoRecord record;
+  record.rows_ = static_cast<Index>(rows);
+  record.cols_ = static_cast<Index>(cols);
+  record.type_ = static_cast<ScalarType>(type);
+  record.order_ = static_cast<StorageOrder>(order);
+  const detail::BlockGrid blocks = record.grid();
+  expect(block_lines == blocks.block_lines() && block_length == blocks.block_length(), "blocks",
+         detail::shape_text(blocks.block_lines(), blocks.block_length()), detail::text(block_lines, " x ", block_length));
+  record.fingerprint_ = fields.get<std::uint64_t>();
+  const auto count = fields.get<std::uint64_t>(), payload_bytes = fields.get<std::uint64_t>();
+  expect(count <= (bytes.size() - fixed_size) / entry_size, "number of blocks",
+         detail::text("at most ", (bytes.size() - fixed_size) / entry_size), count);
+  expect(count == static_cast<std::uint64_t>(blocks.count()), "number of blocks", blocks.count(), count);
+  const std::size_t index_end = header_size + count * entry_size;
+  expect(payload_bytes == bytes.size() - index_end - 8, "size of the payloads", bytes.size() - index_end - 8, payload_bytes);
+
+  record.entries_.resize(count);
+  std::size_t offset = 0;
+  std::vector<std::uint32_t> payload_checksums(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    detail::BlockEntry& entry = record.entries_[i];
+    entry.checksum = fields.get<std::uint64_t>();
+    const auto size = fields.get<std::uint32_t>();
+    entry.size = size & ~raw_bit;
+    entry.raw = (size & raw_bit) != 0;
+    payload_checksums[i] = fields.get<std::uint32_t>();
+    if (entry.size > payload_bytes - offset)
+      expect(false, "size of a block", detail::text("at most ", payload_bytes - offset), entry.size);
+    offset += entry.size;
+  }
+  expect(offset == payload_bytes, "sizes of the blocks together", payload_bytes, offset);
+  if (fields.get<std::uint64_t>() != detail::checksum(detail::as_unsigned(bytes.data()), index_end))
+    throw RecordError("lora: undo record: the index does not match its checksum");
+
+  record.arenas_.emplace_back(payload_bytes);
+  unsigned char* payload = record.arenas_[0].reserve(payload_bytes);
+  if (payload_bytes != 0) std::memcpy(payload, bytes.data() + index_end + 8, payload_bytes);
+  std::memset(payload + payload_bytes, 0, detail::PayloadBuffer::slack);
+  const std::size_t element_size = detail::element_size(record.type_);
+  for (std::size_t i = 0; i < count; ++i) {
+    detail::BlockEntry& entry = record.entries_[i];
+    entry.payload = payload;
+    payload += entry.size;
+    if (payload_checksums[i] != static_cast<std::uint32_t>(detail::checksum(entry.payload, entry.size)))
+      throw RecordError(detail::text("lora: undo record: block ", i, " does not match its checksum"));
+    const detail::Block block = blocks[static_cast<Index>(i)];
+    const std::size_t raw_size = static_cast<std::size_t>(block.elements()) * element_size;
+    if (entry.raw)
+      expect(entry.size == raw_size, "size of a raw block", raw_size, entry.size);
+    else if (entry.size > raw_size)
+      expect(false, "size of a block", detail::text("at most ", raw_size), entry.size);
+    else
+      detail::check_payload(entry.payload, entry.size, block, element_size);
+  }
+  return record;
+}
+
+LORA_NAMESPACE_END

@@ -1,0 +1,138 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The skinny product Y = W X + B H + bias for up to 32 columns of X, where reading W is most of the work.
+///
+/// Its order of summation is part of its contract, so that a result does not depend on compiler, instruction set,
+/// threads, alignment, batch size or the column's place in the batch. All in the compute type:
+///   row-major W      lane l < 16 is the chain acc = fma(W(i, j), X(j, c), acc) over j = l, l + 16, ... from +0, with W
+///                    and X continued by zeros to a multiple of 16 columns; the lanes are added as l + (l + 8) for
+///                    l < 8, then + 4, + 2, + 1
+///   column-major W   one chain over j = 0, 1, ... from +0
+///   then             the chain goes on with fma(B(i, k), H(k, c), acc) over k, and ends with + bias(i)
+/// H = A X is a skinny product with a row-major A. A result that is NaN is the canonical one.
+
+#include "lora/core/function_ref.hpp"
+#include "lora/core/matrix.hpp"
+#include "lora/kernel/threads.hpp"
+#include "lora/simd/avx2.hpp"
+#include "lora/simd/avx512.hpp"
+#include "lora/simd/fp_environment.hpp"
+#include "lora/simd/portable.hpp"
+
+#include <cstring>
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// The most columns of X a skinny product takes, and the rows of W it works on together.
+inline constexpr Index skinny_batch = 32, skinny_rows = 8;
+
+constexpr Index padded(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
+
+template <class T>
+struct SkinnyWeight {
+  const T* data;
+  Index stride, rows, cols;
+};
+
+/// What follows W X, and where the results go.
+template <class Compute>
+struct SkinnyTerms {
+  const Compute* B;  ///< rows x depth, row-major without gaps
+  const Compute* H;  ///< depth x padded(batch, 16), row-major, 64-byte aligned
+  Index depth;
+  const Compute* bias;  ///< or null
+  Compute* Y;
+  Index row_stride, column_stride;
+  Index batch;
+};
+
+/// X is cut into panels of `width` columns, the last one of 1 column when only one is left, else filled up with zeros. A
+/// panel is [row / 16][column][row % 16] with zeros below X.
+constexpr Index panel_columns(Index left, Index width) { return left == 1 ? 1 : width; }
+
+/// How many numbers the panels of X hold.
+constexpr Index panels_size(Index rows, Index batch, Index width) {
+  const Index last = batch % width;
+  return padded(rows, 16) * (last == 1 ? batch : padded(batch, width));
+}
+
+/// Asks for what a row will need a little later. The address may lie behind the weight: it is only a hint.
+template <class T>
+LORA_INLINE void prefetch_ahead([[maybe_unused]] const T* now) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(now) + 1024), 0, 3);
+#endif
+}
+
+/// The kernel for a weight of type T. Must run under an FpEnvironment, set by a caller it is not inlined into.
+template <class T>
+struct SkinnyKernels {
+  using Compute = compute_t<T>;
+  Index width;  ///< of a panel
+  void (*product)(const SkinnyWeight<T>& W, const Compute* panels, const SkinnyTerms<Compute>& terms, Index first,
+                  Index last);
+};
+
+namespace portable {
+#include "lora/kernel/skinny_kernels.inc"
+}
+#if LORA_TARGETS_X86
+LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
+namespace avx2 {
+#include "lora/kernel/skinny_kernels.inc"
+}
+LORA_TARGET_END
+LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
+namespace avx512 {
+#include "lora/kernel/skinny_kernels.inc"
+}
+LORA_TARGET_END
+#endif
+
+/// The kernel for this machine. Throws what isa() throws.
+template <class T, StorageOrder Order>
+SkinnyKernels<T> skinny_kernels() {
+#if LORA_TARGETS_X86
+  if (isa() == Isa::avx512) return avx512::skinny_kernels<T, Order>();
+  if (isa() == Isa::avx2) return avx2::skinny_kernels<T, Order>();
+#endif
+  return portable::skinny_kernels<T, Order>();
+}
+
+/// Y continued from what it holds, for rows `first` to `last`. As SkinnyKernels.
+template <class Compute>
+void continue_rows(const SkinnyTerms<Compute>& terms, Index first, Index last) {
+#if LORA_TARGETS_X86
+  if (isa() == Isa::avx512) return avx512::continue_rows(terms, first, last);
+  if (isa() == Isa::avx2) return avx2::continue_rows(terms, first, last);
+#endif
+  return portable::continue_rows(terms, first, last);
+}
+
+/// `count` numbers in their compute type, into whole groups of 16 on a 64-byte boundary.
+template <class T>
+void widen_line(const T* in, Index count, compute_t<T>* out) {
+#if LORA_TARGETS_X86
+  if (isa() == Isa::avx512) return avx512::widen_line(in, count, out);
+  if (isa() == Isa::avx2) return avx2::widen_line(in, count, out);
+#endif
+  return portable::widen_line(in, count, out);
+}
+
+/// Calls run(first, last) for shares of `rows` rows on as many threads as `work` multiply-adds are worth, each under an
+/// FpEnvironment.
+inline void for_rows(Index rows, Index work, FunctionRef<void(Index, Index)> run) {
+  constexpr Index work_per_thread = 128 * 1024;
+  const Index groups = padded(rows, skinny_rows) / skinny_rows;
+  const int threads =
+      static_cast<int>(std::min<Index>(thread_count(work, work_per_thread), std::max<Index>(groups, 1)));
+  parallel(threads, [&](int t) {
+    const FpEnvironment environment;
+    run(groups * t / threads * skinny_rows, std::min(rows, groups * (t + 1) / threads * skinny_rows));
+  });
+}
+
+}  // namespace detail
+LORA_NAMESPACE_END

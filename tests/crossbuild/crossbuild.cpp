@@ -1,0 +1,240 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// One program for many builds. Each must write the same bytes, and undo what another has merged.
+//
+//   crossbuild write FILE    merges every case and writes W' and the record, and what a switch makes of them
+//   crossbuild undo FILE     reads another build's FILE and expects W0 back, bit for bit
+//
+// Weights and factors are made of integers, so that no compiler flag has a part in them.
+
+#include "lora/weight/merge.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+namespace {
+
+using lora::Index;
+using lora::StorageOrder;
+using Bytes = std::vector<std::byte>;
+
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t bits() {
+    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+  /// About normal with variance 1, a multiple of 2^-22 below 6: exact in float.
+  double normal() {
+    std::int64_t sum = 0;
+    for (int i = 0; i < 12; ++i) sum += static_cast<std::int64_t>(bits() >> 42);
+    return std::ldexp(static_cast<double>(sum - 12 * (std::int64_t{1} << 21)), -22);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+enum class Kind { gaussian, random_bits };
+
+/// One merge: a shape, what the weight looks like, and the size of delta beside it.
+struct Case {
+  Index rows, cols;
+  Kind kind;
+  double scaling;
+};
+
+// Shapes across the edges of groups (16), cells (8 x 32) and blocks; delta tiny, small, equal, huge.
+constexpr Case cases[] = {
+    {0, 5, Kind::gaussian, 1.0},       {5, 0, Kind::gaussian, 1.0},       {1, 1, Kind::gaussian, 1e-2},
+    {1, 33, Kind::random_bits, 1.0},   {7, 31, Kind::gaussian, 1e-2},     {8, 32, Kind::random_bits, 1e-6},
+    {9, 33, Kind::gaussian, 1e-6},     {17, 70, Kind::random_bits, 1e3},  {17, 70, Kind::gaussian, 1e3},
+    {83, 65, Kind::gaussian, 1e-2},    {83, 65, Kind::random_bits, 1.0},  {3, 1030, Kind::gaussian, 1.0},
+    {3, 1030, Kind::random_bits, 1e3}, {260, 5, Kind::random_bits, 1e-2},
+};
+constexpr Case threaded_case = {300, 450, Kind::gaussian, 3e-2};
+
+/// Everything one case needs.
+template <class T>
+struct Problem {
+  using Compute = lora::compute_t<T>;
+  lora::Matrix<T> w0;
+  std::vector<lora::LowRank<Compute>> updates;
+
+  Problem(const Case& what, std::uint64_t seed) : w0(what.rows, what.cols) {
+    Random random(seed);
+    for (Index i = 0; i < w0.size(); ++i) w0.data()[i] = element(what.kind, random);
+    add(what, 3, what.scaling, random);
+    add(what, 5, what.scaling / 2, random);
+    add(what, 1, -what.scaling, random);
+  }
+  std::vector<lora::Weighted<Compute>> set() const { return {{&updates[0], 1.0}, {&updates[1], -0.7}}; }
+  std::vector<lora::Weighted<Compute>> other_set() const { return {{&updates[2], 0.3}, {&updates[0], 1.0}}; }
+
+ private:
+  static T element(Kind kind, Random& random) {
+    if (kind == Kind::random_bits) return lora::detail::from_bits<T>(static_cast<lora::detail::Bits<T>>(random.bits()));
+    return lora::detail::narrow<T>(static_cast<Compute>(random.normal()));
+  }
+  void add(const Case& what, Index rank, double scaling, Random& random) {
+    lora::Matrix<Compute> b(what.rows, rank), a(rank, what.cols);
+    for (lora::Matrix<Compute>* factor : {&b, &a})
+      for (Index i = 0; i < factor->size(); ++i) factor->data()[i] = static_cast<Compute>(random.normal() * 0.5);
+    // Signed zeros, denormals, and factors whose products overflow.
+    if (what.kind == Kind::random_bits) {
+      b(0, 0) = -Compute{0};
+      a(0, 0) = std::numeric_limits<Compute>::denorm_min();
+      b(what.rows - 1, 0) = std::numeric_limits<Compute>::max();
+      a(0, what.cols - 1) = -std::numeric_limits<Compute>::max();
+    }
+    updates.emplace_back(b, a, lora::scaling::fixed(scaling));
+  }
+};
+
+/// A weight in either order with room between its lines, which nobody may touch.
+template <class T, StorageOrder Order>
+class Strided {
+ public:
+  explicit Strided(const lora::Matrix<T>& from)
+      : stride_((Order == lora::row_major ? from.cols() : from.rows()) + 3),
+        memory_(static_cast<std::size_t>(stride_ * (Order == lora::row_major ? from.rows() : from.cols())), filling()),
+        map(memory_.data(), from.rows(), from.cols(), Eigen::OuterStride<>(stride_)) {
+    for (Index i = 0; i < from.rows(); ++i)
+      for (Index j = 0; j < from.cols(); ++j) map(i, j) = from(i, j);
+  }
+  Strided(const Strided&) = delete;
+  Strided& operator=(const Strided&) = delete;
+
+  Bytes bytes() const {
+    Bytes out(memory_.size() * sizeof(T));
+    if (!out.empty()) std::memcpy(out.data(), static_cast<const void*>(memory_.data()), out.size());
+    return out;
+  }
+
+ private:
+  static T filling() { return lora::detail::from_bits<T>(static_cast<lora::detail::Bits<T>>(0x5a5a5a5a5a5a5a5au)); }
+
+  Index stride_;
+  std::vector<T> memory_;
+
+ public:
+  lora::MatrixMap<T, Order> map;
+};
+
+void require(bool condition, const char* what) {
+  if (!condition) throw std::runtime_error(what);
+}
+
+/// Chunks of bytes in a file, each after its size.
+class Output {
+ public:
+  explicit Output(const char* path) : out_(path, std::ios::binary) {}
+  void put(const Bytes& bytes) {
+    const auto size = static_cast<std::uint64_t>(bytes.size());
+    out_.write(reinterpret_cast<const char*>(&size), sizeof size);
+    out_.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  }
+  void close() { require(static_cast<bool>(out_.flush()), "the file cannot be written"); }
+
+ private:
+  std::ofstream out_;
+};
+class Input {
+ public:
+  explicit Input(const char* path) : in_(path, std::ios::binary) {}
+  Bytes get() {
+    std::uint64_t size = 0;
+    in_.read(reinterpret_cast<char*>(&size), sizeof size);
+    require(in_ && size < (1u << 30), "the file is too short");
+    Bytes bytes(size);
+    in_.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size));
+    require(static_cast<bool>(in_), "the file is too short");
+    return bytes;
+  }
+
+ private:
+  std::ifstream in_;
+};
+
+template <class T, StorageOrder Order>
+void write_case(const Problem<T>& problem, Output& out) {
+  Strided<T, Order> w(problem.w0);
+  const Bytes original = w.bytes();
+  const auto set = problem.set(), other = problem.other_set();
+  const lora::UndoRecord record = lora::merge(w.map, set);
+  out.put(w.bytes());
+  out.put(record.serialize());
+  const lora::UndoRecord switched = lora::switch_to(w.map, set, record, other);
+  out.put(w.bytes());
+  out.put(switched.serialize());
+  lora::unmerge(w.map, other, switched);
+  require(w.bytes() == original, "W0 did not come back");
+}
+
+template <class T, StorageOrder Order>
+void undo_case(const Problem<T>& problem, Input& in) {
+  Strided<T, Order> w(problem.w0);
+  const Bytes original = w.bytes();
+  for (const auto& set : {problem.set(), problem.other_set()}) {
+    const Bytes merged = in.get();
+    const lora::UndoRecord record = lora::UndoRecord::deserialize(in.get());
+    require(merged.size() == original.size(), "the file is another program's");
+    if (!merged.empty()) std::memcpy(static_cast<void*>(w.map.data()), merged.data(), merged.size());
+    lora::unmerge(w.map, set, record);
+    require(w.bytes() == original, "W0 did not come back");
+  }
+}
+
+/// Calls use(problem, order) for every case.
+template <class T, class Use>
+void for_cases(const Use& use, bool threaded) {
+  std::uint64_t seed = sizeof(T) * 1000 + static_cast<std::uint64_t>(lora::detail::ScalarTraits<T>::type);
+  for (const Case& what : cases) use(Problem<T>(what, ++seed));
+  if (threaded) use(Problem<T>(threaded_case, ++seed));
+}
+
+template <class Use>
+void for_types(const Use& use) {
+  for_cases<Eigen::half>(use, false);
+  for_cases<Eigen::bfloat16>(use, true);
+  for_cases<float>(use, false);
+  for_cases<double>(use, false);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string mode = argc == 3 ? argv[1] : "";
+  try {
+    if (mode == "write") {
+      Output out(argv[2]);
+      for_types([&]<class T>(const Problem<T>& problem) {
+        write_case<T, lora::row_major>(problem, out);
+        write_case<T, lora::column_major>(problem, out);
+      });
+      out.close();
+      return 0;
+    }
+    if (mode == "undo") {
+      Input in(argv[2]);
+      for_types([&]<class T>(const Problem<T>& problem) {
+        undo_case<T, lora::row_major>(problem, in);
+        undo_case<T, lora::column_major>(problem, in);
+      });
+      return 0;
+    }
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "crossbuild: %s\n", error.what());
+    return 1;
+  }
+  std::fprintf(stderr, "usage: crossbuild write|undo FILE\n");
+  return 2;
+}

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+# The steps of the crossbuild tests.
+#
+#   crossbuild.sh build DIR NAME COMPILER [FLAG...]   compiles crossbuild.cpp into DIR/NAME and lets it write, capped to
+#                                                     each instruction set; the bytes must have the expected digest
+#   crossbuild.sh undo DIR NAME...                    each program undoes what two others wrote
+#
+# LORA_CROSSBUILD_RUNNER: what runs the programs (qemu-aarch64), when this machine cannot.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+mode=${1-} dir=${2-}
+shift 2
+mkdir -p "$dir"
+
+run() {
+  local name=$1
+  shift
+  read -ra runner <"$dir/$name.runner" || true
+  "${runner[@]}" "$dir/$name" "$@"
+}
+
+case $mode in
+  build)
+    name=$1
+    shift
+    echo "${LORA_CROSSBUILD_RUNNER-}" >"$dir/$name.runner"
+    "$@" -std=c++20 "-I$here/../../include" -o "$dir/$name" "$here/crossbuild.cpp"
+    expected=$(cut -d ' ' -f 1 "$here/expected.sha256")
+    for isa in portable avx2 avx512; do
+      LORA_ISA=$isa run "$name" write "$dir/$name.bin"
+      found=$(sha256sum <"$dir/$name.bin" | cut -d ' ' -f 1)
+      echo "$name, LORA_ISA=$isa: $found"
+      if [[ $found != "$expected" ]]; then
+        echo "crossbuild: $name with LORA_ISA=$isa writes other bytes than expected.sha256 says" >&2
+        exit 1
+      fi
+    done
+    ;;
+  undo)
+    names=("$@")
+    count=${#names[@]}
+    for ((i = 0; i < count; ++i)); do
+      for j in $(((i + 1) % count)) $(((i + count / 2) % count)); do
+        echo "${names[i]} undoes ${names[j]}"
+        run "${names[i]}" undo "$dir/${names[j]}.bin"
+      done
+    done
+    ;;
+  *)
+    echo "usage: crossbuild.sh build DIR NAME COMPILER [FLAG...] | undo DIR NAME..." >&2
+    exit 2
+    ;;
+esac

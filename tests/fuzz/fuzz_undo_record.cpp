@@ -1,0 +1,118 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// Any bytes into UndoRecord::deserialize. What it accepts must serialise to the same bytes, and be applied to a weight
+// of its shape without leaving either one's memory, by every instruction set with the same result.
+
+#include "exact/record_bytes.hpp"
+#include "lora/kernel/block_kernels.hpp"
+#include "lora/kernel/packed_factors.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t capacity);
+
+namespace {
+
+using lora::Index;
+using lora::UndoRecord;
+using lora::detail::Block;
+using lora::detail::BlockEntry;
+using lora::detail::UndoRecordAccess;
+
+constexpr Index largest_applied = 1 << 16;
+
+void require(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "fuzz_undo_record: %s\n", what);
+  std::abort();
+}
+
+/// What unmerging all blocks makes of a weight of small numbers, in memory of exactly its size.
+template <class T>
+std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::CellKernels<T>& kernels) {
+  using Compute = lora::compute_t<T>;
+  const bool by_rows = record.order() == lora::row_major;
+  const Index lines = by_rows ? record.rows() : record.cols(), length = by_rows ? record.cols() : record.rows();
+  const auto size = static_cast<std::size_t>(lines * length);
+  std::unique_ptr<T[]> w(new T[size]);
+  for (std::size_t i = 0; i < size; ++i)
+    w[i] = lora::detail::narrow<T>(static_cast<Compute>(static_cast<int>(i * 37 % 101) - 50) / Compute{16});
+
+  const lora::Matrix<Compute> b = lora::Matrix<Compute>::Constant(record.rows(), 1, Compute{0.75f});
+  const lora::Matrix<Compute> a = lora::Matrix<Compute>::Constant(1, record.cols(), Compute{-0.3f});
+  const lora::detail::FactorView<Compute> set[] = {{b.data(), a.data(), 1, 1.0, 1.0}};
+  const lora::detail::PackedFactors<Compute> packed(set, record.rows(), record.cols(), record.order());
+
+  const lora::detail::BlockGrid grid(lines, length);
+  const std::span<const BlockEntry> entries = UndoRecordAccess::entries(record);
+  for (Index i = 0; i < grid.count(); ++i) {
+    const Block block = grid[i];
+    const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
+    if (entry.raw) continue;
+    const lora::detail::BlockFactors<Compute> factors = packed.at(block);
+    lora::detail::PayloadView in = lora::detail::view_payload(entry.payload, block);
+    lora::detail::CellDelta<Compute> delta;
+    lora::detail::for_cells<T>({w.get() + block.line * length + block.position, length, block.lines, block.length, 0},
+                               [&](const lora::detail::Cell<T>& cell, Index line, Index position) {
+                                 kernels.delta(factors.left + line, factors.right + position, 1, delta.values);
+                                 kernels.unmerge(cell, delta.values, in);
+                               });
+  }
+  return w;
+}
+
+template <class T>
+void apply_with_every_set(const UndoRecord& record) {
+  namespace detail = lora::detail;
+  using Compute = lora::compute_t<T>;
+  const auto size = static_cast<std::size_t>(record.rows() * record.cols()) * sizeof(T);
+  const std::unique_ptr<T[]> expected =
+      apply<T>(record, {detail::portable::delta_cell<Compute>, nullptr, nullptr, detail::portable::unmerge_cell<T>});
+  const auto compare = [&](const detail::CellKernels<T>& kernels) {
+    require(std::memcmp(expected.get(), apply<T>(record, kernels).get(), size) == 0, "instruction sets disagree");
+  };
+#if LORA_TARGETS_X86
+  if (detail::machine_isa() >= lora::Isa::avx2)
+    compare({detail::avx2::delta_cell<Compute>, nullptr, nullptr, detail::avx2::unmerge_cell<T>});
+  if (detail::machine_isa() >= lora::Isa::avx512)
+    compare({detail::avx512::delta_cell<Compute>, nullptr, nullptr, detail::avx512::unmerge_cell<T>});
+#else
+  static_cast<void>(compare);
+#endif
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  // In memory of its own, so that reading beyond the end is seen.
+  const std::vector<std::byte> bytes(reinterpret_cast<const std::byte*>(data),
+                                     reinterpret_cast<const std::byte*>(data) + size);
+  UndoRecord record;
+  try {
+    record = UndoRecord::deserialize(bytes);
+  } catch (const lora::RecordError&) {
+    return 0;
+  }
+  require(record.size_bytes() == size && record.serialize() == bytes, "an accepted record serialises to other bytes");
+  const UndoRecord copy = record;
+  require(copy.serialize() == bytes, "a copy serialises to other bytes");
+  if (record.rows() > largest_applied || record.cols() > largest_applied ||
+      record.rows() * record.cols() > largest_applied)
+    return 0;
+  switch (copy.type()) {
+    case lora::ScalarType::half: apply_with_every_set<Eigen::half>(copy); break;
+    case lora::ScalarType::bfloat16: apply_with_every_set<Eigen::bfloat16>(copy); break;
+    case lora::ScalarType::float32: apply_with_every_set<float>(copy); break;
+    case lora::ScalarType::float64: apply_with_every_set<double>(copy); break;
+  }
+  return 0;
+}
+
+/// libFuzzer's own mutation, then mostly checksums that fit, and often sizes.
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t capacity,
+                                               unsigned seed) {
+  size = LLVMFuzzerMutate(data, size, capacity);
+  if (seed % 16 != 0) lora_test::repair({reinterpret_cast<std::byte*>(data), size}, seed % 16 < 8);
+  return size;
+}

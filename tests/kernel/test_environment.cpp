@@ -1,0 +1,142 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// Whatever floating-point environment the caller has: the same bits, and the caller's environment afterwards.
+
+#include "lora/weight/merge.hpp"
+#include "reference/expect.hpp"
+#include "reference/random.hpp"
+
+#include <cfenv>
+#include <functional>
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+namespace {
+
+using lora::Index;
+using reference::Random;
+using reference::Threads;
+using reference::Updates;
+
+/// Everything of the environment that can be read.
+struct Observed {
+  int rounding = std::fegetround();
+  int raised = std::fetestexcept(FE_ALL_EXCEPT);
+#if defined(__GLIBC__)
+  int trapped = fegetexcept();
+#endif
+#if defined(__SSE__)
+  unsigned control = _mm_getcsr();
+#elif defined(__aarch64__)
+  std::uint64_t control = [] {
+    std::uint64_t value;
+    asm volatile("mrs %0, fpcr" : "=r"(value));
+    return value;
+  }();
+#endif
+  bool operator==(const Observed&) const = default;
+};
+
+struct Environment {
+  const char* name;
+  std::function<void()> set;
+};
+
+std::vector<Environment> environments() {
+  std::vector<Environment> all = {{"upward", [] { std::fesetround(FE_UPWARD); }},
+                                  {"downward", [] { std::fesetround(FE_DOWNWARD); }},
+                                  {"toward zero", [] { std::fesetround(FE_TOWARDZERO); }},
+                                  {"to nearest", [] { std::fesetround(FE_TONEAREST); }},
+                                  {"raised flags", [] { std::feraiseexcept(FE_DIVBYZERO | FE_INVALID); }}};
+#if defined(__GLIBC__) && !defined(__aarch64__)  // many Arm processors have no traps
+  all.push_back({"traps", [] { feenableexcept(FE_ALL_EXCEPT); }});
+  all.push_back({"traps and upward", [] {
+                   feenableexcept(FE_ALL_EXCEPT);
+                   std::fesetround(FE_UPWARD);
+                 }});
+#endif
+#if defined(__SSE__)
+  all.push_back({"flush to zero, denormals are zero", [] { _mm_setcsr(_mm_getcsr() | 0x8040u); }});
+  all.push_back({"flush to zero, toward zero", [] {
+                   _mm_setcsr(_mm_getcsr() | 0x8040u);
+                   std::fesetround(FE_TOWARDZERO);
+                 }});
+#elif defined(__aarch64__)
+  all.push_back({"flush to zero", [] { asm volatile("msr fpcr, %0" : : "r"(std::uint64_t{1} << 24)); }});
+#endif
+  return all;
+}
+
+/// Runs `work` under an environment; false when it left another one behind.
+template <class Work>
+bool keeps(const Environment& environment, const Work& work) {
+  std::fenv_t before;
+  std::fegetenv(&before);
+  environment.set();
+  const Observed set;
+  work();
+  const Observed left;
+  std::fesetenv(&before);
+  return set == left;
+}
+
+template <class T>
+class FpEnvironment : public ::testing::Test {
+ public:
+  using Compute = lora::compute_t<T>;
+
+  /// Denormals in W0, in the factors, in c * B, and in the results; sums that round.
+  static void check(Index rows, Index cols) {
+    Random random(40);
+    const double tiny = 50 * static_cast<double>(std::numeric_limits<T>::denorm_min());
+    const double tiny_factor = 50 * static_cast<double>(std::numeric_limits<Compute>::denorm_min());
+    lora::Matrix<T> w0 = reference::gaussian<T>(random, rows, cols);
+    w0.rightCols(cols / 2) = reference::gaussian<T>(random, rows, cols / 2, tiny);
+    Updates<Compute> from, to;
+    from.add_gaussian(random, rows, cols, 2, 0.03);
+    from.add(lora::LowRank<Compute>(reference::gaussian<Compute>(random, rows, 1, tiny_factor),
+                                    reference::gaussian<Compute>(random, 1, cols)));
+    from.add_gaussian(random, rows, cols, 1, tiny, 0.3);
+    to.add_gaussian(random, rows, cols, 1, tiny, -1.1);
+    const auto expected = reference::merge<T, lora::row_major>(w0, from);
+    const auto switched = reference::merge<T, lora::row_major>(w0, to);
+    const lora::Matrix<Compute> change = reference::delta<Compute>(from, rows, cols);
+
+    for (const Environment& environment : environments()) {
+      SCOPED_TRACE(environment.name);
+      lora::Matrix<T> w = w0;
+      lora::UndoRecord record, next;
+      ASSERT_TRUE(keeps(environment, [&] { record = lora::merge(w, from); }));
+      ASSERT_TRUE(reference::same_bits(expected.weight, w));
+      ASSERT_TRUE(reference::same_record(expected.record, record));
+      ASSERT_TRUE(keeps(environment, [&] { next = lora::switch_to(w, from, record, to); }));
+      ASSERT_TRUE(reference::same_bits(switched.weight, w));
+      ASSERT_TRUE(reference::same_record(switched.record, next));
+      ASSERT_TRUE(keeps(environment, [&] { lora::unmerge(w, to, next); }));
+      ASSERT_TRUE(reference::same_bits(w0, w));
+      ASSERT_TRUE(keeps(environment, [&] { lora::merge_plain(w, from); }));
+      ASSERT_TRUE(reference::same_bits(expected.weight, w));
+      lora::Matrix<Compute> found;
+      ASSERT_TRUE(keeps(environment, [&] { found = lora::delta<Compute>(from, rows, cols); }));
+      ASSERT_TRUE(reference::same_bits(change, found));
+
+      // An unmerge that fails takes back what it did under the same arithmetic.
+      w(rows - 1, cols - 1) = reference::from_ordered<T>(reference::ordered(w(rows - 1, cols - 1)) + 1);
+      const lora::Matrix<T> edited = w;
+      ASSERT_TRUE(keeps(environment, [&] { EXPECT_THROW(lora::unmerge(w, from, record), lora::RecordError); }));
+      ASSERT_TRUE(reference::same_bits(edited, w));
+    }
+  }
+};
+TYPED_TEST_SUITE(FpEnvironment, reference::Scalars);
+
+TYPED_TEST(FpEnvironment, OfTheCallerDoesNotMatterAndStays) { this->check(70, 333); }
+
+TYPED_TEST(FpEnvironment, OfTheCallerDoesNotMatterAndStaysWithThreads) {
+  const Threads threads(2);
+  ASSERT_GE(150 * 1001, 2 * lora::detail::elements_per_thread);
+  this->check(150, 1001);
+}
+
+}  // namespace

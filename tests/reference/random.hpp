@@ -1,0 +1,96 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Seeded random numbers, weights and updates: the same on every platform.
+
+#include "reference/reference.hpp"
+
+#include <deque>
+#include <numbers>
+
+namespace reference {
+
+/// splitmix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014).
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+
+  std::uint64_t bits() {
+    state_ += 0x9e3779b97f4a7c15u;
+    std::uint64_t x = state_;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+  /// 0 .. count - 1
+  Index below(Index count) { return static_cast<Index>(bits() % static_cast<std::uint64_t>(count)); }
+  /// In (0, 1].
+  double uniform() { return static_cast<double>((bits() >> 11) + 1) * 0x1p-53; }
+  /// Standard normal (Box & Muller, 1958), as a float: what mathematical libraries disagree about is rounded away.
+  float normal() {
+    const double radius = std::sqrt(-2 * std::log(uniform()));
+    return static_cast<float>(radius * std::cos(2 * std::numbers::pi * uniform()));
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+template <class T, lora::StorageOrder Order = lora::row_major>
+lora::Matrix<T, Order> gaussian(Random& random, Index rows, Index cols, double sigma = 1) {
+  lora::Matrix<T, Order> out(rows, cols);
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < cols; ++j) out(i, j) = narrow<T>(static_cast<Compute<T>>(sigma * random.normal()));
+  return out;
+}
+
+/// A pattern of T: any bits, or one of the special cases (NaN with a payload, infinity, denormal, zero, largest).
+template <class T>
+T any_pattern(Random& random) {
+  const auto pattern = static_cast<Bits<T>>(random.bits());
+  const auto sign = static_cast<Bits<T>>(pattern & sign_bit<T>);
+  const auto mantissa = static_cast<Bits<T>>(pattern & ((Bits<T>{1} << Format<T>::mantissa) - 1));
+  switch (random.below(16)) {
+    case 0: return std::bit_cast<T>(static_cast<Bits<T>>(sign | infinity<T> | mantissa));
+    case 1: return std::bit_cast<T>(static_cast<Bits<T>>(sign | infinity<T>));
+    case 2: return std::bit_cast<T>(mantissa);
+    case 3: return std::bit_cast<T>(sign);
+    case 4: return std::bit_cast<T>(static_cast<Bits<T>>(sign | (infinity<T> - 1 - mantissa % 4)));
+    default: return std::bit_cast<T>(pattern);
+  }
+}
+
+template <class T, lora::StorageOrder Order = lora::row_major>
+lora::Matrix<T, Order> any_patterns(Random& random, Index rows, Index cols) {
+  lora::Matrix<T, Order> out(rows, cols);
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < cols; ++j) out(i, j) = any_pattern<T>(random);
+  return out;
+}
+
+/// Updates and the active set of them.
+template <class C>
+class Updates {
+ public:
+  Updates() = default;
+  Updates(const Updates&) = delete;
+  Updates& operator=(const Updates&) = delete;
+
+  void add(lora::LowRank<C> update, double weight = 1) {
+    updates_.push_back(std::move(update));
+    set_.push_back({&updates_.back(), weight});
+  }
+  /// Gaussian factors whose delta's elements have the standard deviation `size`, times the weight.
+  void add_gaussian(Random& random, Index rows, Index cols, Index rank, double size, double weight = 1) {
+    const lora::Matrix<C> B = gaussian<C>(random, rows, rank), A = gaussian<C>(random, rank, cols);
+    add(lora::LowRank<C>(B, A, lora::scaling::fixed(size / std::sqrt(static_cast<double>(rank)))), weight);
+  }
+  Set<C> set() const { return set_; }
+  operator Set<C>() const { return set_; }
+
+ private:
+  std::deque<lora::LowRank<C>> updates_;
+  std::vector<lora::Weighted<C>> set_;
+};
+
+}  // namespace reference

@@ -1,0 +1,164 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// Every allocation a merge, an unmerge or a switch makes is made to fail, one after the other: std::bad_alloc comes out,
+// and the weight and its record are as before. This file replaces operator new of the whole program.
+
+#include "lora/weight/merge.hpp"
+#include "reference/expect.hpp"
+#include "reference/random.hpp"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+
+/// Allocations until one fails; negative: none does.
+std::atomic<long> allocations_left{-1};
+
+void* allocate(std::size_t size, std::size_t alignment) {
+  if (allocations_left.load() >= 0 && allocations_left.fetch_sub(1) == 0) throw std::bad_alloc();
+  const std::size_t rounded = (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
+  void* memory = alignment <= alignof(std::max_align_t) ? std::malloc(rounded) : std::aligned_alloc(alignment, rounded);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+// gcc inlines the one half of a pair and not the other, and takes free() for a mismatch.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
+
+void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
+void* operator new[](std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t align) { return allocate(size, static_cast<std::size_t>(align)); }
+void* operator new[](std::size_t size, std::align_val_t align) {
+  return allocate(size, static_cast<std::size_t>(align));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace {
+
+using lora::Index;
+using reference::Random;
+using reference::Threads;
+using reference::Updates;
+
+/// What a run of `work` under a failing n-th allocation came to.
+enum class Outcome { done, out_of_memory };
+
+template <class Work>
+Outcome run_with_failure(long n, const Work& work) {
+  allocations_left = n;
+  Outcome outcome = Outcome::done;
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    outcome = Outcome::out_of_memory;
+  } catch (...) {
+    allocations_left = -1;
+    throw;
+  }
+  allocations_left = -1;
+  return outcome;
+}
+
+template <class T>
+class FailingAllocation : public ::testing::Test {
+ public:
+  using Compute = lora::compute_t<T>;
+  // Blocks for several threads, and payloads (random bits: raw blocks) that need more than one piece of memory each.
+  static constexpr Index rows = 131, cols = 1033;
+
+  FailingAllocation() {
+    Random random(80);
+    w0 = reference::any_patterns<T>(random, rows, cols);
+    w0.topRows(rows / 3) = reference::gaussian<T>(random, rows / 3, cols);
+    from.add_gaussian(random, rows, cols, 1, 0.03);
+    from.add_gaussian(random, rows, cols, 2, 0.03, -1);
+    to.add_gaussian(random, rows, cols, 1, 0.3);
+  }
+
+  /// Fails each allocation in turn. `work` works on `w`, which is `before` again after each failure; returns how many
+  /// failed.
+  template <class Work>
+  static long fail_each(const lora::Matrix<T>& before, lora::Matrix<T>& w, const Work& work) {
+    for (long n = 0;; ++n) {
+      const Outcome outcome = run_with_failure(n, work);
+      if (outcome == Outcome::done) return n;
+      EXPECT_TRUE(reference::same_bits(before, w)) << "allocation " << n;
+      if (::testing::Test::HasFailure()) return n;
+    }
+  }
+
+  void check() {
+    const auto merged = reference::merge<T, lora::row_major>(w0, from);
+    const auto switched = reference::merge<T, lora::row_major>(w0, to);
+    lora::Matrix<T> w = w0;
+
+    lora::UndoRecord record;
+    EXPECT_GT(fail_each(w0, w, [&] { record = lora::merge(w, from); }), 5);
+    ASSERT_TRUE(reference::same_bits(merged.weight, w));
+    ASSERT_TRUE(reference::same_record(merged.record, record));
+
+    lora::UndoRecord next;
+    EXPECT_GT(fail_each(merged.weight, w, [&] { next = lora::switch_to(w, from, record, to); }), 5);
+    ASSERT_TRUE(reference::same_bits(switched.weight, w));
+    ASSERT_TRUE(reference::same_record(switched.record, next));
+    ASSERT_TRUE(reference::same_record(merged.record, record)) << "the old record";
+
+    EXPECT_GT(fail_each(switched.weight, w, [&] { lora::unmerge(w, to, next); }), 1);
+    ASSERT_TRUE(reference::same_bits(w0, w));
+
+    EXPECT_GT(fail_each(w0, w, [&] { lora::merge_plain(w, from); }), 1);
+    ASSERT_TRUE(reference::same_bits(merged.weight, w));
+    lora::unmerge(w, from, record);
+    ASSERT_TRUE(reference::same_bits(w0, w));
+  }
+
+  lora::Matrix<T> w0;
+  Updates<Compute> from, to;
+};
+TYPED_TEST_SUITE(FailingAllocation, reference::Scalars);
+
+TYPED_TEST(FailingAllocation, LeavesTheWeightOnOneThread) {
+  const Threads threads(1);
+  this->check();
+}
+
+TYPED_TEST(FailingAllocation, LeavesTheWeightOnTwoThreads) {
+  ASSERT_GE(this->rows * this->cols, 2 * lora::detail::elements_per_thread);
+  const Threads threads(2);
+  this->check();
+}
+
+/// An unmerge that has found an edited block cannot even make its message: still an exception, still the same weight.
+TYPED_TEST(FailingAllocation, WhileReportingAnEditedWeight) {
+  using T = TypeParam;
+  lora::Matrix<T> w = this->w0;
+  const lora::UndoRecord record = lora::merge(w, this->from);
+  w(this->rows - 1, this->cols - 1) =
+      std::bit_cast<T>(static_cast<reference::Bits<T>>(reference::bits(w(this->rows - 1, this->cols - 1)) ^ 1));
+  const lora::Matrix<T> edited = w;
+  for (long n = 0;; ++n) {
+    Outcome outcome = Outcome::done;
+    try {
+      outcome = run_with_failure(n, [&] { lora::unmerge(w, this->from, record); });
+    } catch (const lora::RecordError&) {
+      break;
+    }
+    ASSERT_EQ(outcome, Outcome::out_of_memory);
+    ASSERT_TRUE(reference::same_bits(edited, w)) << "allocation " << n;
+  }
+  EXPECT_TRUE(reference::same_bits(edited, w));
+}
+
+}  // namespace
