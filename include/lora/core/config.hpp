@@ -54,11 +54,13 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #endif
 
 // The inline namespace names the version and everything that changes the code: OpenMP, debug checks, the alignment of
-// Eigen's own memory, which follows the instruction set, and whether the compiler may use fused multiply-adds anywhere.
-// Translation units that differ in these keep their own copies instead of sharing whichever the linker met first.
-#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma) v##major##_##minor##openmp##debug##_align##align##fma
-#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma) \
-  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma)
+// Eigen's own memory, which follows the instruction set, whether the compiler may use fused multiply-adds anywhere, and
+// whether Eigen's products go to a BLAS. Translation units that differ in these keep their own copies instead of sharing
+// whichever the linker met first.
+#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, blas) \
+  v##major##_##minor##openmp##debug##_align##align##fma##blas
+#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma, blas) \
+  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, blas)
 #if defined(_OPENMP)
 #define LORA_DETAIL_TAG_OPENMP _openmp
 #else
@@ -83,9 +85,14 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #else
 #define LORA_DETAIL_TAG_FMA
 #endif
+#if defined(EIGEN_USE_BLAS)
+#define LORA_DETAIL_TAG_BLAS _blas
+#else
+#define LORA_DETAIL_TAG_BLAS
+#endif
 #define LORA_ABI_NAMESPACE                                                                                          \
   LORA_DETAIL_JOIN(LORA_VERSION_MAJOR, LORA_VERSION_MINOR, LORA_DETAIL_TAG_OPENMP, LORA_DETAIL_TAG_DEBUG,           \
-                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA)
+                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA, LORA_DETAIL_TAG_BLAS)
 
 #define LORA_NAMESPACE_BEGIN \
   namespace lora {           \

@@ -3,6 +3,7 @@
 
 #include "lora/core/config.hpp"
 
+#include <charconv>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
@@ -44,22 +45,34 @@ class RecordError : public Error {
 
 namespace detail {
 
-/// A piece of a message: text or a number.
+/// A piece of a message: text, or a number written out. Cheap to make and to throw away where nothing is wrong.
 class TextPiece {
  public:
-  TextPiece(std::string_view text) : view_(text) {}
-  TextPiece(const std::string& text) : view_(text) {}
-  TextPiece(const char* text) : view_(text) {}
+  TextPiece(std::string_view text) : text_(text.data()), size_(text.size()) {}
+  TextPiece(const std::string& text) : TextPiece(std::string_view(text)) {}
+  TextPiece(const char* text) : TextPiece(std::string_view(text)) {}
   template <class Number>
     requires std::is_arithmetic_v<Number>
-  TextPiece(Number number) : number_(std::to_string(number)), is_number_(true) {}
+  TextPiece(Number number) {
+    if constexpr (std::is_floating_point_v<Number>)
+      write(static_cast<double>(number));
+    else if constexpr (std::is_signed_v<Number>)
+      write(static_cast<long long>(number));
+    else
+      write(static_cast<unsigned long long>(number));
+  }
 
-  std::string_view view() const { return is_number_ ? std::string_view(number_) : view_; }
+  std::string_view view() const { return {text_ == nullptr ? number_ : text_, size_}; }
 
  private:
-  std::string number_;
-  std::string_view view_;
-  bool is_number_ = false;
+  template <class Number>
+  LORA_NOINLINE void write(Number number) {
+    size_ = static_cast<std::size_t>(std::to_chars(number_, number_ + sizeof number_, number).ptr - number_);
+  }
+
+  const char* text_ = nullptr;
+  std::size_t size_ = 0;
+  char number_[32];
 };
 
 LORA_NOINLINE inline std::string join(std::initializer_list<TextPiece> pieces) {

@@ -43,21 +43,8 @@ struct ChecksumState {
   }
 };
 
-namespace portable {
-#include "lora/exact/checksum.inc"
-}
-#if LORA_TARGETS_X86
-LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
-namespace avx2 {
-#include "lora/exact/checksum.inc"
-}
-LORA_TARGET_END
-LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
-namespace avx512 {
-#include "lora/exact/checksum.inc"
-}
-LORA_TARGET_END
-#endif
+#define LORA_TARGET_FILE "lora/exact/checksum.inc"
+#include "lora/simd/for_each_target.inc"
 
 /// The checksum of lines of bytes. Throws what isa() throws.
 inline std::uint64_t checksum(const ByteLines& in) {

@@ -13,21 +13,8 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-namespace portable {
-#include "lora/kernel/cell_kernels.inc"
-}
-#if LORA_TARGETS_X86
-LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
-namespace avx2 {
-#include "lora/kernel/cell_kernels.inc"
-}
-LORA_TARGET_END
-LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
-namespace avx512 {
-#include "lora/kernel/cell_kernels.inc"
-}
-LORA_TARGET_END
-#endif
+#define LORA_TARGET_FILE "lora/kernel/cell_kernels.inc"
+#include "lora/simd/for_each_target.inc"
 
 /// What is done to one cell. Must run under an FpEnvironment, set by a caller it is not inlined into.
 template <class T>

@@ -75,21 +75,8 @@ struct SkinnyKernels {
                   Index last);
 };
 
-namespace portable {
-#include "lora/kernel/skinny_kernels.inc"
-}
-#if LORA_TARGETS_X86
-LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
-namespace avx2 {
-#include "lora/kernel/skinny_kernels.inc"
-}
-LORA_TARGET_END
-LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
-namespace avx512 {
-#include "lora/kernel/skinny_kernels.inc"
-}
-LORA_TARGET_END
-#endif
+#define LORA_TARGET_FILE "lora/kernel/skinny_kernels.inc"
+#include "lora/simd/for_each_target.inc"
 
 /// The kernel for this machine. Throws what isa() throws.
 template <class T, StorageOrder Order>

@@ -188,8 +188,8 @@ class Linear {
     detail::expect_shape("Linear: X", cols(), X.cols(), X.rows(), X.cols());
     detail::expect_shape("Linear: Y", rows(), X.cols(), Y.rows(), Y.cols());
     detail::with_activations<Compute>(X.derived(), Y.const_cast_derived(), [&](const auto& x, const auto& y) {
-      detail::forward_pass<Value>(detail::lines_of(weight_.matrix()), merged() ? nullptr : &stacked_,
-                                  bias_.size() == 0 ? nullptr : bias_.data(), x, y);
+      detail::forward_pass<Value, Order>(detail::lines_of(weight_.matrix()), merged() ? nullptr : &stacked_,
+                                         bias_.size() == 0 ? nullptr : bias_.data(), x, y);
     });
   }
 

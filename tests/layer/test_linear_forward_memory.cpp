@@ -1,0 +1,81 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// After the first call a forward pass allocates nothing. malloc is counted where the C library lets a program put its own
+// in front: Eigen does not use operator new.
+
+#include "lora/layer/linear.hpp"
+#include "reference/expect.hpp"
+#include "reference/random.hpp"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LORA_TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define LORA_TEST_SANITIZED 1
+#endif
+#endif
+
+namespace {
+std::atomic<int> allocations{0};
+}  // namespace
+
+#if defined(__GLIBC__) && !defined(LORA_TEST_SANITIZED)
+// operator new comes here, too, with and without an alignment.
+extern "C" {
+void* __libc_malloc(std::size_t size);
+void* __libc_memalign(std::size_t alignment, std::size_t size);
+void* malloc(std::size_t size) noexcept {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_malloc(size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_memalign(alignment, size);
+}
+}
+#define LORA_TEST_COUNTS_ALLOCATIONS 1
+#endif
+
+namespace {
+
+using lora::Index;
+using reference::Random;
+
+template <class Layout>
+class ForwardMemory : public ::testing::Test {};
+TYPED_TEST_SUITE(ForwardMemory, reference::Layouts);
+
+TYPED_TEST(ForwardMemory, IsAllocatedOnce) {
+#if !defined(LORA_TEST_COUNTS_ALLOCATIONS)
+  GTEST_SKIP() << "allocations cannot be counted in this build";
+#endif
+  using T = typename TypeParam::Scalar;
+  using C = lora::compute_t<T>;
+  Random random(61);
+  const Index rows = 300, cols = 450;
+  lora::Linear<T, TypeParam::order> layer(reference::gaussian<T, TypeParam::order>(random, rows, cols));
+  layer.attach("a", lora::LowRank<C>(reference::gaussian<C>(random, rows, 5), reference::gaussian<C>(random, 5, cols)));
+  layer.activate({{"a", 0.5}});
+  const lora::Activations<C> X = reference::gaussian<C, lora::column_major>(random, cols, 32);
+  const lora::Activations<T> narrow = reference::gaussian<T, lora::column_major>(random, cols, 32);
+  lora::Activations<C> Y(rows, 32);
+  lora::Activations<T> narrow_results(rows, 32);
+
+  int before = allocations;
+  std::free(std::malloc(1));
+  EXPECT_GT(allocations, before);
+  layer.forward_into(X, Y);
+  layer.forward_into(narrow, narrow_results);
+  before = allocations;
+  for (const Index batch : {1, 4, 7, 32}) {
+    layer.forward_into(X.leftCols(batch), Y.leftCols(batch));
+    layer.forward_into(X.col(0), Y.col(0));
+    layer.forward_into(narrow.leftCols(batch), narrow_results.leftCols(batch));
+  }
+  EXPECT_EQ(before, allocations);
+}
+
+}  // namespace
