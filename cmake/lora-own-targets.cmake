@@ -10,6 +10,10 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
   target_compile_options(lora_own INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion)
 endif()
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(lora_own INTERFACE -Wno-restrict) # false alarms about "text" + std::string, gcc bug 105651
+endif()
+
 if(LORA_OPENMP)
   find_package(OpenMP COMPONENTS CXX QUIET)
   if(OpenMP_CXX_FOUND)

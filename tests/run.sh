@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-# Sets up, builds and runs all tests: gcc with everything, then the unit tests with sanitizers, with clang, and for
+# Sets up, builds and runs all tests: gcc with everything, the unit tests with clang and sanitizers, the contract suite for
 # 64-bit Arm under qemu. One ctest run over all builds comes last.
 #
 #   bash tests/run.sh [--quick]
@@ -13,7 +13,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${LORA_BUILD_DIR:-$root/build}
 jobs=${LORA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 purpose=all
-builds=(default asan clang aarch64)
+builds=(default asan aarch64)
 case "${1-}" in
   "") ;;
   --quick) purpose=tests; builds=(default) ;;

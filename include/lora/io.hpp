@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Files: safetensors in and out, PEFT adapter folders. Needs nlohmann-json and a POSIX system.
+/// Files: safetensors in and out, PEFT adapter folders, undo files. Needs nlohmann-json and a POSIX system.
 
 #include "lora/io/dtype.hpp"
 #include "lora/io/error.hpp"
@@ -13,3 +13,4 @@
 #include "lora/io/safetensors.hpp"
 #include "lora/io/safetensors_header.hpp"
 #include "lora/io/safetensors_writer.hpp"
+#include "lora/io/undo_file.hpp"

@@ -51,6 +51,7 @@ class TextPiece {
   TextPiece(std::string_view text) : text_(text.data()), size_(text.size()) {}
   TextPiece(const std::string& text) : TextPiece(std::string_view(text)) {}
   TextPiece(const char* text) : TextPiece(std::string_view(text)) {}
+  TextPiece(char letter) : size_(1) { number_[0] = letter; }
   template <class Number>
     requires std::is_arithmetic_v<Number>
   TextPiece(Number number) {

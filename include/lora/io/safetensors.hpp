@@ -6,6 +6,7 @@
 
 LORA_NAMESPACE_BEGIN
 namespace io {
+
 /// A safetensors file, open for reading and completely checked.
 class Safetensors {
  public:

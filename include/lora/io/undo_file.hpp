@@ -1,7 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The undo file of a merged safetensors file: everything that gives the original back. Its format is docs/UNDO-FILE.md's.
+/// The undo file of a merged safetensors file: everything that gives the original back. Its format is
+/// docs/UNDO-FILE.md's.
 
 #include "lora/exact/undo_record.hpp"
 #include "lora/io/undo_header.hpp"
@@ -12,10 +13,13 @@ namespace io {
 /// Writes an undo file, tensor after tensor, while a merge goes on. The file appears under its name with commit().
 class UndoFileWriter {
  public:
-  /// For a file with the header `merged` and these merged tensors, which add() then gets in this order. Throws FileError.
+  /// For a file with the header `merged` and these merged tensors, which add() then gets in this order. Throws
+  /// FileError.
   UndoFileWriter(const std::filesystem::path& target, const SafetensorsHeader& merged, std::vector<UndoTensor> tensors)
-      : header_{lora::detail::checksum(lora::detail::as_unsigned(merged.raw().data()), merged.raw().size()), 0, std::move(tensors)},
+      : header_{lora::detail::checksum(lora::detail::as_unsigned(merged.raw().data()), merged.raw().size()), 0,
+                std::move(tensors)},
         file_(target) {
+    detail::expect_tensors(target, merged, header_.tensors);
     // The sizes of the records are not known yet: room is left for a header with the largest they can have.
     std::vector<std::uint64_t> largest;
     for (const UndoTensor& tensor : header_.tensors) largest.push_back(detail::largest_record(tensor));
@@ -30,8 +34,8 @@ class UndoFileWriter {
     return std::accumulate(record_bytes_.begin(), record_bytes_.end(), std::uint64_t{0});
   }
 
-  /// Writes the factors and the record of the next tensor. `set` and `record` are those of lora::merge. Throws StateError
-  /// when they are not what the constructor was told, FileError. Allocates the serialised record.
+  /// Writes the factors and the record of the next tensor. `set` and `record` are those of lora::merge. Throws
+  /// StateError when they are not what the constructor was told, FileError. Allocates the serialised record.
   template <class Compute>
   void add(std::type_identity_t<ActiveSet<Compute>> set, const UndoRecord& record) {
     if (record_bytes_.size() == header_.tensors.size())
@@ -55,7 +59,8 @@ class UndoFileWriter {
     record_bytes_.push_back(bytes.size());
   }
 
-  /// Writes the header, after the last add(). `rest` has seen all data that was not merged. Throws StateError, FileError.
+  /// Writes the header, after the last add(). `rest` has seen all data that was not merged. Throws StateError,
+  /// FileError.
   void finish(const RestChecksum& rest) {
     if (record_bytes_.size() != header_.tensors.size())
       throw StateError(lora::detail::text("lora: UndoFileWriter::finish: expected the records of ",
@@ -110,16 +115,7 @@ class UndoFile {
 
   /// Throws FileError unless `merged` has the very header of the file that was merged, with every tensor as it was.
   void expect_made_for(const Safetensors& merged) const {
-    for (const UndoTensor& tensor : tensors()) {
-      const TensorInfo* found = merged.find(tensor.name);
-      const std::vector<std::uint64_t> shape = stored_shape(tensor);
-      if (found == nullptr || found->dtype != dtype_of(tensor.type) || found->shape != shape)
-        detail::fail(merged.path(), "tensor ", detail::in_quotes(tensor.name), ": expected ",
-                     name(dtype_of(tensor.type)), " ", detail::shape_list(shape), ", as ",
-                     detail::in_quotes(path().string()), " undoes, found ",
-                     found == nullptr ? "no tensor of that name"
-                                      : lora::detail::text(name(found->dtype), " ", detail::shape_list(found->shape)));
-    }
+    detail::expect_tensors(merged.path(), merged.header(), tensors());
     const auto raw = merged.header().raw();
     if (lora::detail::checksum(lora::detail::as_unsigned(raw.data()), raw.size()) != header_.merged)
       detail::fail(merged.path(), "expected the header of the file that ", detail::in_quotes(path().string()),
@@ -138,8 +134,8 @@ class UndoFile {
   std::vector<LowRank<Compute>> updates(const UndoTensor& tensor) const {
     std::vector<LowRank<Compute>> out;
     for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
-      const Matrix<Compute> A = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, 'A')));
-      const Matrix<Compute> B = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, 'B')));
+      const Matrix<Compute> A = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "A")));
+      const Matrix<Compute> B = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "B")));
       try {
         out.emplace_back(B, A, tensor.updates[i].scaling);
       } catch (const Error& error) {
@@ -157,11 +153,11 @@ class UndoFile {
     try {
       UndoRecord record = UndoRecord::deserialize(bytes);
       if (!detail::is_record_of(record, tensor))
-        throw RecordError(lora::detail::text(
-            "lora: expected a record for ", lora::name(tensor.type), " ",
-            lora::detail::shape_text(tensor.rows, tensor.cols), " ", detail::order_name(tensor.order), ", found ",
-            lora::name(record.type()), " ", lora::detail::shape_text(record.rows(), record.cols()), " ",
-            detail::order_name(record.order())));
+        throw RecordError(lora::detail::text("lora: expected a record for ", lora::name(tensor.type), " ",
+                                             lora::detail::shape_text(tensor.rows, tensor.cols), " ",
+                                             detail::order_name(tensor.order), ", found ", lora::name(record.type()),
+                                             " ", lora::detail::shape_text(record.rows(), record.cols()), " ",
+                                             detail::order_name(record.order())));
       return record;
     } catch (const RecordError& error) {
       detail::fail(path(), "tensor ", detail::in_quotes(info.name), ": ", detail::bare(error));

@@ -16,7 +16,7 @@ namespace io {
 
 /// One update that was merged into a tensor; its factors are tensors of the undo file.
 struct UndoUpdate {
-  std::string adapter;  ///< the adapter's name
+  std::string adapter;  ///< the adapter's name; in the file made printable()
   Scaling scaling;
   double weight = 1.0;
   Index rank = 0;
@@ -26,9 +26,9 @@ struct UndoUpdate {
 struct UndoTensor {
   std::string name;
   ScalarType type = ScalarType::float32;
-  Index rows = 0, cols = 0;                    ///< out and in of the weight
+  Index rows = 0, cols = 0;                      ///< out and in of the weight
   StorageOrder order = StorageOrder::row_major;  ///< column_major: the tensor is stored (in, out)
-  std::vector<UndoUpdate> updates;             ///< in the order they were merged
+  std::vector<UndoUpdate> updates;               ///< in the order they were merged
 };
 
 /// The shape of the tensor in its file.
@@ -74,12 +74,10 @@ struct UndoHeader {
 };
 
 inline std::string record_name(const UndoTensor& tensor) { return tensor.name + ".undo"; }
-inline std::string factor_name(const UndoTensor& tensor, std::size_t update, char factor) {
+inline std::string factor_name(const UndoTensor& tensor, std::size_t update, std::string_view factor) {
   return text(tensor.name, ".", update, ".lora_", factor);
 }
-constexpr std::string_view order_name(StorageOrder order) {
-  return order == row_major ? "row_major" : "column_major";
-}
+constexpr std::string_view order_name(StorageOrder order) { return order == row_major ? "row_major" : "column_major"; }
 inline constexpr std::pair<Scaling::Rule, std::string_view> scaling_rules[] = {
     {Scaling::Rule::alpha_over_rank, "alpha/r"},
     {Scaling::Rule::alpha_over_sqrt_rank, "alpha/sqrt(r)"},
@@ -95,6 +93,20 @@ inline std::uint64_t largest_record(const UndoTensor& tensor) {
   const std::vector<std::uint64_t> shape = stored_shape(tensor);
   const lora::detail::BlockGrid grid(static_cast<Index>(shape[0]), static_cast<Index>(shape[1]));
   return 72 + 16 * static_cast<std::uint64_t>(grid.count()) + shape[0] * shape[1] * (bits(dtype_of(tensor.type)) / 8);
+}
+
+/// Throws FileError unless `header`, that of `file`, has every tensor as it was merged.
+inline void expect_tensors(const std::filesystem::path& file, const SafetensorsHeader& header,
+                           std::span<const UndoTensor> tensors) {
+  for (const UndoTensor& tensor : tensors) {
+    const TensorInfo* found = header.find(tensor.name);
+    const DType dtype = dtype_of(tensor.type);
+    const std::vector<std::uint64_t> shape = stored_shape(tensor);
+    if (found == nullptr || found->dtype != dtype || found->shape != shape)
+      fail(file, "tensor ", in_quotes(tensor.name), ": expected ", name(dtype), " ", shape_list(shape),
+           ", as the undo file says, found ",
+           found == nullptr ? "no tensor of that name" : text(name(found->dtype), " ", shape_list(found->shape)));
+  }
 }
 
 inline std::string hexadecimal(std::uint64_t value) {
@@ -123,12 +135,12 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
       const auto* rule = std::find_if(std::begin(scaling_rules), std::end(scaling_rules),
                                       [&](const auto& row) { return row.first == update.scaling.rule(); });
       json += i == 0 ? "{\"adapter\":" : ",{\"adapter\":";
-      append_json_string(json, update.adapter);
+      append_json_string(json, printable(update.adapter));
       json += text(",\"scaling\":\"", rule->second, "\",\"value\":", number(update.scaling.value()),
                    ",\"weight\":", number(update.weight), "}");
       const auto rank = static_cast<std::uint64_t>(update.rank);
-      tensors.push_back({factor_name(tensor, i, 'A'), factors, {rank, cols}});
-      tensors.push_back({factor_name(tensor, i, 'B'), factors, {rows, rank}});
+      tensors.push_back({factor_name(tensor, i, "A"), factors, {rank, cols}});
+      tensors.push_back({factor_name(tensor, i, "B"), factors, {rows, rank}});
     }
     json += "]}";
     tensors.push_back({record_name(tensor), DType::U8, {record_bytes[t]}});
@@ -150,7 +162,8 @@ class UndoHeaderReader {
   explicit UndoHeaderReader(const Safetensors& file) : file_(file) {}
 
   UndoHeader read() {
-    if (!is_undo_file(file_)) fail(file_.path(), "expected an undo file (metadata \"format\": \"lora-undo\"), found none");
+    if (!is_undo_file(file_))
+      fail(file_.path(), "expected an undo file (metadata \"format\": \"lora-undo\"), found none");
     if (metadata("version") != "1")
       fail(file_.path(), "undo file: expected version 1, found ", in_quotes(metadata("version")));
     const Json json = read_json(file_.path(), "metadata 'lora': ", metadata("lora"));
@@ -205,7 +218,8 @@ class UndoHeaderReader {
     for (const Json& item : *updates) add_update(out, item);
     const TensorInfo& record = use(record_name(out), DType::U8);
     if (record.shape.size() != 1)
-      fail(file_.path(), "tensor ", in_quotes(record.name), ": expected one dimension, found ", shape_list(record.shape));
+      fail(file_.path(), "tensor ", in_quotes(record.name), ": expected one dimension, found ",
+           shape_list(record.shape));
     return out;
   }
 
@@ -221,8 +235,8 @@ class UndoHeaderReader {
 
     const std::size_t i = tensor.updates.size();
     const DType dtype = dtype_of(compute_type(tensor.type));
-    const TensorInfo& a = use(factor_name(tensor, i, 'A'), dtype);
-    const TensorInfo& b = use(factor_name(tensor, i, 'B'), dtype);
+    const TensorInfo& a = use(factor_name(tensor, i, "A"), dtype);
+    const TensorInfo& b = use(factor_name(tensor, i, "B"), dtype);
     if (a.shape.size() != 2 || b.shape.size() != 2 || a.shape[0] != b.shape[1])
       fail(file_.path(), "tensor ", in_quotes(a.name), ": expected factors (r, in) and (out, r), found ",
            shape_list(a.shape), " and ", shape_list(b.shape));

@@ -46,7 +46,7 @@ struct RoundingBound {
 template <class T>
 Activations<double> absolute_product(const Lines<const T>& weight, const Activations<double>& X) {
   Activations<double> out = Activations<double>::Zero(weight.rows(), X.cols());
-  const Index chunk = std::max<Index>(1, 32 * 1024 / std::max<Index>(1, weight.length));
+  const Index chunk = std::max<Index>(1, 256 * 1024 / std::max<Index>(1, weight.length));
   for (Index first = 0; first < weight.lines; first += chunk) {
     const Index count = std::min(chunk, weight.lines - first);
     Matrix<double> lines(count, weight.length);
@@ -63,25 +63,27 @@ Activations<double> absolute_product(const Lines<const T>& weight, const Activat
 
 }  // namespace detail
 
-/// How far the merged and the unmerged forward pass over the same W0 can be apart, for every element of Y: out x batch, in
-/// double. `W0` is the weight before the merge, `set` the active set, `X` the activations (in x batch), `bias` out x 1 or
-/// empty. Holds for every order of summation and with or without fused multiply-adds, under rounding to nearest without
-/// flushing of denormals, as long as nothing overflows and X fits the compute type. Allocates a few out x batch matrices.
-/// Throws ShapeError.
+/// How far the merged and the unmerged forward pass over the same W0 can be apart, for every element of Y: out x batch,
+/// in double. `W0` is the weight before the merge, `set` the active set, `X` the activations (in x batch), `bias` out x
+/// 1 or empty. Holds for every order of summation and with or without fused multiply-adds, under rounding to nearest
+/// without flushing of denormals, as long as nothing overflows and X fits the compute type. Allocates a few out x batch
+/// matrices. Throws ShapeError.
 ///
-/// With u the unit roundoff of the compute type, v that of the storage type, gamma_k = k u / (1 - k u) for k roundings in a row
-/// (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, lemma 3.1), n = in, R the sum of the ranks, c the scaling
-/// times the weight in the compute type, the same on both ways, and
+/// With u the unit roundoff of the compute type, v that of the storage type, gamma_k = k u / (1 - k u) for k roundings
+/// in a row (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, lemma 3.1), n = in, R the sum of the
+/// ranks, c the scaling times the weight in the compute type, the same on both ways, and
 ///     S = |W0| |X|,   T = sum of |c| |B| (|A| |X|),   Z = W0 X + sum of c B A X + bias   (exact)
 /// - unmerged: A X is off by gamma_n, the scale rounds once, the n + R + 1 terms of an element are summed:
 ///     |Y - Z| <= gamma_{n+R+1} (S + |bias|) + gamma_{2n+R+2} T
 /// - merged: delta is a chain of R steps over the rounded c B: gamma_{R+1}; W' = (W0 + delta)(1 + rho) with rho = u, or
-///   u + v + u v in 16 bits, where the sum rounds to the compute type and then to storage; the sum over n terms and bias:
+///   u + v + u v in 16 bits, where the sum rounds to the compute type and then to storage; the sum over n terms and
+///   bias:
 ///     |Y' - Z| <= (rho + gamma_{n+1} + ...) S + (gamma_{R+1} + rho + gamma_{n+1} + ...) T + gamma_{n+1} |bias|
 ///   where ... stands for the products, which are in what is computed.
-/// The bound is the sum of the two, and what does not shrink with the numbers: half the least denormal of 16 bit storage
-/// times sum |x|, and the least denormal of the compute type for every product that may underflow. The bound's own rounding,
-/// in double, is covered by a factor 1 + 2^-20. It is infinite from 2 (2n + R + 2) u = 1 on (n = 4 million for float).
+/// The bound is the sum of the two, and what does not shrink with the numbers: half the least denormal of 16 bit
+/// storage times sum |x|, and the least denormal of the compute type for every product that may underflow. The bound's
+/// own rounding, in double, is covered by a factor 1 + 2^-20. It is infinite from 2 (2n + R + 2) u = 1 on (n = 4
+/// million for float).
 template <class Weight, class Derived>
 Activations<double> forward_bound(const Weight& W0, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> set,
                                   const Eigen::MatrixBase<Derived>& X,
@@ -95,7 +97,8 @@ Activations<double> forward_bound(const Weight& W0, std::type_identity_t<ActiveS
 
   Activations<double> absolute_X(in, X.cols());
   for (Index j = 0; j < X.cols(); ++j)
-    for (Index i = 0; i < in; ++i) absolute_X(i, j) = std::abs(static_cast<double>(detail::widen(X.derived().coeff(i, j))));
+    for (Index i = 0; i < in; ++i)
+      absolute_X(i, j) = std::abs(static_cast<double>(detail::widen(X.derived().coeff(i, j))));
   Activations<double> T_sum = Activations<double>::Zero(out, X.cols());
   const Eigen::RowVectorXd sum_X = absolute_X.colwise().sum();
   // Counts of products that may underflow, times what they are multiplied with afterwards.
@@ -124,6 +127,13 @@ Activations<double> forward_bound(const Weight& W0, std::type_identity_t<ActiveS
   result.rowwise() += bound.denormal * sum_X;
   if (bias.size() != 0) result.colwise() += bound.bias * bias.template cast<double>().cwiseAbs();
   return result * (1 + 0x1p-20);
+}
+
+/// The same for a layer and its active set. Throws StateError when the layer is merged: the bound needs W0.
+template <class Scalar, StorageOrder Order, Ownership Own, class Derived>
+Activations<double> forward_bound(const Linear<Scalar, Order, Own>& layer, const Eigen::MatrixBase<Derived>& X) {
+  if (layer.merged()) throw StateError("lora: forward_bound: the layer is merged; the bound needs W0");
+  return forward_bound(layer.weight().matrix(), detail::active_set(layer.active_updates()), X, layer.bias());
 }
 
 LORA_NAMESPACE_END

@@ -150,6 +150,9 @@ class Linear {
   /// The active set, in order.
   const std::vector<Activation>& active() const { return active_; }
 
+  /// The active set's updates, with factors of the compute type.
+  const typename Weight::Updates& active_updates() const { return updates_; }
+
   /// delta = sum of weight s B A over the active set, out x in: the very numbers merge() adds. Allocates the result.
   Matrix<Compute> delta() const {
     return lora::delta<Compute>(detail::active_set(updates_), rows(), cols());

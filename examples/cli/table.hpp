@@ -1,0 +1,47 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include <lora/io/utf8.hpp>
+
+#include <algorithm>
+#include <ostream>
+#include <string>
+#include <vector>
+
+namespace cli {
+
+/// Lines of cells, printed in columns: the first to the left, the others to the right. Cells are made printable.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> titles) { add(std::move(titles)); }
+  void add(std::vector<std::string> cells) {
+    for (std::string& cell : cells) cell = lora::io::printable(cell);
+    lines_.push_back(std::move(cells));
+  }
+
+  friend std::ostream& operator<<(std::ostream& out, const Table& table) {
+    std::vector<std::size_t> widths(table.lines_.front().size());
+    for (const auto& line : table.lines_)
+      for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], characters(line[i]));
+    for (const auto& line : table.lines_) {
+      for (std::size_t i = 0; i < line.size(); ++i) {
+        const std::string space(widths[i] - characters(line[i]), ' ');
+        if (i == 0)
+          out << line[i] << space;
+        else
+          out << "  " << space << line[i];
+      }
+      out << '\n';
+    }
+    return out;
+  }
+
+ private:
+  static std::size_t characters(const std::string& cell) {
+    return static_cast<std::size_t>(std::count_if(
+        cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; }));
+  }
+  std::vector<std::vector<std::string>> lines_;
+};
+
+}  // namespace cli

@@ -1,0 +1,250 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+/// Undo files: what is written is read again, and everything that is not right is refused by name.
+
+#include "io/files.hpp"
+#include "reference/random.hpp"
+
+#include <lora/io/safetensors_writer.hpp>
+#include <lora/io/undo_file.hpp>
+#include <lora/weight/merge.hpp>
+
+namespace io = lora::io;
+using lora::Index;
+
+namespace {
+
+/// A merged model with one tensor of T, its undo file, and what W0 was.
+template <class T, lora::StorageOrder Order>
+struct Merged {
+  using Compute = lora::compute_t<T>;
+
+  explicit Merged(const test::Folder& folder, const std::string& adapter = "style") {
+    reference::Random random(1);
+    W0 = reference::gaussian<T, Order>(random, 21, 34);
+    updates.add_gaussian(random, 21, 34, 3, 0.05);
+    updates.add_gaussian(random, 21, 34, 1, 0.05, -0.5);
+    lora::Matrix<T, Order> W = W0;
+    const lora::UndoRecord record = lora::merge(W, updates.set());
+
+    tensor = {"m.weight", lora::detail::ScalarTraits<T>::type, 21, 34, Order, {}};
+    for (const lora::Weighted<Compute>& entry : updates.set())
+      tensor.updates.push_back({adapter, entry.update->scaling_rule(), entry.weight, entry.update->rank()});
+    const io::TensorInfo tensors[] = {{"m.weight", io::dtype_of(tensor.type), io::stored_shape(tensor)},
+                                      {"m.bias", io::DType::U8, {5}}};
+    io::SafetensorsWriter model(folder / "merged", tensors);
+    const std::span elements(W.data(), static_cast<std::size_t>(W.size()));
+    model.write(std::as_bytes(elements));
+    const std::byte bias[5] = {};
+    model.write(bias);
+    model.commit();
+
+    io::RestChecksum rest;
+    rest.add(bias);
+    io::UndoFileWriter writer(folder / "undo", model.header(), {tensor});
+    writer.add<Compute>(updates.set(), record);
+    EXPECT_EQ(writer.record_bytes(), record.size_bytes());
+    writer.finish(rest);
+    writer.commit();
+  }
+
+  lora::Matrix<T, Order> W0;
+  reference::Updates<Compute> updates;
+  io::UndoTensor tensor;
+};
+
+template <class C>
+class UndoFileOf : public testing::Test {};
+using Types = testing::Types<Eigen::half, Eigen::bfloat16, float, double>;
+TYPED_TEST_SUITE(UndoFileOf, Types);
+
+template <class T, lora::StorageOrder Order>
+void expect_round_trip() {
+  using Compute = lora::compute_t<T>;
+  const test::Folder folder;
+  const Merged<T, Order> merged(folder);
+  const io::Safetensors model = io::Safetensors::open(folder / "merged");
+  const io::UndoFile file = io::UndoFile::open(folder / "undo");
+  file.expect_made_for(model);
+  ASSERT_EQ(file.tensors().size(), 1u);
+  const io::UndoTensor& tensor = file.tensors()[0];
+  EXPECT_EQ(tensor.name, "m.weight");
+  EXPECT_EQ(tensor.order, Order);
+  ASSERT_EQ(tensor.updates.size(), 2u);
+  EXPECT_EQ(tensor.updates[1].adapter, "style");
+  EXPECT_EQ(tensor.updates[1].weight, -0.5);
+  EXPECT_EQ(tensor.updates[0].rank, 3);
+  EXPECT_EQ(tensor.updates[0].scaling.value(), merged.tensor.updates[0].scaling.value());
+
+  const std::vector<lora::LowRank<Compute>> updates = file.updates<Compute>(tensor);
+  std::vector<lora::Weighted<Compute>> set;
+  for (std::size_t i = 0; i < updates.size(); ++i) set.push_back({&updates[i], tensor.updates[i].weight});
+  lora::Matrix<T, Order> W(tensor.rows, tensor.cols);
+  const std::span elements(W.data(), static_cast<std::size_t>(W.size()));
+  model.read(model.tensor("m.weight"), 0, std::as_writable_bytes(elements));
+  lora::unmerge(W, set, file.record(tensor));
+  EXPECT_EQ(std::memcmp(W.data(), merged.W0.data(), elements.size_bytes()), 0);
+  EXPECT_EQ(file.record_bytes(tensor), file.record(tensor).size_bytes());
+}
+
+TYPED_TEST(UndoFileOf, IsReadAsItWasWritten) {
+  expect_round_trip<TypeParam, lora::row_major>();
+  expect_round_trip<TypeParam, lora::column_major>();
+}
+
+using Float = Merged<float, lora::row_major>;
+
+/// Writes the undo file again, with its metadata and tensors changed.
+template <class Edit>
+void rewrite(const test::Folder& folder, const Edit& edit) {
+  const io::Safetensors file = io::Safetensors::open(folder / "undo");
+  std::vector<io::TensorInfo> tensors = file.tensors();
+  io::Metadata metadata = file.metadata();
+  std::string data(reinterpret_cast<const char*>(file.file().bytes().data()) + file.header().raw().size(),
+                   file.header().data_bytes());
+  edit(metadata, tensors, data);
+  const io::SafetensorsHeader header = io::SafetensorsHeader::make("edited", tensors, metadata);
+  test::write(folder / "edited",
+              std::string(reinterpret_cast<const char*>(header.raw().data()), header.raw().size()) + data);
+}
+std::string open_edited(const test::Folder& folder) {
+  return test::message([&] { io::UndoFile::open(folder / "edited"); });
+}
+
+TEST(UndoFile, RefusesMetadataThatIsNotRight) {
+  const test::Folder folder;
+  const Float merged(folder);
+  struct Edit {
+    std::string from, to;
+    std::vector<std::string> pieces;
+  };
+  const Edit cases[] = {
+      {"\"merged\":\"", "\"merged\":\"x", {"merged", "16 hexadecimal digits"}},
+      {"\"rest\"", "\"best\"", {"rest", "no such key"}},
+      {"\"dtype\":\"F32\"", "\"dtype\":\"I32\"", {"dtype", "'I32'"}},
+      {"\"dtype\":\"F32\"", "\"dtype\":\"F64\"", {"m.weight.0.lora_A", "expected F64, found F32"}},
+      {"row_major", "diagonal", {"order", "'diagonal'"}},
+      {"\"scaling\":\"fixed\"", "\"scaling\":\"free\"", {"scaling", "'free'"}},
+      {"\"weight\":1.0", "\"weight\":\"1\"", {"weight", "finite number"}},
+      {"\"weight\":1.0", "\"weight\":1e999", {"metadata 'lora'", "1e999"}},
+      {"\"adapter\":\"style\"", "\"adapter\":3", {"adapter", "a string"}},
+      {"m.weight", "n.weight", {"n.weight.0.lora_A", "none of that name"}},
+      {"\"updates\":[{", "\"updates\":[],\"more\":[{", {"updates", "at least one"}},
+      {"\"tensors\":[", "\"tensors\":[],\"more\":[", {"tensors", "at least one"}},
+      {"{\"merged\"", "[{\"merged\"", {"metadata 'lora'", "JSON"}},
+  };
+  for (const Edit& edit : cases) {
+    rewrite(folder, [&](io::Metadata& metadata, auto&, auto&) {
+      std::string& text = metadata[2].second;
+      ASSERT_NE(text.find(edit.from), text.npos) << text;
+      text.replace(text.find(edit.from), edit.from.size(), edit.to);
+    });
+    const std::string message = open_edited(folder);
+    test::expect_pieces(message, edit.pieces);
+    test::expect_pieces(message, {"edited"});
+  }
+  rewrite(folder, [](io::Metadata& metadata, auto&, auto&) { metadata[1].second = "2"; });
+  test::expect_pieces(open_edited(folder), {"version", "1", "'2'"});
+  rewrite(folder, [](io::Metadata& metadata, auto&, auto&) { metadata.pop_back(); });
+  test::expect_pieces(open_edited(folder), {"metadata 'lora'", "none"});
+  rewrite(folder, [](io::Metadata& metadata, auto&, auto&) { metadata[0].second = "pt"; });
+  test::expect_pieces(open_edited(folder), {"lora-undo"});
+}
+
+TEST(UndoFile, RefusesTensorsThatAreNotRight) {
+  const test::Folder folder;
+  const Float merged(folder);
+  rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, std::string& data) {
+    tensors.push_back({"stranger", io::DType::U8, {1}});
+    data += 'x';
+  });
+  test::expect_pieces(open_edited(folder), {"5 tensors", "6"});
+  rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, auto&) { tensors[0].shape = {6, 17}; });
+  test::expect_pieces(open_edited(folder), {"m.weight.0.lora_A", "[6, 17]", "[21, 3]"});
+  rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, auto&) {
+    tensors[2].shape = {2, 17}, tensors[3].shape[1] = 2, tensors[3].shape[0] = 11;
+  });
+  EXPECT_NE(open_edited(folder), "");
+  rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, auto&) { tensors[4].shape.push_back(1); });
+  test::expect_pieces(open_edited(folder), {"m.weight.undo", "one dimension"});
+}
+
+TEST(UndoFile, RefusesFactorsAndRecordsWhenTheyAreRead) {
+  const test::Folder folder;
+  const Float merged(folder);
+  rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, std::string& data) {
+    data.replace(4, 4, std::string("\0\0\x80\x7f", 4));          // A(0, 1) is infinite
+    data[static_cast<std::size_t>(tensors[4].begin) + 70] ^= 1;  // in the record's index
+  });
+  const io::UndoFile file = io::UndoFile::open(folder / "edited");
+  const io::UndoTensor& tensor = file.tensors()[0];
+  test::expect_pieces(test::message([&] { file.updates<float>(tensor); }),
+                      {"m.weight", "update 0", "infinity", "A(0, 1)"});
+  test::expect_pieces(test::message([&] { file.record(tensor); }), {"m.weight.undo", "checksum"});
+
+  rewrite(folder, [](io::Metadata& metadata, auto&, auto&) {
+    std::string& text = metadata[2].second;
+    text.replace(text.find("row_major"), 9, "column_major");
+  });
+  const io::UndoFile other = io::UndoFile::open(folder / "edited");
+  test::expect_pieces(test::message([&] { other.record(other.tensors()[0]); }),
+                      {"m.weight.undo", "21 x 34 column_major", "21 x 34 row_major"});
+}
+
+TEST(UndoFile, KnowsItsModel) {
+  const test::Folder folder;
+  const Float merged(folder);
+  const io::UndoFile file = io::UndoFile::open(folder / "undo");
+  const auto model = [&](const std::string& name, io::DType dtype, std::vector<std::uint64_t> shape,
+                         io::Metadata metadata) {
+    const io::TensorInfo tensors[] = {{name, dtype, std::move(shape)}, {"m.bias", io::DType::U8, {5}}};
+    const io::SafetensorsHeader header = io::SafetensorsHeader::make("model", tensors, metadata);
+    test::write(folder / "model", std::string(reinterpret_cast<const char*>(header.raw().data()), header.raw().size()) +
+                                      std::string(header.data_bytes(), '\0'));
+    return test::message([&] { file.expect_made_for(io::Safetensors::open(folder / "model")); });
+  };
+  EXPECT_EQ(model("m.weight", io::DType::F32, {21, 34}, {}), "");
+  test::expect_pieces(model("n.weight", io::DType::F32, {21, 34}, {}), {"model", "'m.weight'", "no tensor"});
+  test::expect_pieces(model("m.weight", io::DType::F32, {34, 21}, {}), {"'m.weight'", "F32 [21, 34]", "F32 [34, 21]"});
+  test::expect_pieces(model("m.weight", io::DType::BF16, {21, 34}, {}), {"'m.weight'", "BF16 [21, 34]"});
+  test::expect_pieces(model("m.weight", io::DType::F32, {21, 34}, {{"a", "b"}}), {"model", "header"});
+
+  io::RestChecksum rest;
+  test::expect_pieces(test::message([&] { file.expect_rest("model", rest); }), {"model", "not merged"});
+  const std::byte bias[5] = {};
+  rest.add(bias);
+  EXPECT_NO_THROW(file.expect_rest("model", rest));
+}
+
+TEST(UndoFile, AnAdapterOfAnyNameCanBeWritten) {
+  const test::Folder folder;
+  const Float merged(folder, "a\xff\n\x1b[31m");
+  EXPECT_EQ(io::UndoFile::open(folder / "undo").tensors()[0].updates[0].adapter, "a\\xff\\x0a\\x1b[31m");
+}
+
+TEST(UndoFileWriter, TakesOnlyWhatItWasTold) {
+  const test::Folder folder;
+  Float merged(folder);
+  const io::Safetensors model = io::Safetensors::open(folder / "merged");
+  lora::Matrix<float> W = merged.W0;
+  const lora::UndoRecord record = lora::merge(W, merged.updates.set());
+  {
+    io::UndoFileWriter writer(folder / "new", model.header(), {merged.tensor});
+    EXPECT_THROW(writer.finish({}), lora::StateError);
+    EXPECT_THROW(writer.commit(), lora::StateError);
+    EXPECT_THROW(writer.add<float>(merged.updates.set().subspan(1), record), lora::StateError);
+    EXPECT_THROW(writer.add<float>(merged.updates.set(), lora::UndoRecord()), lora::StateError);
+    const lora::Weighted<float> swapped[] = {merged.updates.set()[1], merged.updates.set()[0]};
+    EXPECT_THROW(writer.add<float>(swapped, record), lora::StateError);
+    EXPECT_THROW(writer.add<double>({}, record), lora::StateError);
+    writer.add<float>(merged.updates.set(), record);
+    EXPECT_THROW(writer.add<float>(merged.updates.set(), record), lora::StateError);
+  }
+  EXPECT_EQ(folder.entries(), 2u);
+  merged.tensor.rows = 20;
+  test::expect_pieces(test::message([&] { io::UndoFileWriter(folder / "new", model.header(), {merged.tensor}); }),
+                      {"'m.weight'", "[20, 34]", "[21, 34]"});
+  EXPECT_EQ(folder.entries(), 2u);
+}
+
+}  // namespace
