@@ -17,8 +17,8 @@ bool is_same_file(const fs::path& a, const fs::path& b) {
   std::error_code error;
   if (fs::equivalent(a, b, error) && !error) return true;
   // Of files that are not there yet the names are compared, as absolute ones.
-  const fs::path whole_a = fs::weakly_canonical(fs::absolute(a), error);
-  return !error && whole_a == fs::weakly_canonical(fs::absolute(b), error);
+  const fs::path whole_a = fs::weakly_canonical(fs::absolute(a, error), error);
+  return !error && whole_a == fs::weakly_canonical(fs::absolute(b, error), error);
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ struct Inspect {
   }
 
  private:
-  static void print(const Json& result) { std::cout << result.dump(2) << '\n'; }
+  static void print(const Json& result) { std::cout << result.dump(2, ' ', true) << '\n'; }
 
   void inspect_adapter(const io::Adapter& adapter) const {
     Json layers = Json::array();
@@ -102,7 +102,8 @@ struct Inspect {
       table.add({tensor.name, std::string(io::name(tensor.dtype)), io::detail::shape_list(tensor.shape),
                  std::to_string(tensor.bytes())});
     }
-    for (const auto& [key, value] : file.metadata()) metadata[key] = value;
+    for (const auto& [key, value] : file.metadata())  // the keys are unique: no search for each
+      metadata.get_ref<Json::object_t&>().emplace_back(key, value);
     if (json)
       return print({{"kind", "model"},
                     {"path", path_text(path)},
@@ -173,7 +174,9 @@ void add_inspect(CLI::App& program, Run& run) {
   CLI::App* command =
       program.add_subcommand("inspect", "Show what an adapter folder, a model's file or an undo file holds");
   const auto inspect = std::make_shared<Inspect>();
-  command->add_option("PATH", inspect->path, "A PEFT folder, a safetensors file or an undo file")->required();
+  command->add_option("PATH", inspect->path, "A PEFT folder, a safetensors file or an undo file")
+      ->required()
+      ->check(not_empty);
   command->add_flag("--json", inspect->json, "Print JSON");
   command->footer(
       "Examples:\n"

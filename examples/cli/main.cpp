@@ -66,6 +66,6 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     return fail("out of memory");
   } catch (const std::exception& error) {
-    return fail(error.what());
+    return fail(lora::io::printable(error.what()).c_str());
   }
 }

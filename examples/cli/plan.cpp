@@ -3,6 +3,7 @@
 #include "plan.hpp"
 
 #include "commands.hpp"
+#include "files.hpp"
 
 #include <charconv>
 #include <optional>
@@ -16,22 +17,21 @@ using io::detail::fail;
 using io::detail::in_quotes;
 
 const char* const name_rules =
-    "An adapter's module M changes the tensor M.weight of the base. When the base has none of them under these names "
-    "but\n"
-    "all of them under one common prefix (an adapter of \"encoder.layer.0.query\", a file with\n"
-    "\"bert.encoder.layer.0.query.weight\"), and each only once, these are taken. Anything else that does not fit is "
-    "an\n"
-    "error before anything is written. Weights may be F16, BF16, F32 or F64; factors of 64 bits are rounded to 32 "
-    "where\n"
-    "the weight has fewer than 64. What follows the last '=' of DIR=WEIGHT is the weight when it is a number, else it\n"
-    "belongs to the folder's name.";
+    "An adapter's module M changes the tensor M.weight of the base. When the base has none of them under these names but\n"
+    "all of them under one common prefix, and each only once (an adapter of \"encoder.layer.0.query\", a file with\n"
+    "\"bert.encoder.layer.0.query.weight\"), these are taken; likewise when it has all of them without the first parts\n"
+    "that the modules share (\"transformer.h.0.attn.c_attn\", \"h.0.attn.c_attn.weight\"). Anything else that does not fit\n"
+    "is an error before anything is written. Weights may be F16, BF16, F32 or F64; factors of 64 bits are rounded to 32\n"
+    "where the weight has fewer than 64. What follows the last '=' of DIR=WEIGHT is the weight when it is a number, else\n"
+    "it belongs to the folder's name.";
 
 void AdapterOptions::add_to(CLI::App& command) {
-  command.add_option("--base", base, "The model's file (safetensors)")->type_name("FILE")->required();
+  command.add_option("--base", base, "The model's file (safetensors)")->type_name("FILE")->required()->check(not_empty);
   command.add_option("--adapter", adapters, "A PEFT folder, times WEIGHT (default 1); may be given several times")
       ->type_name("DIR[=WEIGHT]")
       ->required()
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->check(not_empty);
 }
 
 namespace {
@@ -82,6 +82,7 @@ class TensorFinder {
     if (missing == out.end()) return out;
     const bool any = std::any_of(out.begin(), out.end(), [](const auto* tensor) { return tensor != nullptr; });
     if (any) refuse(adapter_.modules[static_cast<std::size_t>(missing - out.begin())], "found none");
+    if (find_without_prefix(out)) return out;
     return find_prefixed();
   }
 
@@ -91,14 +92,36 @@ class TensorFinder {
          ": expected a tensor ", in_quotes(module.path + ".weight"), ", ", found);
   }
 
+  /// The other way round: the base has all of the tensors without the first parts that the modules' paths share, as a
+  /// gpt2 file has "h.0.attn.c_attn.weight" for "transformer.h.0.attn.c_attn".
+  bool find_without_prefix(std::vector<const io::TensorInfo*>& out) const {
+    const std::string_view first = adapter_.modules.front().path;
+    for (std::size_t dot = first.find('.'); dot != first.npos; dot = first.find('.', dot + 1)) {
+      const std::string_view prefix = first.substr(0, dot + 1);
+      out.clear();
+      for (const io::AdapterModule& module : adapter_.modules) {
+        if (!module.path.starts_with(prefix)) return false;
+        out.push_back(base_.find(module.path.substr(prefix.size()) + ".weight"));
+      }
+      if (std::find(out.begin(), out.end(), nullptr) == out.end()) return true;
+    }
+    return false;
+  }
+
   std::vector<const io::TensorInfo*> find_prefixed() const {
     std::vector<std::string> names;
     for (const io::AdapterModule& module : adapter_.modules) names.push_back(module.path + ".weight");
     std::unordered_map<std::string_view, std::vector<const io::TensorInfo*>> found;
-    for (const std::string& name : names) found[name];
+    std::size_t longest = 0;
+    for (const std::string& name : names) {
+      found[name];
+      longest = std::max(longest, name.size());
+    }
     for (const io::TensorInfo& tensor : base_.tensors()) {
       const std::string_view name = tensor.name;
-      for (std::size_t dot = name.find('.'); dot != name.npos; dot = name.find('.', dot + 1))
+      // Only endings that are not longer than the longest name wanted.
+      const std::size_t begin = name.size() > longest ? name.size() - longest - 1 : 0;
+      for (std::size_t dot = name.find('.', begin); dot != name.npos; dot = name.find('.', dot + 1))
         if (const auto at = found.find(name.substr(dot + 1)); at != found.end()) at->second.push_back(&tensor);
     }
     std::vector<const io::TensorInfo*> out;
@@ -137,12 +160,32 @@ Target make_target(const io::Safetensors& base, const io::TensorInfo& tensor, co
   return {&tensor, module.path, *type, module.rows(), module.cols(), lora::row_major, {}};
 }
 
+/// PEFT writes one fan_in_fan_out for a model that may have layers of both kinds. Shapes tell them apart but for square
+/// weights: refused when the shape of another module says that the flag is not true of all.
+void expect_clear_orientation(const io::Safetensors& base, const io::Adapter& adapter,
+                              const std::vector<const io::TensorInfo*>& tensors) {
+  const io::AdapterModule *square = nullptr, *contrary = nullptr;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const io::AdapterModule& module = adapter.modules[i];
+    if (module.rows() == module.cols())
+      square = &module;
+    else if (tensors[i]->shape.size() == 2 &&
+             (tensors[i]->shape[0] == static_cast<std::uint64_t>(module.cols())) != module.fan_in_fan_out)
+      contrary = &module;
+  }
+  if (square != nullptr && contrary != nullptr)
+    fail(base.path(), "module ", in_quotes(square->path), " of the adapter ", in_quotes(adapter.folder.string()),
+         ": its weight is square, and fan_in_fan_out cannot be trusted to say how it is stored: the shape of ",
+         in_quotes(contrary->path), " contradicts it");
+}
+
 }  // namespace
 
 std::vector<Target> plan_merge(const io::Safetensors& base, const std::vector<ChosenAdapter>& adapters) {
   std::unordered_map<const io::TensorInfo*, Target> targets;
   for (const ChosenAdapter& chosen : adapters) {
     const std::vector<const io::TensorInfo*> tensors = TensorFinder(base, chosen.adapter).find();
+    expect_clear_orientation(base, chosen.adapter, tensors);
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const io::AdapterModule& module = chosen.adapter.modules[i];
       Target& target = targets.try_emplace(tensors[i], make_target(base, *tensors[i], module)).first->second;

@@ -69,10 +69,14 @@ struct Unmerge {
 void add_unmerge(CLI::App& program, Run& run) {
   CLI::App* command = program.add_subcommand("unmerge", "Give back the file that was merged, byte for byte");
   const auto unmerge = std::make_shared<Unmerge>();
-  command->add_option("--merged", unmerge->merged, "The merged file, unchanged since")->type_name("FILE")->required();
+  command->add_option("--merged", unmerge->merged, "The merged file, unchanged since")
+      ->type_name("FILE")
+      ->required()
+      ->check(not_empty);
   command->add_option("--undo", unmerge->undo, "The undo file that `lora merge` wrote with it")
       ->type_name("FILE")
-      ->required();
+      ->required()
+      ->check(not_empty);
   command->add_option("--out", unmerge->out, "The restored file; replaced when it exists")
       ->type_name("FILE")
       ->required()

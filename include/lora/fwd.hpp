@@ -3,21 +3,26 @@
 
 /// Declarations of the public classes, without their definitions.
 
+#include "lora/core/error.hpp"
 #include "lora/core/matrix.hpp"
 
 LORA_NAMESPACE_BEGIN
 
-enum class Isa;
-enum class Ownership;
+/// Whether an object holds its weight or looks at the caller's memory.
+enum class Ownership { owned, view };
+
 class Scaling;
 class UndoRecord;
+struct Activation;
 template <class Scalar>
 class LowRank;
 template <class Compute>
 struct Weighted;
-template <class Scalar, StorageOrder Order, Ownership Own>
+template <class Compute>
+struct SharedUpdate;
+template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
 class FrozenWeight;
-template <class Scalar, StorageOrder Order, Ownership Own>
+template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
 class Linear;
 
 LORA_NAMESPACE_END

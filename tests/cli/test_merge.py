@@ -157,6 +157,26 @@ class Names(ToolTest):
         self.assertEqual(changed, ["bert.layer.0.q.weight", "bert.layer.1.q.weight"])
         self.assertEqual(sha256(self.unmerge()), sha256(path))
 
+    def test_a_prefix_that_the_base_does_not_have(self):
+        """gpt2's file says h.0...., PEFT transformer.h.0...."""
+        factors = (tensor("F32", gaussian(1, 2, 4)), tensor("F32", gaussian(2, 3, 2)))
+        adapter = save_adapter(self.folder / "long", {"transformer.layer.0.q": factors, "transformer.layer.1.q": factors})
+        base, path = self.base("layer.0.q.weight", "layer.1.q.weight", "other.weight")
+        merged = Tensors(self.merge(path, adapter))
+        changed = [name for name in base if base[name] != merged[name]]
+        self.assertEqual(changed, ["layer.0.q.weight", "layer.1.q.weight"])
+        self.assertEqual(sha256(self.unmerge()), sha256(path))
+
+    def test_a_square_weight_among_shapes_that_contradict_fan_in_fan_out(self):
+        def factors(rows, cols):
+            return tensor("F32", gaussian(1, 2, cols)), tensor("F32", gaussian(2, rows, 2))
+        adapter = save_adapter(self.folder / "mixed", {"a": factors(3, 4), "b": factors(4, 4)})
+        base = Tensors()
+        base["a.weight"], base["b.weight"] = tensor("F32", gaussian(1, 4, 3)), tensor("F32", gaussian(2, 4, 4))
+        path = base.save(self.folder / "base.safetensors")
+        self.expect_error(1, ["'b'", "'a'", "square", "fan_in_fan_out"],
+                          "merge", "--base", path, "--adapter", adapter, "--out", self.folder / "out")
+
     def test_exact_names_come_first(self):
         base, path = self.base("layer.0.q.weight", "layer.1.q.weight", "x.layer.0.q.weight", "x.layer.1.q.weight")
         merged = Tensors(self.merge(path, self.adapter))

@@ -211,7 +211,7 @@ TEST(Safetensors, AMillionTensorsInLinearTime) {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   EXPECT_EQ(file.tensors().size(), static_cast<std::size_t>(count));
   EXPECT_EQ(file.tensor("t654321").begin, 654321u);
-  EXPECT_LT(seconds.count(), 30.0) << "1 to 3 seconds are usual; quadratic work would take hours";
+  EXPECT_LT(seconds.count(), 300.0) << "1 to 3 seconds are usual, a minute with sanitizers; quadratic work would take hours";
 }
 
 TEST(Safetensors, AFileThatShrinksIsAnError) {

@@ -1,5 +1,6 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
+#include <lora/fwd.hpp>
 #include <lora/lora.hpp>
 
 #include "reference/random.hpp"
@@ -244,6 +245,13 @@ TEST(LinearBias, IsAddedMergedAndUnmerged) {
   layer.merge();
   EXPECT_TRUE(layer.forward(zero) == bias.replicate(1, 2));
   EXPECT_THROW((lora::Linear<double>(W0, Eigen::VectorXd::Zero(6).eval())), lora::ShapeError);
+}
+
+TEST(ForwardDeclarations, AreEnoughForAPointer) {
+  struct Engine {
+    lora::Linear<float>* layer = nullptr;
+  };
+  EXPECT_EQ(Engine().layer, nullptr);
 }
 
 }  // namespace

@@ -11,15 +11,16 @@
 
 #include <Eigen/Core>
 
-#if defined(__FAST_MATH__)
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
 #error "lora: -ffast-math (-Ofast) lets the compiler reorder additions, and an unmerge would not give back W0; drop the flag"
 #endif
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
-#error "lora: float expressions must be evaluated in float (FLT_EVAL_METHOD 0); on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#error "lora: float expressions must be evaluated in float (FLT_EVAL_METHOD 0)"
 #endif
 #if !EIGEN_VERSION_AT_LEAST(3, 4, 0)
 #error "lora: Eigen 3.4 or newer is needed"
 #endif
+static_assert(sizeof(Eigen::Index) == 8, "lora: Eigen::Index must have 64 bits (EIGEN_DEFAULT_DENSE_INDEX_TYPE, 64-bit machines)");
 static_assert(std::endian::native == std::endian::little, "lora: only little-endian machines are supported");
 
 /// Inner invariants are checked in debug builds only. Define LORA_DEBUG_CHECKS as 0 or 1 to choose.
@@ -53,14 +54,32 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #define LORA_UNROLL
 #endif
 
+// Kernels for AVX2 and AVX-512 are compiled into every x86-64 program, whatever its flags, as functions with a target of
+// their own. LORA_TARGETS_X86 can be defined as 0 to leave them out.
+#if !defined(LORA_TARGETS_X86)
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define LORA_TARGETS_X86 1
+#else
+#define LORA_TARGETS_X86 0
+#endif
+#endif
+
+// Batches of more than 32 columns go to Eigen's product when that hands over to a BLAS, or the program's flags give it
+// AVX-512. Under plain flags the library's kernels, chosen at run time, are several times as fast.
+#if defined(EIGEN_USE_BLAS) || defined(EIGEN_VECTORIZE_AVX512)
+#define LORA_EIGEN_PRODUCT 1
+#else
+#define LORA_EIGEN_PRODUCT 0
+#endif
+
 // The inline namespace names the version and everything that changes the code: OpenMP, debug checks, the alignment of
-// Eigen's own memory, which follows the instruction set, whether the compiler may use fused multiply-adds anywhere, and
-// whether Eigen's products go to a BLAS. Translation units that differ in these keep their own copies instead of sharing
+// Eigen's own memory, which follows the instruction set, whether the compiler may use fused multiply-adds anywhere,
+// whether Eigen's products are used, and which kernels are left out. Translation units that differ in these keep their own copies instead of sharing
 // whichever the linker met first.
-#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, blas) \
-  v##major##_##minor##openmp##debug##_align##align##fma##blas
-#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma, blas) \
-  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, blas)
+#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, product, targets) \
+  v##major##_##minor##openmp##debug##_align##align##fma##product##targets
+#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma, product, targets) \
+  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, product, targets)
 #if defined(_OPENMP)
 #define LORA_DETAIL_TAG_OPENMP _openmp
 #else
@@ -85,14 +104,20 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #else
 #define LORA_DETAIL_TAG_FMA
 #endif
-#if defined(EIGEN_USE_BLAS)
-#define LORA_DETAIL_TAG_BLAS _blas
+#if LORA_EIGEN_PRODUCT
+#define LORA_DETAIL_TAG_PRODUCT _eigen
 #else
-#define LORA_DETAIL_TAG_BLAS
+#define LORA_DETAIL_TAG_PRODUCT
+#endif
+#if LORA_TARGETS_X86
+#define LORA_DETAIL_TAG_TARGETS
+#else
+#define LORA_DETAIL_TAG_TARGETS _portable
 #endif
 #define LORA_ABI_NAMESPACE                                                                                          \
   LORA_DETAIL_JOIN(LORA_VERSION_MAJOR, LORA_VERSION_MINOR, LORA_DETAIL_TAG_OPENMP, LORA_DETAIL_TAG_DEBUG,           \
-                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA, LORA_DETAIL_TAG_BLAS)
+                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA, LORA_DETAIL_TAG_PRODUCT, \
+                   LORA_DETAIL_TAG_TARGETS)
 
 #define LORA_NAMESPACE_BEGIN \
   namespace lora {           \

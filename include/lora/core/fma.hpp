@@ -18,6 +18,9 @@ namespace detail {
 /// that matters: 53 >= 2 * 24 + 2 bits. (Boldo & Melquiond, "Emulation of FMA and correctly rounded sums: proved
 /// algorithms using rounding to odd", 2008.)
 inline float fma_by_double(float a, float b, float c) {
+#if defined(__clang__)
+#pragma clang fp reassociate(off)
+#endif
   const double product = static_cast<double>(a) * static_cast<double>(b);
   const double addend = static_cast<double>(c);
   const double sum = product + addend;

@@ -28,7 +28,10 @@ class PayloadArena {
   PayloadArena() = default;
 
   /// For payloads of `size` bytes in all, in one piece. Allocates.
-  explicit PayloadArena(std::size_t size) { add_piece(size + PayloadBuffer::slack); }
+  explicit PayloadArena(std::size_t size) {
+    add_piece(size + PayloadBuffer::slack);
+    std::memset(next_ + size, 0, PayloadBuffer::slack);
+  }
 
   /// Room for `size` bytes and the slack the kernels need. Allocates.
   unsigned char* reserve(std::size_t size) {

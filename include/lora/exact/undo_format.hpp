@@ -142,7 +142,6 @@ inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
   record.arenas_.emplace_back(payload_bytes);
   unsigned char* payload = record.arenas_[0].reserve(payload_bytes);
   if (payload_bytes != 0) std::memcpy(payload, bytes.data() + index_end + 8, payload_bytes);
-  std::memset(payload + payload_bytes, 0, detail::PayloadBuffer::slack);
   const std::size_t element_size = detail::element_size(record.type_);
   for (std::size_t i = 0; i < count; ++i) {
     detail::BlockEntry& entry = record.entries_[i];

@@ -19,8 +19,8 @@ struct UndoRecordAccess;
 
 /// What a merge keeps so that W0 can be given back bit for bit: where round(W' - delta) differs from W0, and by how much.
 /// It knows its weight (shape, type, order, a checksum for each block of W') and the factors it was made with. For Gaussian
-/// weights with ||delta|| / ||W0|| = 3 % it takes about 4.5 % of a half or bfloat16 weight, 3.5 % of a float one; never more
-/// than the weight's own bytes and 16 bytes a block. Source: docs/UNDO-FORMAT.md.
+/// weights with ||delta|| / ||W0|| = 3 % it takes about 4.5 % of a half or bfloat16 weight, 3.4 % of a float one; never more
+/// than the weight's own bytes, 16 bytes a block and 72 bytes. Source: docs/UNDO-FORMAT.md.
 class UndoRecord {
  public:
   UndoRecord() = default;

@@ -73,10 +73,14 @@ class AdapterReader {
     if (pairs_.empty()) fail(file_.path(), "expected the factors of at least one module, found none");
     std::vector<AdapterModule> out;
     for (const Pair& pair : pairs_) out.push_back(read(pair));
+    file_.file().expect_unchanged();
     return out;
   }
 
  private:
+  /// Longer paths are nobody's, and every pattern is tried on every path.
+  static constexpr std::size_t max_path = 4096;
+
   struct Pair {
     std::string module;
     const TensorInfo* a = nullptr;
@@ -103,6 +107,8 @@ class AdapterReader {
       refuse(tensor, text("not supported: expected the two dimensions of a linear layer's factor, found ",
                           shape_list(tensor.shape), " (a convolution's?)"));
 
+    if (at > max_path) refuse(tensor, text("expected a module path of at most ", max_path, " bytes, found ", at));
+
     const std::string module(name.substr(prefix.size(), at - prefix.size()));
     const auto [place, is_new] = index_.try_emplace(module, pairs_.size());
     if (is_new) pairs_.push_back({module});
@@ -128,10 +134,15 @@ class AdapterReader {
     const std::string where = "module " + in_quotes(pair.module);
     if (pair.a == nullptr || pair.b == nullptr)
       fail(file_.path(), where, ": expected lora_A and lora_B, found no ", pair.a == nullptr ? "lora_A" : "lora_B");
-    if (!config_.selects(pair.module))
-      fail(file_.path(), where, ": expected a module that target_modules, exclude_modules and layers_to_transform of ",
-           "adapter_config.json select, found one they leave out");
-    const auto rank = static_cast<std::uint64_t>(config_.rank(pair.module));
+    std::uint64_t rank = 0;
+    try {
+      if (!config_.selects(pair.module))
+        fail(file_.path(), where, ": expected a module that target_modules, exclude_modules and layers_to_transform of ",
+             "adapter_config.json select, found one they leave out");
+      rank = static_cast<std::uint64_t>(config_.rank(pair.module));
+    } catch (const ValueError& error) {
+      fail(file_.path().parent_path() / "adapter_config.json", where, ": ", bare(error));
+    }
     const auto shapes = text("lora_A ", shape_list(pair.a->shape), ", lora_B ", shape_list(pair.b->shape));
     if (pair.a->shape[0] != pair.b->shape[1]) fail(file_.path(), where, ": expected one rank, found ", shapes);
     if (pair.a->shape[0] != rank)

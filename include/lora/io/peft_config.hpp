@@ -9,6 +9,16 @@
 
 LORA_NAMESPACE_BEGIN
 namespace io {
+namespace detail {
+
+/// With ASCII letters in lower case.
+inline std::string lower_case(std::string text) {
+  for (char& letter : text)
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  return text;
+}
+
+}  // namespace detail
 
 /// What an `adapter_config.json` of PEFT says about a linear LoRA adapter.
 ///
@@ -21,12 +31,13 @@ class PeftConfig {
   /// Keys about training, provenance, or another key that is refused when it is used: lora_dropout acts in training
   /// only, the *_config keys belong to initialisers (init_lora_weights decides), ensure_weight_tying to
   /// modules_to_save, qalora_group_size to use_qalora, megatron_core to megatron_config, runtime_config to training on
-  /// several devices.
-  static constexpr std::array<std::string_view, 16> ignored_keys{
+  /// several devices, merge_weights to old versions' layers.
+  static constexpr std::array<std::string_view, 17> ignored_keys{
       "auto_mapping",        "base_model_class", "base_model_name_or_path", "corda_config",
       "ensure_weight_tying", "eva_config",       "inference_mode",          "loftq_config",
-      "lora_dropout",        "lora_ga_config",   "megatron_core",           "peft_version",
-      "qalora_group_size",   "revision",         "runtime_config",          "task_type"};
+      "lora_dropout",        "lora_ga_config",   "megatron_core",           "merge_weights",
+      "peft_version",        "qalora_group_size", "revision",               "runtime_config",
+      "task_type"};
 
   /// Reads the file. Throws FileError naming the file, the key, what was expected and what was found.
   static PeftConfig load(const std::filesystem::path& file) {
@@ -103,7 +114,7 @@ class PeftConfig {
     const auto* pattern = found->as<std::string>();
     if (pattern == nullptr) return ModuleNames::list(in.strings(key, *found));
     // PEFT's word for all linear layers: here, those the file has factors for.
-    if (key == "target_modules" && *pattern == "all-linear") return ModuleNames();
+    if (key == "target_modules" && detail::lower_case(*pattern) == "all-linear") return ModuleNames();
     return in.with_pattern(key, *pattern, [&] { return ModuleNames::matching(*pattern); });
   }
 

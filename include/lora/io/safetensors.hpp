@@ -3,6 +3,7 @@
 
 #include "lora/core/matrix.hpp"
 #include "lora/io/safetensors_header.hpp"
+#include "lora/simd/fp_environment.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -69,15 +70,16 @@ class Safetensors {
     if (tensor.shape.size() != 2)
       detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected two dimensions, found the shape ",
                    detail::shape_list(tensor.shape));
+    if (!scalar_type(tensor.dtype))
+      detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected F16, BF16, F32 or F64, found ",
+                   name(tensor.dtype));
     Matrix<T> out(static_cast<Index>(tensor.shape[0]), static_cast<Index>(tensor.shape[1]));
     switch (tensor.dtype) {
       case DType::F16: read_elements<Eigen::half>(tensor, out); break;
       case DType::BF16: read_elements<Eigen::bfloat16>(tensor, out); break;
       case DType::F32: read_elements<float>(tensor, out); break;
       case DType::F64: read_elements<double>(tensor, out); break;
-      default:
-        detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected F16, BF16, F32 or F64, found ",
-                     name(tensor.dtype));
+      default: break;  // refused above
     }
     return out;
   }
@@ -87,6 +89,7 @@ class Safetensors {
 
   template <class Stored, class T>
   void read_elements(const TensorInfo& tensor, Matrix<T>& out) const {
+    const lora::detail::FpEnvironment environment;  // to nearest, whatever the caller's rounding
     const std::span<T> elements(out.data(), static_cast<std::size_t>(out.size()));
     if constexpr (std::is_same_v<Stored, T>) {
       read(tensor, 0, std::as_writable_bytes(elements));

@@ -6,6 +6,9 @@
 #include "lora/core/scalar.hpp"
 #include "lora/exact/block_payload.hpp"
 
+#include <algorithm>
+#include <cstring>
+
 LORA_NAMESPACE_BEGIN
 namespace detail {
 

@@ -19,14 +19,6 @@ struct StackedFactors {
   Index depth() const { return A.rows(); }
 };
 
-/// Whether more than 32 columns go to Eigen's product: when it hands over to a BLAS, or the program's flags give it
-/// AVX-512. Under plain flags the skinny kernels, chosen at run time, are several times as fast.
-#if defined(EIGEN_USE_BLAS) || defined(EIGEN_VECTORIZE_AVX512)
-inline constexpr bool eigen_product = true;
-#else
-inline constexpr bool eigen_product = false;
-#endif
-
 /// Activations in memory, in any layout.
 template <class Scalar>
 struct ActivationView {
@@ -214,7 +206,7 @@ template <class T, StorageOrder Order, class ScalarX, class ScalarY>
 void forward_pass(const Lines<const T>& weight, const StackedFactors<compute_t<T>>* factors, const compute_t<T>* bias,
                   const ActivationView<const ScalarX>& X, const ActivationView<ScalarY>& Y) {
   if (Y.rows == 0) return;
-  if constexpr (eigen_product)
+  if constexpr (LORA_EIGEN_PRODUCT)
     if (X.cols > skinny_batch) return wide_forward<T, Order>(weight, factors, bias, X, Y);
   for (Index first = 0; first < X.cols; first += skinny_batch) {
     const Index batch = std::min(skinny_batch, X.cols - first);

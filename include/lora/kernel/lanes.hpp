@@ -6,6 +6,8 @@
 
 #include "lora/kernel/block.hpp"
 
+#include <bit>
+
 LORA_NAMESPACE_BEGIN
 namespace detail {
 

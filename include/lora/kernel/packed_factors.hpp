@@ -80,6 +80,8 @@ class PackedFactors {
 
   /// The factors of one block.
   BlockFactors<Compute> at(const Block& block) const {
+    LORA_ASSERT(block.line % cell_lines == 0 && block.position % cell_length == 0);
+    LORA_ASSERT(block.line + block.lines <= lines_ && block.position + block.length <= length_);
     return {left_.get() + block.line * depth_, right_.get() + block.position * depth_, depth_};
   }
 

@@ -24,6 +24,8 @@ void with_activations(const X& x, Y& y, const Run& run) {
                 "lora: X is of double and the layer computes in float; cast it with X.cast<float>()");
   static_assert((Y::Flags & Eigen::DirectAccessBit) != 0,
                 "lora: Y must be an Eigen object that owns or maps memory (Matrix, Map, Ref, Block)");
+  static_assert(!std::is_const_v<std::remove_pointer_t<decltype(y.data())>>,
+                "lora: Y is read-only (a const matrix or an Eigen::Map<const ...>)");
   const ActivationView<ScalarY> out = activation_view(y.data(), y);
   if constexpr ((X::Flags & Eigen::DirectAccessBit) != 0) {
     run(activation_view<const ScalarX>(x.data(), x), out);

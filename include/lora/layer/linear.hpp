@@ -24,7 +24,7 @@ struct Activation {
 /// `Scalar` is the weight's storage type, compute_t<Scalar> that of factors, bias and results. An owning layer copies deeply; a
 /// view (see view()) looks at the caller's memory and can only be moved. forward() may run on many threads at once;
 /// everything that is not const needs exclusive access.
-template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
+template <class Scalar, StorageOrder Order, Ownership Own>
 class Linear {
  public:
   using Weight = FrozenWeight<Scalar, Order, Own>;
@@ -48,6 +48,10 @@ class Linear {
   /// the layer is read-only: it has everything but merge(). Throws ShapeError when the lines are not contiguous.
   template <class Object>
   static auto view(Object&& W0) {
+    using Plain = std::remove_cvref_t<Object>;
+    static_assert(std::is_lvalue_reference_v<Object> || !std::is_base_of_v<Eigen::PlainObjectBase<Plain>, Plain>,
+                  "lora::Linear::view: the matrix is a temporary, which the view would outlive; keep it in a variable, or "
+                  "make an owning lora::Linear of it");
     const auto lines = detail::lines_of(W0);
     using Element = std::remove_pointer_t<decltype(lines.data)>;
     static_assert(std::is_same_v<std::remove_const_t<Element>, Value>,
@@ -58,7 +62,7 @@ class Linear {
   }
   template <class Object, class DerivedBias>
   static auto view(Object&& W0, const Eigen::MatrixBase<DerivedBias>& bias) {
-    auto layer = view(W0);
+    auto layer = view(std::forward<Object>(W0));
     layer.set_bias(bias);
     return layer;
   }
@@ -67,6 +71,19 @@ class Linear {
   explicit Linear(const MatrixMap<Scalar, Order>& W0)
     requires(Own == Ownership::view)
       : weight_(W0) {}
+
+  Linear(const Linear&)
+    requires(Own == Ownership::owned)
+  = default;
+  Linear(Linear&&) = default;
+  Linear& operator=(const Linear& other)
+    requires(Own == Ownership::owned)
+  {
+    return *this = Linear(other);  // all or nothing
+  }
+  Linear& operator=(Linear&&)
+    requires(Own == Ownership::owned)
+  = default;
 
   /// out and in.
   Index rows() const { return weight_.rows(); }
@@ -186,11 +203,11 @@ class Linear {
 
   /// The same into Y, which must have the right shape and may be of the compute type or the storage type (rounded once). X and
   /// Y must not overlap. Column-major X and Y of the compute type are used where they lie. Throws ShapeError.
-  template <class DerivedX, class DerivedY>
-  void forward_into(const Eigen::MatrixBase<DerivedX>& X, const Eigen::MatrixBase<DerivedY>& Y) const {
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y) const {
     detail::expect_shape("Linear: X", cols(), X.cols(), X.rows(), X.cols());
     detail::expect_shape("Linear: Y", rows(), X.cols(), Y.rows(), Y.cols());
-    detail::with_activations<Compute>(X.derived(), Y.const_cast_derived(), [&](const auto& x, const auto& y) {
+    detail::with_activations<Compute>(X.derived(), Y, [&](const auto& x, const auto& y) {
       detail::forward_pass<Value, Order>(detail::lines_of(weight_.matrix()), merged() ? nullptr : &stacked_,
                                          bias_.size() == 0 ? nullptr : bias_.data(), x, y);
     });

@@ -8,16 +8,6 @@
 #include <cstdlib>
 #include <string_view>
 
-// Kernels for AVX2 and AVX-512 are compiled into every x86-64 program, whatever its flags, as functions with a target of
-// their own. LORA_TARGETS_X86 can be defined as 0 to leave them out.
-#if !defined(LORA_TARGETS_X86)
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-#define LORA_TARGETS_X86 1
-#else
-#define LORA_TARGETS_X86 0
-#endif
-#endif
-
 #if LORA_TARGETS_X86
 #include <cpuid.h>
 #endif

@@ -124,8 +124,8 @@ LORA_NOINLINE StackedFactors<Compute> stack(ActiveSet<Compute> set, Index rows, 
   for (const Weighted<Compute>& entry : set) {
     if (entry.weight == 0.0) continue;
     const Index rank = entry.update->rank();
-    out.A.middleRows(first, rank) = entry.update->A();
-    out.B.middleCols(first, rank) = entry.update->B() * combined_scale<Compute>(entry.update->scaling(), entry.weight);
+    if (cols != 0) out.A.middleRows(first, rank) = entry.update->A();
+    if (rows != 0) out.B.middleCols(first, rank) = entry.update->B() * combined_scale<Compute>(entry.update->scaling(), entry.weight);
     first += rank;
   }
   return out;

@@ -1,15 +1,13 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/fwd.hpp"
 #include "lora/weight/merge.hpp"
 
 #include <memory>
 #include <optional>
 
 LORA_NAMESPACE_BEGIN
-
-/// Whether an object holds its weight or looks at the caller's memory.
-enum class Ownership { owned, view };
 
 /// An update that several objects may hold, and what it is weighted with. The factors never change.
 template <class Compute>
@@ -36,7 +34,7 @@ std::vector<Weighted<Compute>> active_set(const std::vector<SharedUpdate<Compute
 /// An owning weight copies deeply. A view looks at the caller's memory, which must outlive it, and can only be moved; a view
 /// of const memory cannot be merged. matrix() may be read by many threads at once; merge, unmerge and switch_to need
 /// exclusive access.
-template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
+template <class Scalar, StorageOrder Order, Ownership Own>
 class FrozenWeight {
   using Value = std::remove_const_t<Scalar>;
   static_assert(detail::is_scalar_v<Value>,
@@ -62,9 +60,11 @@ class FrozenWeight {
   FrozenWeight(const FrozenWeight&)
     requires(Own == Ownership::owned)
   = default;
-  FrozenWeight& operator=(const FrozenWeight&)
+  FrozenWeight& operator=(const FrozenWeight& other)
     requires(Own == Ownership::owned)
-  = default;
+  {
+    return *this = FrozenWeight(other);  // all or nothing
+  }
   FrozenWeight(FrozenWeight&&) = default;
   FrozenWeight& operator=(FrozenWeight&&)
     requires(Own == Ownership::owned)
