@@ -134,7 +134,7 @@ TYPED_TEST(LinearForward, LargeBatches) {
     lora::Matrix<C> Y(this->rows, batch);
     layer.forward_into(X, Y);
     EXPECT_TRUE(this->close(expected, Y, this->rounding(), magnitude));
-    if (!lora::detail::eigen_product) {
+    if (!LORA_EIGEN_PRODUCT) {
       EXPECT_TRUE(reference::same_bits(expected, Y));
     }
   }
