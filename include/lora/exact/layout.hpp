@@ -18,6 +18,9 @@ inline constexpr Index cell_lines = 8, cell_length = 32, cell_groups = 16;
 /// Blocks of whole cells, as near to 8 x 1024 elements as the line's length allows.
 inline constexpr Index block_elements = 8 * 1024;
 
+/// The next multiple of `unit`.
+constexpr Index padded(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
+
 struct Block {
   Index line, position;  ///< of its first element
   Index lines, length;
@@ -30,7 +33,7 @@ struct Block {
 class BlockGrid {
  public:
   BlockGrid(Index lines, Index length)
-      : lines_(lines), length_(length), block_length_(std::clamp<Index>(round_up(length), cell_length, 1024)),
+      : lines_(lines), length_(length), block_length_(std::clamp<Index>(padded(length, cell_length), cell_length, 1024)),
         block_lines_(block_elements / block_length_ / cell_lines * cell_lines) {}
 
   Index block_lines() const { return block_lines_; }
@@ -44,8 +47,6 @@ class BlockGrid {
   }
 
  private:
-  static Index round_up(Index length) { return (length + cell_length - 1) / cell_length * cell_length; }
-
   Index lines_, length_, block_length_, block_lines_;
 };
 

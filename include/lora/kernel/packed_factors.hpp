@@ -56,8 +56,8 @@ class PackedFactors {
       : lines_(order == row_major ? rows : cols), length_(order == row_major ? cols : rows) {
     for (const FactorView<Compute>& update : set)
       if (update.weight != 0.0) depth_ += update.rank;
-    left_ = aligned_array<Compute>(padded(lines_, cell_lines) * static_cast<std::size_t>(depth_));
-    right_ = aligned_array<Compute>(padded(length_, cell_length) * static_cast<std::size_t>(depth_));
+    left_ = aligned_array<Compute>(static_cast<std::size_t>(padded(lines_, cell_lines) * depth_));
+    right_ = aligned_array<Compute>(static_cast<std::size_t>(padded(length_, cell_length) * depth_));
     fingerprint_ = ChecksumState::mix(sizeof(Compute));
     Index first = 0;
     for (const FactorView<Compute>& update : set) {
@@ -89,8 +89,6 @@ class PackedFactors {
   std::uint64_t fingerprint() const { return fingerprint_; }
 
  private:
-  static std::size_t padded(Index size, Index unit) { return static_cast<std::size_t>((size + unit - 1) / unit * unit); }
-
   /// out[i / Unit][first + k][i % Unit] = value(i, k) for i < size, and 0 from there to the next multiple of Unit.
   template <Index Unit, class Value>
   void pack(Compute* out, Index first, Index rank, Index size, const Value& value) const {

@@ -14,6 +14,7 @@
 
 #include "lora/core/function_ref.hpp"
 #include "lora/core/matrix.hpp"
+#include "lora/exact/layout.hpp"
 #include "lora/kernel/threads.hpp"
 #include "lora/simd/avx2.hpp"
 #include "lora/simd/avx512.hpp"
@@ -27,8 +28,6 @@ namespace detail {
 
 /// The most columns of X a skinny product takes, and the rows of W it works on together.
 inline constexpr Index skinny_batch = 32, skinny_rows = 8;
-
-constexpr Index padded(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
 
 template <class T>
 struct SkinnyWeight {
