@@ -43,7 +43,7 @@ missing_packages() {
   need python3 has_command python3
   need pkg-config has_command pkg-config
   need libbenchmark-dev has_header benchmark/benchmark.h
-  need libopenblas-dev has_header cblas.h
+  need libopenblas-dev has_header openblas_config.h  # cblas.h comes with other libraries too
   [[ $purpose == tests ]] && return
   need clang has_command clang++
   need libomp-dev compiles clang++ -fopenmp

@@ -31,19 +31,19 @@ struct Operations {
   void (*widen)(const T*, C*);
   void (*narrow)(const C*, T*);
   void (*ordered)(const T*, T*);
-  void (*difference)(const T*, const T*, T*);
+  lora::detail::Difference (*difference)(std::uint8_t*, const T*, const T*);
   void (*sum)(const T*, const T*, T*);
-  unsigned (*unequal)(const T*, const T*);
-  unsigned (*outside)(const T*);
   unsigned (*escaped)(const T*);
   unsigned (*nonfinite)(const T*);
-  void (*compress)(std::uint8_t*, const T*, unsigned);
+  unsigned (*nonfinite_of_largest)(const T*, int);
+  void (*compress)(std::uint8_t*, const std::uint8_t*, unsigned);
   void (*expand)(const std::uint8_t*, unsigned, T*);
   void (*fma)(const C*, const C*, const C*, C*);
   void (*add)(const C*, const C*, C*);
   void (*sub)(const C*, const C*, C*);
   void (*broadcast)(C, C*);
   void (*zero)(C*);
+  unsigned (*nonzero_words)(const std::uint16_t*);
 };
 
 template <class T>

@@ -21,6 +21,14 @@ struct WeightBlock {
   Index lines, length, lines_below;
 };
 
+/// The factors of one cell, from its first line and position on: left [k][8], right [k][32].
+template <class Compute>
+struct CellFactors {
+  const Compute* left;
+  const Compute* right;
+  Index depth;
+};
+
 /// The factors that give a block's delta: delta(i, j) is the chain acc = fma(left(i, k), right(k, j), acc) over k, from +0.
 /// For a row-major weight left is c B and right is A; for a column-major one left is A^T and right is (c B)^T, which gives
 /// the same bits.
@@ -32,6 +40,10 @@ struct BlockFactors {
   const Compute* left;
   const Compute* right;
   Index depth;
+
+  CellFactors<Compute> cell(Index line, Index position) const {
+    return {left + line * depth, right + position * depth, depth};
+  }
 };
 
 /// One cell: 8 lines of 32 elements, all of them readable and writable; those outside of the weight are not in `lanes`.
@@ -44,8 +56,9 @@ struct Cell {
   T* group(unsigned i) const { return data + static_cast<Index>(i / 2) * stride + 16 * (i % 2); }
 };
 
-inline constexpr std::uint16_t all_lanes[cell_groups] = {0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff,
-                                                         0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff};
+inline constexpr std::uint16_t all_lanes[cell_groups] = {0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff,
+                                                         0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff,
+                                                         0xffff, 0xffff, 0xffff, 0xffff};
 
 /// A cell at the edge of the weight, in a copy, so that nothing outside of the weight is touched.
 template <class T>

@@ -39,12 +39,6 @@ LORA_NOINLINE void for_cells(const WeightBlock<T>& block, FunctionRef<void(const
   }
 }
 
-/// The numbers of one cell.
-template <class Compute>
-struct alignas(64) CellDelta {
-  Compute values[cell_lines * cell_length];
-};
-
 template <class T>
 struct BlockKernels {
   using Compute = compute_t<T>;
@@ -55,59 +49,43 @@ struct BlockKernels {
 
   /// W' = round(W0 + delta).
   void add(const Weight& w, const Factors& factors) const {
-    CellDelta<Compute> delta;
-    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      delta_of(factors, line, position, delta);
-      cell.add(part, delta.values);
-    });
+    for_cells<T>(
+        w, [&](const Cell<T>& part, Index line, Index position) { cell.add(part, factors.cell(line, position)); });
   }
 
   /// The same, and what gives W0 back, through the cursors.
   void merge(const Weight& w, const Factors& factors, PayloadCursors& out) const {
-    CellDelta<Compute> delta;
     for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      delta_of(factors, line, position, delta);
-      cell.merge(part, delta.values, out);
+      cell.merge(part, factors.cell(line, position), out);
     });
   }
 
   /// W0 out of W' and the payload.
   void unmerge(const Weight& w, const Factors& factors, PayloadView in) const {
-    CellDelta<Compute> delta;
     for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      delta_of(factors, line, position, delta);
-      cell.unmerge(part, delta.values, in);
+      cell.unmerge(part, factors.cell(line, position), in);
     });
   }
 
   /// delta itself, over what was there; a NaN (of factors that overflow) is the canonical one.
-  void write_delta(const Weight& w, const Factors& factors) const
-    requires(std::is_same_v<T, Compute>)
-  {
-    CellDelta<Compute> delta;
+  void write_delta(const Weight& w, const Factors& factors) const requires(std::is_same_v<T, Compute>) {
+    alignas(64) Compute delta[cell_lines * cell_length];
     for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      delta_of(factors, line, position, delta);
+      cell.delta(factors.cell(line, position), delta);
       for (Index i = 0; i < cell_lines; ++i)
-        for (Index j = 0; j < cell_length; ++j) part.data[i * part.stride + j] = narrow<T>(delta.values[i * cell_length + j]);
+        for (Index j = 0; j < cell_length; ++j) part.data[i * part.stride + j] = narrow<T>(delta[i * cell_length + j]);
     });
   }
 
   /// unmerge with `from`, then merge with `to`, cell by cell.
   void exchange(const Weight& w, const Factors& from, PayloadView in, const Factors& to, PayloadCursors& out) const {
-    CellDelta<Compute> delta;
     for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      delta_of(from, line, position, delta);
-      cell.unmerge(part, delta.values, in);
-      delta_of(to, line, position, delta);
-      cell.merge(part, delta.values, out);
+      cell.unmerge(part, from.cell(line, position), in);
+      cell.merge(part, to.cell(line, position), out);
     });
   }
 
  private:
-  void delta_of(const Factors& factors, Index line, Index position, CellDelta<Compute>& out) const {
-    cell.delta(factors.left + line * factors.depth, factors.right + position * factors.depth, factors.depth, out.values);
-  }
-
   CellKernels<T> cell;
 };
 

@@ -21,14 +21,16 @@ template <class T>
 struct CellKernels {
   using Compute = compute_t<T>;
 
-  /// The cell's delta into 8 x 32 numbers on a 64-byte boundary; `left` and `right` as in BlockFactors.
-  void (*delta)(const Compute* left, const Compute* right, Index depth, Compute* out);
+  using Factors = CellFactors<Compute>;
+
+  /// The cell's delta into 8 x 32 numbers on a 64-byte boundary.
+  void (*delta)(const Factors& factors, Compute* out);
   /// W' = round(W0 + delta).
-  void (*add)(const Cell<T>& cell, const Compute* delta);
+  void (*add)(const Cell<T>& cell, const Factors& factors);
   /// The same, and what gives W0 back, through the cursors.
-  void (*merge)(const Cell<T>& cell, const Compute* delta, PayloadCursors& out);
+  void (*merge)(const Cell<T>& cell, const Factors& factors, PayloadCursors& out);
   /// W0 out of W' and the payload.
-  void (*unmerge)(const Cell<T>& cell, const Compute* delta, PayloadView& in);
+  void (*unmerge)(const Cell<T>& cell, const Factors& factors, PayloadView& in);
 };
 
 /// The kernels for weights of type T. Throws what isa() throws.
@@ -40,7 +42,8 @@ CellKernels<T> cell_kernels() {
   if (isa() == Isa::avx2)
     return {avx2::delta_cell<compute_t<T>>, avx2::add_cell<T>, avx2::merge_cell<T>, avx2::unmerge_cell<T>};
 #endif
-  return {portable::delta_cell<compute_t<T>>, portable::add_cell<T>, portable::merge_cell<T>, portable::unmerge_cell<T>};
+  return {portable::delta_cell<compute_t<T>>, portable::add_cell<T>, portable::merge_cell<T>,
+          portable::unmerge_cell<T>};
 }
 
 }  // namespace detail

@@ -3,63 +3,16 @@
 
 /// Groups of 16 lanes for AVX2. The interface is the one of simd/portable.hpp, which documents it.
 
-#include "lora/simd/isa.hpp"
+#include "lora/simd/avx2_bytes.hpp"
 
 #include "lora/core/scalar.hpp"
-
-#include <array>
 
 #if LORA_TARGETS_X86
 #include <immintrin.h>
 
 LORA_NAMESPACE_BEGIN
-namespace detail::avx2 {
-
-/// For each 8-bit mask, the byte shuffles that move the marked bytes to the front, and back (0x80 writes a zero).
-struct ShuffleTables {
-  std::array<std::uint64_t, 256> compress{}, expand{};
-
-  constexpr ShuffleTables() {
-    for (unsigned mask = 0; mask < 256; ++mask) {
-      std::uint64_t front = 0x8080808080808080u, back = 0x8080808080808080u;
-      unsigned next = 0;
-      for (unsigned bit = 0; bit < 8; ++bit) {
-        if ((mask >> bit & 1u) == 0) continue;
-        front = (front & ~(std::uint64_t{0xff} << (8 * next))) | (std::uint64_t{bit} << (8 * next));
-        back = (back & ~(std::uint64_t{0xff} << (8 * bit))) | (std::uint64_t{next} << (8 * bit));
-        ++next;
-      }
-      compress[mask] = front;
-      expand[mask] = back;
-    }
-  }
-};
-inline constexpr ShuffleTables shuffle_tables;
-
-}  // namespace detail::avx2
-
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
 namespace detail::avx2 {
-
-/// Writes the bytes whose mask bit is set one after the other; up to 16 bytes behind `out` are overwritten.
-LORA_INLINE void compress_bytes(std::uint8_t* out, __m128i bytes, unsigned mask) {
-  const unsigned low = mask & 0xffu, high = mask >> 8;
-  const __m128i front = _mm_shuffle_epi8(bytes, _mm_cvtsi64_si128(static_cast<long long>(shuffle_tables.compress[low])));
-  const __m128i rest = _mm_shuffle_epi8(_mm_unpackhi_epi64(bytes, bytes),
-                                        _mm_cvtsi64_si128(static_cast<long long>(shuffle_tables.compress[high])));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(out), front);
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(out + __builtin_popcount(low)), rest);
-}
-
-/// The inverse of compress_bytes, zeros where the mask has none; reads up to 16 bytes.
-LORA_INLINE __m128i expand_bytes(const std::uint8_t* in, unsigned mask) {
-  const unsigned low = mask & 0xffu, high = mask >> 8;
-  const __m128i front = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(in));
-  const __m128i rest = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(in + __builtin_popcount(low)));
-  return _mm_unpacklo_epi64(
-      _mm_shuffle_epi8(front, _mm_cvtsi64_si128(static_cast<long long>(shuffle_tables.expand[low]))),
-      _mm_shuffle_epi8(rest, _mm_cvtsi64_si128(static_cast<long long>(shuffle_tables.expand[high]))));
-}
 
 struct FloatLanes {
   using Compute = float;
@@ -88,6 +41,9 @@ struct FloatLanes {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+x"(x.a), "+x"(x.b)); }
+  static LORA_INLINE void compress(std::uint8_t* out, const std::uint8_t* in, unsigned mask) {
+    compress_bytes(out, in, mask);
+  }
 };
 
 template <class T>
@@ -109,26 +65,22 @@ struct Lanes<float> : FloatLanes {
   static LORA_INLINE F widen(I x) { return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }
   static LORA_INLINE I narrow(F x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
   static LORA_INLINE I ordered(I x) { return {ordered32(x.a), ordered32(x.b)}; }
-  static LORA_INLINE I difference(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
   static LORA_INLINE I sum(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
-  static LORA_INLINE unsigned unequal(I x, I y) {
-    return ~bits(_mm256_cmpeq_epi32(x.a, y.a), _mm256_cmpeq_epi32(x.b, y.b)) & 0xffffu;
-  }
-  static LORA_INLINE unsigned outside(I x) {
-    // |x| as unsigned, so that the most negative value is the largest.
-    const I magnitude = {_mm256_abs_epi32(x.a), _mm256_abs_epi32(x.b)};
-    const __m256i limit = _mm256_set1_epi32(127);
-    return ~equal({_mm256_max_epu32(magnitude.a, limit), _mm256_max_epu32(magnitude.b, limit)}, limit) & 0xffffu;
-  }
   static LORA_INLINE unsigned escaped(I x) { return equal(x, _mm256_set1_epi32(-128)); }
   static LORA_INLINE unsigned nonfinite(I x) {
     const __m256i mask = _mm256_set1_epi32(0x7f800000);
     return equal({_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)}, mask);
   }
-  static LORA_INLINE void compress(std::uint8_t* out, I x, unsigned mask) {
-    // 8 + 8 words to 16 shorts (in the order 0-3, 8-11, 4-7, 12-15 of the two lanes), then to bytes.
-    const __m256i shorts = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xd8);
-    compress_bytes(out, _mm_packs_epi16(_mm256_castsi256_si128(shorts), _mm256_extracti128_si256(shorts, 1)), mask);
+  static LORA_INLINE I largest(I a, I x) {
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    return {_mm256_max_epi32(a.a, _mm256_and_si256(x.a, magnitude)),
+            _mm256_max_epi32(a.b, _mm256_and_si256(x.b, magnitude))};
+  }
+  static LORA_INLINE Difference difference(std::uint8_t* out, I x, I y) {
+    const __m256i a = _mm256_sub_epi32(ordered32(x.a), ordered32(y.a));
+    const __m256i b = _mm256_sub_epi32(ordered32(x.b), ordered32(y.b));
+    // 8 + 8 words to 16 shorts, in the order 0-3, 8-11, 4-7, 12-15 of the two.
+    return store_bytes(out, _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8));
   }
   static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
     const __m128i bytes = expand_bytes(in, mask);
@@ -152,16 +104,11 @@ struct Lanes<float> : FloatLanes {
 struct Patterns16 : FloatLanes {
   using I = __m256i;
   static LORA_INLINE I ordered(I x) { return _mm256_xor_si256(x, _mm256_srli_epi16(_mm256_srai_epi16(x, 15), 1)); }
-  static LORA_INLINE I difference(I a, I b) { return _mm256_sub_epi16(a, b); }
   static LORA_INLINE I sum(I a, I b) { return _mm256_add_epi16(a, b); }
-  static LORA_INLINE unsigned unequal(I x, I y) { return ~equal(x, y) & 0xffffu; }
-  static LORA_INLINE unsigned outside(I x) {
-    const __m256i limit = _mm256_set1_epi16(127);
-    return ~equal(_mm256_max_epu16(_mm256_abs_epi16(x), limit), limit) & 0xffffu;
-  }
   static LORA_INLINE unsigned escaped(I x) { return equal(x, _mm256_set1_epi16(-128)); }
-  static LORA_INLINE void compress(std::uint8_t* out, I x, unsigned mask) {
-    compress_bytes(out, _mm_packs_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)), mask);
+  static LORA_INLINE I largest(I a, I x) { return _mm256_max_epi16(a, _mm256_and_si256(x, _mm256_set1_epi16(0x7fff))); }
+  static LORA_INLINE Difference difference(std::uint8_t* out, I x, I y) {
+    return store_bytes(out, _mm256_sub_epi16(ordered(x), ordered(y)));
   }
   static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
     return _mm256_cvtepi8_epi16(expand_bytes(in, mask));
@@ -184,9 +131,7 @@ struct Lanes<Eigen::bfloat16> : Patterns16 {
   static LORA_INLINE I load_bits(const Eigen::bfloat16* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
-  static LORA_INLINE void store_bits(Eigen::bfloat16* p, I x) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
-  }
+  static LORA_INLINE void store_bits(Eigen::bfloat16* p, I x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
   static LORA_INLINE F widen(I x) {
     return {high_half(_mm256_castsi256_si128(x)), high_half(_mm256_extracti128_si256(x, 1))};
   }
@@ -265,6 +210,9 @@ struct Lanes<double> {
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+x"(x.v[0]), "+x"(x.v[1]), "+x"(x.v[2]), "+x"(x.v[3])); }
+  static LORA_INLINE void compress(std::uint8_t* out, const std::uint8_t* in, unsigned mask) {
+    compress_bytes(out, in, mask);
+  }
 
   static LORA_INLINE I load_bits(const double* p) {
     I x;
@@ -291,27 +239,9 @@ struct Lanes<double> {
     }
     return x;
   }
-  static LORA_INLINE I difference(I x, I y) {
-    LORA_UNROLL for (int i = 0; i < 4; ++i) x.v[i] = _mm256_sub_epi64(x.v[i], y.v[i]);
-    return x;
-  }
   static LORA_INLINE I sum(I x, I y) {
     LORA_UNROLL for (int i = 0; i < 4; ++i) x.v[i] = _mm256_add_epi64(x.v[i], y.v[i]);
     return x;
-  }
-  static LORA_INLINE unsigned unequal(I x, I y) {
-    unsigned mask = 0;
-    LORA_UNROLL for (int i = 0; i < 4; ++i) mask |= bits(_mm256_cmpeq_epi64(x.v[i], y.v[i])) << (4 * i);
-    return ~mask & 0xffffu;
-  }
-  static LORA_INLINE unsigned outside(I x) {
-    unsigned mask = 0;
-    const __m256i low = _mm256_set1_epi64x(-127), high = _mm256_set1_epi64x(127);
-    LORA_UNROLL for (int i = 0; i < 4; ++i) {
-      const __m256i out = _mm256_or_si256(_mm256_cmpgt_epi64(x.v[i], high), _mm256_cmpgt_epi64(low, x.v[i]));
-      mask |= bits(out) << (4 * i);
-    }
-    return mask;
   }
   static LORA_INLINE unsigned escaped(I x) { return equal(x, _mm256_set1_epi64x(-128)); }
   static LORA_INLINE unsigned nonfinite(I x) {
@@ -319,18 +249,31 @@ struct Lanes<double> {
     LORA_UNROLL for (int i = 0; i < 4; ++i) x.v[i] = _mm256_and_si256(x.v[i], mask);
     return equal(x, mask);
   }
-  static LORA_INLINE void compress(std::uint8_t* out, I x, unsigned mask) {
+  static LORA_INLINE I largest(I a, I x) {
+    // The upper halves tell.
+    const __m256i magnitude = _mm256_set1_epi64x(0x7fffffff00000000);
+    LORA_UNROLL for (int i = 0; i < 4; ++i) a.v[i] = _mm256_max_epi32(a.v[i], _mm256_and_si256(x.v[i], magnitude));
+    return a;
+  }
+  static LORA_INLINE Difference difference(std::uint8_t* out, I x, I y) {
+    const I a = ordered(x), b = ordered(y);
+    const __m256i low = _mm256_set1_epi64x(-127), high = _mm256_set1_epi64x(127);
     // The low byte of each lane, four at a time.
     const __m256i pick = _mm256_set_epi8(-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 8, 0, -1, -1, -1, -1,
                                          -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 8, 0);
     alignas(16) std::uint8_t bytes[16];
     LORA_UNROLL for (int i = 0; i < 4; ++i) {
-      const __m256i low = _mm256_shuffle_epi8(x.v[i], pick);
-      const __m128i four = _mm_unpacklo_epi16(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+      __m256i d = _mm256_sub_epi64(a.v[i], b.v[i]);
+      d = _mm256_blendv_epi8(d, high, _mm256_cmpgt_epi64(d, high));
+      d = _mm256_blendv_epi8(d, _mm256_set1_epi64x(-128), _mm256_cmpgt_epi64(low, d));
+      d = _mm256_shuffle_epi8(d, pick);
+      const __m128i four = _mm_unpacklo_epi16(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
       const int word = _mm_cvtsi128_si32(four);
       __builtin_memcpy(bytes + 4 * i, &word, 4);
     }
-    compress_bytes(out, _mm_load_si128(reinterpret_cast<const __m128i*>(bytes)), mask);
+    const __m128i all = _mm_load_si128(reinterpret_cast<const __m128i*>(bytes));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), all);
+    return masks_of(all);
   }
   static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
     __m128i bytes = expand_bytes(in, mask);

@@ -21,6 +21,25 @@ LORA_NAMESPACE_BEGIN
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
 namespace detail::avx512 {
 
+LORA_INLINE unsigned nonzero_words(const std::uint16_t* words) {
+  const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+  return _mm256_test_epi16_mask(all, all);
+}
+
+/// 16 distances in bytes, and their masks.
+LORA_INLINE Difference store_bytes(std::uint8_t* out, __m128i bytes) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
+  const __m128i shifted = _mm_add_epi8(bytes, _mm_set1_epi8(126));  // -126 .. 126: 0 .. 252; beyond: 253 .. 255
+  return {_mm_test_epi8_mask(bytes, bytes), _mm_cmpgt_epu8_mask(shifted, _mm_set1_epi8(-4))};
+}
+
+/// Writes the bytes of `in` whose mask bit is set one after the other; up to 16 bytes behind `out` are overwritten.
+LORA_INLINE void compress_bytes(std::uint8_t* out, const std::uint8_t* in, unsigned mask) {
+  const __m512i wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
+  const __m512i packed = _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), wide);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(packed));
+}
+
 struct FloatLanes {
   using Compute = float;
   using F = __m512;
@@ -41,20 +60,17 @@ struct FloatLanes {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+v"(x)); }
+  static LORA_INLINE void compress(std::uint8_t* out, const std::uint8_t* in, unsigned mask) {
+    compress_bytes(out, in, mask);
+  }
 };
 
 /// 32-bit patterns: float itself, and bfloat16 as the float it is the upper half of.
 struct Patterns32 : FloatLanes {
-  static LORA_INLINE I difference(I a, I b) { return _mm512_sub_epi32(a, b); }
   static LORA_INLINE I sum(I a, I b) { return _mm512_add_epi32(a, b); }
-  static LORA_INLINE unsigned unequal(I a, I b) { return _mm512_cmpneq_epi32_mask(a, b); }
-  static LORA_INLINE unsigned outside(I x) {
-    return _mm512_cmpgt_epu32_mask(_mm512_add_epi32(x, _mm512_set1_epi32(127)), _mm512_set1_epi32(254));
-  }
   static LORA_INLINE unsigned escaped(I x) { return _mm512_cmpeq_epi32_mask(x, _mm512_set1_epi32(-128)); }
-  static LORA_INLINE void compress(std::uint8_t* out, I x, unsigned mask) {
-    const __m512i packed = _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), x);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(packed));
+  static LORA_INLINE I largest(I a, I x) {
+    return _mm512_max_epi32(a, _mm512_and_si512(x, _mm512_set1_epi32(0x7fffffff)));
   }
   static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
     const __m512i packed = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
@@ -62,6 +78,9 @@ struct Patterns32 : FloatLanes {
   }
 
  protected:
+  static LORA_INLINE Difference store_words(std::uint8_t* out, I x) {
+    return store_bytes(out, _mm512_cvtsepi32_epi8(x));
+  }
   static LORA_INLINE I ordered32(I x, int magnitude) {
     // x ^ (sign & magnitude)
     return _mm512_ternarylogic_epi32(x, _mm512_srai_epi32(x, 31), _mm512_set1_epi32(magnitude), 0x78);
@@ -83,6 +102,9 @@ struct Lanes<float> : Patterns32 {
   static LORA_INLINE I narrow(F x) { return _mm512_castps_si512(x); }
   static LORA_INLINE I ordered(I x) { return ordered32(x, 0x7fffffff); }
   static LORA_INLINE unsigned nonfinite(I x) { return all_ones(x, 0x7f800000); }
+  static LORA_INLINE Difference difference(std::uint8_t* out, I x, I y) {
+    return store_words(out, _mm512_sub_epi32(ordered(x), ordered(y)));
+  }
 };
 
 template <>
@@ -101,11 +123,10 @@ struct Lanes<Eigen::bfloat16> : Patterns32 {
     return _mm512_and_si512(rounded, _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
   }
   static LORA_INLINE I ordered(I x) { return ordered32(x, 0x7fff0000); }
-  static LORA_INLINE unsigned outside(I x) { return Patterns32::outside(_mm512_srai_epi32(x, 16)); }
   static LORA_INLINE unsigned escaped(I x) { return Patterns32::escaped(_mm512_srai_epi32(x, 16)); }
   static LORA_INLINE unsigned nonfinite(I x) { return all_ones(x, 0x7f800000); }
-  static LORA_INLINE void compress(std::uint8_t* out, I x, unsigned mask) {
-    Patterns32::compress(out, _mm512_srai_epi32(x, 16), mask);
+  static LORA_INLINE Difference difference(std::uint8_t* out, I x, I y) {
+    return store_words(out, _mm512_srai_epi32(_mm512_sub_epi32(ordered(x), ordered(y)), 16));
   }
   static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
     return _mm512_slli_epi32(Patterns32::expand(in, mask), 16);
@@ -124,19 +145,15 @@ struct Lanes<Eigen::half> : FloatLanes {
   static LORA_INLINE I ordered(I x) {
     return _mm256_ternarylogic_epi32(x, _mm256_srai_epi16(x, 15), _mm256_set1_epi16(0x7fff), 0x78);
   }
-  static LORA_INLINE I difference(I a, I b) { return _mm256_sub_epi16(a, b); }
   static LORA_INLINE I sum(I a, I b) { return _mm256_add_epi16(a, b); }
-  static LORA_INLINE unsigned unequal(I a, I b) { return _mm256_cmpneq_epi16_mask(a, b); }
-  static LORA_INLINE unsigned outside(I x) {
-    return _mm256_cmpgt_epu16_mask(_mm256_add_epi16(x, _mm256_set1_epi16(127)), _mm256_set1_epi16(254));
-  }
   static LORA_INLINE unsigned escaped(I x) { return _mm256_cmpeq_epi16_mask(x, _mm256_set1_epi16(-128)); }
+  static LORA_INLINE I largest(I a, I x) { return _mm256_max_epi16(a, _mm256_and_si256(x, _mm256_set1_epi16(0x7fff))); }
   static LORA_INLINE unsigned nonfinite(I x) {
     const I mask = _mm256_set1_epi16(0x7c00);
     return _mm256_cmpeq_epi16_mask(_mm256_and_si256(x, mask), mask);
   }
-  static LORA_INLINE void compress(std::uint8_t* out, I x, unsigned mask) {
-    Patterns32::compress(out, _mm512_cvtepi16_epi32(x), mask);
+  static LORA_INLINE Difference difference(std::uint8_t* out, I x, I y) {
+    return store_bytes(out, _mm256_cvtsepi16_epi8(_mm256_sub_epi16(ordered(x), ordered(y))));
   }
   static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
     return _mm512_cvtepi32_epi16(Patterns32::expand(in, mask));
@@ -171,6 +188,9 @@ struct Lanes<double> {
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+v"(x.a), "+v"(x.b)); }
+  static LORA_INLINE void compress(std::uint8_t* out, const std::uint8_t* in, unsigned mask) {
+    compress_bytes(out, in, mask);
+  }
 
   static LORA_INLINE I load_bits(const double* p) { return {_mm512_loadu_si512(p), _mm512_loadu_si512(p + 8)}; }
   static LORA_INLINE void store_bits(double* p, I x) {
@@ -180,16 +200,7 @@ struct Lanes<double> {
   static LORA_INLINE F widen(I x) { return {_mm512_castsi512_pd(x.a), _mm512_castsi512_pd(x.b)}; }
   static LORA_INLINE I narrow(F x) { return {_mm512_castpd_si512(x.a), _mm512_castpd_si512(x.b)}; }
   static LORA_INLINE I ordered(I x) { return {ordered64(x.a), ordered64(x.b)}; }
-  static LORA_INLINE I difference(I x, I y) { return {_mm512_sub_epi64(x.a, y.a), _mm512_sub_epi64(x.b, y.b)}; }
   static LORA_INLINE I sum(I x, I y) { return {_mm512_add_epi64(x.a, y.a), _mm512_add_epi64(x.b, y.b)}; }
-  static LORA_INLINE unsigned unequal(I x, I y) {
-    return both(_mm512_cmpneq_epi64_mask(x.a, y.a), _mm512_cmpneq_epi64_mask(x.b, y.b));
-  }
-  static LORA_INLINE unsigned outside(I x) {
-    const __m512i shift = _mm512_set1_epi64(127), limit = _mm512_set1_epi64(254);
-    return both(_mm512_cmpgt_epu64_mask(_mm512_add_epi64(x.a, shift), limit),
-                _mm512_cmpgt_epu64_mask(_mm512_add_epi64(x.b, shift), limit));
-  }
   static LORA_INLINE unsigned escaped(I x) {
     const __m512i mark = _mm512_set1_epi64(-128);
     return both(_mm512_cmpeq_epi64_mask(x.a, mark), _mm512_cmpeq_epi64_mask(x.b, mark));
@@ -199,9 +210,15 @@ struct Lanes<double> {
     return both(_mm512_cmpeq_epi64_mask(_mm512_and_si512(x.a, mask), mask),
                 _mm512_cmpeq_epi64_mask(_mm512_and_si512(x.b, mask), mask));
   }
-  static LORA_INLINE void compress(std::uint8_t* out, I x, unsigned mask) {
-    const __m128i bytes = _mm_unpacklo_epi64(_mm512_cvtepi64_epi8(x.a), _mm512_cvtepi64_epi8(x.b));
-    Patterns32::compress(out, _mm512_cvtepi8_epi32(bytes), mask);
+  static LORA_INLINE I largest(I a, I x) {
+    const __m512i magnitude = _mm512_set1_epi64(0x7fffffffffffffff);
+    return {_mm512_max_epi64(a.a, _mm512_and_si512(x.a, magnitude)),
+            _mm512_max_epi64(a.b, _mm512_and_si512(x.b, magnitude))};
+  }
+  static LORA_INLINE Difference difference(std::uint8_t* out, I x, I y) {
+    const __m512i low = _mm512_sub_epi64(ordered64(x.a), ordered64(y.a));
+    const __m512i high = _mm512_sub_epi64(ordered64(x.b), ordered64(y.b));
+    return store_bytes(out, _mm_unpacklo_epi64(_mm512_cvtsepi64_epi8(low), _mm512_cvtsepi64_epi8(high)));
   }
   static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
     const __m512i wide = Patterns32::expand(in, mask);

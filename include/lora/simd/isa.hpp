@@ -13,8 +13,7 @@
 #endif
 
 #define LORA_TARGET_FLAGS_AVX2 "avx,avx2,fma,f16c,bmi,bmi2,popcnt"
-#define LORA_TARGET_FLAGS_AVX512 \
-  "avx,avx2,fma,f16c,bmi,bmi2,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl"
+#define LORA_TARGET_FLAGS_AVX512 "avx,avx2,fma,f16c,bmi,bmi2,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl"
 
 // Everything between BEGIN and END is compiled for that instruction set.
 #if defined(__clang__)
@@ -50,8 +49,8 @@ inline Isa machine_isa() {
   // Not every compiler's __builtin_cpu_supports knows f16c: bit 29 of ecx, leaf 1.
   unsigned a = 0, b = 0, c = 0, d = 0;
   const bool f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c >> 29 & 1u) != 0;
-  const bool avx2 = f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                    __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+  const bool avx2 = f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
@@ -69,6 +68,11 @@ inline Isa capped_isa(std::string_view cap) {
     if (cap == name(isa)) return isa < machine ? isa : machine;
   throw ValueError(text("lora: LORA_ISA: expected portable, avx2 or avx512, found ", cap));
 }
+
+/// What a group of 16 distances has: masks of those that are not 0, and of those beyond -126 .. 126.
+struct Difference {
+  unsigned marked, extreme;
+};
 
 }  // namespace detail
 

@@ -10,13 +10,15 @@
 ///   barrier(F&)           the compiler cannot look across it: keeps (w + d) - d from being simplified
 ///   widen(I) narrow(F)    exact; to nearest even (a NaN stays some NaN, which nonfinite() still sees)
 ///   ordered(I)            detail::ordered of each pattern; its own inverse
-///   difference sum (I)    modulo 2^bits
-///   unequal(I, I)         16-bit masks of the lanes that differ ...
-///   outside(I)            ... are not in -127 .. 127
-///   escaped(I)            ... are -128
+///   sum(I)                modulo 2^bits
+///   escaped(I)            16-bit masks of the lanes that are -128 ...
 ///   nonfinite(I)          ... are patterns of infinities or NaN
-///   compress(out, I, m)   one byte for each lane of mask m, in order; may overwrite 16 bytes behind out
-///   expand(in, m)         the inverse, 0 in other lanes; may read 16 bytes
+///   largest(I a, I x)     collects over many x, from a = narrow(zero()) on, what tells nonfinite() whether any x of a lane is
+///   difference(out, I, I) ordered(x) - ordered(y), saturated to one signed byte a lane, into 16 bytes; returns masks
+///   compress(out, in, m)  those of 16 bytes that mask m names, in order; may overwrite 16 bytes behind out
+///   expand(in, m)         the inverse, as patterns, 0 in other lanes; may read 16 bytes
+///
+/// nonzero_words(p) tells which of 16 words are not 0.
 ///
 /// `tile_rows` x `tile_groups` groups of accumulators fit the registers; `dot_rows` x `dot_columns` do with as many
 /// operands.
@@ -26,10 +28,19 @@
 #include "lora/core/fma.hpp"
 #include "lora/core/scalar.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
+#include <limits>
 
 LORA_NAMESPACE_BEGIN
 namespace detail::portable {
+
+LORA_INLINE unsigned nonzero_words(const std::uint16_t* words) {
+  unsigned mask = 0;
+  for (unsigned i = 0; i < 16; ++i) mask |= static_cast<unsigned>(words[i] != 0) << i;
+  return mask;
+}
 
 template <class T>
 struct Lanes {
@@ -98,25 +109,10 @@ struct Lanes {
     for (Signed& lane : x.v) lane = detail::ordered<T>(static_cast<Bits<T>>(lane));
     return x;
   }
-  static LORA_INLINE I difference(I a, const I& b) {
-    for (int i = 0; i < 16; ++i)
-      a.v[i] = static_cast<Signed>(static_cast<Bits<T>>(static_cast<Bits<T>>(a.v[i]) - static_cast<Bits<T>>(b.v[i])));
-    return a;
-  }
   static LORA_INLINE I sum(I a, const I& b) {
     for (int i = 0; i < 16; ++i)
       a.v[i] = static_cast<Signed>(static_cast<Bits<T>>(static_cast<Bits<T>>(a.v[i]) + static_cast<Bits<T>>(b.v[i])));
     return a;
-  }
-  static LORA_INLINE unsigned unequal(const I& a, const I& b) {
-    unsigned mask = 0;
-    for (unsigned i = 0; i < 16; ++i) mask |= static_cast<unsigned>(a.v[i] != b.v[i]) << i;
-    return mask;
-  }
-  static LORA_INLINE unsigned outside(const I& x) {
-    unsigned mask = 0;
-    for (unsigned i = 0; i < 16; ++i) mask |= static_cast<unsigned>(x.v[i] < -127 || x.v[i] > 127) << i;
-    return mask;
   }
   static LORA_INLINE unsigned escaped(const I& x) {
     unsigned mask = 0;
@@ -129,8 +125,26 @@ struct Lanes {
       mask |= static_cast<unsigned>(!is_finite(from_bits<T>(static_cast<Bits<T>>(x.v[i])))) << i;
     return mask;
   }
-  static LORA_INLINE void compress(std::uint8_t* out, const I& x, unsigned mask) {
-    for (; mask != 0; mask &= mask - 1) *out++ = static_cast<std::uint8_t>(x.v[std::countr_zero(mask)]);
+  static LORA_INLINE I largest(I a, const I& x) {
+    for (int i = 0; i < 16; ++i)
+      a.v[i] = std::max(a.v[i], static_cast<Signed>(x.v[i] & std::numeric_limits<Signed>::max()));
+    return a;
+  }
+  static LORA_INLINE Difference difference(std::uint8_t* out, const I& x, const I& y) {
+    Difference masks{0, 0};
+    for (unsigned i = 0; i < 16; ++i) {
+      const auto from = static_cast<Bits<T>>(detail::ordered<T>(static_cast<Bits<T>>(y.v[i])));
+      const auto to = static_cast<Bits<T>>(detail::ordered<T>(static_cast<Bits<T>>(x.v[i])));
+      const auto distance = static_cast<Signed>(static_cast<Bits<T>>(to - from));
+      const auto byte = static_cast<int>(std::clamp<Signed>(distance, -128, 127));
+      out[i] = static_cast<std::uint8_t>(byte);
+      masks.marked |= static_cast<unsigned>(byte != 0) << i;
+      masks.extreme |= static_cast<unsigned>(byte < -126 || byte > 126) << i;
+    }
+    return masks;
+  }
+  static LORA_INLINE void compress(std::uint8_t* out, const std::uint8_t* in, unsigned mask) {
+    for (; mask != 0; mask &= mask - 1) *out++ = in[std::countr_zero(mask)];
   }
   static LORA_INLINE I expand(const std::uint8_t* in, unsigned mask) {
     I out{};
