@@ -35,7 +35,11 @@ class PayloadArena {
 
   /// Room for `size` bytes and the slack the kernels need. Allocates.
   unsigned char* reserve(std::size_t size) {
-    if (size + PayloadBuffer::slack > left_) add_piece(std::max(size + PayloadBuffer::slack, piece_size));
+    if (size + PayloadBuffer::slack > left_) {
+      const std::size_t piece = std::max(size + PayloadBuffer::slack, next_piece_);
+      add_piece(piece);
+      next_piece_ = std::min(2 * piece, largest_piece);
+    }
     return next_;
   }
   /// Keeps the first `size` of the reserved bytes.
@@ -45,7 +49,8 @@ class PayloadArena {
   }
 
  private:
-  static constexpr std::size_t piece_size = 256 * 1024;
+  /// Pieces double up to this: a small weight's record stays small.
+  static constexpr std::size_t largest_piece = 256 * 1024;
 
   void add_piece(std::size_t size) {
     std::unique_ptr<unsigned char[]> piece(new unsigned char[size]);
@@ -56,7 +61,7 @@ class PayloadArena {
 
   std::vector<std::unique_ptr<unsigned char[]>> pieces_;
   unsigned char* next_ = nullptr;
-  std::size_t left_ = 0;
+  std::size_t left_ = 0, next_piece_ = 0;
 };
 
 }  // namespace detail
