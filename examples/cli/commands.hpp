@@ -16,6 +16,9 @@ using Run = std::function<int()>;
 
 void add_merge(CLI::App& program, Run& run);
 void add_unmerge(CLI::App& program, Run& run);
+void add_switch(CLI::App& program, Run& run);
+void add_delta(CLI::App& program, Run& run);
+void add_diff(CLI::App& program, Run& run);
 void add_verify(CLI::App& program, Run& run);
 void add_inspect(CLI::App& program, Run& run);
 

@@ -1,12 +1,14 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
-// lora inspect: what an adapter folder, a model's file or an undo file holds.
+// lora inspect: what an adapter folder, a model or an undo file holds.
 
 #include "commands.hpp"
-#include "files.hpp"
+#include "merging.hpp"
 #include "table.hpp"
+#include "text.hpp"
 
-#include <iostream>
+#include <cmath>
+#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -16,28 +18,62 @@ namespace {
 namespace io = lora::io;
 using Json = nlohmann::ordered_json;
 
-/// ||delta||_F of an update from its factors alone: ||s B A||_F^2 = s^2 sum of (B^T B) o (A A^T), in double.
-double delta_norm(const io::AdapterUpdate& update) {
-  return std::visit(
-      [](const auto& u) {
-        const lora::Matrix<double> A = u.A().template cast<double>(), B = u.B().template cast<double>();
-        const lora::Matrix<double> gram_B = B.transpose() * B, gram_A = A * A.transpose();
-        return std::abs(u.scaling()) * std::sqrt(std::max(0.0, gram_B.cwiseProduct(gram_A).sum()));
-      },
-      update);
+/// A block of a matrix, in double.
+template <class Scalar>
+lora::Matrix<double> block(const lora::Matrix<Scalar>& matrix, lora::Index row, lora::Index col, lora::Index size) {
+  return matrix.block(row, col, std::min(size, matrix.rows() - row), std::min(size, matrix.cols() - col))
+      .template cast<double>();
 }
 
-const char* rule_text(lora::Scaling::Rule rule) {
-  switch (rule) {
-    case lora::Scaling::Rule::alpha_over_rank: return "alpha/r";
-    case lora::Scaling::Rule::alpha_over_sqrt_rank: return "alpha/sqrt(r)";
-    case lora::Scaling::Rule::fixed: break;
+/// ||B A||_F^2, in double and in bounded memory.
+template <class Scalar>
+double squared_norm(const lora::Matrix<Scalar>& B, const lora::Matrix<Scalar>& A) {
+  constexpr lora::Index step = 256;
+  const lora::Index out = B.rows(), in = A.cols(), rank = A.rows();
+  double sum = 0;
+  if (rank <= step) {  // the sum of (B^T B) o (A A^T)
+    lora::Matrix<double> gram_B = lora::Matrix<double>::Zero(rank, rank), gram_A = gram_B;
+    for (lora::Index i = 0; i < out; i += step) {
+      const lora::Matrix<double> part = B.middleRows(i, std::min(step, out - i)).template cast<double>();
+      gram_B.noalias() += part.transpose() * part;
+    }
+    for (lora::Index j = 0; j < in; j += step) {
+      const lora::Matrix<double> part = A.middleCols(j, std::min(step, in - j)).template cast<double>();
+      gram_A.noalias() += part * part.transpose();
+    }
+    return std::max(0.0, gram_B.cwiseProduct(gram_A).sum());
   }
-  return "fixed";
+  for (lora::Index i = 0; i < out; i += step)
+    for (lora::Index j = 0; j < in; j += step) {
+      lora::Matrix<double> part = lora::Matrix<double>::Zero(std::min(step, out - i), std::min(step, in - j));
+      for (lora::Index k = 0; k < rank; k += step) part.noalias() += block(B, i, k, step) * block(A, k, j, step);
+      sum += part.squaredNorm();
+    }
+  return sum;
 }
 
-/// A name out of the file system, as JSON can hold it.
-std::string path_text(const fs::path& path) { return io::printable(path.string(), 4096); }
+/// ||delta||_F of an update from its factors.
+double delta_norm(const io::AdapterUpdate& update) {
+  return std::visit([](const auto& u) { return std::abs(u.scaling()) * std::sqrt(squared_norm(u.B(), u.A())); },
+                    update);
+}
+
+/// A folder with a PEFT configuration is an adapter's.
+bool is_adapter(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored) &&
+         (fs::exists(path / "adapter_config.json", ignored) || fs::exists(path / "adapter_model.safetensors", ignored));
+}
+
+/// A folder with none of the files of a model or an adapter.
+void expect_content(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored) || fs::exists(path / io::Model::single_name, ignored) ||
+      fs::exists(path / io::Model::index_name, ignored))
+    return;
+  fail(path, "expected a model (", io::Model::single_name, " or ", io::Model::index_name,
+       ") or an adapter (adapter_config.json), found a folder without them");
+}
 
 struct Inspect {
   fs::path path;
@@ -45,20 +81,24 @@ struct Inspect {
 
   int run() const {
     std::error_code ignored;
-    if (fs::is_directory(path, ignored)) {
+    if (is_adapter(path)) {
       inspect_adapter(io::load_adapter(path));
       return 0;
     }
-    io::Safetensors file = io::Safetensors::open(path);
-    if (io::is_undo_file(file))
-      inspect_undo(io::UndoFile(std::move(file)));
-    else
-      inspect_model(file);
+    expect_content(path);
+    if (!fs::is_directory(path, ignored)) {
+      io::Safetensors file = io::Safetensors::open(path);
+      if (io::is_undo_file(file)) {
+        inspect_undo(io::UndoFile(std::move(file)));
+        return 0;
+      }
+    }
+    inspect_model(io::Model::open(path));
     return 0;
   }
 
  private:
-  static void print(const Json& result) { std::cout << result.dump(2, ' ', true) << '\n'; }
+  static void print(const Json& result) { cli::print(result.dump(2, ' ', true) + '\n'); }
 
   void inspect_adapter(const io::Adapter& adapter) const {
     Json layers = Json::array();
@@ -72,11 +112,11 @@ struct Inspect {
                         {"shape", {module.rows(), module.cols()}},
                         {"rank", module.rank()},
                         {"scaling", module.scaling()},
-                        {"scaling_rule", rule_text(rule.rule())},
+                        {"scaling_rule", io::name(rule.rule())},
                         {"scaling_value", rule.value()},
                         {"fan_in_fan_out", module.fan_in_fan_out},
                         {"delta_norm", norm}});
-      table.add({module.path, lora::detail::shape_text(module.rows(), module.cols()), std::to_string(module.rank()),
+      table.add({module.path, shape_text(module.rows(), module.cols()), std::to_string(module.rank()),
                  number_text(module.scaling(), 6), number_text(norm, 6)});
     }
     if (json)
@@ -85,37 +125,55 @@ struct Inspect {
                     {"name", io::printable(adapter.name)},
                     {"layers", std::move(layers)},
                     {"delta_norm", std::sqrt(sum)}});
-    std::cout << "adapter " << io::printable(adapter.name) << ": " << adapter.modules.size()
-              << (adapter.modules.size() == 1 ? " layer" : " layers")
-              << ", ||delta||_F = " << number_text(std::sqrt(sum), 6) << '\n'
-              << table;
+    cli::print(text("adapter ", io::printable(adapter.name), ": ", count_text(adapter.modules.size(), "layer"),
+                    ", ||delta||_F = ", number_text(std::sqrt(sum), 6), '\n', table));
   }
 
-  void inspect_model(const io::Safetensors& file) const {
-    Json tensors = Json::array(), metadata = Json::object();
-    Table table({"tensor", "dtype", "shape", "bytes"});
-    for (const io::TensorInfo& tensor : file.tensors()) {
-      tensors.push_back({{"name", tensor.name},
-                         {"dtype", io::name(tensor.dtype)},
-                         {"shape", tensor.shape},
-                         {"bytes", tensor.bytes()}});
-      table.add({tensor.name, std::string(io::name(tensor.dtype)), io::detail::shape_list(tensor.shape),
-                 std::to_string(tensor.bytes())});
+  void inspect_model(const io::Model& model) const {
+    Json tensors = Json::array(), metadata = Json::object(), shards = Json::array();
+    std::vector<std::string> titles{"tensor", "dtype", "shape", "bytes"};
+    if (model.is_folder()) titles.emplace_back("file");
+    Table table(titles);
+    for (const io::ModelTensor& tensor : model.tensors()) {
+      const io::TensorInfo& info = *tensor.info;
+      Json row{{"name", info.name}, {"dtype", io::name(info.dtype)}, {"shape", info.shape}, {"bytes", info.bytes()}};
+      std::vector<std::string> cells{info.name, std::string(io::name(info.dtype)), shape_text(info.shape),
+                                     std::to_string(info.bytes())};
+      if (model.is_folder()) {
+        row["file"] = model.shard_name(tensor.shard);
+        cells.push_back(model.shard_name(tensor.shard));
+      }
+      tensors.push_back(std::move(row));
+      table.add(std::move(cells));
     }
-    for (const auto& [key, value] : file.metadata())  // the keys are unique: no search for each
-      metadata.get_ref<Json::object_t&>().emplace_back(key, value);
-    if (json)
-      return print({{"kind", "model"},
-                    {"path", path_text(path)},
-                    {"metadata", std::move(metadata)},
-                    {"tensors", std::move(tensors)},
-                    {"data_bytes", file.header().data_bytes()}});
-    std::cout << "model " << io::printable(path.string()) << ": " << file.tensors().size()
-              << (file.tensors().size() == 1 ? " tensor, " : " tensors, ") << size_text(file.header().data_bytes())
-              << '\n';
-    for (const auto& [key, value] : file.metadata())
-      std::cout << "metadata " << io::printable(key) << ": " << io::printable(value) << '\n';
-    std::cout << table;
+    std::string said = text("model ", path_text(path), ": ", count_text(model.tensors().size(), "tensor"), ", ",
+                            size_text(model.data_bytes()));
+    if (model.is_folder()) {
+      for (std::size_t i = 0; i < model.shards().size(); ++i)
+        shards.push_back({{"file", model.shard_name(i)},
+                          {"tensors", model.shards()[i].tensors().size()},
+                          {"data_bytes", model.shards()[i].header().data_bytes()}});
+      said += text(" in ", count_text(model.shards().size(), "file"), "; ",
+                   count_text(model.other_files().size(), "other file"));
+    }
+    said += '\n';
+    std::map<std::string, std::string> known;
+    for (const io::Safetensors& shard : model.shards())
+      for (const auto& [key, value] : shard.metadata()) {
+        const auto [place, is_new] = known.try_emplace(key, value);
+        if (!is_new && place->second == value) continue;                           // the same in several shards
+        if (is_new) metadata.get_ref<Json::object_t&>().emplace_back(key, value);  // no search for each
+        said += text("metadata ", io::printable(key), ": ", io::printable(value), '\n');
+      }
+    if (!json) return cli::print(text(said, table));
+    Json result{{"kind", "model"}, {"path", path_text(path)}, {"metadata", std::move(metadata)}};
+    if (model.is_folder()) {
+      result["shards"] = std::move(shards);
+      result["other_files"] = model.other_files();
+    }
+    result["tensors"] = std::move(tensors);
+    result["data_bytes"] = model.data_bytes();
+    print(result);
   }
 
   void inspect_undo(const io::UndoFile& file) const {
@@ -136,7 +194,7 @@ struct Inspect {
                            {"weight", update.weight},
                            {"rank", update.rank},
                            {"scaling", update.scaling(update.rank)},
-                           {"scaling_rule", rule_text(update.scaling.rule())},
+                           {"scaling_rule", io::name(update.scaling.rule())},
                            {"scaling_value", update.scaling.value()}});
         adapters += (adapters.empty() ? "" : " + ") + number_text(update.weight, 6) + " " + update.adapter;
         rank += update.rank;
@@ -144,37 +202,43 @@ struct Inspect {
       const double percent =
           bytes == 0 ? 0 : 100 * static_cast<double>(checked.size_bytes()) / static_cast<double>(bytes);
       tensors.push_back({{"name", tensor.name},
+                         {"file", file.shards()[tensor.shard].file},
                          {"dtype", io::name(io::dtype_of(tensor.type))},
                          {"shape", io::stored_shape(tensor)},
                          {"fan_in_fan_out", tensor.order == lora::column_major},
                          {"updates", std::move(updates)},
                          {"record_bytes", checked.size_bytes()},
                          {"record_percent", percent}});
-      table.add({tensor.name, std::string(io::name(io::dtype_of(tensor.type))),
-                 io::detail::shape_list(io::stored_shape(tensor)), std::to_string(rank), adapters,
+      table.add({tensor.name, std::string(io::name(io::dtype_of(tensor.type))), shape_text(io::stored_shape(tensor)),
+                 std::to_string(rank), adapters,
                  percent_text(static_cast<double>(checked.size_bytes()), static_cast<double>(bytes))});
     }
+    Json files = Json::array();
+    for (const io::UndoShard& shard : file.shards())
+      if (file.is_folder()) files.push_back(shard.file);
+    for (const std::string& copy : copies_of(file)) files.push_back(copy);
+    const std::size_t file_count = files.size();
     if (json)
       return print({{"kind", "undo"},
                     {"path", path_text(path)},
+                    {"folder", file.is_folder()},
+                    {"files", std::move(files)},
                     {"tensors", std::move(tensors)},
                     {"record_bytes", record_bytes},
                     {"file_bytes", file.file().file().size()}});
-    std::cout << "undo file " << io::printable(path.string()) << ": gives back " << file.tensors().size()
-              << (file.tensors().size() == 1 ? " tensor" : " tensors") << "; records "
-              << percent_text(static_cast<double>(record_bytes), static_cast<double>(weight_bytes))
-              << " of the weights, file " << size_text(file.file().file().size()) << '\n'
-              << table;
+    cli::print(text("undo file ", path_text(path), ": gives back ", count_text(file.tensors().size(), "tensor"),
+                    file.is_folder() ? text(" of a folder with ", count_text(file_count, "file")) : "", "; records ",
+                    percent_text(static_cast<double>(record_bytes), static_cast<double>(weight_bytes)),
+                    " of the weights, file ", size_text(file.file().file().size()), '\n', table));
   }
 };
 
 }  // namespace
 
 void add_inspect(CLI::App& program, Run& run) {
-  CLI::App* command =
-      program.add_subcommand("inspect", "Show what an adapter folder, a model's file or an undo file holds");
+  CLI::App* command = program.add_subcommand("inspect", "Show what an adapter, a model or an undo file holds");
   const auto inspect = std::make_shared<Inspect>();
-  command->add_option("PATH", inspect->path, "A PEFT folder, a safetensors file or an undo file")
+  command->add_option("PATH", inspect->path, "A PEFT folder, a safetensors file, a model's folder or an undo file")
       ->required()
       ->check(not_empty);
   command->add_flag("--json", inspect->json, "Print JSON");
@@ -182,6 +246,7 @@ void add_inspect(CLI::App& program, Run& run) {
       "Examples:\n"
       "  lora inspect adapters/games\n"
       "  lora inspect base.safetensors\n"
+      "  lora inspect models/llama\n"
       "  lora inspect merged.undo --json\n\n"
       "||delta||_F is computed from the factors in 64 bits. A record is given as a part of its weight's bytes.");
   command->callback([inspect, &run] { run = [inspect] { return inspect->run(); }; });

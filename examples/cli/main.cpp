@@ -4,8 +4,8 @@
 // Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 #include "commands.hpp"
-
-#include <lora/io.hpp>
+#include "signals.hpp"
+#include "text.hpp"
 
 #include <iostream>
 #include <new>
@@ -13,27 +13,34 @@
 namespace {
 
 constexpr const char* description =
-    "Merges low-rank adapters (PEFT folders) into safetensors files, and gives the original back, every bit.";
+    "Merges low-rank adapters (PEFT folders) into models (safetensors files, or folders with them), and gives the "
+    "original\n"
+    "back, every bit.";
 
 constexpr const char* footer =
     "Examples:\n"
     "  lora inspect adapters/games\n"
     "  lora merge --base base.safetensors --adapter adapters/games --out merged.safetensors --undo merged.undo\n"
-    "  lora verify --base base.safetensors --adapter adapters/games\n"
-    "  lora unmerge --merged merged.safetensors --undo merged.undo --out restored.safetensors\n\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage. `lora COMMAND --help` tells more.";
+    "  lora switch --merged merged.safetensors --undo merged.undo --adapter adapters/science --out other.safetensors "
+    "\\\n"
+    "    --new-undo other.undo\n"
+    "  lora unmerge --merged merged.safetensors --undo merged.undo --out restored.safetensors\n"
+    "  lora diff base.safetensors restored.safetensors\n\n"
+    "A folder that holds a model (model.safetensors, or shards and model.safetensors.index.json) can stand wherever a\n"
+    "model's file can. Nothing is changed when a command fails.\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted. `lora COMMAND --help` tells more.";
 
-int fail(const char* problem) {
-  std::cerr << "lora: error: " << problem << '\n';
+int problem(std::string_view what) {
+  std::cerr << "lora: error: " << what << '\n';
   return 1;
 }
 
-int wrong_usage(const CLI::App& program, std::string problem) {
+int wrong_usage(const CLI::App& program, std::string what) {
   const auto chosen = program.get_subcommands();
   // Only that a command is missing would be said of a mistyped one.
   if (const auto rest = program.remaining(); chosen.empty() && !rest.empty())
-    problem = "expected a command (merge, unmerge, verify, inspect), found " + rest.front();
-  std::cerr << "lora: error: " << lora::io::printable(problem) << "\nTry `lora "
+    what = "expected a command (merge, unmerge, switch, delta, diff, verify, inspect), found " + rest.front();
+  std::cerr << "lora: error: " << lora::io::printable(what, 1000) << "\nTry `lora "
             << (chosen.empty() ? "" : chosen.front()->get_name() + " ") << "--help`.\n";
   return 2;
 }
@@ -41,31 +48,36 @@ int wrong_usage(const CLI::App& program, std::string problem) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  cli::prepare_process();
   CLI::App program(description, "lora");
   program.footer(footer);
   program.require_subcommand(1);
-  program.set_version_flag(
-      "--version", lora::detail::text("lora ", LORA_VERSION_MAJOR, ".", LORA_VERSION_MINOR, ".", LORA_VERSION_PATCH));
+  program.set_version_flag("--version",
+                           cli::text("lora ", LORA_VERSION_MAJOR, ".", LORA_VERSION_MINOR, ".", LORA_VERSION_PATCH));
   cli::Run run;
   cli::add_merge(program, run);
   cli::add_unmerge(program, run);
+  cli::add_switch(program, run);
+  cli::add_delta(program, run);
+  cli::add_diff(program, run);
   cli::add_verify(program, run);
   cli::add_inspect(program, run);
   try {
     program.parse(argc, argv);
-    const int code = run();
-    if (!std::cout.flush()) return fail("cannot write to the standard output");
-    return code;
+    return run();
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
     return wrong_usage(program, error.what());
   } catch (const cli::UsageError& error) {
     return wrong_usage(program, error.what());
+  } catch (const cli::Interrupted& interrupted) {
+    std::cerr << "lora: interrupted: nothing was changed\n";
+    return 128 + interrupted.signal;
   } catch (const lora::Error& error) {
-    return fail(std::string(lora::io::detail::bare(error)).c_str());
+    return problem(cli::bare(error));
   } catch (const std::bad_alloc&) {
-    return fail("out of memory");
+    return problem("out of memory");
   } catch (const std::exception& error) {
-    return fail(lora::io::printable(error.what()).c_str());
+    return problem(lora::io::printable(error.what()));
   }
 }

@@ -1,13 +1,12 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
-// lora unmerge: gives back the file that was merged, byte for byte.
+// lora unmerge: gives back the model that was merged, byte for byte.
 
 #include "commands.hpp"
-#include "files.hpp"
+#include "merging.hpp"
+#include "text.hpp"
 
-#include <lora/weight/merge.hpp>
-
-#include <iostream>
+#include <nlohmann/json.hpp>
 
 namespace cli {
 namespace {
@@ -16,78 +15,70 @@ namespace io = lora::io;
 
 struct Unmerge {
   fs::path merged, undo, out;
-  int threads = 0;
+  CommonOptions common;
 
-  int run() const {
-    use_threads(threads);
+  int run() {
+    common.prepare();
+    note_signals();
     expect_apart({merged, undo}, {out});
     const io::UndoFile record = io::UndoFile::open(undo);
-    const io::Safetensors from = io::Safetensors::open(merged);
+    const io::Model from = io::Model::open(merged);
     record.expect_made_for(from);
-    std::unordered_map<const io::TensorInfo*, const io::UndoTensor*> merged_tensors;
-    for (const io::UndoTensor& tensor : record.tensors()) merged_tensors[from.find(tensor.name)] = &tensor;
 
-    io::SafetensorsWriter restored(out, from.header());
-    const io::RestChecksum rest = copy_tensors(from, restored, [&](const io::TensorInfo& tensor) {
-      const auto found = merged_tensors.find(&tensor);
-      if (found == merged_tensors.end()) return false;
-      restore_tensor(record, from, tensor, *found->second, restored);
-      return true;
-    });
-    record.expect_rest(merged, rest);
-    from.file().expect_unchanged();
+    io::ModelWriter restored(from, out, common.sync());
+    Rewrite rewrite(from, restored, copies_of(record), true);
+    for (const io::UndoTensor& tensor : record.tensors())
+      rewrite.change(from.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes) {
+        unmerge_tensor(from, record, tensor, bytes);
+        return Finish();
+      });
+    rewrite.run(common, "unmerging");
+    record.expect_rest(from, rewrite.rest_before(), rewrite.copies());
     record.file().file().expect_unchanged();
-    restored.commit();
-    std::cout << "restored " << record.tensors().size() << " of " << from.tensors().size()
-              << " tensors, every byte of the original file: " << io::printable(out.string()) << '\n';
+    commit(restored, nullptr, report(from, record));
     return 0;
   }
 
  private:
-  static void restore_tensor(const io::UndoFile& file, const io::Safetensors& from, const io::TensorInfo& info,
-                             const io::UndoTensor& tensor, io::SafetensorsWriter& restored) {
-    const lora::UndoRecord record = file.record(tensor);
-    with_weight(tensor.type, tensor.order, [&]<class T, lora::StorageOrder Order>() {
-      using Compute = lora::compute_t<T>;
-      lora::Matrix<T, Order> W(tensor.rows, tensor.cols);
-      from.read(info, 0, bytes_of(W));
-      const std::vector<lora::LowRank<Compute>> updates = file.updates<Compute>(tensor);
-      std::vector<lora::Weighted<Compute>> set;
-      for (std::size_t i = 0; i < updates.size(); ++i) set.push_back({&updates[i], tensor.updates[i].weight});
-      try {
-        lora::unmerge(W, set, record);
-      } catch (const lora::Error& error) {
-        io::detail::fail(from.path(), "tensor ", io::detail::in_quotes(tensor.name), ": ", io::detail::bare(error));
-      }
-      restored.write_at(info.begin, bytes_of(W));
-    });
+  std::string report(const io::Model& from, const io::UndoFile& record) const {
+    if (common.json)
+      return nlohmann::ordered_json{{"command", "unmerge"},
+                                    {"out", path_text(out)},
+                                    {"tensors", from.tensors().size()},
+                                    {"restored_tensors", record.tensors().size()}}
+                 .dump(2, ' ', true) +
+             '\n';
+    std::string said =
+        text("restored ", record.tensors().size(), " of ", count_text(from.tensors().size(), "tensor"),
+             ", every byte of the original ", from.is_folder() ? "files: " : "file: ", path_text(out), '\n');
+    const std::size_t others = from.other_files().size() - record.copies().size();
+    if (others != 0) said += text("left out ", count_text(others, "file"), " that the original folder did not have\n");
+    return said;
   }
 };
 
 }  // namespace
 
 void add_unmerge(CLI::App& program, Run& run) {
-  CLI::App* command = program.add_subcommand("unmerge", "Give back the file that was merged, byte for byte");
+  CLI::App* command = program.add_subcommand("unmerge", "Give back the model that was merged, byte for byte");
   const auto unmerge = std::make_shared<Unmerge>();
-  command->add_option("--merged", unmerge->merged, "The merged file, unchanged since")
+  command->add_option("--merged", unmerge->merged, "The merged file or folder, unchanged since")
+      ->type_name("PATH")
+      ->required()
+      ->check(not_empty);
+  command->add_option("--undo", unmerge->undo, "The undo file that was written with it")
       ->type_name("FILE")
       ->required()
       ->check(not_empty);
-  command->add_option("--undo", unmerge->undo, "The undo file that `lora merge` wrote with it")
-      ->type_name("FILE")
-      ->required()
-      ->check(not_empty);
-  command->add_option("--out", unmerge->out, "The restored file; replaced when it exists")
-      ->type_name("FILE")
-      ->required()
-      ->check(not_empty);
-  add_threads_option(*command, unmerge->threads);
-  command->footer(
-      "Example:\n"
-      "  lora unmerge --merged merged.safetensors --undo merged.undo --out restored.safetensors\n\n"
-      "The adapters and the original file are not needed. Of a merged file that was changed since, or is another "
-      "file's,\n"
-      "nothing is restored.");
+  command->add_option("--out", unmerge->out, out_help)->type_name("PATH")->required()->check(not_empty);
+  unmerge->common.add_to(*command, true);
+  command->footer(text(
+      "Examples:\n"
+      "  lora unmerge --merged merged.safetensors --undo merged.undo --out restored.safetensors\n"
+      "  lora unmerge --merged models/llama-games --undo llama-games.undo --out models/llama-again\n\n"
+      "The adapters and the original model are not needed. Of a merged model that was changed since, or is another\n"
+      "model's, nothing is restored. Files that have been added to a merged folder are left out.\n\n",
+      leftover_rules));
   command->callback([unmerge, &run] { run = [unmerge] { return unmerge->run(); }; });
 }
 

@@ -4,13 +4,15 @@
 // unmerge.
 
 #include "commands.hpp"
-#include "files.hpp"
+#include "merging.hpp"
 #include "table.hpp"
+#include "text.hpp"
 
 #include <lora/layer/forward_bound.hpp>
 
-#include <iostream>
 #include <numbers>
+
+#include <nlohmann/json.hpp>
 
 namespace cli {
 namespace {
@@ -29,8 +31,10 @@ class Normal {
 
  private:
   double uniform() {  // in (0, 1]
-    state_ += 0x9e3779b97f4a7c15u;
-    return static_cast<double>((lora::detail::ChecksumState::mix(state_) >> 11) + 1) * 0x1p-53;
+    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return static_cast<double>(((x ^ (x >> 31)) >> 11) + 1) * 0x1p-53;
   }
   std::uint64_t state_;
 };
@@ -48,7 +52,7 @@ void compare(const lora::Activations<Compute>& unmerged, const lora::Activations
   for (lora::Index j = 0; j < unmerged.cols(); ++j)
     for (lora::Index i = 0; i < unmerged.rows(); ++i) {
       const Compute a = unmerged(i, j), b = merged(i, j);
-      const bool same = a == b || (lora::detail::is_nan(a) && lora::detail::is_nan(b));
+      const bool same = a == b || (std::isnan(a) && std::isnan(b));
       const double difference = same ? 0.0 : std::abs(static_cast<double>(a) - static_cast<double>(b));
       if (!same && !(difference <= bound(i, j))) outcome.holds = false;
       double ratio = same ? 0.0 : difference / bound(i, j);
@@ -59,75 +63,124 @@ void compare(const lora::Activations<Compute>& unmerged, const lora::Activations
 }
 
 struct Verify {
-  AdapterOptions options;
-  int threads = 0;
+  fs::path base;
+  AdapterOptions adapters;
+  CommonOptions common;
 
-  int run() const {
-    use_threads(threads);
-    const std::vector<ChosenAdapter> adapters = options.load();
-    const io::Safetensors base = io::Safetensors::open(options.base);
-    const std::vector<Target> targets = plan_merge(base, adapters);
+  int run() {
+    common.prepare();
+    const std::vector<ChosenAdapter> chosen = adapters.load();
+    const io::Model model = io::Model::open(base);
+    const std::vector<Target> targets = plan_merge(model, chosen);
+    const std::vector<Outcome> outcomes = verify_layers(model, targets);
 
-    Table table({"layer", "shape", "rank", "dtype", "worst difference", "bound", "ratio", "bits back"});
     std::size_t broken = 0, lost = 0;
     double worst = 0;
-    for (const Target& target : targets) {
-      const Outcome outcome = verify_layer(base, target);
+    for (const Outcome& outcome : outcomes) {
       broken += outcome.holds ? 0 : 1;
       lost += outcome.restored ? 0 : 1;
       worst = std::max(worst, outcome.ratio);
-      table.add({target.module, lora::detail::shape_text(target.rows, target.cols), std::to_string(target.rank()),
-                 std::string(io::name(target.tensor->dtype)), number_text(outcome.difference),
-                 number_text(outcome.bound), number_text(outcome.ratio, 3) + (outcome.holds ? "" : " BROKEN"),
-                 outcome.restored ? "all" : "LOST"});
     }
-    base.file().expect_unchanged();
-    std::cout << table;
-    if (broken + lost != 0)
-      throw lora::Error(lora::detail::text("lora: of ", targets.size(), " layers, ", broken,
-                                           " broke the bound on |merged - unmerged| and ", lost,
-                                           " did not get their bits back"));
-    std::cout << targets.size() << (targets.size() == 1 ? " layer" : " layers")
-              << ": merged and unmerged differ by at most " << number_text(worst, 3)
-              << " of the bound, and every bit came back\n";
+    const bool good = broken + lost == 0;
+    print(common.json ? json(targets, outcomes, good) : table(targets, outcomes));
+    if (!good)
+      throw lora::Error(text("lora: of ", targets.size(), " layers, ", broken,
+                             " broke the bound on |merged - unmerged| and ", lost, " did not get their bits back"));
+    if (!common.json)
+      print(text(count_text(targets.size(), "layer"), ": merged and unmerged differ by at most ", number_text(worst, 3),
+                 " of the bound, and every bit came back\n"));
     return 0;
   }
 
  private:
   static constexpr lora::Index batch = 8;
 
-  static Outcome verify_layer(const io::Safetensors& base, const Target& target) {
+  std::vector<Outcome> verify_layers(const io::Model& model, const std::vector<Target>& targets) const {
+    std::vector<Outcome> outcomes(targets.size());
+    std::vector<Task> tasks;
+    std::uint64_t total = 0;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      const std::uint64_t bytes = 2 * targets[i].tensor->info->bytes();  // W and W0
+      total += bytes;
+      tasks.push_back({bytes, [&, i, bytes](Buffer& buffer) -> Finish {
+                         const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(bytes));
+                         outcomes[i] =
+                             verify_layer(model, targets[i], both.first(both.size() / 2), both.last(both.size() / 2));
+                         return {};
+                       }});
+    }
+    Progress progress("verifying", total, common.quiet);
+    run_tasks(tasks, common.threads, progress);
+    model.expect_unchanged();
+    return outcomes;
+  }
+
+  static Outcome verify_layer(const io::Model& model, const Target& target, std::span<std::byte> bytes,
+                              std::span<std::byte> original) {
+    model.read(*target.tensor, 0, original);
+    std::copy(original.begin(), original.end(), bytes.begin());
     Outcome outcome;
-    with_weight(target.type, target.order, [&]<class T, lora::StorageOrder Order>() {
-      using Compute = lora::compute_t<T>;
-      lora::Matrix<T, Order> W(target.rows, target.cols);
-      base.read(*target.tensor, 0, bytes_of(W));
-      const lora::Matrix<T, Order> W0 = W;
-      Normal normal(1);
-      const auto X = lora::Activations<Compute>::NullaryExpr(target.cols, batch, [&] {
-                       return static_cast<Compute>(normal());
-                     }).eval();
-      try {
-        const Updates<Compute> updates(target);
-        auto layer = lora::Linear<T, Order>::view(W);
-        std::vector<lora::Activation> active;
-        for (std::size_t i = 0; i < updates.updates.size(); ++i) {
-          active.push_back({std::to_string(i), updates.set[i].weight});
-          layer.attach(active.back().name, updates.updates[i]);
-        }
-        layer.activate(active);
-        const auto unmerged = layer.forward(X);
-        const auto bound = lora::forward_bound(W0, updates.set, X);
-        layer.merge();
-        compare<Compute>(unmerged, layer.forward(X), bound, outcome);
-        layer.unmerge();
-      } catch (const lora::ValueError& error) {
-        io::detail::fail(base.path(), "module ", io::detail::in_quotes(target.module), ": ", io::detail::bare(error));
-      }
-      const auto before = bytes_of(W0), after = std::as_bytes(bytes_of(W));
-      outcome.restored = std::equal(before.begin(), before.end(), after.begin(), after.end());
+    named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
+      with_type(target.type, [&]<class T>() {
+        with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto W) {
+          const decltype(W) W0(reinterpret_cast<T*>(original.data()), target.rows, target.cols);
+          outcome = verify<T>(W, W0, target);
+        });
+      });
     });
+    outcome.restored = std::equal(original.begin(), original.end(), bytes.begin());
     return outcome;
+  }
+
+  template <class T, class Weight>
+  static Outcome verify(Weight& W, const Weight& W0, const Target& target) {
+    using Compute = lora::compute_t<T>;
+    constexpr lora::StorageOrder order = Weight::IsRowMajor ? lora::row_major : lora::column_major;
+    Normal normal(1);
+    const auto X = lora::Activations<Compute>::NullaryExpr(target.cols, batch, [&] {
+                     return static_cast<Compute>(normal());
+                   }).eval();
+    const UpdateSet<Compute> updates(target.parts);
+    auto layer = lora::Linear<T, order>::view(W);
+    std::vector<lora::Activation> active;
+    for (std::size_t i = 0; i < updates.set().size(); ++i) {
+      active.push_back({std::to_string(i), updates.set()[i].weight});
+      layer.attach(active.back().name, *updates.set()[i].update);
+    }
+    layer.activate(active);
+    const auto unmerged = layer.forward(X);
+    const auto bound = lora::forward_bound(W0, updates.set(), X);
+    layer.merge();
+    Outcome outcome;
+    compare<Compute>(unmerged, layer.forward(X), bound, outcome);
+    layer.unmerge();
+    return outcome;
+  }
+
+  static std::string table(const std::vector<Target>& targets, const std::vector<Outcome>& outcomes) {
+    Table out({"layer", "shape", "rank", "dtype", "worst difference", "bound", "ratio", "bits back"});
+    for (std::size_t i = 0; i < targets.size(); ++i)
+      out.add({targets[i].module, shape_text(targets[i].rows, targets[i].cols), std::to_string(targets[i].rank()),
+               std::string(io::name(io::dtype_of(targets[i].type))), number_text(outcomes[i].difference),
+               number_text(outcomes[i].bound), number_text(outcomes[i].ratio, 3) + (outcomes[i].holds ? "" : " BROKEN"),
+               outcomes[i].restored ? "all" : "LOST"});
+    return text(out);
+  }
+
+  static std::string json(const std::vector<Target>& targets, const std::vector<Outcome>& outcomes, bool good) {
+    using Json = nlohmann::ordered_json;
+    Json layers = Json::array();
+    for (std::size_t i = 0; i < targets.size(); ++i)
+      layers.push_back({{"name", targets[i].module},
+                        {"shape", {targets[i].rows, targets[i].cols}},
+                        {"rank", targets[i].rank()},
+                        {"dtype", io::name(io::dtype_of(targets[i].type))},
+                        {"difference", outcomes[i].difference},  // null when it is not finite
+                        {"bound", outcomes[i].bound},
+                        {"ratio", outcomes[i].ratio},
+                        {"holds", outcomes[i].holds},
+                        {"restored", outcomes[i].restored}});
+    return Json{{"good", good}, {"layers", std::move(layers)}}.dump(2, ' ', true) + '\n';
   }
 };
 
@@ -137,16 +190,17 @@ void add_verify(CLI::App& program, Run& run) {
   CLI::App* command = program.add_subcommand(
       "verify", "Compare merged with unmerged forward passes, layer by layer, and the bits after an unmerge");
   const auto verify = std::make_shared<Verify>();
-  verify->options.add_to(*command);
-  add_threads_option(*command, verify->threads);
+  command->add_option("--base", verify->base, model_help)->type_name("PATH")->required()->check(not_empty);
+  verify->adapters.add_to(*command);
+  verify->common.add_to(*command, false);
   command->footer(
-      std::string("Example:\n"
-                  "  lora verify --base base.safetensors --adapter adapters/games\n\n"
-                  "Random activations (8 samples, always the same) go through every adapted layer, unmerged and\n"
-                  "merged. The table shows for each the element whose difference is the largest part of its\n"
-                  "bound, which follows from the roundings of both ways. Exit code 1 when a bound is broken or\n"
-                  "a bit did not come back. Nothing is written.\n\n") +
-      name_rules);
+      text("Example:\n"
+           "  lora verify --base base.safetensors --adapter adapters/games\n\n"
+           "Random activations (8 samples, always the same) go through every adapted layer, unmerged and\n"
+           "merged. The table shows for each the element whose difference is the largest part of its\n"
+           "bound, which follows from the roundings of both ways. Exit code 1 when a bound is broken or\n"
+           "a bit did not come back. Nothing is written.\n\n",
+           name_rules, "\n", weight_rules));
   command->callback([verify, &run] { run = [verify] { return verify->run(); }; });
 }
 

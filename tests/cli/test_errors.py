@@ -59,7 +59,7 @@ class WrongUsage(ToolTest):
     def test_help_and_version(self):
         self.assertRegex(self.run_tool("--version"), r"^lora \d+\.\d+\.\d+\n$")
         self.assertIn("Examples:", self.run_tool("--help"))
-        for command in ("merge", "unmerge", "verify", "inspect"):
+        for command in ("merge", "unmerge", "switch", "delta", "diff", "verify", "inspect"):
             self.assertIn(f"\n  lora {command} ", self.run_tool(command, "--help"))
 
 
@@ -92,9 +92,9 @@ class MergeFailures(ToolTest):
     def test_files_that_are_not_there(self):
         self.expect_failure(["no-base: ", "No such file"], "no-base", GAMES)
         self.expect_failure(["no-adapter: ", "adapter_config.json"], BASE, "no-adapter")
-        self.expect_failure(["regular file"], EXAMPLES, GAMES)
-        self.expect_failure(["no-folder/out: ", "No such file"], BASE, GAMES, out="no-folder/out")
-        self.expect_failure(["no-folder/undo: ", "No such file"], BASE, GAMES, undo="no-folder/undo")
+        self.expect_failure(["data: ", "expected a model", "model.safetensors.index.json"], EXAMPLES, GAMES)
+        self.expect_failure(["no-folder/out: ", "no folder 'no-folder'"], BASE, GAMES, out="no-folder/out")
+        self.expect_failure(["no-folder/undo: ", "no folder 'no-folder'"], BASE, GAMES, undo="no-folder/undo")
 
     def test_a_weight_that_is_no_number_belongs_to_the_name(self):
         self.expect_failure([f"{GAMES}=half: "], BASE, f"{GAMES}=half")

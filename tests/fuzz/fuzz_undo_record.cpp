@@ -2,18 +2,17 @@
 // Any bytes into UndoRecord::deserialize. What it accepts must serialise to the same bytes, and be applied to a weight
 // of its shape without leaving either one's memory, by every instruction set with the same result.
 
+#include "fuzz/fuzz.hpp"
+
 #include "exact/record_bytes.hpp"
 #include "lora/kernel/block_kernels.hpp"
 #include "lora/kernel/packed_factors.hpp"
 
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
-
-extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t capacity);
 
 namespace {
 
+using fuzz::require;
 using lora::Index;
 using lora::UndoRecord;
 using lora::detail::Block;
@@ -21,12 +20,6 @@ using lora::detail::BlockEntry;
 using lora::detail::UndoRecordAccess;
 
 constexpr Index largest_applied = 1 << 16;
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "fuzz_undo_record: %s\n", what);
-  std::abort();
-}
 
 /// What unmerging all blocks makes of a weight of small numbers, in memory of exactly its size.
 template <class T>
@@ -52,11 +45,9 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::CellKer
     if (entry.raw) continue;
     const lora::detail::BlockFactors<Compute> factors = packed.at(block);
     lora::detail::PayloadView in = lora::detail::view_payload(entry.payload, block);
-    lora::detail::CellDelta<Compute> delta;
     lora::detail::for_cells<T>({w.get() + block.line * length + block.position, length, block.lines, block.length, 0},
                                [&](const lora::detail::Cell<T>& cell, Index line, Index position) {
-                                 kernels.delta(factors.left + line, factors.right + position, 1, delta.values);
-                                 kernels.unmerge(cell, delta.values, in);
+                                 kernels.unmerge(cell, factors.cell(line, position), in);
                                });
   }
   return w;
@@ -65,18 +56,15 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::CellKer
 template <class T>
 void apply_with_every_set(const UndoRecord& record) {
   namespace detail = lora::detail;
-  using Compute = lora::compute_t<T>;
   const auto size = static_cast<std::size_t>(record.rows() * record.cols()) * sizeof(T);
   const std::unique_ptr<T[]> expected =
-      apply<T>(record, {detail::portable::delta_cell<Compute>, nullptr, nullptr, detail::portable::unmerge_cell<T>});
+      apply<T>(record, {nullptr, nullptr, nullptr, detail::portable::unmerge_cell<T>});
   const auto compare = [&](const detail::CellKernels<T>& kernels) {
     require(std::memcmp(expected.get(), apply<T>(record, kernels).get(), size) == 0, "instruction sets disagree");
   };
 #if LORA_TARGETS_X86
-  if (detail::machine_isa() >= lora::Isa::avx2)
-    compare({detail::avx2::delta_cell<Compute>, nullptr, nullptr, detail::avx2::unmerge_cell<T>});
-  if (detail::machine_isa() >= lora::Isa::avx512)
-    compare({detail::avx512::delta_cell<Compute>, nullptr, nullptr, detail::avx512::unmerge_cell<T>});
+  if (detail::machine_isa() >= lora::Isa::avx2) compare({nullptr, nullptr, nullptr, detail::avx2::unmerge_cell<T>});
+  if (detail::machine_isa() >= lora::Isa::avx512) compare({nullptr, nullptr, nullptr, detail::avx512::unmerge_cell<T>});
 #else
   static_cast<void>(compare);
 #endif

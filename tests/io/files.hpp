@@ -3,7 +3,7 @@
 
 /// What the file tests share: a folder that goes away, bytes in and out of files, and messages of errors.
 
-#include <lora/io/safetensors_header.hpp>
+#include <lora/io/safetensors.hpp>
 
 #include <gtest/gtest.h>
 
@@ -64,6 +64,13 @@ inline std::string length_prefix(std::uint64_t length) {
 /// A safetensors file: length prefix, JSON, data.
 inline std::string safetensors(const std::string& json, const std::string& data = "") {
   return length_prefix(json.size()) + json + data;
+}
+
+/// A tensor's bytes.
+inline std::string data_of(const lora::io::Safetensors& file, const lora::io::TensorInfo& tensor) {
+  std::string bytes(static_cast<std::size_t>(tensor.bytes()), '\0');
+  file.read(tensor, 0, std::as_writable_bytes(std::span(bytes)));
+  return bytes;
 }
 
 /// The message of the Error `run` throws; empty when it throws none.

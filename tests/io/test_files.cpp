@@ -46,12 +46,11 @@ TEST(Printable, ShortensLongText) {
   expect_pieces(out, {"xxx", "1000003 bytes", "end"});
 }
 
-TEST(MappedFile, ReadsAndMaps) {
+TEST(InputFile, ReadsPieces) {
   const test::Folder folder;
   test::write(folder / "f", "0123456789");
-  const io::MappedFile file(folder / "f");
+  const io::InputFile file(folder / "f");
   EXPECT_EQ(file.size(), 10u);
-  EXPECT_EQ(static_cast<char>(file.bytes()[7]), '7');
   std::array<std::byte, 3> part{};
   file.read(7, part);
   EXPECT_EQ(static_cast<char>(part[2]), '9');
@@ -60,34 +59,28 @@ TEST(MappedFile, ReadsAndMaps) {
   file.expect_unchanged();
 }
 
-TEST(MappedFile, AnEmptyFileHasNoBytes) {
+TEST(InputFile, RefusesWhatIsNoFile) {
   const test::Folder folder;
-  test::write(folder / "f", "");
-  EXPECT_TRUE(io::MappedFile(folder / "f").bytes().empty());
-}
-
-TEST(MappedFile, RefusesWhatIsNoFile) {
-  const test::Folder folder;
-  expect_pieces(message([&] { io::MappedFile(folder / "none\n"); }), {"none\\x0a", "No such file"});
-  expect_pieces(message([&] { io::MappedFile{folder.path()}; }), {"expected a regular file"});
+  expect_pieces(message([&] { io::InputFile(folder / "none\n"); }), {"none\\x0a", "No such file"});
+  expect_pieces(message([&] { io::InputFile{folder.path()}; }), {"expected a regular file"});
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  expect_pieces(message([&] { io::MappedFile(folder / "pipe"); }), {"expected a regular file"});
+  expect_pieces(message([&] { io::InputFile(folder / "pipe"); }), {"expected a regular file"});
 }
 
-TEST(MappedFile, AFileThatShrinksIsAnError) {
+TEST(InputFile, AFileThatShrinksIsAnError) {
   const test::Folder folder;
   test::write(folder / "f", std::string(100'000, 'x'));
-  const io::MappedFile file(folder / "f");
+  const io::InputFile file(folder / "f");
   std::filesystem::resize_file(folder / "f", 10);
   std::vector<std::byte> all(100'000);
   expect_pieces(message([&] { file.read(0, all); }), {"became shorter", "100000"});
   expect_pieces(message([&] { file.expect_unchanged(); }), {"changed", "found 10"});
 }
 
-TEST(MappedFile, ReplacingTheFileLeavesTheOldOneReadable) {
+TEST(InputFile, ReplacingTheFileLeavesTheOldOneReadable) {
   const test::Folder folder;
   test::write(folder / "f", "old");
-  const io::MappedFile file(folder / "f");
+  const io::InputFile file(folder / "f");
   io::OutputFile out(folder / "f");
   out.write("newer");
   out.commit();

@@ -27,7 +27,7 @@ struct Merged {
     lora::Matrix<T, Order> W = W0;
     const lora::UndoRecord record = lora::merge(W, updates.set());
 
-    tensor = {"m.weight", lora::detail::ScalarTraits<T>::type, 21, 34, Order, {}};
+    tensor = {"m.weight", 0, lora::detail::ScalarTraits<T>::type, 21, 34, Order, {}};
     for (const lora::Weighted<Compute>& entry : updates.set())
       tensor.updates.push_back({adapter, entry.update->scaling_rule(), entry.weight, entry.update->rank()});
     const io::TensorInfo tensors[] = {{"m.weight", io::dtype_of(tensor.type), io::stored_shape(tensor)},
@@ -41,10 +41,10 @@ struct Merged {
 
     io::RestChecksum rest;
     rest.add(bias);
-    io::UndoFileWriter writer(folder / "undo", model.header(), {tensor});
+    io::UndoFileWriter writer(folder / "undo", io::Model::open(folder / "merged"), {tensor});
     writer.add<Compute>(updates.set(), record);
     EXPECT_EQ(writer.record_bytes(), record.size_bytes());
-    writer.finish(rest);
+    writer.finish({&rest, 1});
     writer.commit();
   }
 
@@ -63,7 +63,7 @@ void expect_round_trip() {
   using Compute = lora::compute_t<T>;
   const test::Folder folder;
   const Merged<T, Order> merged(folder);
-  const io::Safetensors model = io::Safetensors::open(folder / "merged");
+  const io::Model model = io::Model::open(folder / "merged");
   const io::UndoFile file = io::UndoFile::open(folder / "undo");
   file.expect_made_for(model);
   ASSERT_EQ(file.tensors().size(), 1u);
@@ -100,8 +100,7 @@ void rewrite(const test::Folder& folder, const Edit& edit) {
   const io::Safetensors file = io::Safetensors::open(folder / "undo");
   std::vector<io::TensorInfo> tensors = file.tensors();
   io::Metadata metadata = file.metadata();
-  std::string data(reinterpret_cast<const char*>(file.file().bytes().data()) + file.header().raw().size(),
-                   file.header().data_bytes());
+  std::string data = test::read(folder / "undo").substr(file.header().raw().size());
   edit(metadata, tensors, data);
   const io::SafetensorsHeader header = io::SafetensorsHeader::make("edited", tensors, metadata);
   test::write(folder / "edited",
@@ -131,6 +130,13 @@ TEST(UndoFile, RefusesMetadataThatIsNotRight) {
       {"m.weight", "n.weight", {"n.weight.0.lora_A", "none of that name"}},
       {"\"updates\":[{", "\"updates\":[],\"more\":[{", {"updates", "at least one"}},
       {"\"tensors\":[", "\"tensors\":[],\"more\":[", {"tensors", "at least one"}},
+      {"\"shards\":[", "\"shards\":[],\"more\":[", {"shards", "at least one"}},
+      {"\"shard\":0", "\"shard\":1", {"shard", "1 shards", "found 1"}},
+      {"\"shard\":0", "\"shard\":-1", {"shard", "found -1"}},
+      {"\"shard\":0", "\"shard\":0.0", {"shard", "the number 0"}},
+      {"\"folder\":false", "\"folder\":true", {"file", "no such key"}},
+      {"\"folder\":false", "\"holder\":false", {"folder", "no such key"}},
+      {"\"copies\":[", "\"copies\":[{\"checksum\":\"0123456789abcdef\"}", {"shards", "found 1 and 1"}},
       {"{\"merged\"", "[{\"merged\"", {"metadata 'lora'", "JSON"}},
   };
   for (const Edit& edit : cases) {
@@ -201,7 +207,7 @@ TEST(UndoFile, KnowsItsModel) {
     const io::SafetensorsHeader header = io::SafetensorsHeader::make("model", tensors, metadata);
     test::write(folder / "model", std::string(reinterpret_cast<const char*>(header.raw().data()), header.raw().size()) +
                                       std::string(header.data_bytes(), '\0'));
-    return test::message([&] { file.expect_made_for(io::Safetensors::open(folder / "model")); });
+    return test::message([&] { file.expect_made_for(io::Model::open(folder / "model")); });
   };
   EXPECT_EQ(model("m.weight", io::DType::F32, {21, 34}, {}), "");
   test::expect_pieces(model("n.weight", io::DType::F32, {21, 34}, {}), {"model", "'m.weight'", "no tensor"});
@@ -209,11 +215,96 @@ TEST(UndoFile, KnowsItsModel) {
   test::expect_pieces(model("m.weight", io::DType::BF16, {21, 34}, {}), {"'m.weight'", "BF16 [21, 34]"});
   test::expect_pieces(model("m.weight", io::DType::F32, {21, 34}, {{"a", "b"}}), {"model", "header"});
 
+  const io::Model merged_model = io::Model::open(folder / "merged");
   io::RestChecksum rest;
-  test::expect_pieces(test::message([&] { file.expect_rest("model", rest); }), {"model", "not merged"});
+  test::expect_pieces(test::message([&] { file.expect_rest(merged_model, {&rest, 1}); }), {"merged", "not merged"});
   const std::byte bias[5] = {};
   rest.add(bias);
-  EXPECT_NO_THROW(file.expect_rest("model", rest));
+  EXPECT_NO_THROW(file.expect_rest(merged_model, {&rest, 1}));
+}
+
+/// A folder with two shards of one tensor each and a file, merged into the second one.
+struct MergedFolder {
+  explicit MergedFolder(const test::Folder& folder) {
+    const io::TensorInfo first[] = {{"a", io::DType::U8, {5}}}, second[] = {{"m.weight", io::DType::F32, {4, 6}}};
+    std::filesystem::create_directory(folder / "model");
+    const auto write = [&](const std::string& name, std::span<const io::TensorInfo> tensors,
+                           std::span<const std::byte> bytes) {
+      io::SafetensorsWriter shard(folder / ("model/" + name), tensors);
+      shard.write(bytes);
+      shard.commit();
+    };
+    reference::Random random(2);
+    lora::Matrix<float> W = reference::gaussian<float, lora::row_major>(random, 4, 6);
+    updates.add_gaussian(random, 4, 6, 2, 0.05);
+    const lora::UndoRecord record = lora::merge(W, updates.set());
+    const std::byte rest_bytes[5] = {};
+    write("1.safetensors", first, rest_bytes);
+    write("2.safetensors", second, std::as_bytes(std::span(W.data(), 24)));
+    test::write(folder / "model/model.safetensors.index.json",
+                R"({"weight_map": {"a": "1.safetensors", "m.weight": "2.safetensors"}})");
+    const io::Model model = io::Model::open(folder / "model");
+    rests[0].add(rest_bytes);
+    copies[0].add(std::as_bytes(std::span("text", 4)));
+    const std::string names[] = {"sub/file"};
+    io::UndoTensor tensor{"m.weight", 1, lora::ScalarType::float32, 4, 6, lora::row_major, {}};
+    tensor.updates.push_back({"style", updates.set()[0].update->scaling_rule(), updates.set()[0].weight, 2});
+    io::UndoFileWriter writer(folder / "undo", model, {tensor}, names);
+    writer.add<float>(updates.set(), record);
+    EXPECT_THROW(writer.finish({rests, 1}, copies), lora::StateError);
+    EXPECT_THROW(writer.finish(rests), lora::StateError);
+    writer.finish(rests, copies);
+    writer.commit();
+  }
+  reference::Updates<float> updates;
+  io::RestChecksum rests[2], copies[1];
+};
+
+TEST(UndoFile, OfAFolder) {
+  const test::Folder folder;
+  MergedFolder merged(folder);
+  const io::Model model = io::Model::open(folder / "model");
+  const io::UndoFile file = io::UndoFile::open(folder / "undo");
+  EXPECT_NO_THROW(file.expect_made_for(model));
+  ASSERT_EQ(file.shards().size(), 2u);
+  EXPECT_EQ(file.shards()[1].file, "2.safetensors");
+  EXPECT_TRUE(file.is_folder());
+  ASSERT_EQ(file.copies().size(), 1u);
+  EXPECT_EQ(file.copies()[0].file, "sub/file");
+  EXPECT_EQ(file.tensors()[0].shard, 1u);
+  EXPECT_NO_THROW(file.expect_rest(model, merged.rests, merged.copies));
+  const std::byte more[1] = {};
+  merged.copies[0].add(more);
+  test::expect_pieces(test::message([&] { file.expect_rest(model, merged.rests, merged.copies); }),
+                      {"model/sub/file", "as it was at the merge"});
+  merged.rests[1].add(more);
+  test::expect_pieces(test::message([&] { file.expect_rest(model, merged.rests, merged.copies); }),
+                      {"model/2.safetensors", "not merged"});
+
+  const io::Model single = io::Model::open(folder / "model/2.safetensors");
+  test::expect_pieces(test::message([&] { file.expect_made_for(single); }), {"expected a folder", "found a file"});
+  std::filesystem::rename(folder / "model/1.safetensors", folder / "model/0.safetensors");
+  test::write(folder / "model/model.safetensors.index.json",
+              R"({"weight_map": {"a": "0.safetensors", "m.weight": "2.safetensors"}})");
+  test::expect_pieces(test::message([&] { file.expect_made_for(io::Model::open(folder / "model")); }),
+                      {"'1.safetensors'", "'0.safetensors'"});
+}
+
+TEST(UndoFile, RefusesFilesOutsideOfTheFolder) {
+  const test::Folder folder;
+  const MergedFolder merged(folder);
+  for (const std::string name : {"../file", "/etc/file", "sub/../../file", "", ".", "sub//file", "sub/", "a\\u0000b"}) {
+    rewrite(folder, [&](io::Metadata& metadata, auto&, auto&) {
+      std::string& text = metadata[2].second;
+      text.replace(text.find("sub/file"), 8, name);
+    });
+    test::expect_pieces(open_edited(folder), {"file", "within the folder"});
+  }
+  rewrite(folder, [&](io::Metadata& metadata, auto&, auto&) {
+    std::string& text = metadata[2].second;
+    text.replace(text.find("sub/file"), 8, "1.safetensors");
+  });
+  test::expect_pieces(open_edited(folder), {"'1.safetensors'", "twice"});
 }
 
 TEST(UndoFile, AnAdapterOfAnyNameCanBeWritten) {
@@ -225,12 +316,13 @@ TEST(UndoFile, AnAdapterOfAnyNameCanBeWritten) {
 TEST(UndoFileWriter, TakesOnlyWhatItWasTold) {
   const test::Folder folder;
   Float merged(folder);
-  const io::Safetensors model = io::Safetensors::open(folder / "merged");
+  const io::Model model = io::Model::open(folder / "merged");
   lora::Matrix<float> W = merged.W0;
   const lora::UndoRecord record = lora::merge(W, merged.updates.set());
   {
-    io::UndoFileWriter writer(folder / "new", model.header(), {merged.tensor});
-    EXPECT_THROW(writer.finish({}), lora::StateError);
+    io::UndoFileWriter writer(folder / "new", model, {merged.tensor});
+    const io::RestChecksum rest;
+    EXPECT_THROW(writer.finish({&rest, 1}), lora::StateError);
     EXPECT_THROW(writer.commit(), lora::StateError);
     EXPECT_THROW(writer.add<float>(merged.updates.set().subspan(1), record), lora::StateError);
     EXPECT_THROW(writer.add<float>(merged.updates.set(), lora::UndoRecord()), lora::StateError);
@@ -242,7 +334,7 @@ TEST(UndoFileWriter, TakesOnlyWhatItWasTold) {
   }
   EXPECT_EQ(folder.entries(), 2u);
   merged.tensor.rows = 20;
-  test::expect_pieces(test::message([&] { io::UndoFileWriter(folder / "new", model.header(), {merged.tensor}); }),
+  test::expect_pieces(test::message([&] { io::UndoFileWriter(folder / "new", model, {merged.tensor}); }),
                       {"'m.weight'", "[20, 34]", "[21, 34]"});
   EXPECT_EQ(folder.entries(), 2u);
 }

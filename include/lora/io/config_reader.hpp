@@ -83,6 +83,12 @@ class ConfigReader {
     return *on;
   }
 
+  std::string string_or_empty(std::string_view key) const {
+    const Json* found = json_.find(key);
+    const auto* characters = found != nullptr ? found->as<std::string>() : nullptr;
+    return characters != nullptr ? *characters : std::string();
+  }
+
   /// Runs `use`, and says which key it was when that finds that a pattern cannot be used.
   template <class Use>
   auto with_pattern(std::string_view key, std::string_view pattern, const Use& use) const {

@@ -4,7 +4,7 @@
 /// Strict JSON out of files nobody vouches for: UTF-8, no comments, no NaN, no repeated keys, nesting bounded, and
 /// nothing that recurses with the input. The only header that needs nlohmann-json.
 
-#include "lora/io/mapped_file.hpp"
+#include "lora/io/input_file.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -122,10 +122,11 @@ inline void expect_unique(const std::filesystem::path& file, std::string_view pa
   if (twice != keys.end()) fail(file, part, "expected every key once, found ", in_quotes(*twice), " twice");
 }
 
-/// Builds a Json. Nesting deeper than `max_depth` and repeated keys are FileErrors.
+/// Builds a Json. Nesting deeper than `max_depth`, more than `max_values` values and repeated keys are FileErrors.
 class JsonBuilder final : public JsonEvents {
  public:
-  JsonBuilder(const std::filesystem::path& file, std::string_view part) : file_(file), part_(part) {}
+  JsonBuilder(const std::filesystem::path& file, std::string_view part, std::size_t max_values)
+      : file_(file), part_(part), max_values_(max_values) {}
   Json take() { return std::move(root_); }
 
   void on_null() override { put({nullptr}); }
@@ -150,6 +151,7 @@ class JsonBuilder final : public JsonEvents {
   static constexpr std::size_t max_depth = 64;
 
   Json* put(Json value) {
+    if (values_++ == max_values_) fail(file_, part_, "expected at most ", max_values_, " values, found more");
     Json* place = &root_;
     if (!open_.empty()) {
       if (auto* array = std::get_if<Json::Array>(&open_.back()->value))
@@ -168,24 +170,32 @@ class JsonBuilder final : public JsonEvents {
 
   const std::filesystem::path& file_;
   std::string_view part_;
+  std::size_t max_values_, values_ = 0;
   Json root_;
   std::vector<Json*> open_;  // a value does not move while it is open: only the innermost grows
 };
 
-/// The value in `characters`, `part` ("header: " or nothing) of `file` in messages. Throws FileError.
+/// The value in `characters`, `part` ("header: " or nothing) of `file` in messages. Throws FileError, also when there
+/// are more values than real files have (one in 8 bytes), so that it takes a small multiple of the characters' memory.
 inline Json read_json(const std::filesystem::path& file, std::string_view part, std::string_view characters) {
-  JsonBuilder builder(file, part);
+  JsonBuilder builder(file, part, 4096 + characters.size() / 8);
   parse_json(file, part, characters, builder);
   return builder.take();
 }
 
 /// A JSON file of at most `max_bytes`. Throws FileError.
 inline Json read_json_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
-  const MappedFile file(path);
+  const InputFile file(path);
   if (file.size() > max_bytes) fail(path, "expected a JSON file of at most ", max_bytes, " bytes, found ", file.size());
   std::string characters(static_cast<std::size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span(characters)));
   return read_json(path, "", characters);
+}
+
+/// Throws FileError, naming `file` and `part` of it, unless `value` is UTF-8.
+inline void expect_utf8(const std::filesystem::path& file, std::string_view part, std::string_view value) {
+  for (std::size_t at = 0, length = 0; at < value.size(); at += length)
+    if ((length = decode_utf8(value, at).length) == 0) fail(file, part, "expected UTF-8, found ", in_quotes(value));
 }
 
 /// Appends `value`, UTF-8, as a JSON string.

@@ -1,72 +1,23 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/adapter.hpp"
 #include "lora/io/peft_config.hpp"
+#include "lora/io/peft_names.hpp"
 #include "lora/io/safetensors.hpp"
-#include "lora/update/low_rank.hpp"
 
 #include <map>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// A module's update: factors stored in 64 bits keep them, all others are floats (exactly).
-using AdapterUpdate = std::variant<LowRank<float>, LowRank<double>>;
-
-/// What an adapter does to one module of the base model.
-struct AdapterModule {
-  std::string path;      ///< in the base model: its weight is the tensor `<path>.weight`
-  AdapterUpdate update;  ///< B: out x r, A: r x in
-  bool fan_in_fan_out;   ///< the configuration's word that the base weight is stored (in, out)
-
-  /// out, in, r and s of the update.
-  Index rows() const {
-    return std::visit([](const auto& u) { return u.rows(); }, update);
-  }
-  Index cols() const {
-    return std::visit([](const auto& u) { return u.cols(); }, update);
-  }
-  Index rank() const {
-    return std::visit([](const auto& u) { return u.rank(); }, update);
-  }
-  double scaling() const {
-    return std::visit([](const auto& u) { return u.scaling(); }, update);
-  }
-
-  /// Whether a base weight stored with this shape is the transpose, (in, out), and gets the transposed delta. The shape
-  /// decides; a square one is as fan_in_fan_out says (PEFT sees the model's classes and goes by them). Throws
-  /// ShapeError when the weight is neither (out, in) nor (in, out).
-  bool is_transposed(Index stored_rows, Index stored_cols) const {
-    const bool plain = stored_rows == rows() && stored_cols == cols();
-    const bool transposed = stored_rows == cols() && stored_cols == rows();
-    if (!plain && !transposed)
-      throw ShapeError(detail::text("lora: module ", detail::in_quotes(path), ": expected a base weight of ",
-                                    lora::detail::shape_text(rows(), cols()), " (or its transpose), found ",
-                                    lora::detail::shape_text(stored_rows, stored_cols)));
-    return plain && transposed ? fan_in_fan_out : transposed;
-  }
-};
-
-/// A named set of updates for a model's modules.
-struct Adapter {
-  std::string name;  ///< the folder's
-  std::filesystem::path folder;
-  std::vector<AdapterModule> modules;  ///< in the order of their factors in the file; never empty
-
-  /// The module of exactly that path, or null.
-  const AdapterModule* find(std::string_view path) const {
-    const auto at =
-        std::find_if(modules.begin(), modules.end(), [&](const AdapterModule& m) { return m.path == path; });
-    return at == modules.end() ? nullptr : &*at;
-  }
-};
-
 namespace detail {
 
 /// Reads a PEFT folder's tensors into modules.
 class AdapterReader {
  public:
-  AdapterReader(const Safetensors& file, const PeftConfig& config) : file_(file), config_(config) {}
+  AdapterReader(const Safetensors& file, const PeftConfig& config, PatternBudget budget = {})
+      : file_(file), config_(config), budget_(budget) {}
 
   std::vector<AdapterModule> read() {
     for (const TensorInfo& tensor : file_.tensors()) add(tensor);
@@ -78,68 +29,37 @@ class AdapterReader {
   }
 
  private:
-  /// Longer paths are nobody's, and every pattern is tried on every path.
-  static constexpr std::size_t max_path = 4096;
-
   struct Pair {
     std::string module;
     const TensorInfo* a = nullptr;
     const TensorInfo* b = nullptr;
   };
 
-  [[noreturn]] void refuse(const TensorInfo& tensor, std::string_view problem) const {
-    fail(file_.path(), "tensor ", in_quotes(tensor.name), ": ", problem);
-  }
-
-  /// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`.
   void add(const TensorInfo& tensor) {
-    static constexpr std::string_view prefix = "base_model.model.", ending = ".weight";
-    const std::string_view name = tensor.name;
-    if (!name.starts_with(prefix)) refuse(tensor, "expected a name that begins with base_model.model.");
-    refuse_unsupported(tensor);
-    const std::size_t a = name.rfind(".lora_A."), b = name.rfind(".lora_B.");
-    const bool is_a = a != name.npos && (b == name.npos || a > b);
-    const std::size_t at = is_a ? a : b;
-    if (at == name.npos || !name.ends_with(ending) || at + 7 > name.size() - ending.size())
-      refuse(tensor, "not supported: expected a name that ends in .lora_A.weight or .lora_B.weight");
-    if (at <= prefix.size()) refuse(tensor, "expected the path of a module before .lora_A or .lora_B, found none");
-    if (tensor.shape.size() != 2)
-      refuse(tensor, text("not supported: expected the two dimensions of a linear layer's factor, found ",
-                          shape_list(tensor.shape), " (a convolution's?)"));
-
-    if (at > max_path) refuse(tensor, text("expected a module path of at most ", max_path, " bytes, found ", at));
-
-    const std::string module(name.substr(prefix.size(), at - prefix.size()));
-    const auto [place, is_new] = index_.try_emplace(module, pairs_.size());
-    if (is_new) pairs_.push_back({module});
-    const TensorInfo*& slot = is_a ? pairs_[place->second].a : pairs_[place->second].b;
+    const FactorName factor = parse_factor_name(file_.path(), tensor);
+    const auto [place, is_new] = index_.try_emplace(factor.module, pairs_.size());
+    if (is_new) pairs_.push_back({factor.module});
+    const TensorInfo*& slot = factor.is_a ? pairs_[place->second].a : pairs_[place->second].b;
     if (slot != nullptr)
-      refuse(tensor, text("expected one ", is_a ? "lora_A" : "lora_B", " per module, found ", in_quotes(slot->name),
-                          " before it"));
+      refuse_tensor(file_.path(), tensor,
+                    text("expected one ", factor.is_a ? "lora_A" : "lora_B", " per module, found ",
+                         in_quotes(slot->name), " before it"));
     slot = &tensor;
   }
 
-  void refuse_unsupported(const TensorInfo& tensor) const {
-    const std::string_view name = tensor.name;
-    if (name.find(".lora_embedding_") != name.npos) refuse(tensor, "not supported: factors of an embedding");
-    if (name.find(".lora_magnitude_vector") != name.npos) refuse(tensor, "not supported: the magnitudes of DoRA");
-    if (name.find(".base_layer.") != name.npos)
-      refuse(tensor, "not supported: weights or factors of a base layer in an adapter's file");
-    if (name.find(".lora_B.") != name.npos && name.ends_with(".bias")) refuse(tensor, "not supported: lora_bias");
-    if (name.ends_with(".bias")) refuse(tensor, "not supported: a bias in place of the base model's");
-    if (name.find(".lora_") == name.npos) refuse(tensor, "not supported: a tensor in place of the base model's");
-  }
-
-  AdapterModule read(const Pair& pair) const {
+  AdapterModule read(const Pair& pair) {
     const std::string where = "module " + in_quotes(pair.module);
     if (pair.a == nullptr || pair.b == nullptr)
       fail(file_.path(), where, ": expected lora_A and lora_B, found no ", pair.a == nullptr ? "lora_A" : "lora_B");
     std::uint64_t rank = 0;
+    Scaling scaling = scaling::fixed(0.0);
     try {
-      if (!config_.selects(pair.module))
-        fail(file_.path(), where, ": expected a module that target_modules, exclude_modules and layers_to_transform of ",
+      if (!config_.selects(pair.module, budget_))
+        fail(file_.path(), where,
+             ": expected a module that target_modules, exclude_modules and layers_to_transform of ",
              "adapter_config.json select, found one they leave out");
-      rank = static_cast<std::uint64_t>(config_.rank(pair.module));
+      rank = static_cast<std::uint64_t>(config_.rank(pair.module, budget_));
+      scaling = config_.scaling(pair.module, budget_);
     } catch (const ValueError& error) {
       fail(file_.path().parent_path() / "adapter_config.json", where, ": ", bare(error));
     }
@@ -149,15 +69,16 @@ class AdapterReader {
       fail(file_.path(), where, ": expected the rank ", rank, " of adapter_config.json (r, rank_pattern), found ",
            shapes);
     const bool wide = pair.a->dtype == DType::F64 || pair.b->dtype == DType::F64;
-    return {pair.module, wide ? AdapterUpdate(factors<double>(pair)) : AdapterUpdate(factors<float>(pair)),
-            config_.fan_in_fan_out()};
+    return {pair.module,
+            wide ? AdapterUpdate(factors<double>(pair, scaling)) : AdapterUpdate(factors<float>(pair, scaling)),
+            config_.fan_in_fan_out(), pair.a->dtype, pair.b->dtype};
   }
 
   template <class Scalar>
-  LowRank<Scalar> factors(const Pair& pair) const {
+  LowRank<Scalar> factors(const Pair& pair, Scaling scaling) const {
     const Matrix<Scalar> B = file_.read_matrix<Scalar>(*pair.b), A = file_.read_matrix<Scalar>(*pair.a);
     try {
-      return LowRank<Scalar>(B, A, config_.scaling(pair.module));
+      return LowRank<Scalar>(B, A, scaling);
     } catch (const ValueError& error) {
       fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));
     }
@@ -165,6 +86,7 @@ class AdapterReader {
 
   const Safetensors& file_;
   const PeftConfig& config_;
+  PatternBudget budget_;
   std::vector<Pair> pairs_;
   std::map<std::string, std::size_t> index_;
 };
@@ -190,7 +112,7 @@ inline Adapter load_adapter(const std::filesystem::path& folder) {
   // "folder/" and "." have a name as well.
   const std::filesystem::path whole = std::filesystem::absolute(folder).lexically_normal();
   const std::filesystem::path last = whole.has_filename() ? whole.filename() : whole.parent_path().filename();
-  return {last.string(), folder, detail::AdapterReader(file, config).read()};
+  return {last.string(), folder, detail::AdapterReader(file, config).read(), config.base_model(), config.task_type()};
 }
 
 }  // namespace io

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/regex_program.hpp"
+#include "lora/io/regex_reader.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -13,31 +13,27 @@ namespace io::detail {
 /// Supported: characters and escapes, `.`, classes, groups `( )` `(?: )` `(?P<name> )`, alternatives, `* + ? {m} {m,}
 /// {,n} {m,n}` greedy and lazy, `^ $ \A \Z \b \B`, lookahead `(?= )` `(?! )`. Refused with a ValueError: back
 /// references, lookbehind, flags, possessive and atomic forms, conditions, and what Python refuses. Beyond ASCII every
-/// character counts as a word character, none as a digit or space.
+/// character counts as a word character, none as a digit or space. Reading and matching throw ValueError when the
+/// budget is used up.
 class Regex {
  public:
-  explicit Regex(std::string_view pattern) : program_(RegexReader::read(pattern)) {}
+  Regex(std::string_view pattern, PatternBudget& budget) : program_(RegexReader::read(pattern, budget)) {}
 
   /// `re.match`: some beginning of the subject matches.
-  bool match(std::string_view subject) const { return start(subject, false); }
+  bool match(const Text& subject, PatternBudget& budget) const { return matches({subject, budget}, 0, 0, false); }
 
   /// `re.fullmatch`: the whole subject matches.
-  bool full_match(std::string_view subject) const { return start(subject, true); }
+  bool full_match(const Text& subject, PatternBudget& budget) const { return matches({subject, budget}, 0, 0, true); }
 
  private:
   using Kind = RegexProgram::Kind;
-  static constexpr std::uint64_t max_steps = 20'000'000;
 
   struct Run {
-    Text subject;
-    std::uint64_t steps = 0;
+    const Text& subject;
+    PatternBudget& budget;
   };
-  bool start(std::string_view subject, bool whole) const {
-    Run run{decode_text(subject)};
-    return matches(run, 0, 0, whole);
-  }
 
-  bool holds(Kind kind, const Text& subject, std::size_t position) const {
+  static bool holds(Kind kind, const Text& subject, std::size_t position) {
     const std::size_t size = subject.size();
     switch (kind) {
       case Kind::begin: return position == 0;
@@ -52,7 +48,8 @@ class Regex {
   }
 
   /// Whether the code from `first` on accepts the subject from `position` on, up to its end when `whole`.
-  bool matches(Run& run, std::size_t first, std::size_t position, bool whole) const {
+  bool matches(const Run& run, std::size_t first, std::size_t position, bool whole) const {
+    run.budget.spend_steps(1 + program_.code.size() / 8);  // for clearing `seen`
     std::vector<std::size_t> pending, states, next{first};
     std::vector<std::size_t> seen(program_.code.size(), 0);  // the position, plus one, an operation was last reached at
     for (;; ++position) {
@@ -64,15 +61,16 @@ class Regex {
         pending.pop_back();
         if (seen[at] == position + 1) continue;
         seen[at] = position + 1;
-        if (++run.steps > max_steps) refuse_regex("it takes too long to match");
+        run.budget.spend_steps(1);
         const RegexProgram::Operation& operation = program_.code[at];
-        const auto go = [&](std::ptrdiff_t by) {
+        const auto go = [&](std::int32_t by) {
           pending.push_back(static_cast<std::size_t>(static_cast<std::ptrdiff_t>(at) + by));
         };
         switch (operation.kind) {
           case Kind::accept:
             if (!whole || position == run.subject.size()) return true;
             break;
+          case Kind::character:
           case Kind::set: states.push_back(at); break;
           case Kind::fork:
             go(operation.y);
@@ -81,7 +79,6 @@ class Regex {
           case Kind::jump: go(operation.x); break;
           case Kind::ahead:
           case Kind::not_ahead:
-            run.steps += program_.code.size();
             if (matches(run, at + 1, position, false) == (operation.kind == Kind::ahead)) go(operation.x);
             break;
           default:
@@ -91,9 +88,13 @@ class Regex {
       }
       if (states.empty() || position == run.subject.size()) return false;
       for (const std::size_t at : states)
-        if (program_.sets[static_cast<std::size_t>(program_.code[at].x)].contains(run.subject[position]))
-          next.push_back(at + 1);
+        if (takes(program_.code[at], run.subject[position])) next.push_back(at + 1);
     }
+  }
+
+  bool takes(const RegexProgram::Operation& operation, char32_t c) const {
+    const auto x = static_cast<std::uint32_t>(operation.x);
+    return operation.kind == Kind::character ? c == x : program_.sets[x].contains(c);
   }
 
   RegexProgram program_;

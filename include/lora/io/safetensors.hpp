@@ -11,9 +11,9 @@ namespace io {
 /// A safetensors file, open for reading and completely checked.
 class Safetensors {
  public:
-  /// Opens, maps and checks. Throws FileError naming the file, the tensor, what was expected and what was found.
+  /// Opens and checks. Throws FileError naming the file, the tensor, what was expected and what was found.
   static Safetensors open(const std::filesystem::path& path) {
-    MappedFile file(path);
+    InputFile file(path);
     std::string raw(file.size() < 8 ? 0 : 8, '\0');
     file.read(0, std::as_writable_bytes(std::span(raw)));
     SafetensorsHeader::expect_length(path, raw, file.size());
@@ -24,7 +24,7 @@ class Safetensors {
   }
 
   const std::filesystem::path& path() const { return file_.path(); }
-  const MappedFile& file() const { return file_; }
+  const InputFile& file() const { return file_; }
   const SafetensorsHeader& header() const { return header_; }
 
   /// In the order of their data.
@@ -44,12 +44,6 @@ class Safetensors {
 
   /// Where a tensor's data begins in the file.
   std::uint64_t file_offset(const TensorInfo& tensor) const { return header_.raw().size() + tensor.begin; }
-
-  /// A tensor's bytes in the mapping: no copy, any alignment, see MappedFile::bytes for when that is safe.
-  std::span<const std::byte> data(const TensorInfo& tensor) const {
-    return file_.bytes().subspan(static_cast<std::size_t>(file_offset(tensor)),
-                                 static_cast<std::size_t>(tensor.bytes()));
-  }
 
   /// Copies `into.size()` bytes of a tensor, from byte `offset` of it on. Throws FileError when the file became
   /// shorter.
@@ -85,7 +79,7 @@ class Safetensors {
   }
 
  private:
-  Safetensors(MappedFile file, SafetensorsHeader header) : file_(std::move(file)), header_(std::move(header)) {}
+  Safetensors(InputFile file, SafetensorsHeader header) : file_(std::move(file)), header_(std::move(header)) {}
 
   template <class Stored, class T>
   void read_elements(const TensorInfo& tensor, Matrix<T>& out) const {
@@ -104,7 +98,7 @@ class Safetensors {
     }
   }
 
-  MappedFile file_;
+  InputFile file_;
   SafetensorsHeader header_;
 };
 

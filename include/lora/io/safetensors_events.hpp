@@ -59,6 +59,8 @@ class HeaderEvents final : public JsonEvents {
     if (value < 0 || (state_ != State::shape && state_ != State::offsets)) unexpected(std::to_string(value));
     const auto number = static_cast<std::uint64_t>(value);
     if (state_ == State::shape) {
+      if (tensors.back().shape.size() == max_dimensions)
+        fail(file_, where(), "expected a shape of at most ", max_dimensions, " dimensions, found more");
       tensors.back().shape.push_back(number);
     } else {
       if (offsets_ == 2) unexpected("a third offset");
@@ -132,6 +134,9 @@ class HeaderEvents final : public JsonEvents {
   }
 
  private:
+  // As many as PyTorch and numpy have.
+  static constexpr std::size_t max_dimensions = 64;
+
   // What comes next: the whole, a key of the whole, the value of __metadata__ or of a tensor, a pair of the metadata, a
   // key of a tensor, one of its three values, a number of the two lists.
   enum class State {

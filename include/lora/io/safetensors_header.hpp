@@ -47,9 +47,7 @@ class SafetensorsHeader {
     std::string json = "{", metadata_json;
     std::uint64_t end = 0;
     const auto string = [&](std::string& out, std::string_view value) {
-      for (std::size_t at = 0, length = 0; at < value.size(); at += length)
-        if ((length = detail::decode_utf8(value, at).length) == 0)
-          detail::fail(file, "header: expected UTF-8, found ", detail::in_quotes(value));
+      detail::expect_utf8(file, "header: ", value);
       detail::append_json_string(out, value);
     };
     for (const auto& [key, value] : metadata) {

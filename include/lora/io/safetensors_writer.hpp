@@ -5,25 +5,27 @@
 #include "lora/io/safetensors_header.hpp"
 
 #include <map>
+#include <mutex>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
 /// Writes a safetensors file piece by piece, in any order, without holding it in memory. The file appears under its
-/// name with commit(), see OutputFile; until then, and without it, the target is as it was. One thread at a time.
+/// name with commit(), see OutputFile; until then, and without it, the target is as it was. write_at may run on several
+/// threads at once, everything else on one.
 class SafetensorsWriter {
  public:
   /// A file with this header, byte for byte: of another file (`Safetensors::header()`), or SafetensorsHeader::make's.
   /// Throws FileError.
-  SafetensorsWriter(std::filesystem::path target, SafetensorsHeader header)
-      : header_(std::move(header)), file_(std::move(target)) {
+  SafetensorsWriter(std::filesystem::path target, SafetensorsHeader header, Sync sync = Sync::yes)
+      : header_(std::move(header)), file_(std::move(target), sync) {
     file_.write(header_.raw());
   }
 
   /// A file with these tensors (name, dtype, shape), one after the other in this order. Throws FileError.
   SafetensorsWriter(const std::filesystem::path& target, std::span<const TensorInfo> tensors,
-                    const Metadata& metadata = {})
-      : SafetensorsWriter(target, SafetensorsHeader::make(target, tensors, metadata)) {}
+                    const Metadata& metadata = {}, Sync sync = Sync::yes)
+      : SafetensorsWriter(target, SafetensorsHeader::make(target, tensors, metadata), sync) {}
 
   const std::filesystem::path& path() const { return file_.path(); }
   const SafetensorsHeader& header() const { return header_; }
@@ -40,6 +42,7 @@ class SafetensorsWriter {
     if (offset > size || bytes.size() > size - offset)
       detail::fail(path(), "expected at most ", size, " bytes of data, found ", bytes.size(), " at offset ", offset);
     file_.write_at(header_.raw().size() + offset, bytes);
+    const std::lock_guard lock(mutex_);
     mark(offset, offset + bytes.size());
   }
 
@@ -84,6 +87,7 @@ class SafetensorsWriter {
   SafetensorsHeader header_;
   OutputFile file_;
   std::uint64_t next_ = 0;
+  std::mutex mutex_;
   std::map<std::uint64_t, std::uint64_t> written_;  // parts of the data, apart from each other: begin -> end
 };
 

@@ -1,10 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The undo file of a merged safetensors file: everything that gives the original back. Its format is
-/// docs/UNDO-FILE.md's.
+/// The undo file of a merged model: everything that gives the original back. Its format is docs/UNDO-FILE.md's.
 
-#include "lora/exact/undo_record.hpp"
+#include "lora/io/output_file.hpp"
 #include "lora/io/undo_header.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -13,13 +12,15 @@ namespace io {
 /// Writes an undo file, tensor after tensor, while a merge goes on. The file appears under its name with commit().
 class UndoFileWriter {
  public:
-  /// For a file with the header `merged` and these merged tensors, which add() then gets in this order. Throws
-  /// FileError.
-  UndoFileWriter(const std::filesystem::path& target, const SafetensorsHeader& merged, std::vector<UndoTensor> tensors)
-      : header_{lora::detail::checksum(lora::detail::as_unsigned(merged.raw().data()), merged.raw().size()), 0,
-                std::move(tensors)},
-        file_(target) {
-    detail::expect_tensors(target, merged, header_.tensors);
+  /// For a model with the headers of `model` (those of the merged one are the same), these tensors, which add() then gets
+  /// in this order, and these other files. Throws FileError.
+  UndoFileWriter(const std::filesystem::path& target, const Model& model, std::vector<UndoTensor> tensors,
+                 std::span<const std::string> copies = {}, Sync sync = Sync::yes)
+      : header_{model.is_folder(), {}, {}, std::move(tensors)}, file_(target, sync) {
+    detail::expect_tensors(model, header_.tensors);
+    for (std::size_t i = 0; i < model.shards().size(); ++i)
+      header_.shards.push_back({model.shard_name(i), detail::header_checksum(model.shards()[i]), 0});
+    for (const std::string& copy : copies) header_.copies.push_back({copy, 0});
     // The sizes of the records are not known yet: room is left for a header with the largest they can have.
     std::vector<std::uint64_t> largest;
     for (const UndoTensor& tensor : header_.tensors) largest.push_back(detail::largest_record(tensor));
@@ -59,22 +60,31 @@ class UndoFileWriter {
     record_bytes_.push_back(bytes.size());
   }
 
-  /// Writes the header, after the last add(). `rest` has seen all data that was not merged. Throws StateError,
-  /// FileError.
-  void finish(const RestChecksum& rest) {
+  /// Writes the header, after the last add(). `rests` have seen all data of each shard that was not merged, `copies` each
+  /// of the other files. Throws StateError, FileError.
+  void finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies = {}) {
+    if (rests.size() != header_.shards.size() || copies.size() != header_.copies.size())
+      throw StateError(lora::detail::text("lora: UndoFileWriter::finish: expected the checksums of ",
+                                          header_.shards.size(), " shards and ", header_.copies.size(),
+                                          " other files, found ", rests.size(), " and ", copies.size()));
     if (record_bytes_.size() != header_.tensors.size())
       throw StateError(lora::detail::text("lora: UndoFileWriter::finish: expected the records of ",
                                           header_.tensors.size(), " tensors, found ", record_bytes_.size()));
-    header_.rest = rest.value();
+    for (std::size_t i = 0; i < rests.size(); ++i) header_.shards[i].rest = rests[i].value();
+    for (std::size_t i = 0; i < copies.size(); ++i) header_.copies[i].checksum = copies[i].value();
     const SafetensorsHeader header = detail::undo_header(file_.path(), header_, record_bytes_, room_);
     file_.write_at(0, header.raw());
     is_finished_ = true;
   }
 
-  /// Puts everything on disk without renaming, and: the file takes its name. See OutputFile. Throw StateError before
+  /// As those of OutputFile; a merged model's own commit is what an undo file's is to be before. Throw StateError before
   /// finish(), FileError.
   void flush() { expect_finished().flush(); }
   void commit() { expect_finished().commit(); }
+  template <class Next>
+  void commit_before(const Next& next) {
+    expect_finished().commit_before(next);
+  }
 
  private:
   void write(std::span<const std::byte> bytes) {
@@ -105,28 +115,52 @@ class UndoFile {
   const std::filesystem::path& path() const { return file_.path(); }
   const Safetensors& file() const { return file_; }
 
-  /// In the order they were merged.
+  /// Shard after shard, each in the order of its data.
   const std::vector<UndoTensor>& tensors() const { return header_.tensors; }
+
+  /// The model's files with tensors, whether they lie in a folder, and its other files.
+  const std::vector<UndoShard>& shards() const { return header_.shards; }
+  bool is_folder() const { return header_.is_folder; }
+  const std::vector<UndoCopy>& copies() const { return header_.copies; }
 
   /// The size of a tensor's record.
   std::uint64_t record_bytes(const UndoTensor& tensor) const {
     return file_.tensor(detail::record_name(tensor)).bytes();
   }
 
-  /// Throws FileError unless `merged` has the very header of the file that was merged, with every tensor as it was.
-  void expect_made_for(const Safetensors& merged) const {
-    detail::expect_tensors(merged.path(), merged.header(), tensors());
-    const auto raw = merged.header().raw();
-    if (lora::detail::checksum(lora::detail::as_unsigned(raw.data()), raw.size()) != header_.merged)
-      detail::fail(merged.path(), "expected the header of the file that ", detail::in_quotes(path().string()),
-                   " was made for, found another: it is not the file that was merged");
+  /// Throws FileError unless `merged` has the very files and headers of the model that was merged, with every tensor as it
+  /// was.
+  void expect_made_for(const Model& merged) const {
+    if (merged.is_folder() != is_folder())
+      detail::fail(merged.path(), "expected a ", is_folder() ? "folder" : "file", ", as the undo file ",
+                   detail::in_quotes(path().string()), " was made for, found a ", is_folder() ? "file" : "folder");
+    if (merged.shards().size() != shards().size())
+      detail::fail(merged.path(), "expected ", shards().size(), " files with tensors, as the undo file says, found ",
+                   merged.shards().size());
+    for (std::size_t i = 0; i < shards().size(); ++i)
+      if (merged.shard_name(i) != shards()[i].file)
+        detail::fail(merged.path(), "expected the file ", detail::in_quotes(shards()[i].file),
+                     ", as the undo file says, found ", detail::in_quotes(merged.shard_name(i)));
+    detail::expect_tensors(merged, tensors());
+    for (std::size_t i = 0; i < shards().size(); ++i)
+      if (detail::header_checksum(merged.shards()[i]) != shards()[i].merged)
+        detail::fail(merged.shards()[i].path(), "expected the header of the file that ",
+                     detail::in_quotes(path().string()),
+                     " was made for, found another: it is not the file that was merged");
   }
 
-  /// Throws FileError, naming `merged`, unless the data that was not merged is what it was at the merge.
-  void expect_rest(const std::filesystem::path& merged, const RestChecksum& rest) const {
-    if (rest.value() != header_.rest)
-      detail::fail(merged, "expected the tensors that were not merged to be as they were at the merge, found others: ",
-                   "the file was changed since");
+  /// Throws FileError, naming the file, unless the data that was not merged and the other files are what they were at the
+  /// merge. `checked_copies` are those of copies(), in their order.
+  void expect_rest(const Model& merged, std::span<const RestChecksum> rests,
+                   std::span<const RestChecksum> checked_copies = {}) const {
+    for (std::size_t i = 0; i < shards().size(); ++i)
+      if (rests[i].value() != shards()[i].rest)
+        detail::fail(merged.shards()[i].path(),
+                     "expected the tensors that were not merged to be as they were at the merge, found others: ",
+                     "the file was changed since");
+    for (std::size_t i = 0; i < copies().size(); ++i)
+      if (checked_copies[i].value() != copies()[i].checksum)
+        detail::fail(merged.path() / copies()[i].file, "expected the file as it was at the merge, found another");
   }
 
   /// A tensor's updates, in the order they were merged. Throws FileError.

@@ -1,76 +1,20 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// What an undo file says of itself (docs/UNDO-FILE.md): which tensors of which file, and what was merged into them.
+/// The header of an undo file (docs/UNDO-FILE.md), written and read.
 
-#include "lora/exact/undo_record.hpp"
-#include "lora/io/config_reader.hpp"
-#include "lora/io/output_file.hpp"
-#include "lora/io/safetensors.hpp"
-#include "lora/update/low_rank.hpp"
+#include "lora/io/undo_tensor.hpp"
 
 #include <charconv>
 
 LORA_NAMESPACE_BEGIN
-namespace io {
-
-/// One update that was merged into a tensor; its factors are tensors of the undo file.
-struct UndoUpdate {
-  std::string adapter;  ///< the adapter's name; in the file made printable()
-  Scaling scaling;
-  double weight = 1.0;
-  Index rank = 0;
-};
-
-/// One merged tensor.
-struct UndoTensor {
-  std::string name;
-  ScalarType type = ScalarType::float32;
-  Index rows = 0, cols = 0;                      ///< out and in of the weight
-  StorageOrder order = StorageOrder::row_major;  ///< column_major: the tensor is stored (in, out)
-  std::vector<UndoUpdate> updates;               ///< in the order they were merged
-};
-
-/// The shape of the tensor in its file.
-inline std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor) {
-  const auto rows = static_cast<std::uint64_t>(tensor.rows), cols = static_cast<std::uint64_t>(tensor.cols);
-  return tensor.order == row_major ? std::vector{rows, cols} : std::vector{cols, rows};
-}
-
-/// The type in which a weight of this type computes.
-constexpr ScalarType compute_type(ScalarType type) {
-  return type == ScalarType::float64 ? ScalarType::float64 : ScalarType::float32;
-}
-
-/// A checksum over the data a merge only copies, so that an unmerge can tell that it is still the same.
-class RestChecksum {
- public:
-  /// Every tensor that is not merged is added in the order of the data, in pieces of this size, its last one shorter.
-  static constexpr std::size_t piece_bytes = std::size_t{4} << 20;
-
-  void add(std::span<const std::byte> piece) {
-    using State = lora::detail::ChecksumState;
-    value_ = State::mix(value_ * State::step ^
-                        lora::detail::checksum(lora::detail::as_unsigned(piece.data()), piece.size()));
-  }
-  std::uint64_t value() const { return value_; }
-
- private:
-  std::uint64_t value_ = 0;
-};
-
-/// Whether a safetensors file says that it is an undo file.
-inline bool is_undo_file(const Safetensors& file) {
-  return std::any_of(file.metadata().begin(), file.metadata().end(),
-                     [](const auto& entry) { return entry.first == "format" && entry.second == "lora-undo"; });
-}
-
-namespace detail {
+namespace io::detail {
 
 struct UndoHeader {
-  std::uint64_t merged = 0;  ///< checksum of the merged file's header
-  std::uint64_t rest = 0;    ///< RestChecksum of its other tensors
-  std::vector<UndoTensor> tensors;
+  bool is_folder = false;
+  std::vector<UndoShard> shards;    // as Model::shards()
+  std::vector<UndoCopy> copies;     // as Model::other_files()
+  std::vector<UndoTensor> tensors;  // shard after shard, each in the order of its data
 };
 
 inline std::string record_name(const UndoTensor& tensor) { return tensor.name + ".undo"; }
@@ -78,10 +22,8 @@ inline std::string factor_name(const UndoTensor& tensor, std::size_t update, std
   return text(tensor.name, ".", update, ".lora_", factor);
 }
 constexpr std::string_view order_name(StorageOrder order) { return order == row_major ? "row_major" : "column_major"; }
-inline constexpr std::pair<Scaling::Rule, std::string_view> scaling_rules[] = {
-    {Scaling::Rule::alpha_over_rank, "alpha/r"},
-    {Scaling::Rule::alpha_over_sqrt_rank, "alpha/sqrt(r)"},
-    {Scaling::Rule::fixed, "fixed"}};
+inline constexpr std::array scaling_rules{Scaling::Rule::alpha_over_rank, Scaling::Rule::alpha_over_sqrt_rank,
+                                          Scaling::Rule::fixed};
 
 inline bool is_record_of(const UndoRecord& record, const UndoTensor& tensor) {
   return record.rows() == tensor.rows && record.cols() == tensor.cols && record.type() == tensor.type &&
@@ -95,17 +37,23 @@ inline std::uint64_t largest_record(const UndoTensor& tensor) {
   return 72 + 16 * static_cast<std::uint64_t>(grid.count()) + shape[0] * shape[1] * (bits(dtype_of(tensor.type)) / 8);
 }
 
-/// Throws FileError unless `header`, that of `file`, has every tensor as it was merged.
-inline void expect_tensors(const std::filesystem::path& file, const SafetensorsHeader& header,
-                           std::span<const UndoTensor> tensors) {
+inline std::uint64_t header_checksum(const Safetensors& file) {
+  const auto raw = file.header().raw();
+  return lora::detail::checksum(lora::detail::as_unsigned(raw.data()), raw.size());
+}
+
+/// Throws FileError unless the model has every tensor as it was merged.
+inline void expect_tensors(const Model& model, std::span<const UndoTensor> tensors) {
   for (const UndoTensor& tensor : tensors) {
-    const TensorInfo* found = header.find(tensor.name);
+    const ModelTensor* found = model.find(tensor.name);
     const DType dtype = dtype_of(tensor.type);
     const std::vector<std::uint64_t> shape = stored_shape(tensor);
-    if (found == nullptr || found->dtype != dtype || found->shape != shape)
-      fail(file, "tensor ", in_quotes(tensor.name), ": expected ", name(dtype), " ", shape_list(shape),
+    if (found == nullptr || found->shard != tensor.shard || found->info->dtype != dtype || found->info->shape != shape)
+      fail(model.path(), "tensor ", in_quotes(tensor.name), ": expected ", name(dtype), " ", shape_list(shape),
            ", as the undo file says, found ",
-           found == nullptr ? "no tensor of that name" : text(name(found->dtype), " ", shape_list(found->shape)));
+           found == nullptr               ? "no tensor of that name"
+           : found->shard != tensor.shard ? "it in another file"
+                                          : text(name(found->info->dtype), " ", shape_list(found->info->shape)));
   }
 }
 
@@ -118,8 +66,24 @@ inline std::string hexadecimal(std::uint64_t value) {
 /// The header of an undo file with records of these sizes, filled with spaces to `room` bytes.
 inline SafetensorsHeader undo_header(const std::filesystem::path& file, const UndoHeader& header,
                                      std::span<const std::uint64_t> record_bytes, std::size_t room = 0) {
-  std::string json = text("{\"merged\":\"", hexadecimal(header.merged), "\",\"rest\":\"", hexadecimal(header.rest),
-                          "\",\"tensors\":[");
+  std::string json = header.is_folder ? "{\"folder\":true,\"shards\":[" : "{\"folder\":false,\"shards\":[";
+  const auto begin_entry = [&](bool first, const std::string& name_in_folder) {
+    json += first ? "{" : ",{";
+    if (!header.is_folder) return;
+    json += "\"file\":";
+    append_json_string(json, name_in_folder);
+    json += ',';
+  };
+  for (const UndoShard& shard : header.shards) {
+    begin_entry(&shard == header.shards.data(), shard.file);
+    json += text("\"merged\":\"", hexadecimal(shard.merged), "\",\"rest\":\"", hexadecimal(shard.rest), "\"}");
+  }
+  json += "],\"copies\":[";
+  for (const UndoCopy& copy : header.copies) {
+    begin_entry(&copy == header.copies.data(), copy.file);
+    json += text("\"checksum\":\"", hexadecimal(copy.checksum), "\"}");
+  }
+  json += "],\"tensors\":[";
   const auto number = [](double value) { return nlohmann::json(value).dump(); };
   std::vector<TensorInfo> tensors;
   for (std::size_t t = 0; t < header.tensors.size(); ++t) {
@@ -128,15 +92,13 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
     const DType factors = dtype_of(compute_type(tensor.type));
     json += t == 0 ? "{\"name\":" : ",{\"name\":";
     append_json_string(json, tensor.name);
-    json += text(",\"dtype\":\"", name(dtype_of(tensor.type)), "\",\"order\":\"", order_name(tensor.order),
-                 "\",\"updates\":[");
+    json += text(",\"shard\":", tensor.shard, ",\"dtype\":\"", name(dtype_of(tensor.type)), "\",\"order\":\"",
+                 order_name(tensor.order), "\",\"updates\":[");
     for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
       const UndoUpdate& update = tensor.updates[i];
-      const auto* rule = std::find_if(std::begin(scaling_rules), std::end(scaling_rules),
-                                      [&](const auto& row) { return row.first == update.scaling.rule(); });
       json += i == 0 ? "{\"adapter\":" : ",{\"adapter\":";
       append_json_string(json, printable(update.adapter));
-      json += text(",\"scaling\":\"", rule->second, "\",\"value\":", number(update.scaling.value()),
+      json += text(",\"scaling\":\"", name(update.scaling.rule()), "\",\"value\":", number(update.scaling.value()),
                    ",\"weight\":", number(update.weight), "}");
       const auto rank = static_cast<std::uint64_t>(update.rank);
       tensors.push_back({factor_name(tensor, i, "A"), factors, {rank, cols}});
@@ -168,10 +130,29 @@ class UndoHeaderReader {
       fail(file_.path(), "undo file: expected version 1, found ", in_quotes(metadata("version")));
     const Json json = read_json(file_.path(), "metadata 'lora': ", metadata("lora"));
     const ConfigReader reader(file_.path(), json);
-    UndoHeader out{checksum(reader, "merged"), checksum(reader, "rest"), {}};
-    const auto* list = reader.required("tensors", "a list").as<Json::Array>();
-    if (list == nullptr || list->empty()) reader.refuse("tensors", "expected a list of at least one tensor");
-    for (const Json& item : *list) out.tensors.push_back(tensor(item));
+    UndoHeader out;
+    reader.required("folder", "true or false");
+    out.is_folder = reader.flag("folder");
+    const auto file_name = [&](const ConfigReader& item) {
+      if (!out.is_folder) return std::string();
+      const std::string file = string(item, "file");
+      if (!is_within(file))
+        item.refuse("file", "expected the name of a file within the folder, found ", in_quotes(file));
+      return file;
+    };
+    for (const Json& json_item : list(reader, "shards", 1)) {
+      const ConfigReader item(file_.path(), json_item);
+      out.shards.push_back({file_name(item), checksum(item, "merged"), checksum(item, "rest")});
+    }
+    for (const Json& json_item : list(reader, "copies", 0)) {
+      const ConfigReader item(file_.path(), json_item);
+      out.copies.push_back({file_name(item), checksum(item, "checksum")});
+    }
+    if (!out.is_folder && (out.shards.size() != 1 || !out.copies.empty()))
+      reader.refuse("shards", "expected one and no copies for a model that is a file, found ", out.shards.size(),
+                    " and ", out.copies.size());
+    expect_apart(out);
+    for (const Json& item : list(reader, "tensors", 1)) out.tensors.push_back(tensor(item, out.shards.size()));
     std::vector<std::string_view> names;
     for (const UndoTensor& tensor : out.tensors) names.push_back(tensor.name);
     expect_unique(file_.path(), "metadata 'lora': tensors: ", std::move(names));
@@ -201,10 +182,30 @@ class UndoHeaderReader {
     return value;
   }
 
-  UndoTensor tensor(const Json& json) {
+  static const Json::Array& list(const ConfigReader& reader, std::string_view key, std::size_t least) {
+    const auto* items = reader.required(key, "a list").as<Json::Array>();
+    if (items == nullptr || items->size() < least)
+      reader.refuse(key, "expected a list", least == 0 ? "" : " of at least one entry");
+    return *items;
+  }
+
+  // No file may be written twice.
+  void expect_apart(const UndoHeader& header) const {
+    std::vector<std::string_view> files;
+    for (const UndoShard& shard : header.shards) files.push_back(shard.file);
+    for (const UndoCopy& copy : header.copies) files.push_back(copy.file);
+    expect_unique(file_.path(), "metadata 'lora': shards and copies: ", files);
+  }
+
+  UndoTensor tensor(const Json& json, std::size_t shards) {
     const ConfigReader reader(file_.path(), json);
     UndoTensor out;
     out.name = string(reader, "name");
+    const Json& shard = reader.required("shard", "an integer");
+    const auto* number = shard.as<std::int64_t>();
+    if (number == nullptr || *number < 0 || static_cast<std::uint64_t>(*number) >= shards)
+      reader.refuse("shard", "expected one of the ", shards, " shards, counted from 0, found ", shard.description());
+    out.shard = static_cast<std::size_t>(*number);
     const std::optional<DType> dtype = dtype_named(string(reader, "dtype"));
     const std::optional<ScalarType> type = dtype ? scalar_type(*dtype) : std::nullopt;
     if (!type) reader.refuse("dtype", "expected F16, BF16, F32 or F64, found ", in_quotes(string(reader, "dtype")));
@@ -213,9 +214,7 @@ class UndoHeaderReader {
     if (order != order_name(row_major) && order != order_name(column_major))
       reader.refuse("order", "expected row_major or column_major, found ", in_quotes(order));
     out.order = order == order_name(row_major) ? row_major : column_major;
-    const auto* updates = reader.required("updates", "a list").as<Json::Array>();
-    if (updates == nullptr || updates->empty()) reader.refuse("updates", "expected a list of at least one update");
-    for (const Json& item : *updates) add_update(out, item);
+    for (const Json& item : list(reader, "updates", 1)) add_update(out, item);
     const TensorInfo& record = use(record_name(out), DType::U8);
     if (record.shape.size() != 1)
       fail(file_.path(), "tensor ", in_quotes(record.name), ": expected one dimension, found ",
@@ -226,9 +225,9 @@ class UndoHeaderReader {
   void add_update(UndoTensor& tensor, const Json& json) {
     const ConfigReader reader(file_.path(), json);
     const std::string rule = string(reader, "scaling");
-    const auto* row = std::find_if(std::begin(scaling_rules), std::end(scaling_rules),
-                                   [&](const auto& known) { return known.second == rule; });
-    if (row == std::end(scaling_rules))
+    const auto* known = std::find_if(scaling_rules.begin(), scaling_rules.end(),
+                                     [&](Scaling::Rule candidate) { return name(candidate) == rule; });
+    if (known == scaling_rules.end())
       reader.refuse("scaling", "expected alpha/r, alpha/sqrt(r) or fixed, found ", in_quotes(rule));
     const double value = reader.finite("value", reader.required("value", "a number"));
     const double weight = reader.finite("weight", reader.required("weight", "a number"));
@@ -248,7 +247,7 @@ class UndoHeaderReader {
     tensor.rows = rows;
     tensor.cols = cols;
     tensor.updates.push_back(
-        {string(reader, "adapter"), Scaling(row->first, value), weight, static_cast<Index>(a.shape[0])});
+        {string(reader, "adapter"), Scaling(*known, value), weight, static_cast<Index>(a.shape[0])});
   }
 
   const TensorInfo& use(const std::string& tensor, DType dtype) {
@@ -263,6 +262,5 @@ class UndoHeaderReader {
   std::size_t used_ = 0;
 };
 
-}  // namespace detail
-}  // namespace io
+}  // namespace io::detail
 LORA_NAMESPACE_END

@@ -12,7 +12,6 @@
 #error "lora: lora/io needs a POSIX system (Linux, BSD, macOS)"
 #endif
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,15 +40,15 @@ class Descriptor {
 
 }  // namespace detail
 
-/// A regular file, open and mapped for reading.
+/// A regular file, open for reading.
 ///
-/// Two ways to its bytes. `read` copies them and throws when the file has become shorter: always safe. `bytes` is the
-/// mapping itself, without a copy: safe as long as nobody shortens the file, which would end the program with a signal.
-/// Replacing the file by renaming another one over it (as OutputFile does) is harmless to both: they keep the old one.
-class MappedFile {
+/// Its bytes are copied out, never mapped: reading beyond the end of a mapping that somebody has shortened ends the
+/// program with a signal, where a read ends in an exception. Replacing the file by renaming another one over it (as
+/// OutputFile does) is harmless: the old one stays readable.
+class InputFile {
  public:
-  /// Throws FileError when the file cannot be opened or mapped, or is not a regular file.
-  explicit MappedFile(std::filesystem::path path) : path_(std::move(path)) {
+  /// Throws FileError when the file cannot be opened, or is not a regular file.
+  explicit InputFile(std::filesystem::path path) : path_(std::move(path)) {
     // Without O_NONBLOCK, opening a named pipe would wait for a writer.
     file_ = detail::Descriptor(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file_.get() < 0) detail::fail_system(path_, "cannot open for reading", errno);
@@ -57,38 +56,12 @@ class MappedFile {
     if (!S_ISREG(status.st_mode)) detail::fail(path_, "expected a regular file, found something else");
     size_ = static_cast<std::uint64_t>(status.st_size);
     changed_ = modification_time(status);
-    if (size_ == 0) return;
-    void* address = ::mmap(nullptr, static_cast<std::size_t>(size_), PROT_READ, MAP_PRIVATE, file_.get(), 0);
-    if (address == MAP_FAILED) detail::fail_system(path_, "cannot map into memory", errno);
-    address_ = address;
-  }
-  MappedFile(MappedFile&& other) noexcept
-      : path_(std::move(other.path_)),
-        file_(std::move(other.file_)),
-        address_(std::exchange(other.address_, nullptr)),
-        size_(std::exchange(other.size_, 0)),
-        changed_(other.changed_) {}
-  MappedFile& operator=(MappedFile&& other) noexcept {
-    std::swap(path_, other.path_);
-    std::swap(file_, other.file_);
-    std::swap(address_, other.address_);
-    std::swap(size_, other.size_);
-    std::swap(changed_, other.changed_);
-    return *this;
-  }
-  ~MappedFile() {
-    if (address_ != nullptr) ::munmap(address_, static_cast<std::size_t>(size_));
   }
 
   const std::filesystem::path& path() const { return path_; }
 
   /// In bytes, when it was opened.
   std::uint64_t size() const { return size_; }
-
-  /// The whole file, as mapped.
-  std::span<const std::byte> bytes() const {
-    return {static_cast<const std::byte*>(address_), static_cast<std::size_t>(size_)};
-  }
 
   /// Copies `into.size()` bytes from `offset` on. May run on several threads at once. Throws FileError when the file
   /// ends before or cannot be read.
@@ -132,7 +105,6 @@ class MappedFile {
 
   std::filesystem::path path_;
   detail::Descriptor file_;
-  void* address_ = nullptr;
   std::uint64_t size_ = 0;
   std::pair<std::int64_t, std::int64_t> changed_{};
 };

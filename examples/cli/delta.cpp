@@ -1,0 +1,129 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+// lora delta: the numbers a merge adds, as a file.
+
+#include "commands.hpp"
+#include "plan.hpp"
+#include "rewrite.hpp"
+#include "signals.hpp"
+#include "text.hpp"
+
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+namespace cli {
+namespace {
+
+namespace io = lora::io;
+
+struct Delta {
+  AdapterOptions adapters;
+  fs::path out;
+  std::string dtype = "f32";
+  CommonOptions common;
+
+  int run() {
+    common.prepare();
+    note_signals();
+    const std::vector<ChosenAdapter> chosen = adapters.load();
+    expect_apart(files_of(chosen), {out});
+    const std::vector<Module> modules = collect(chosen);
+    if (dtype == "f64")
+      write<double>(modules);
+    else
+      write<float>(modules);
+    return 0;
+  }
+
+ private:
+  struct Module {
+    std::string path;
+    lora::Index rows, cols;
+    std::vector<Part> parts;
+  };
+
+  /// The adapters' modules, in the order in which they come first.
+  static std::vector<Module> collect(const std::vector<ChosenAdapter>& chosen) {
+    std::vector<Module> out;
+    std::map<std::string_view, std::size_t> places;
+    for (const ChosenAdapter& one : chosen)
+      for (const io::AdapterModule& module : one.adapter.modules) {
+        const auto [place, is_new] = places.try_emplace(module.path, out.size());
+        if (is_new) out.push_back({module.path, module.rows(), module.cols(), {}});
+        Module& known = out[place->second];
+        if (known.rows != module.rows() || known.cols != module.cols())
+          fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
+               shape_text(known.rows, known.cols), ", as in ",
+               in_quotes(known.parts.front().chosen->adapter.folder.string()), ", found ",
+               shape_text(module.rows(), module.cols()));
+        known.parts.push_back({&one, &module});
+      }
+    return out;
+  }
+
+  template <class Compute>
+  void write(const std::vector<Module>& modules) const {
+    std::vector<io::TensorInfo> tensors;
+    for (const Module& module : modules)
+      tensors.push_back({module.path + ".weight",
+                         std::is_same_v<Compute, double> ? io::DType::F64 : io::DType::F32,
+                         {static_cast<std::uint64_t>(module.rows), static_cast<std::uint64_t>(module.cols)}});
+    io::SafetensorsWriter file(out, tensors, {{"format", "lora-delta"}}, common.sync());
+    std::vector<Task> tasks;
+    for (std::size_t i = 0; i < modules.size(); ++i)
+      tasks.push_back({file.header().tensors()[i].bytes(), [&, i](Buffer&) -> Finish {
+                         const Module& module = modules[i];
+                         named(module.parts.front().chosen->adapter.folder, "module", module.path, [&] {
+                           const UpdateSet<Compute> updates(module.parts);
+                           const auto D = lora::delta<Compute>(updates.set(), module.rows, module.cols);
+                           file.write_at(file.header().tensors()[i].begin,
+                                         std::as_bytes(std::span(D.data(), static_cast<std::size_t>(D.size()))));
+                         });
+                         return {};
+                       }});
+    {
+      Progress progress("delta", file.header().data_bytes(), common.quiet);
+      run_tasks(tasks, common.threads, progress);
+    }
+    file.flush();
+    interruption_point();
+    print(report(modules.size(), file.header().data_bytes()));
+    file.commit();
+  }
+
+  std::string report(std::size_t modules, std::uint64_t bytes) const {
+    if (common.json)
+      return nlohmann::ordered_json{
+                 {"command", "delta"}, {"out", path_text(out)}, {"modules", modules}, {"bytes", bytes}}
+                 .dump(2, ' ', true) +
+             '\n';
+    return text("deltas of ", count_text(modules, "module"), ", ", size_text(bytes), ": ", path_text(out), '\n');
+  }
+};
+
+}  // namespace
+
+void add_delta(CLI::App& program, Run& run) {
+  CLI::App* command = program.add_subcommand("delta", "Write what a merge adds: sum of WEIGHT s B A for every module");
+  const auto delta = std::make_shared<Delta>();
+  delta->adapters.add_to(*command);
+  command->add_option("--out", delta->out, "A safetensors file; replaced when it exists")
+      ->type_name("FILE")
+      ->required()
+      ->check(not_empty);
+  command->add_option("--dtype", delta->dtype, "f32 or f64: what is computed in, and written (default f32)")
+      ->type_name("TYPE")
+      ->check(CLI::IsMember({"f32", "f64"}));
+  delta->common.add_to(*command, true);
+  command->footer(text(
+      "Example:\n"
+      "  lora delta --adapter adapters/games --adapter adapters/science=0.5 --out delta.safetensors\n\n"
+      "The tensor M.weight is the delta of the adapters' module M: always (out, in), also where the base stores the\n"
+      "transpose (fan_in_fan_out). f32 are the very numbers that a merge adds to F16, BF16 and F32 weights, f64 those\n"
+      "it adds to F64 ones.\n",
+      weight_rules));
+  command->callback([delta, &run] { run = [delta] { return delta->run(); }; });
+}
+
+}  // namespace cli

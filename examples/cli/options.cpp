@@ -1,0 +1,136 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+#include "options.hpp"
+
+#include "commands.hpp"
+#include "text.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <iostream>
+#include <optional>
+#include <thread>
+
+namespace cli {
+
+const CLI::Validator not_empty(
+    [](const std::string& name) { return name.empty() ? "expected a name, found none" : ""; }, "", "");
+
+const char* const weight_rules =
+    "What follows the last '=' of DIR=WEIGHT is the weight when it is a number, else it belongs to the folder's name.\n"
+    "Factors of 64 bits are rounded to 32 where the weight has fewer than 64.";
+
+const char* const name_rules =
+    "An adapter's module M changes the tensor M.weight of the base. When the base has none of them under these names "
+    "but\n"
+    "all of them under one common prefix, and each only once (an adapter of \"encoder.layer.0.query\", a file with\n"
+    "\"bert.encoder.layer.0.query.weight\"), these are taken; likewise when it has all of them without the first "
+    "parts\n"
+    "that the modules share (\"transformer.h.0.attn.c_attn\", \"h.0.attn.c_attn.weight\"). Anything else that does not "
+    "fit\n"
+    "is an error before anything is written. Weights may be F16, BF16, F32 or F64.";
+
+const char* const leftover_rules =
+    "Outputs are written under NAME.tmp-PROCESS-NUMBER and renamed when they are complete and on disk. A program that "
+    "was\n"
+    "killed leaves such files or folders behind: they may be removed. An undo file that is replaced is kept as\n"
+    "NAME.old-PROCESS-NUMBER until the new merged file is in its place; left behind, it belongs to the older one.";
+
+void CommonOptions::add_to(CLI::App& command, bool writes) {
+  command.add_option("--threads", threads, "How many threads to use (default: as many as there are processors)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
+  command.add_flag("--json", json, "Print JSON");
+  command.add_flag("--quiet", quiet, "No progress bar");
+  if (writes)
+    command.add_flag("--no-sync", no_sync,
+                     "Do not wait until the outputs are on disk: a power failure soon afterwards may cut them");
+}
+
+void CommonOptions::prepare() {
+#if defined(_OPENMP)
+  if (threads == 0) threads = Eigen::nbThreads();  // heeds OMP_NUM_THREADS
+#endif
+  if (threads == 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  Eigen::setNbThreads(threads);
+}
+
+void AdapterOptions::add_to(CLI::App& command) {
+  command.add_option("--adapter", adapters, "A PEFT folder, times WEIGHT (default 1); may be given several times")
+      ->type_name("DIR[=WEIGHT]")
+      ->required()
+      ->allow_extra_args(false)
+      ->check(not_empty);
+}
+
+namespace {
+
+/// The number that `characters` are as a whole, or nothing.
+std::optional<double> number(std::string_view characters) {
+  if (characters.starts_with('+')) characters.remove_prefix(1);
+  double value = 0;
+  const auto [end, error] = std::from_chars(characters.data(), characters.data() + characters.size(), value);
+  if (characters.empty() || end != characters.data() + characters.size()) return std::nullopt;
+  // Too large or too small to be told from infinity or zero: refused like those that are not finite.
+  return error == std::errc() ? value : std::numeric_limits<double>::infinity();
+}
+
+/// Absolute, symbolic links followed as far as there is something.
+fs::path whole_path(const fs::path& path) {
+  std::error_code error;
+  fs::path whole = fs::weakly_canonical(fs::absolute(path, error), error);
+  if (error) whole = fs::absolute(path, error);
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
+bool is_below(const fs::path& path, const fs::path& folder) {
+  const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  return end == folder.end();
+}
+
+}  // namespace
+
+std::vector<ChosenAdapter> AdapterOptions::load() const {
+  std::vector<std::pair<std::string, double>> wanted;
+  for (const std::string& option : adapters) {
+    const std::size_t sign = option.rfind('=');
+    const std::optional<double> weight = sign == option.npos ? std::nullopt : number(option.substr(sign + 1));
+    if (weight && !std::isfinite(*weight))
+      throw UsageError("--adapter: expected a finite weight, found " + option.substr(sign + 1));
+    if (weight && *weight == 0)
+      std::cerr << "lora: warning: " << lora::io::printable(option) << ": a weight of 0 changes nothing\n";
+    wanted.emplace_back(weight ? option.substr(0, sign) : option, weight.value_or(1.0));
+  }
+  std::vector<ChosenAdapter> out;
+  for (const auto& [folder, weight] : wanted) out.push_back({lora::io::load_adapter(folder), weight});
+  return out;
+}
+
+void expect_apart(const std::vector<fs::path>& inputs, const std::vector<fs::path>& outputs) {
+  std::vector<fs::path> others;
+  for (const fs::path& input : inputs) others.push_back(whole_path(input));
+  for (const fs::path& output : outputs) {
+    if (output.empty()) continue;
+    const fs::path whole = whole_path(output);
+    for (std::size_t i = 0; i < others.size(); ++i) {
+      const char* const kind = i < inputs.size() ? "an input" : "an output";
+      std::error_code ignored;
+      if (whole == others[i] || fs::equivalent(whole, others[i], ignored))
+        throw UsageError(text("the output ", output.string(), " is ", kind, " as well; give it another name"));
+      if (is_below(whole, others[i]) || is_below(others[i], whole))
+        throw UsageError(text("the output ", output.string(), " and ", others[i].string(), ", ", kind,
+                              ", lie within each other; give it another name"));
+    }
+    others.push_back(whole);
+  }
+}
+
+std::vector<fs::path> files_of(const std::vector<ChosenAdapter>& adapters) {
+  std::vector<fs::path> out;
+  for (const ChosenAdapter& chosen : adapters)
+    for (const char* const file : {"adapter_model.safetensors", "adapter_config.json"})
+      out.push_back(chosen.adapter.folder / file);
+  return out;
+}
+
+}  // namespace cli

@@ -1,0 +1,47 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Many pieces of work on a few threads, in bounded memory: while one thread reads, another computes and a third writes.
+
+#include "progress.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace cli {
+
+/// Memory that a thread uses again for its next task.
+class Buffer {
+ public:
+  /// `size` bytes, whatever is in them.
+  std::span<std::byte> get(std::size_t size);
+  void release();
+
+ private:
+  struct Free {
+    void operator()(std::byte* bytes) const;
+  };
+  std::unique_ptr<std::byte[], Free> bytes_;
+  std::size_t size_ = 0;
+};
+
+/// What is to be done after a task, in the order of the tasks, one at a time.
+using Finish = std::function<void()>;
+
+/// One piece of work.
+struct Task {
+  std::uint64_t bytes = 0;             ///< the memory it takes, about, until it is finished
+  std::function<Finish(Buffer&)> run;  ///< on any thread, at the same time as others
+};
+
+/// Runs all tasks. At any time they take `memory_budget` bytes at most; one that takes more than half of that runs alone,
+/// with all threads within it. When one throws, those that have not begun are left out, and of what was thrown the one of
+/// the first task comes back. Throws Interrupted.
+void run_tasks(std::span<const Task> tasks, int threads, Progress& progress);
+
+inline constexpr std::uint64_t memory_budget = std::uint64_t{96} << 20;
+
+}  // namespace cli

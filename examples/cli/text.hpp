@@ -1,0 +1,67 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Words and numbers for people, and errors that name things.
+
+#include <lora/io.hpp>
+
+#include <span>
+#include <sstream>
+#include <string>
+
+namespace cli {
+
+/// The pieces in one string.
+template <class... Pieces>
+std::string text(const Pieces&... pieces) {
+  std::ostringstream out;
+  (out << ... << pieces);
+  return std::move(out).str();
+}
+
+/// 'name', printable.
+inline std::string in_quotes(std::string_view name) { return "'" + lora::io::printable(name) + "'"; }
+
+/// A path, printable.
+inline std::string path_text(const std::filesystem::path& path) { return lora::io::printable(path.string(), 4096); }
+
+/// An error's message without the library's name.
+inline std::string bare(const std::exception& error) {
+  const std::string_view message = error.what();
+  return std::string(message.substr(message.starts_with("lora: ") ? 6 : 0));
+}
+
+/// Throws FileError: "<file>: <pieces>".
+template <class... Pieces>
+[[noreturn]] void fail(const std::filesystem::path& file, const Pieces&... pieces) {
+  throw lora::io::FileError(text("lora: ", path_text(file), ": ", pieces...));
+}
+
+/// Calls run(); what the library throws about a layer becomes a FileError that names the file and the layer (`kind` is
+/// "module" or "tensor").
+template <class Run>
+auto named(const std::filesystem::path& file, std::string_view kind, std::string_view name, const Run& run) {
+  try {
+    return run();
+  } catch (const lora::io::FileError&) {
+    throw;
+  } catch (const lora::Error& error) {
+    fail(file, kind, " ", in_quotes(name), ": ", bare(error));
+  }
+}
+
+/// "[2, 3]"; "2 x 3".
+std::string shape_text(std::span<const std::uint64_t> shape);
+std::string shape_text(lora::Index rows, lora::Index cols);
+
+/// "3 layers", "1 layer".
+std::string count_text(std::uint64_t count, std::string_view thing);
+
+/// "1.2 MB"; "4.5 %" of a whole.
+std::string size_text(std::uint64_t bytes);
+std::string percent_text(double part, double whole);
+
+/// A number with that many significant digits.
+std::string number_text(double value, int digits = 4);
+
+}  // namespace cli

@@ -1,0 +1,156 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// An adapter_config.json and, from two bytes before the first zero byte on (where the length of a header of 256 to
+// 65535 bytes begins), an adapter_model.safetensors. What a configuration says of modules must be what its patterns
+// say, one by one; a folder that loads must save and load again as the same adapter, and save again to the same bytes.
+
+#include "fuzz/fuzz.hpp"
+
+#include <lora/io/peft.hpp>
+#include <lora/io/save_adapter.hpp>
+
+#include <fstream>
+
+namespace {
+
+namespace io = lora::io;
+namespace fs = std::filesystem;
+using fuzz::require;
+
+constexpr std::string_view names[] = {"q_proj",
+                                      "model.layers.0.self_attn.q_proj",
+                                      "model.layers.11.mlp.down_proj",
+                                      "base.h.1.c_attn",
+                                      "a\n",
+                                      "x\n.q_proj",
+                                      "\u00e9.\u6f22"};
+
+std::size_t config_size(std::span<const std::uint8_t> input) {
+  const auto zero = static_cast<std::size_t>(std::find(input.begin(), input.end(), 0) - input.begin());
+  return zero == input.size() || zero < 2 ? zero : zero - 2;
+}
+
+/// What rank_pattern, key by key, has for a module.
+lora::Index rank_one_by_one(const io::detail::Json& json, std::string_view module, io::PatternBudget& budget) {
+  const io::detail::Json* patterns = json.find("rank_pattern");
+  if (patterns != nullptr && patterns->as<io::detail::Json::Object>() != nullptr) {
+    const auto& entries = *patterns->as<io::detail::Json::Object>();
+    for (const auto& [key, value] : entries)
+      if (io::detail::Regex("(.*\\.)?(" + key + ")$", budget).match(io::detail::decode_text(module), budget))
+        return static_cast<lora::Index>(*value.as<std::int64_t>());
+    for (const auto& [key, value] : entries)
+      if (key == module) return static_cast<lora::Index>(*value.as<std::int64_t>());
+  }
+  return static_cast<lora::Index>(*json.find("r")->as<std::int64_t>());
+}
+
+void check_config(std::string_view text) {
+  std::optional<io::PeftConfig> config;
+  try {
+    config = io::PeftConfig::parse("adapter_config.json", text);
+  } catch (const io::FileError& error) {
+    return fuzz::require_printable(error.what());
+  }
+  const io::detail::Json json = io::detail::read_json("adapter_config.json", "", text);
+  io::PatternBudget budget;
+  budget.spend_steps(io::PatternBudget::max_steps - 3'000'000);
+  try {
+    for (const std::string_view name : names) {
+      const lora::Index rank = config->rank(name, budget);
+      require(rank >= 1, "a rank below 1");
+      require(std::isfinite(config->alpha(name, budget)), "an alpha that is not finite");
+      (void)config->selects(name, budget);
+      require(rank == rank_one_by_one(json, name, budget), "another rank than the patterns say");
+    }
+  } catch (const lora::ValueError& error) {
+    fuzz::require_printable(error.what());  // the budget
+  }
+}
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = fs::exists("/dev/shm") ? "/dev/shm/fuzz-XXXXXX" : "/tmp/fuzz-XXXXXX";
+    require(::mkdtemp(name.data()) != nullptr, "no temporary folder");
+    path_ = name;
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+void write(const fs::path& path, std::string_view content) {
+  std::ofstream(path, std::ios::binary).write(content.data(), static_cast<std::streamsize>(content.size()));
+}
+std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+template <class Scalar>
+bool same_bits(const lora::Matrix<Scalar>& a, const lora::Matrix<Scalar>& b) {
+  return a.rows() == b.rows() && a.cols() == b.cols() &&
+         (a.size() == 0 || std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(Scalar)) == 0);
+}
+
+bool same(const io::AdapterModule& a, const io::AdapterModule& b) {
+  if (a.update.index() != b.update.index() || a.scaling() != b.scaling() || a.fan_in_fan_out != b.fan_in_fan_out ||
+      a.a_dtype != b.a_dtype || a.b_dtype != b.b_dtype)
+    return false;
+  return std::visit(
+      [&](const auto& update) {
+        const auto& other = std::get<std::decay_t<decltype(update)>>(b.update);
+        return same_bits(update.A(), other.A()) && same_bits(update.B(), other.B());
+      },
+      a.update);
+}
+
+void check_folder(std::string_view config, std::string_view weights) {
+  static const Folder folder, saved, again;
+  write(folder.path() / "adapter_config.json", config);
+  write(folder.path() / "adapter_model.safetensors", weights);
+  std::optional<io::Adapter> adapter;
+  try {
+    adapter = io::load_adapter(folder.path());
+    io::save_adapter(*adapter, saved.path());
+  } catch (const io::FileError& error) {
+    return fuzz::require_printable(error.what());
+  }
+  const io::Adapter loaded = io::load_adapter(saved.path());
+  require(loaded.modules.size() == adapter->modules.size(), "modules that get lost");
+  for (const io::AdapterModule& module : adapter->modules) {
+    const io::AdapterModule* other = loaded.find(module.path);
+    require(other != nullptr && same(module, *other), "a module that changes");
+  }
+  io::save_adapter(loaded, again.path());
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
+    require(read(saved.path() / name) == read(again.path() / name), "other bytes when it is saved again");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view input(reinterpret_cast<const char*>(data), size);
+  const std::string_view config = input.substr(0, config_size({data, size}));
+  check_config(config);
+  if (config.size() != size) check_folder(config, input.substr(config.size()));
+  return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t capacity,
+                                               unsigned seed) {
+  const std::size_t config = config_size({data, size});
+  if (config == size || seed % 8 == 0) return LLVMFuzzerMutate(data, size, capacity);
+  if (seed % 2 == 0)
+    return config + fuzz::mutate_safetensors(data + config, size - config, capacity - config, seed / 8);
+  const std::string weights(reinterpret_cast<const char*>(data) + config, size - config);
+  const std::size_t mutated = LLVMFuzzerMutate(data, config, capacity - weights.size());
+  std::memcpy(data + mutated, weights.data(), weights.size());
+  return mutated + weights.size();
+}

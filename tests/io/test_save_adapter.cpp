@@ -1,0 +1,283 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+/// Adapters that are saved come back as they were, the same bytes when they are saved again, or are refused by name.
+
+#include "io/files.hpp"
+
+#include <lora/io/peft.hpp>
+#include <lora/io/save_adapter.hpp>
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <cstdlib>
+
+namespace io = lora::io;
+using io::DType;
+using lora::Index;
+using test::expect_pieces, test::message;
+
+namespace {
+
+/// Factors whose elements all differ, exact in every dtype.
+template <class Scalar = float>
+lora::LowRank<Scalar> update(Index rank, lora::Scaling scaling, Index out = 5, Index in = 3) {
+  lora::Matrix<Scalar> B(out, rank), A(rank, in);
+  for (Index i = 0; i < B.size(); ++i) B.data()[i] = static_cast<Scalar>(static_cast<float>(i - 4) / 8);
+  for (Index i = 0; i < A.size(); ++i) A.data()[i] = static_cast<Scalar>(static_cast<float>(2 - i) / 16);
+  return {B, A, scaling};
+}
+
+io::AdapterModule module(const std::string& path, Index rank, lora::Scaling scaling, bool fan_in_fan_out = false) {
+  return {path, update(rank, scaling), fan_in_fan_out};
+}
+io::Adapter adapter(std::vector<io::AdapterModule> modules) { return {"a", "a", std::move(modules)}; }
+
+void expect_same(const io::AdapterModule& a, const io::AdapterModule& b) {
+  SCOPED_TRACE(a.path);
+  EXPECT_EQ(a.path, b.path);
+  EXPECT_EQ(a.fan_in_fan_out, b.fan_in_fan_out);
+  EXPECT_EQ(a.scaling(), b.scaling());
+  ASSERT_EQ(a.update.index(), b.update.index());
+  std::visit(
+      [&](const auto& u) {
+        const auto& v = std::get<std::decay_t<decltype(u)>>(b.update);
+        ASSERT_EQ(u.A().rows(), v.A().rows());
+        ASSERT_EQ(u.A().cols(), v.A().cols());
+        ASSERT_EQ(u.B().rows(), v.B().rows());
+        using Scalar = typename std::decay_t<decltype(u.A())>::Scalar;
+        EXPECT_EQ(std::memcmp(u.A().data(), v.A().data(), static_cast<std::size_t>(u.A().size()) * sizeof(Scalar)), 0);
+        EXPECT_EQ(std::memcmp(u.B().data(), v.B().data(), static_cast<std::size_t>(u.B().size()) * sizeof(Scalar)), 0);
+      },
+      a.update);
+}
+
+/// Saves, loads and saves again. Returns the configuration's text.
+std::string expect_round_trip(const io::Adapter& from) {
+  const test::Folder folder;
+  io::save_adapter(from, folder / "one");
+  const io::Adapter back = io::load_adapter(folder / "one");
+  EXPECT_EQ(back.modules.size(), from.modules.size());
+  for (const io::AdapterModule& module : from.modules) {
+    const io::AdapterModule* found = back.find(module.path);
+    if (found == nullptr) {
+      ADD_FAILURE() << "no " << module.path;
+      continue;
+    }
+    expect_same(*found, module);
+  }
+  EXPECT_EQ(back.base_model, from.base_model);
+  EXPECT_EQ(back.task_type, from.task_type);
+  io::save_adapter(back, folder / "two");
+  for (const char* file : {"adapter_config.json", "adapter_model.safetensors"})
+    EXPECT_EQ(test::read(folder.path() / "one" / file), test::read(folder.path() / "two" / file)) << file;
+  EXPECT_EQ(std::distance(test::fs::directory_iterator(folder / "one"), {}), 2);
+  return test::read(folder.path() / "one" / "adapter_config.json");
+}
+
+std::string refused(const io::Adapter& from) {
+  const test::Folder folder;
+  const std::string text = message([&] { io::save_adapter(from, folder / "x"); });
+  EXPECT_EQ(folder.entries(), 0u);
+  return text;
+}
+
+using lora::scaling::alpha, lora::scaling::fixed, lora::scaling::rank_stabilized;
+
+TEST(SaveAdapter, RulesRanksAndAlphas) {
+  const std::string plain = expect_round_trip(adapter({module("a.q", 4, alpha(8)), module("a.v", 4, alpha(8))}));
+  expect_pieces(plain, {"\"r\": 4,", "\"lora_alpha\": 8,", "\"rank_pattern\": {},", "\"alpha_pattern\": {},",
+                        "\"use_rslora\": false", "\"a.q\",\n    \"a.v\""});
+  const std::string stabilized =
+      expect_round_trip(adapter({module("a.q", 3, rank_stabilized(0.1)), module("a.v", 4, rank_stabilized(-7))}));
+  expect_pieces(stabilized, {"\"use_rslora\": true", "\"lora_alpha\": 0.1,", "\"a.v\": -7", "\"a.v\": 4"});
+  const std::string mixed = expect_round_trip(
+      adapter({module("l.0.q", 4, alpha(8)), module("l.1.q", 2, alpha(16)), module("l.2.q", 2, alpha(16)),
+               module("l.3.q", 5, alpha(1.0 / 3.0)), module("l.4.q", 1, alpha(0)), module("l.5.q", 1, alpha(1e22))}));
+  expect_pieces(mixed, {"\"r\": 2,", "\"lora_alpha\": 16,", "\"l.3.q\": 0.3333333333333333", "\"l.0.q\": 4"});
+}
+
+TEST(SaveAdapter, EveryDtypeKeepsItsBits) {
+  for (const DType a : {DType::F16, DType::BF16, DType::F32, DType::F64})
+    for (const DType b : {DType::F16, DType::BF16, DType::F32, DType::F64}) {
+      io::AdapterModule one = module("m.q", 3, alpha(2));
+      if (a == DType::F64 || b == DType::F64) one.update = update<double>(3, alpha(2));
+      one.a_dtype = a;
+      one.b_dtype = b;
+      expect_round_trip(adapter({one, module("m.v", 3, alpha(2))}));
+      const test::Folder folder;
+      io::save_adapter(adapter({one}), folder / "x");
+      const io::Safetensors file = io::Safetensors::open(folder.path() / "x" / "adapter_model.safetensors");
+      EXPECT_EQ(file.tensor("base_model.model.m.q.lora_A.weight").dtype, a);
+      EXPECT_EQ(file.tensor("base_model.model.m.q.lora_B.weight").dtype, b);
+      for (const io::TensorInfo& tensor : file.tensors())
+        EXPECT_EQ(tensor.begin % (io::bits(tensor.dtype) / 8), 0u) << "PyTorch needs it aligned";
+    }
+}
+
+TEST(SaveAdapter, ValuesThatTheDtypeDoesNotHaveAreRefused) {
+  lora::Matrix<float> B = lora::Matrix<float>::Constant(5, 2, 0.5f), A = lora::Matrix<float>::Constant(2, 3, 0.5f);
+  B(4, 1) = 0.1f;
+  io::AdapterModule one{"m.q", lora::LowRank<float>(B, A, alpha(1)), false, DType::F16, DType::BF16};
+  expect_pieces(refused(adapter({one})), {"module 'm.q'", "lora_B", "BF16", "0.1"});
+  B(4, 1) = 1e6f;
+  one.update = lora::LowRank<float>(A.transpose(), B.transpose(), alpha(1));
+  expect_pieces(refused(adapter({one})), {"module 'm.q'", "lora_A", "F16", "1"});
+  one.a_dtype = DType::I32;
+  expect_pieces(refused(adapter({one})), {"module 'm.q'", "F16, BF16, F32 or F64", "I32"});
+}
+
+TEST(SaveAdapter, APathThatIsTheEndOfAnother) {
+  const std::string text =
+      expect_round_trip(adapter({module("b.q", 2, alpha(4)), module("a.b.q", 3, alpha(9)), module("q", 4, alpha(5)),
+                                 module("a.q", 2, alpha(4)), module("ab.q", 2, alpha(4))}));
+  expect_pieces(text, {R"("^a\\.b\\.q": 3)", R"("^q": 4)"});
+}
+
+TEST(SaveAdapter, PathsThatAreExpressions) {
+  expect_round_trip(adapter({module("a.q", 2, alpha(4)), module("aXq", 3, alpha(4))}));
+  for (const char* path :
+       {"a+b", "x[0].w", "(", "a|b", "^q", "q$", ".*", "a\\d", "{2}", "\u6f22.\u00e9", "a b", "a-b", "'\""})
+    expect_round_trip(adapter(
+        {module("q", 2, alpha(4)), module("r", 2, alpha(4)), module(path, 3, alpha(9)), module("x.y", 1, alpha(4))}));
+}
+
+TEST(SaveAdapter, ScalingsOfAnotherRuleBecomeAnAlphaThatGivesThemExactly) {
+  expect_round_trip(adapter({module("a", 4, fixed(0.1)), module("b", 8, fixed(-3)), module("c", 1, fixed(1e-300))}));
+  expect_round_trip(adapter({module("a", 4, alpha(3)), module("b", 16, rank_stabilized(0.7))}));
+  expect_round_trip(adapter({module("a", 4, rank_stabilized(3)), module("b", 3, rank_stabilized(1)),
+                             module("c", 3, fixed(1.0 / std::sqrt(3.0)))}));
+  std::size_t saved = 0, unreachable = 0;
+  for (int i = 0; i < 200; ++i) {
+    const double s = 1.0 + i / 200.0 + 1e-14 * i;
+    for (const Index rank : {3, 5, 7, 11}) {
+      const io::Adapter from = adapter({module("a", rank, fixed(s))});
+      std::string config;
+      const std::string text = message([&] { config = io::detail::PeftConfigWriter("c.json", from).write(); });
+      if (text.empty()) {
+        ++saved;
+        io::PatternBudget budget;
+        EXPECT_EQ(io::PeftConfig::parse("c.json", config).scaling("a", budget)(rank), s);
+      } else {
+        ++unreachable;
+        expect_pieces(text, {"module 'a'", "alpha"});
+      }
+    }
+  }
+  EXPECT_GT(saved, 500u);
+  EXPECT_GT(saved, unreachable);
+}
+
+TEST(SaveAdapter, WhatTheFormatCannotSayIsRefusedByName) {
+  expect_pieces(refused(adapter({})), {"adapter_config.json", "at least one module"});
+  expect_pieces(refused(adapter({module("a.q", 2, alpha(4)), module("b.q", 2, alpha(4), true)})),
+                {"module 'b.q'", "fan_in_fan_out", "'a.q'"});
+  expect_pieces(refused(adapter({module("a.q", 2, alpha(4)), module("a.q", 2, alpha(4))})), {"a.q", "twice"});
+  expect_pieces(refused(adapter({module("", 2, alpha(4))})), {"path of a module"});
+  expect_pieces(refused(adapter({module("a.base_layer.q", 2, alpha(4))})), {"a.base_layer.q", "not supported"});
+  expect_pieces(refused(adapter({module("a\xff", 2, alpha(4))})), {"UTF-8", "a\\xff"});
+  expect_pieces(refused(adapter({module(std::string(5000, 'a'), 2, alpha(4))})), {"4096", "5000"});
+  expect_pieces(refused(adapter({module("q", 3, alpha(4)), module("q\n", 2, alpha(4)), module("r", 2, alpha(4))})),
+                {"module 'q\\x0a'", "tell from"});
+  expect_pieces(refused(adapter({module("a", 16, fixed(1e308)), module("b", 16, alpha(1))})), {"module 'a'", "1e+308"});
+  io::Adapter named = adapter({module("a", 2, alpha(4))});
+  named.base_model = "\xff";
+  expect_pieces(refused(named), {"base_model_name_or_path", "\\xff"});
+}
+
+TEST(SaveAdapter, RealAdaptersComeBackAsTheyAre) {
+  std::size_t count = 0;
+  for (const auto& entry : test::fs::recursive_directory_iterator(test::data() / "golden")) {
+    if (entry.path().filename() != "adapter_config.json") continue;
+    SCOPED_TRACE(entry.path().string());
+    expect_round_trip(io::load_adapter(entry.path().parent_path()));
+    ++count;
+  }
+  EXPECT_GE(count, 16u);
+}
+
+TEST(SaveAdapter, WhatItWasMadeForIsKept) {
+  io::Adapter from = adapter({module("a", 2, alpha(4), true)});
+  from.base_model = "org/\"model\"\n\u00e9";
+  from.task_type = "CAUSAL_LM";
+  expect_pieces(expect_round_trip(from), {R"("org/\"model\"\n)", "\"CAUSAL_LM\"", "\"fan_in_fan_out\": true"});
+}
+
+// ---- Folders
+
+TEST(SaveAdapter, ReplacesTheTwoFilesOfAFolderAndLeavesTheOthers) {
+  const test::Folder folder;
+  test::write(folder / "README.md", "mine");
+  io::save_adapter(adapter({module("a", 2, alpha(4))}), folder.path());
+  ASSERT_EQ(::chmod((folder / "adapter_config.json").c_str(), 0600), 0);
+  io::save_adapter(adapter({module("b", 3, alpha(5))}), folder.path() / "");
+  EXPECT_EQ(io::load_adapter(folder.path()).modules.at(0).path, "b");
+  EXPECT_EQ(test::read(folder / "README.md"), "mine");
+  EXPECT_EQ(folder.entries(), 3u);
+  struct stat status {};
+  ASSERT_EQ(::stat((folder / "adapter_config.json").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+}
+
+TEST(SaveAdapter, AFailureLeavesTheFolderAsItWas) {
+  const test::Folder folder;
+  io::save_adapter(adapter({module("a", 2, alpha(4))}), folder.path());
+  const std::string config = test::read(folder / "adapter_config.json");
+  const std::string factors = test::read(folder / "adapter_model.safetensors");
+  const auto expect_unchanged = [&] {
+    EXPECT_EQ(test::read(folder / "adapter_config.json"), config);
+    EXPECT_EQ(test::read(folder / "adapter_model.safetensors"), factors);
+    EXPECT_EQ(folder.entries(), 2u);
+  };
+  io::AdapterModule bad = module("a", 2, alpha(4));
+  bad.a_dtype = DType::U8;
+  EXPECT_NE(message([&] { io::save_adapter(adapter({bad}), folder.path()); }), "");
+  expect_unchanged();
+  ASSERT_EQ(::chmod((folder / "adapter_config.json").c_str(), 0400), 0);
+  expect_pieces(message([&] { io::save_adapter(adapter({module("b", 2, alpha(4))}), folder.path()); }),
+                {"adapter_config.json", "write-protected"});
+  expect_unchanged();
+  test::write(folder / "file", "");
+  expect_pieces(message([&] { io::save_adapter(adapter({module("b", 2, alpha(4))}), folder / "file"); }),
+                {"file", "cannot make the folder"});
+  expect_pieces(message([&] { io::save_adapter(adapter({module("b", 2, alpha(4))}), folder.path() / "no" / "x"); }),
+                {"no/x", "cannot make the folder", "No such file"});
+}
+
+TEST(ReplacedFile, ComesBackUnlessItIsLetGo) {
+  const test::Folder folder;
+  test::write(folder / "f", "old");
+  {
+    const io::detail::ReplacedFile f(folder / "f"), g(folder / "g");
+    EXPECT_FALSE(test::fs::exists(folder / "f"));
+    test::write(folder / "f", "new");
+    test::write(folder / "g", "new");
+  }
+  EXPECT_EQ(test::read(folder / "f"), "old");
+  EXPECT_EQ(folder.entries(), 1u) << "g was not there before";
+  io::detail::ReplacedFile f(folder / "f");
+  test::write(folder / "f", "new");
+  f.let_go();
+  EXPECT_EQ(test::read(folder / "f"), "new");
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+// A limit on the size of files stands in for the disk: writing beyond it fails as on a full one.
+[[noreturn]] void save_to_a_full_disk(const test::fs::path& folder) {
+  ::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit limit {};
+  limit.rlim_cur = limit.rlim_max = 2000;
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  const io::Adapter big = adapter({{"a", update(40, alpha(4), 50, 50), false}});
+  const std::string text = message([&] { io::save_adapter(big, folder); });
+  std::exit(text.find("cannot write") != std::string::npos ? 0 : 1);
+}
+
+TEST(SaveAdapterDeathTest, AFullDiskIsAnErrorAndNothingRemains) {
+  const test::Folder folder;
+  EXPECT_EXIT(save_to_a_full_disk(folder / "x"), testing::ExitedWithCode(0), "");
+  EXPECT_EQ(folder.entries(), 0u);
+}
+
+}  // namespace
