@@ -1,0 +1,220 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The sentence encoder all-MiniLM-L6-v2 (BERT: 6 layers, 384 wide, 12 heads) on lora::Linear and Eigen.
+
+#include <lora/io.hpp>
+#include <lora/lora.hpp>
+
+#include <unsupported/Eigen/SpecialFunctions>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace minilm {
+
+using lora::Index;
+using Activations = lora::Activations<float>;  // one column per token, or per sentence
+using Sentence = std::vector<std::int32_t>;    // token ids, from [CLS] to [SEP]
+
+class Encoder {
+ public:
+  /// Reads the checkpoint. Throws lora::Error.
+  explicit Encoder(const lora::io::Safetensors& file)
+      : words_(file.read_matrix<float>(file.tensor("embeddings.word_embeddings.weight"))),
+        positions_(file.read_matrix<float>(file.tensor("embeddings.position_embeddings.weight"))),
+        types_(file.read_matrix<float>(file.tensor("embeddings.token_type_embeddings.weight"))) {
+    add_norm(file, "embeddings.LayerNorm");
+    for (int i = 0; i < layers; ++i) {
+      const std::string layer = layer_path(i);
+      for (const char* name : {"attention.self.query", "attention.self.key", "attention.self.value",
+                               "attention.output.dense", "intermediate.dense", "output.dense"})
+        modules_.try_emplace(layer + name, file.read_matrix<float>(file.tensor(layer + name + ".weight")),
+                             read_vector(file, layer + name + ".bias"));
+      add_norm(file, layer + "attention.output.LayerNorm");
+      add_norm(file, layer + "output.LayerNorm");
+    }
+  }
+
+  // ---- adapters: a module has updates of its own, the model gives them one name and one state ------------------------
+
+  /// The modules an adapter can change, by their paths in the checkpoint.
+  const std::map<std::string, lora::Linear<float>>& modules() const { return modules_; }
+
+  /// Gives the modules the adapter's updates, under the adapter's name; they are not active yet. Throws lora::Error when
+  /// one fits no module; nothing has changed then.
+  void attach(const lora::io::Adapter& adapter) {
+    const std::string who = "adapter '" + lora::io::printable(adapter.name) + "': ";
+    if (is_attached(adapter.name)) throw lora::StateError(who + "one of this name is attached already");
+    for (const lora::io::AdapterModule& update : adapter.modules) {
+      const auto found = modules_.find(update.path);
+      const std::string path = "'" + lora::io::printable(update.path) + "'";
+      if (found == modules_.end()) throw lora::ValueError(who + "the model has no module " + path);
+      if (update.is_transposed(found->second.rows(), found->second.cols()))
+        throw lora::ShapeError(who + path + " is for a transposed weight");
+    }
+    for (const lora::io::AdapterModule& update : adapter.modules)
+      std::visit(
+          [&](const auto& factors) { modules_.at(update.path).attach(adapter.name, factors.template cast<float>()); },
+          update.update);
+    adapters_.push_back(adapter.name);
+  }
+
+  /// Makes these adapters the active ones; a merged model switches. An adapter need not have an update for every module.
+  /// Should memory run out half way, here and below, calling again does the rest.
+  void activate(const std::vector<lora::Activation>& set) {
+    for (const lora::Activation& entry : set)
+      if (!is_attached(entry.name)) throw lora::ValueError("no adapter is attached as '" + entry.name + "'");
+    for (auto& [path, module] : modules_) {
+      const std::vector<std::string> updates = module.attached();
+      std::vector<lora::Activation> own;
+      for (const lora::Activation& entry : set)
+        if (std::find(updates.begin(), updates.end(), entry.name) != updates.end()) own.push_back(entry);
+      module.activate(own);
+    }
+    if (merged_) merge();  // what has got its first update since
+  }
+
+  /// Writes the active adapters into the weights. Modules that no adapter can change stay as they are.
+  void merge() {
+    merged_ = true;
+    for (auto& [path, module] : modules_)
+      if (!module.merged() && !module.attached().empty()) module.merge();
+  }
+
+  /// The checkpoint's weights again, every bit.
+  void unmerge() {
+    merged_ = false;
+    for (auto& [path, module] : modules_)
+      if (module.merged()) module.unmerge();
+  }
+
+  // ---- forward pass ----------------------------------------------------------------------------------------------------
+
+  /// The sentences' vectors, one column each, of length 1. The linear modules see the tokens of all sentences at once,
+  /// one column per token and no padding.
+  Activations encode(std::span<const Sentence> sentences) const {
+    Activations X = embed(sentences);
+    for (int i = 0; i < layers; ++i) {
+      const std::string layer = layer_path(i);
+      const Activations mixed =
+          attention(sentences, forward(layer + "attention.self.query", X), forward(layer + "attention.self.key", X),
+                    forward(layer + "attention.self.value", X));
+      X += forward(layer + "attention.output.dense", mixed);
+      normalize(layer + "attention.output.LayerNorm", X);
+      Activations inner = forward(layer + "intermediate.dense", X);
+      gelu(inner);
+      X += forward(layer + "output.dense", inner);
+      normalize(layer + "output.LayerNorm", X);
+    }
+    Activations vectors(X.rows(), static_cast<Index>(sentences.size()));
+    for_each_sentence(sentences, [&](Index i, Index begin, Index length) {
+      vectors.col(i) = X.middleCols(begin, length).rowwise().mean().normalized();
+    });
+    return vectors;
+  }
+
+ private:
+  static constexpr int layers = 6;
+  static constexpr Index heads = 12;
+  using Vector = Eigen::VectorXf;
+  struct LayerNorm {
+    Vector weight, bias;
+  };
+
+  static std::string layer_path(int i) { return "encoder.layer." + std::to_string(i) + "."; }
+
+  static Vector read_vector(const lora::io::Safetensors& file, const std::string& name) {
+    const lora::io::TensorInfo& tensor = file.tensor(name);
+    if (tensor.dtype != lora::io::DType::F32 || tensor.shape.size() != 1)
+      throw lora::ShapeError("tensor '" + name + "': expected F32 and one dimension");
+    Vector vector(static_cast<Index>(tensor.shape[0]));
+    file.read(tensor, 0, std::as_writable_bytes(std::span(vector.data(), tensor.shape[0])));
+    return vector;
+  }
+
+  void add_norm(const lora::io::Safetensors& file, const std::string& path) {
+    norms_[path] = {read_vector(file, path + ".weight"), read_vector(file, path + ".bias")};
+  }
+
+  bool is_attached(const std::string& name) const {
+    return std::find(adapters_.begin(), adapters_.end(), name) != adapters_.end();
+  }
+
+  Activations forward(const std::string& path, const Activations& X) const { return modules_.at(path).forward(X); }
+
+  /// Calls run(i, begin, length): sentence i has the columns begin to begin + length - 1.
+  template <class Run>
+  static void for_each_sentence(std::span<const Sentence> sentences, const Run& run) {
+    Index begin = 0;
+    for (std::size_t i = 0; i < sentences.size(); ++i) {
+      const Index length = static_cast<Index>(sentences[i].size());
+      run(static_cast<Index>(i), begin, length);
+      begin += length;
+    }
+  }
+
+  Activations embed(std::span<const Sentence> sentences) const {
+    Index tokens = 0;
+    for (const Sentence& sentence : sentences) {
+      if (sentence.empty() || std::ssize(sentence) > positions_.rows())
+        throw lora::ValueError("a sentence has 1 to " + std::to_string(positions_.rows()) + " tokens");
+      for (const std::int32_t id : sentence)
+        if (id < 0 || id >= words_.rows()) throw lora::ValueError("there is no token " + std::to_string(id));
+      tokens += std::ssize(sentence);
+    }
+    Activations X(words_.cols(), tokens);
+    for_each_sentence(sentences, [&](Index i, Index begin, Index length) {
+      for (Index p = 0; p < length; ++p)
+        X.col(begin + p) = (words_.row(sentences[static_cast<std::size_t>(i)][static_cast<std::size_t>(p)]) +
+                            positions_.row(p) + types_.row(0))
+                               .transpose();
+    });
+    normalize("embeddings.LayerNorm", X);
+    return X;
+  }
+
+  /// Every column to mean 0 and variance 1, then the norm's weight and bias.
+  void normalize(const std::string& path, Activations& X) const {
+    const LayerNorm& norm = norms_.at(path);
+    for (auto column : X.colwise()) {
+      column.array() -= column.mean();
+      column /= std::sqrt(column.squaredNorm() / static_cast<float>(X.rows()) + 1e-12f);
+      column = column.cwiseProduct(norm.weight) + norm.bias;
+    }
+  }
+
+  /// softmax(K^T Q / sqrt(head width)) within each sentence and head, one column per querying token, then V times that.
+  static Activations attention(std::span<const Sentence> sentences, const Activations& Q, const Activations& K,
+                               const Activations& V) {
+    const Index width = Q.rows() / heads;
+    const float scale = 1.0f / std::sqrt(static_cast<float>(width));
+    Activations out(Q.rows(), Q.cols());
+    for_each_sentence(sentences, [&](Index, Index begin, Index length) {
+      for (Index head = 0; head < heads; ++head) {
+        const auto part = [&](auto& M) { return M.block(head * width, begin, width, length); };
+        Activations scores = scale * (part(K).transpose() * part(Q));
+        for (auto column : scores.colwise()) {
+          column.array() = (column.array() - column.maxCoeff()).exp();
+          column /= column.sum();
+        }
+        part(out).noalias() = part(V) * scores;
+      }
+    });
+    return out;
+  }
+
+  /// x/2 (1 + erf(x / sqrt(2))) of every element.
+  static void gelu(Activations& X) { X.array() = 0.5f * X.array() * (1.0f + (X.array() * std::sqrt(0.5f)).erf()); }
+
+  lora::Matrix<float> words_, positions_, types_;
+  std::map<std::string, LayerNorm> norms_;
+  std::map<std::string, lora::Linear<float>> modules_;
+  std::vector<std::string> adapters_;
+  bool merged_ = false;
+};
+
+}  // namespace minilm

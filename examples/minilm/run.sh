@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+# Fetches the model (84 MB, once), builds the example, and checks its sentence vectors against PyTorch's and PEFT's.
+#
+#   bash examples/minilm/run.sh [--bench [THREADS]]
+#
+# --bench: sentences per second instead, with PyTorch + PEFT beside it (THREADS: default the number of processors). They
+# come with pip into an environment of their own, some GB, once; LORA_PEFT_PYTHON names a Python that has them already.
+# LORA_MODELS: where the model is kept (default: .cache). LORA_JOBS: how many jobs at once (default: the number of
+# processors). LORA_BUILD_DIR: where to build (default: build).
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+build=${LORA_BUILD_DIR:-$root/build}
+model=${LORA_MODELS:-$root/.cache}/all-MiniLM-L6-v2
+processors=$(getconf _NPROCESSORS_ONLN)
+usage() {
+  echo "usage: run.sh [--bench [THREADS]]" >&2
+  exit 2
+}
+case $#,${1-} in
+  0,) bench=0 ;;
+  [12],--bench) bench=1 threads=${2:-$processors} ;;
+  *) usage ;;
+esac
+if ((bench)) && [[ ! $threads =~ ^[1-9][0-9]*$ ]]; then usage; fi
+
+bash "$root/cmake/setup.sh" tool
+bash "$here/fetch.sh" "$model"
+(
+  cd "$root"
+  cmake --preset default -B "$build/tool" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
+)
+cmake --build "$build/tool" --target minilm --parallel "${LORA_JOBS:-$processors}"
+
+data=("$root/examples/data/minilm" "$here/expected.safetensors")
+program=("$build/tool/examples/minilm/minilm" "$model/model.safetensors" "${data[@]}")
+if ((!bench)); then
+  exec "${program[@]}"
+fi
+
+python=${LORA_PEFT_PYTHON:-$build/peft/bin/python}
+if [[ -z ${LORA_PEFT_PYTHON-} ]] && ! "$python" -c 'import peft' 2>/dev/null; then
+  echo "installing PyTorch and PEFT into $build/peft"
+  rm -rf "$build/peft"
+  python3 -m venv "$build/peft" && "$python" -m pip install --quiet --requirement "$here/requirements.txt" ||
+    echo "PyTorch and PEFT cannot be installed here: the benchmark goes without them" >&2
+fi
+grep -m1 'model name' /proc/cpuinfo || true
+"${program[@]}" --bench --threads "$threads"
+if "$python" -c 'import peft' 2>/dev/null; then
+  "$python" -B "$here/peer.py" "$model" "${data[@]}" "$threads"
+fi
