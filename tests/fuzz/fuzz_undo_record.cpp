@@ -23,7 +23,8 @@ constexpr Index largest_applied = 1 << 16;
 
 /// What unmerging all blocks makes of a weight of small numbers, in memory of exactly its size.
 template <class T>
-std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::CellKernels<T>& kernels) {
+std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKernels<T>& kernels,
+                           const lora::detail::LaneOrder& lanes) {
   using Compute = lora::compute_t<T>;
   const bool by_rows = record.order() == lora::row_major;
   const Index lines = by_rows ? record.rows() : record.cols(), length = by_rows ? record.cols() : record.rows();
@@ -35,20 +36,16 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::CellKer
   const lora::Matrix<Compute> b = lora::Matrix<Compute>::Constant(record.rows(), 1, Compute{0.75f});
   const lora::Matrix<Compute> a = lora::Matrix<Compute>::Constant(1, record.cols(), Compute{-0.3f});
   const lora::detail::FactorView<Compute> set[] = {{b.data(), a.data(), 1, 1.0, 1.0}};
-  const lora::detail::PackedFactors<Compute> packed(set, record.rows(), record.cols(), record.order());
+  const lora::detail::PackedFactors<Compute> packed(set, record.rows(), record.cols(), record.order(), lanes);
 
   const lora::detail::BlockGrid grid(lines, length);
   const std::span<const BlockEntry> entries = UndoRecordAccess::entries(record);
   for (Index i = 0; i < grid.count(); ++i) {
     const Block block = grid[i];
     const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
-    if (entry.raw) continue;
-    const lora::detail::BlockFactors<Compute> factors = packed.at(block);
-    lora::detail::PayloadView in = lora::detail::view_payload(entry.payload, block);
-    lora::detail::for_cells<T>({w.get() + block.line * length + block.position, length, block.lines, block.length, 0},
-                               [&](const lora::detail::Cell<T>& cell, Index line, Index position) {
-                                 kernels.unmerge(cell, factors.cell(line, position), in);
-                               });
+    if (!entry.raw)
+      kernels.unmerge({w.get() + block.line * length + block.position, length, block.lines, block.length, 0},
+                      packed.at(block), lora::detail::view_payload(entry.payload, block));
   }
   return w;
 }
@@ -57,14 +54,20 @@ template <class T>
 void apply_with_every_set(const UndoRecord& record) {
   namespace detail = lora::detail;
   const auto size = static_cast<std::size_t>(record.rows() * record.cols()) * sizeof(T);
+  const auto apply_with = [&](const detail::CellKernels<T>& cells, const detail::CellCodec& codec) {
+    return apply<T>(record, detail::BlockKernels<T>(cells, codec), *cells.order);
+  };
   const std::unique_ptr<T[]> expected =
-      apply<T>(record, {nullptr, nullptr, nullptr, detail::portable::unmerge_cell<T>});
-  const auto compare = [&](const detail::CellKernels<T>& kernels) {
-    require(std::memcmp(expected.get(), apply<T>(record, kernels).get(), size) == 0, "instruction sets disagree");
+      apply_with(detail::portable::cell_kernels<T>(), {nullptr, nullptr, detail::portable::unpack_cells});
+  const auto compare = [&](const detail::CellKernels<T>& cells, const detail::CellCodec& codec) {
+    require(std::memcmp(expected.get(), apply_with(cells, codec).get(), size) == 0, "instruction sets disagree");
   };
 #if LORA_TARGETS_X86
-  if (detail::machine_isa() >= lora::Isa::avx2) compare({nullptr, nullptr, nullptr, detail::avx2::unmerge_cell<T>});
-  if (detail::machine_isa() >= lora::Isa::avx512) compare({nullptr, nullptr, nullptr, detail::avx512::unmerge_cell<T>});
+  const detail::CellCodec avx2{nullptr, nullptr, detail::avx2::unpack_cells};
+  const detail::CellCodec vbmi2{nullptr, nullptr, detail::avx512_vbmi2::unpack_cells};
+  if (detail::machine_isa() >= lora::Isa::avx2) compare(detail::avx2::cell_kernels<T>(), avx2);
+  if (detail::machine_isa() >= lora::Isa::avx512) compare(detail::avx512::cell_kernels<T>(), avx2);
+  if (detail::machine_has_vbmi2()) compare(detail::avx512::cell_kernels<T>(), vbmi2);
 #else
   static_cast<void>(compare);
 #endif

@@ -1,10 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Every operation of Lanes<T> as a function on arrays of 16, for each instruction set.
+/// Every operation of Lanes<T> as a function on arrays, for each instruction set.
 
-#include "lora/simd/avx2.hpp"
-#include "lora/simd/avx512.hpp"
+#include "lora/simd/avx2_double.hpp"
+#include "lora/simd/avx512_double.hpp"
 #include "lora/simd/portable.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -25,25 +25,22 @@ LORA_TARGET_END
 #endif
 LORA_NAMESPACE_END
 
+/// load_widened to reduce: on 16 numbers. The others: on the 32 of a line, in the order of positions; distances on two lines.
 template <class T>
 struct Operations {
   using C = lora::compute_t<T>;
-  void (*widen)(const T*, C*);
-  void (*narrow)(const C*, T*);
-  void (*ordered)(const T*, T*);
-  lora::detail::Difference (*difference)(std::uint8_t*, const T*, const T*);
-  void (*sum)(const T*, const T*, T*);
-  unsigned (*escaped)(const T*);
-  unsigned (*nonfinite)(const T*);
-  unsigned (*nonfinite_of_largest)(const T*, int);
-  void (*compress)(std::uint8_t*, const std::uint8_t*, unsigned);
-  void (*expand)(const std::uint8_t*, unsigned, T*);
+  void (*load_widened)(const T*, C*);
   void (*fma)(const C*, const C*, const C*, C*);
-  void (*add)(const C*, const C*, C*);
-  void (*sub)(const C*, const C*, C*);
   void (*broadcast)(C, C*);
   void (*zero)(C*);
-  unsigned (*nonzero_words)(const std::uint16_t*);
+  C (*reduce)(const C*);
+  void (*widen)(const T*, C*);
+  void (*narrow)(const C*, T*);
+  void (*add)(const C*, const C*, C*);
+  void (*sub)(const C*, const C*, C*);
+  bool (*special)(const T*, int);
+  void (*distances)(std::int8_t*, const T*, const T*);
+  void (*moved)(const T*, const std::int8_t*, T*);
 };
 
 template <class T>

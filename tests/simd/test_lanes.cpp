@@ -29,52 +29,45 @@ class Lanes : public ::testing::Test {
   using Scalar = typename Case::T;
   using Pattern = reference::Bits<Scalar>;
   using Number = lora::compute_t<Scalar>;
-  static constexpr int count = 16;
-  using Group = std::array<Pattern, count>;
+  static constexpr int count = 32;
+  using Line = std::array<Pattern, count>;
 
   void SetUp() override {
     if (lora::detail::machine_isa() < Case::isa) GTEST_SKIP() << "this machine has no " << lora::name(Case::isa);
     on = operations<Scalar>(Case::isa);
   }
 
-  /// Groups of patterns: every one of a 16-bit type, the edges and random ones of others.
-  static std::vector<Group> groups() {
-    std::vector<Group> all;
+  /// Lines of patterns: every one of a 16-bit type, the edges and random ones of others.
+  static std::vector<Line> lines() {
+    std::vector<Line> all;
     if constexpr (sizeof(Scalar) == 2) {
       for (unsigned first = 0; first < 0x10000; first += count) {
-        Group group;
-        for (unsigned i = 0; i < count; ++i) group[i] = static_cast<Pattern>(first + i);
-        all.push_back(group);
+        Line line;
+        for (unsigned i = 0; i < count; ++i) line[i] = static_cast<Pattern>(first + i);
+        all.push_back(line);
       }
     } else {
       Random random(50);
-      for (int i = 0; i < 20000; ++i) {
-        Group group;
-        for (Pattern& pattern : group) pattern = reference::bits(reference::any_pattern<Scalar>(random));
-        all.push_back(group);
+      for (int i = 0; i < 10000; ++i) {
+        Line line;
+        for (Pattern& pattern : line) pattern = reference::bits(reference::any_pattern<Scalar>(random));
+        all.push_back(line);
       }
     }
     return all;
   }
-  /// Small distances around the limits, and wide ones.
-  static std::vector<Group> distances() {
-    std::vector<Group> all = groups();
-    Random random(51);
-    for (int first = -300; first < 300; first += count) {
-      Group group;
-      for (int i = 0; i < count; ++i) group[static_cast<std::size_t>(i)] = static_cast<Pattern>(first + i);
-      all.push_back(group);
-    }
-    for (int shift = 0; shift < static_cast<int>(8 * sizeof(Pattern)); ++shift) {
-      Group group;
-      for (Pattern& pattern : group)
-        pattern = static_cast<Pattern>((Pattern{1} << shift) + static_cast<Pattern>(random.below(3)) - 1);
-      all.push_back(group);
-    }
-    return all;
+  static const Scalar* memory(const Line& line) { return reinterpret_cast<const Scalar*>(line.data()); }
+  static Scalar* memory(Line& line) { return reinterpret_cast<Scalar*>(line.data()); }
+  static bool same(Number x, Number y) {
+    return std::isnan(x) ? std::isnan(y) : reference::bits(x) == reference::bits(y);
   }
-  static const Scalar* memory(const Group& group) { return reinterpret_cast<const Scalar*>(group.data()); }
-  static Scalar* memory(Group& group) { return reinterpret_cast<Scalar*>(group.data()); }
+  static bool is_finite(Pattern pattern) { return reference::is_finite(std::bit_cast<Scalar>(pattern)); }
+  /// Patterns that grow with the value, modulo 2^bits.
+  static Pattern ordered(Pattern pattern) {
+    return static_cast<Pattern>(reference::ordered(std::bit_cast<Scalar>(pattern)));
+  }
+  /// The inverse: `ordered` is its own for patterns.
+  static Pattern unordered(Pattern place) { return ordered(place); }
 
   Operations<Scalar> on{};
 };
@@ -87,15 +80,15 @@ TYPED_TEST_SUITE(Lanes, Cases);
 
 TYPED_TEST(Lanes, WidenIsExact) {
   using T = typename TestFixture::Scalar;
-  for (const auto& group : this->groups()) {
-    alignas(64) typename TestFixture::Number out[16];
-    this->on.widen(this->memory(group), out);
-    for (std::size_t i = 0; i < 16; ++i) {
-      const auto expected = reference::widen(std::bit_cast<T>(group[i]));
-      if (std::isnan(expected))
-        ASSERT_TRUE(std::isnan(out[i])) << +group[i];
-      else
-        ASSERT_EQ(reference::bits(expected), reference::bits(out[i])) << +group[i];
+  for (const auto& line : this->lines()) {
+    alignas(64) typename TestFixture::Number out[32], half[16];
+    this->on.widen(this->memory(line), out);
+    for (std::size_t i = 0; i < 32; ++i)
+      ASSERT_TRUE(this->same(reference::widen(std::bit_cast<T>(line[i])), out[i])) << +line[i];
+    for (const std::size_t first : {0u, 7u, 16u}) {
+      this->on.load_widened(this->memory(line) + first, half);
+      for (std::size_t i = 0; i < 16; ++i)
+        ASSERT_TRUE(this->same(reference::widen(std::bit_cast<T>(line[first + i])), half[i])) << +line[first + i];
     }
   }
 }
@@ -118,179 +111,115 @@ TYPED_TEST(Lanes, NarrowRoundsToNearestEven) {
   }
   Random random(52);
   for (int i = 0; i < 100000; ++i) inputs.push_back(reference::any_pattern<C>(random));
-  inputs.resize(inputs.size() / 16 * 16);
-  for (std::size_t first = 0; first < inputs.size(); first += 16) {
-    alignas(64) C in[16];
-    std::copy_n(&inputs[first], 16, in);
-    T out[16];
+  inputs.resize(inputs.size() / 32 * 32);
+  for (std::size_t first = 0; first < inputs.size(); first += 32) {
+    alignas(64) C in[32];
+    std::copy_n(&inputs[first], 32, in);
+    T out[32];
     this->on.narrow(in, out);
-    for (int i = 0; i < 16; ++i) {
+    for (int i = 0; i < 32; ++i) {
       if (std::isnan(in[i])) continue;  // the kernels replace a NaN; the next test has what they need of it
       ASSERT_EQ(reference::bits(reference::narrow<T>(in[i])), reference::bits(out[i])) << in[i];
     }
   }
 }
 
-/// What arithmetic gives for a NaN is still seen by nonfinite() after narrow(): NaN of T and the machine's own NaN.
+/// What arithmetic gives for a NaN or infinity is still seen after narrow(): NaN of T and the machine's own NaN.
 TYPED_TEST(Lanes, NarrowedNanIsSeen) {
   using T = typename TestFixture::Scalar;
   using C = typename TestFixture::Number;
-  alignas(64) C delta[16], wide[16], sum[16];
-  std::fill(delta, delta + 16, C{1});
-  for (const auto& group : this->groups()) {
-    this->on.widen(this->memory(group), wide);
-    for (const bool own : {false, true}) {
-      if (own) std::fill(wide, wide + 16, std::numeric_limits<C>::infinity());
-      this->on.add(wide, delta, sum);
-      if (own) this->on.sub(wide, wide, sum);
-      T out[16];
+  alignas(64) C one[32], wide[32], sum[32];
+  for (const auto& line : this->lines())
+    for (std::size_t i = 0; i < 32; ++i) {
+      if (this->is_finite(line[i])) continue;
+      std::fill(one, one + 32, C{1});
+      std::fill(wide, wide + 32, C{0});
+      wide[i] = reference::widen(std::bit_cast<T>(line[i]));
+      T out[32];
+      this->on.add(wide, one, sum);
       this->on.narrow(sum, out);
-      unsigned nan = 0;
-      for (std::size_t i = 0; i < 16; ++i) nan |= (own || reference::is_nan(std::bit_cast<T>(group[i])) ? 1u : 0u) << i;
-      ASSERT_EQ(this->on.nonfinite(out) & nan, nan);
-    }
-  }
-}
-
-TYPED_TEST(Lanes, OrderedGrowsWithTheValueAndInvertsItself) {
-  using T = typename TestFixture::Scalar;
-  for (auto group : this->groups()) {
-    auto out = group;
-    this->on.ordered(this->memory(group), this->memory(out));
-    for (std::size_t i = 0; i < 16; ++i)
-      ASSERT_EQ(static_cast<typename TestFixture::Pattern>(reference::ordered(std::bit_cast<T>(group[i]))), out[i]);
-    this->on.ordered(this->memory(out), this->memory(out));
-    ASSERT_EQ(group, out);
-  }
-}
-
-TYPED_TEST(Lanes, SumIsModular) {
-  using Word = typename TestFixture::Pattern;
-  const auto groups = this->groups();
-  Random random(53);
-  for (const auto& a : groups) {
-    const auto& b = groups[static_cast<std::size_t>(random.below(static_cast<lora::Index>(groups.size())))];
-    auto sum = a;
-    this->on.sum(this->memory(a), this->memory(b), this->memory(sum));
-    for (std::size_t i = 0; i < 16; ++i) ASSERT_EQ(static_cast<Word>(a[i] + b[i]), sum[i]);
-  }
-}
-
-/// Between neighbours, numbers of both signs, and anything else: the distance modulo 2^bits, saturated to a byte.
-TYPED_TEST(Lanes, DifferenceSaturatesAndMarks) {
-  using T = typename TestFixture::Scalar;
-  using Word = typename TestFixture::Pattern;
-  using Signed = std::make_signed_t<Word>;
-  const auto groups = this->groups();
-  Random random(53);
-  for (const auto& x : groups)
-    for (const bool near : {true, false}) {
-      auto y = groups[static_cast<std::size_t>(random.below(static_cast<lora::Index>(groups.size())))];
-      if (near)
-        for (std::size_t i = 0; i < 16; ++i) {
-          const auto steps = static_cast<Word>(random.below(300) - 150);
-          y[i] = static_cast<Word>(reference::ordered(std::bit_cast<T>(x[i]))) + steps;
-        }
-      if (near) this->on.ordered(this->memory(y), this->memory(y));
-      std::uint8_t expected[16], found[16];
-      unsigned marked = 0, extreme = 0;
-      for (std::size_t i = 0; i < 16; ++i) {
-        const auto to = static_cast<Word>(reference::ordered(std::bit_cast<T>(x[i])));
-        const auto from = static_cast<Word>(reference::ordered(std::bit_cast<T>(y[i])));
-        const auto byte = std::clamp<Signed>(static_cast<Signed>(static_cast<Word>(to - from)), -128, 127);
-        expected[i] = static_cast<std::uint8_t>(byte);
-        marked |= (byte != 0 ? 1u : 0u) << i;
-        extreme |= (byte < -126 || byte > 126 ? 1u : 0u) << i;
-      }
-      const auto masks = this->on.difference(found, this->memory(x), this->memory(y));
-      ASSERT_TRUE(std::equal(expected, expected + 16, found));
-      ASSERT_EQ(marked, masks.marked);
-      ASSERT_EQ(extreme, masks.extreme);
+      ASSERT_TRUE(this->on.special(out, 1)) << +line[i];
+      this->on.sub(wide, wide, sum);  // infinity - infinity
+      this->on.narrow(sum, out);
+      ASSERT_TRUE(this->on.special(out, 1)) << +line[i];
     }
 }
 
-TYPED_TEST(Lanes, MasksNameTheLanes) {
-  using T = typename TestFixture::Scalar;
-  using Signed = std::make_signed_t<typename TestFixture::Pattern>;
-  for (const auto& group : this->distances()) {
-    unsigned escaped = 0, nonfinite = 0;
-    for (std::size_t i = 0; i < 16; ++i) {
-      const auto value = static_cast<Signed>(group[i]);
-      escaped |= (value == -128 ? 1u : 0u) << i;
-      nonfinite |= (reference::is_finite(std::bit_cast<T>(group[i])) ? 0u : 1u) << i;
-    }
-    ASSERT_EQ(escaped, this->on.escaped(this->memory(group)));
-    ASSERT_EQ(nonfinite, this->on.nonfinite(this->memory(group)));
-  }
-}
-
-TYPED_TEST(Lanes, LargestKeepsWhatIsNotFinite) {
-  using T = typename TestFixture::Scalar;
-  const auto groups = this->groups();
+TYPED_TEST(Lanes, SpecialSeesWhatIsNotFinite) {
+  const auto lines = this->lines();
   Random random(57);
   for (int round = 0; round < 4000; ++round) {
-    std::array<typename TestFixture::Group, 4> some;
-    unsigned expected = 0;
-    for (auto& group : some) {
-      group = groups[static_cast<std::size_t>(random.below(static_cast<lora::Index>(groups.size())))];
-      for (std::size_t i = 0; i < 16; ++i) {
-        // In an eighth of the lanes anything may stand, in the others a finite number.
-        if (random.below(8) != 0 && !reference::is_finite(std::bit_cast<T>(group[i]))) group[i] = 0;
-        expected |= (reference::is_finite(std::bit_cast<T>(group[i])) ? 0u : 1u) << i;
+    std::array<typename TestFixture::Line, 4> some;
+    bool expected = false;
+    for (auto& line : some) {
+      line = lines[static_cast<std::size_t>(random.below(static_cast<lora::Index>(lines.size())))];
+      for (auto& pattern : line) {
+        // In few of the places anything may stand, in the others a finite number.
+        if (random.below(100) != 0 && !this->is_finite(pattern)) pattern = 0;
+        expected = expected || !this->is_finite(pattern);
       }
     }
-    ASSERT_EQ(expected, this->on.nonfinite_of_largest(this->memory(some[0]), 4));
+    ASSERT_EQ(expected, this->on.special(this->memory(some[0]), 4));
   }
 }
 
-TYPED_TEST(Lanes, NonzeroWordsAreNamed) {
-  Random random(58);
-  for (int round = 0; round < 4000; ++round) {
-    std::uint16_t words[16];
-    unsigned expected = 0;
-    for (unsigned i = 0; i < 16; ++i) {
-      words[i] = static_cast<std::uint16_t>(random.below(2) == 0 ? 0 : 1u << random.below(16));
-      expected |= (words[i] != 0 ? 1u : 0u) << i;
+/// Between neighbours, numbers of both signs, and anything else that is finite: the distance, or something beyond -126 .. 126
+/// where it is beyond, or the signs differ.
+TYPED_TEST(Lanes, DistancesSaturate) {
+  using T = typename TestFixture::Scalar;
+  using Word = typename TestFixture::Pattern;
+  const auto lines = this->lines();
+  Random random(53);
+  const auto finite = [&](Word pattern) { return this->is_finite(pattern) ? pattern : Word{0}; };
+  for (std::size_t n = 0; n + 1 < lines.size(); n += 2)
+    for (const bool near : {true, false}) {
+      std::array<typename TestFixture::Line, 2> x = {lines[n], lines[n + 1]}, y = x;
+      for (std::size_t l = 0; l < 2; ++l) {
+        const auto& other = lines[static_cast<std::size_t>(random.below(static_cast<lora::Index>(lines.size())))];
+        for (std::size_t i = 0; i < 32; ++i) {
+          x[l][i] = finite(x[l][i]);
+          const auto steps = static_cast<Word>(random.below(300) - 150);
+          y[l][i] = finite(near ? this->unordered(static_cast<Word>(this->ordered(x[l][i]) + steps)) : other[i]);
+        }
+      }
+      std::int8_t found[64];
+      this->on.distances(found, this->memory(x[0]), this->memory(y[0]));
+      for (std::size_t i = 0; i < 64; ++i) {
+        const T from = std::bit_cast<T>(y[i / 32][i % 32]), to = std::bit_cast<T>(x[i / 32][i % 32]);
+        // The difference of two that are both below or both above 0 cannot overflow.
+        const auto a = reference::ordered(to), b = reference::ordered(from);
+        const bool one_sign = (a < 0) == (b < 0), extreme = found[i] < -126 || found[i] > 126;
+        const bool far = !one_sign ? extreme : a - b < -126 || a - b > 126;
+        ASSERT_EQ(far, extreme) << +x[i / 32][i % 32] << ", " << +y[i / 32][i % 32];
+        if (!far) {
+          ASSERT_EQ(static_cast<long long>(a) - b, found[i]) << +x[i / 32][i % 32] << ", " << +y[i / 32][i % 32];
+        }
+      }
     }
-    ASSERT_EQ(expected, this->on.nonzero_words(words));
-  }
 }
 
-TYPED_TEST(Lanes, CompressAndExpandEveryMask) {
+/// By any byte, from any pattern, modulo 2^bits.
+TYPED_TEST(Lanes, MovedGoesAsManyPlacesFurther) {
   using Word = typename TestFixture::Pattern;
   Random random(54);
-  for (unsigned mask = 0; mask < 0x10000; ++mask) {
-    typename TestFixture::Group group;
-    for (Word& pattern : group) pattern = static_cast<Word>(static_cast<std::int8_t>(random.bits()));
-    std::vector<std::uint8_t> expected;
-    std::uint8_t all[16];
-    auto kept = group;
-    for (std::size_t i = 0; i < 16; ++i) {
-      all[i] = static_cast<std::uint8_t>(group[i]);
-      if ((mask >> i & 1u) != 0)
-        expected.push_back(static_cast<std::uint8_t>(group[i]));
-      else
-        kept[i] = 0;
+  for (const auto& line : this->lines()) {
+    std::int8_t bytes[32];
+    for (std::int8_t& byte : bytes) byte = static_cast<std::int8_t>(random.bits());
+    auto out = line;
+    this->on.moved(this->memory(line), bytes, this->memory(out));
+    for (std::size_t i = 0; i < 32; ++i) {
+      const auto place = static_cast<Word>(this->ordered(line[i]) + static_cast<Word>(bytes[i]));
+      ASSERT_EQ(out[i], this->unordered(place)) << +line[i] << " by " << +bytes[i];
     }
-    std::array<std::uint8_t, 64> bytes;
-    bytes.fill(0xa5);
-    this->on.compress(bytes.data() + 1, all, mask);
-    ASSERT_TRUE(std::equal(expected.begin(), expected.end(), bytes.begin() + 1)) << mask;
-    ASSERT_EQ(bytes[0], 0xa5);
-    for (std::size_t i = 1 + expected.size() + 16; i < bytes.size(); ++i) ASSERT_EQ(bytes[i], 0xa5) << mask;
-    auto out = group;
-    this->on.expand(bytes.data() + 1, mask, this->memory(out));
-    ASSERT_EQ(kept, out) << mask;
   }
 }
 
 TYPED_TEST(Lanes, ArithmeticRoundsOnce) {
   using C = typename TestFixture::Number;
   Random random(55);
-  alignas(64) C a[16], b[16], c[16], fma[16], sum[16], difference[16];
-  const auto same = [](C x, C y) { return std::isnan(x) ? std::isnan(y) : reference::bits(x) == reference::bits(y); };
+  alignas(64) C a[32], b[32], c[32], fma[16], sum[32], difference[32];
   for (int round = 0; round < 5000; ++round) {
-    for (int i = 0; i < 16; ++i) {
+    for (int i = 0; i < 32; ++i) {
       a[i] = reference::any_pattern<C>(random);
       b[i] = random.below(2) == 0 ? reference::any_pattern<C>(random) : static_cast<C>(random.normal());
       c[i] = random.below(2) == 0 ? reference::any_pattern<C>(random) : -a[i] * b[i];
@@ -298,11 +227,26 @@ TYPED_TEST(Lanes, ArithmeticRoundsOnce) {
     this->on.fma(a, b, c, fma);
     this->on.add(a, c, sum);
     this->on.sub(a, c, difference);
-    for (int i = 0; i < 16; ++i) {
-      ASSERT_TRUE(same(std::fma(a[i], b[i], c[i]), fma[i])) << a[i] << " * " << b[i] << " + " << c[i];
-      ASSERT_TRUE(same(a[i] + c[i], sum[i])) << a[i] << " + " << c[i];
-      ASSERT_TRUE(same(a[i] - c[i], difference[i])) << a[i] << " - " << c[i];
+    for (int i = 0; i < 32; ++i) {
+      if (i < 16) {
+        ASSERT_TRUE(this->same(std::fma(a[i], b[i], c[i]), fma[i])) << a[i] << " * " << b[i] << " + " << c[i];
+      }
+      ASSERT_TRUE(this->same(a[i] + c[i], sum[i])) << a[i] << " + " << c[i];
+      ASSERT_TRUE(this->same(a[i] - c[i], difference[i])) << a[i] << " - " << c[i];
     }
+  }
+}
+
+TYPED_TEST(Lanes, ReduceAddsInItsOwnOrder) {
+  using C = typename TestFixture::Number;
+  Random random(56);
+  alignas(64) C in[16];
+  for (int round = 0; round < 2000; ++round) {
+    for (C& x : in) x = static_cast<C>(std::ldexp(random.normal(), static_cast<int>(random.below(40))));
+    std::vector<C> sums(in, in + 16);
+    for (std::size_t half = 8; half != 0; half /= 2)
+      for (std::size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+    ASSERT_EQ(reference::bits(sums[0]), reference::bits(this->on.reduce(in)));
   }
 }
 

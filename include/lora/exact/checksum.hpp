@@ -5,9 +5,10 @@
 /// lo32(d) * hi32(d) and its neighbour's x; the keys move on with every stripe, so that stripes cannot change places. It
 /// finds damage and mistakes, not forgery.
 
-#include "lora/simd/avx2.hpp"
-#include "lora/simd/avx512.hpp"
-#include "lora/simd/portable.hpp"
+#include "lora/simd/avx2_bytes.hpp"
+#include "lora/simd/avx512_bytes.hpp"
+#include "lora/simd/portable_bytes.hpp"
+#include "lora/simd/prefetch.hpp"
 
 #include <cstdint>
 #include <cstring>
@@ -24,14 +25,17 @@ struct ByteLines {
 struct ChecksumState {
   static constexpr std::uint64_t step = 0x9e3779b97f4a7c15u;
 
-  std::uint64_t sum[8] = {};
+  std::uint64_t products[8] = {}, words[8] = {};  // summed up apart: a lane's words belong to its neighbour
   std::uint64_t key[8] = {0x243f6a8885a308d3u, 0x13198a2e03707344u, 0xa4093822299f31d0u, 0x082efa98ec4e6c89u,
                           0x452821e638d01377u, 0xbe5466cf34e90c6cu, 0xc0ac29b7c97c50ddu, 0x3f84d5b5b5470917u};
 
   /// The lanes and the number of bytes taken, mixed into one word.
   std::uint64_t finish(std::uint64_t bytes) const {
     std::uint64_t hash = mix(bytes + step);
-    for (const std::uint64_t lane : sum) hash = mix((hash ^ lane) * step + lane);
+    for (int i = 0; i < 8; ++i) {
+      const std::uint64_t lane = products[i] + words[i ^ 1];
+      hash = mix((hash ^ lane) * step + lane);
+    }
     return hash;
   }
 

@@ -13,7 +13,7 @@ namespace detail {
 
 /// A cell is the unit of the kernels and of the record's order: 8 lines of 32 positions, or what the weight's edge leaves
 /// of them. It has 16 groups, two to a line.
-inline constexpr Index cell_lines = 8, cell_length = 32, cell_groups = 16;
+inline constexpr Index cell_lines = 8, cell_length = 32, cell_groups = 16, cell_elements = cell_lines * cell_length;
 
 /// Blocks of whole cells, as near to 8 x 1024 elements as the line's length allows.
 inline constexpr Index block_elements = 8 * 1024;
@@ -21,12 +21,17 @@ inline constexpr Index block_elements = 8 * 1024;
 /// The next multiple of `unit`.
 constexpr Index padded(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
 
+/// How many cells hold `lines` x `length` elements.
+constexpr Index cells_of(Index lines, Index length) {
+  return padded(lines, cell_lines) / cell_lines * (padded(length, cell_length) / cell_length);
+}
+
 struct Block {
   Index line, position;  ///< of its first element
   Index lines, length;
 
   Index elements() const { return lines * length; }
-  Index cells() const { return ((lines + cell_lines - 1) / cell_lines) * ((length + cell_length - 1) / cell_length); }
+  Index cells() const { return cells_of(lines, length); }
 };
 
 /// The blocks of a weight of `lines` x `length`: those of the first `block_lines` lines first, along the line.

@@ -4,9 +4,11 @@
 /// What the kernels work on: a block of the weight, the packed factors that reach it, and one cell.
 
 #include "lora/core/scalar.hpp"
-#include "lora/exact/block_payload.hpp"
+#include "lora/exact/cell_codec.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <cstring>
 
 LORA_NAMESPACE_BEGIN
@@ -19,21 +21,29 @@ struct WeightBlock {
   T* data;
   Index stride;
   Index lines, length, lines_below;
+
+  Index cells() const { return cells_of(lines, length); }
 };
 
-/// The factors of one cell, from its first line and position on: left [k][8], right [k][32].
+/// The order of lanes that kernels want: position p of 32 is in lane order[p].
+using LaneOrder = std::array<std::uint8_t, cell_length>;
+
+/// The factors of cells side by side, from their first line and position on: left [k][8], right [cell][k][lane].
 template <class Compute>
 struct CellFactors {
   const Compute* left;
   const Compute* right;
   Index depth;
+
+  /// Those of one of the cells.
+  CellFactors cell(Index i) const { return {left, right + i * cell_length * depth, depth}; }
 };
 
 /// The factors that give a block's delta: delta(i, j) is the chain acc = fma(left(i, k), right(k, j), acc) over k, from +0.
 /// For a row-major weight left is c B and right is A; for a column-major one left is A^T and right is (c B)^T, which gives
 /// the same bits.
 ///   left  [line / 8][k][line % 8]            from the block's first line
-///   right [position / 32][k][position % 32]  from the block's first position, 64-byte aligned
+///   right [position / 32][k][lane]           from the block's first position, 64-byte aligned
 /// Lines and positions beyond the weight are zeros; k has no padding.
 template <class Compute>
 struct BlockFactors {
@@ -41,40 +51,48 @@ struct BlockFactors {
   const Compute* right;
   Index depth;
 
-  CellFactors<Compute> cell(Index line, Index position) const {
+  CellFactors<Compute> cells(Index line, Index position) const {
     return {left + line * depth, right + position * depth, depth};
   }
 };
 
-/// One cell: 8 lines of 32 elements, all of them readable and writable; those outside of the weight are not in `lanes`.
+/// Cells side by side that the kernels take at once, at most `row_cells`: 8 lines, `count` x 32 elements, all of them readable
+/// and writable. Of a cell at the edge of the weight, which is alone, `lines` x `length` elements lie inside.
 template <class T>
-struct Cell {
+struct CellRow {
   T* data;
   Index stride;
-  const std::uint16_t* lanes;  ///< a mask for each of the 16 groups
+  Index count = 1;
+  Index lines = cell_lines, length = cell_length;
+  Index below = 0;  ///< from an element to the one that is to be prefetched for it, 0: none
 
+  /// One of them.
+  CellRow cell(Index i) const { return {data + i * cell_length, stride, 1, lines, length, 0}; }
   T* group(unsigned i) const { return data + static_cast<Index>(i / 2) * stride + 16 * (i % 2); }
+  unsigned lanes(unsigned i) const { return group_lanes(i / 2, i % 2, lines, length); }
 };
 
-inline constexpr std::uint16_t all_lanes[cell_groups] = {0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff,
-                                                         0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff,
-                                                         0xffff, 0xffff, 0xffff, 0xffff};
+inline constexpr Index row_cells = codec_cells;
+
+/// What makes merged cells ones to look at again: masks of cells.
+struct Doubts {
+  unsigned nonfinite;  ///< some W' is infinite or NaN
+  unsigned extreme;    ///< some distance is beyond -126 .. 126: it may stand for a larger one
+};
 
 /// A cell at the edge of the weight, in a copy, so that nothing outside of the weight is touched.
 template <class T>
 class EdgeCell {
  public:
   /// `lines` and `length` are what the weight has from `data` on.
-  EdgeCell(T* data, Index stride, Index lines, Index length)
+  LORA_NOINLINE EdgeCell(T* data, Index stride, Index lines, Index length)
       : data_(data), stride_(stride), lines_(std::min(lines, cell_lines)), length_(std::min(length, cell_length)) {
     std::memset(static_cast<void*>(copy_), 0, sizeof copy_);
     for (Index i = 0; i < lines_; ++i)
       std::memcpy(static_cast<void*>(copy_ + i * cell_length), data_ + i * stride_, line_bytes());
-    for (unsigned i = 0; i < cell_groups; ++i)
-      lanes_[i] = static_cast<std::uint16_t>(group_lanes(i / 2, i % 2, lines_, length_));
   }
-  Cell<T> cell() { return {copy_, cell_length, lanes_}; }
-  void write_back() const {
+  CellRow<T> row() { return {copy_, cell_length, 1, lines_, length_}; }
+  LORA_NOINLINE void write_back() const {
     for (Index i = 0; i < lines_; ++i)
       std::memcpy(static_cast<void*>(data_ + i * stride_), copy_ + i * cell_length, line_bytes());
   }
@@ -84,8 +102,7 @@ class EdgeCell {
 
   T* data_;
   Index stride_, lines_, length_;
-  std::uint16_t lanes_[cell_groups];
-  alignas(64) T copy_[cell_lines * cell_length];
+  alignas(64) T copy_[cell_elements];
 };
 
 }  // namespace detail

@@ -3,90 +3,137 @@
 
 /// The kernels for one block of a weight: its cells in order.
 
-#include "lora/core/function_ref.hpp"
+#include "lora/exact/cell_codec.hpp"
 #include "lora/kernel/dispatch.hpp"
+#include "lora/kernel/mend.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// Asks for the cell's part of the 8 lines below.
-template <class T>
-void prefetch_below([[maybe_unused]] const T* cell, [[maybe_unused]] Index stride) {
-#if defined(__GNUC__) || defined(__clang__)
-  for (Index i = cell_lines; i < 2 * cell_lines; ++i) {
-    const char* line = reinterpret_cast<const char*>(cell + i * stride);
-    for (std::size_t byte = 0; byte < cell_length * sizeof(T); byte += 64) __builtin_prefetch(line + byte, 0, 2);
-  }
-#endif
-}
-
-/// Calls work(cell, line, position) for each cell of the block, in order.
-template <class T>
-LORA_NOINLINE void for_cells(const WeightBlock<T>& block, FunctionRef<void(const Cell<T>&, Index, Index)> work) {
+/// Calls work(row, line, position) for the block's cells in order, some of them at a time.
+template <class T, class Work>
+LORA_INLINE void for_rows(const WeightBlock<T>& block, const Work& work) {
   for (Index line = 0; line < block.lines; line += cell_lines) {
-    const bool below = block.lines + block.lines_below - line >= 2 * cell_lines;
-    for (Index position = 0; position < block.length; position += cell_length) {
-      T* data = block.data + line * block.stride + position;
-      if (below) prefetch_below(data, block.stride);
-      if (block.lines - line >= cell_lines && block.length - position >= cell_length) {
-        work(Cell<T>{data, block.stride, all_lanes}, line, position);
-      } else {
-        EdgeCell<T> edge(data, block.stride, block.lines - line, block.length - position);
-        work(edge.cell(), line, position);
-        edge.write_back();
-      }
+    const Index lines = block.lines - line, whole = lines >= cell_lines ? block.length / cell_length * cell_length : 0;
+    const Index below = lines + block.lines_below >= 2 * cell_lines ? cell_lines * block.stride : 0;
+    T* data = block.data + line * block.stride;
+    for (Index position = 0; position < whole; position += row_cells * cell_length) {
+      const Index count = std::min(row_cells, (whole - position) / cell_length);
+      work(CellRow<T>{data + position, block.stride, count, cell_lines, cell_length, below}, line, position);
+    }
+    for (Index position = whole; position < block.length; position += cell_length) {
+      EdgeCell<T> edge(data + position, block.stride, lines, block.length - position);
+      work(edge.row(), line, position);
+      edge.write_back();
     }
   }
 }
 
 template <class T>
-struct BlockKernels {
+class BlockKernels {
+ public:
   using Compute = compute_t<T>;
   using Weight = WeightBlock<T>;
   using Factors = BlockFactors<Compute>;
 
-  BlockKernels() : cell(cell_kernels<T>()) {}
+  BlockKernels() : BlockKernels(cell_kernels<T>(), cell_codec()) {}
+  BlockKernels(const CellKernels<T>& cells, const CellCodec& codec) : cells_(cells), codec_(codec) {}
 
   /// W' = round(W0 + delta).
-  void add(const Weight& w, const Factors& factors) const {
-    for_cells<T>(
-        w, [&](const Cell<T>& part, Index line, Index position) { cell.add(part, factors.cell(line, position)); });
+  LORA_NOINLINE void add(const Weight& w, const Factors& factors) const {
+    alignas(64) T old[row_elements];
+    for_rows<T>(w, [&](const CellRow<T>& row, Index line, Index position) {
+      const CellFactors<Compute> own = factors.cells(line, position);
+      const unsigned nonfinite = cells_.add(row, own, old);
+      if (nonfinite != 0) [[unlikely]] mend_added(row, own, old, nonfinite);
+    });
   }
 
   /// The same, and what gives W0 back, through the cursors.
-  void merge(const Weight& w, const Factors& factors, PayloadCursors& out) const {
-    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      cell.merge(part, factors.cell(line, position), out);
+  LORA_NOINLINE void merge(const Weight& w, const Factors& factors, PayloadCursors& out) const {
+    for_rows<T>(w, [&](const CellRow<T>& row, Index line, Index position) {
+      merge_row(row, factors.cells(line, position), out);
     });
   }
 
   /// W0 out of W' and the payload.
-  void unmerge(const Weight& w, const Factors& factors, PayloadView in) const {
-    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      cell.unmerge(part, factors.cell(line, position), in);
+  LORA_NOINLINE void unmerge(const Weight& w, const Factors& factors, PayloadView in) const {
+    for_rows<T>(w, [&](const CellRow<T>& row, Index line, Index position) {
+      unmerge_row(row, factors.cells(line, position), in);
+    });
+  }
+
+  /// unmerge with `from`, then merge with `to`, some cells at a time.
+  LORA_NOINLINE void exchange(const Weight& w, const Factors& from, PayloadView in, const Factors& to,
+                              PayloadCursors& out) const {
+    for_rows<T>(w, [&](const CellRow<T>& row, Index line, Index position) {
+      unmerge_row(row, from.cells(line, position), in);
+      merge_row(row, to.cells(line, position), out);
     });
   }
 
   /// delta itself, over what was there; a NaN (of factors that overflow) is the canonical one.
-  void write_delta(const Weight& w, const Factors& factors) const requires(std::is_same_v<T, Compute>) {
-    alignas(64) Compute delta[cell_lines * cell_length];
-    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      cell.delta(factors.cell(line, position), delta);
-      for (Index i = 0; i < cell_lines; ++i)
-        for (Index j = 0; j < cell_length; ++j) part.data[i * part.stride + j] = narrow<T>(delta[i * cell_length + j]);
-    });
-  }
-
-  /// unmerge with `from`, then merge with `to`, cell by cell.
-  void exchange(const Weight& w, const Factors& from, PayloadView in, const Factors& to, PayloadCursors& out) const {
-    for_cells<T>(w, [&](const Cell<T>& part, Index line, Index position) {
-      cell.unmerge(part, from.cell(line, position), in);
-      cell.merge(part, to.cell(line, position), out);
+  LORA_NOINLINE void write_delta(const Weight& w, const Factors& factors) const requires(std::is_same_v<T, Compute>) {
+    for_rows<T>(w, [&](const CellRow<T>& row, Index line, Index position) {
+      for (Index c = 0; c < row.count; ++c) {
+        const CellDelta<T> delta = delta_of(factors.cells(line, position).cell(c));
+        for (Index i = 0; i < cell_lines; ++i)
+          for (Index j = 0; j < cell_length; ++j)  // lanes are positions here
+            row.data[i * row.stride + c * cell_length + j] = narrow<T>(delta.lanes[i * cell_length + j]);
+      }
     });
   }
 
  private:
-  CellKernels<T> cell;
+  static constexpr Index row_elements = row_cells * cell_elements;
+
+  LORA_NOINLINE CellDelta<T> delta_of(const CellFactors<Compute>& factors) const {
+    CellDelta<T> delta;
+    cells_.delta(factors, delta.lanes);
+    delta.order = cells_.order;
+    return delta;
+  }
+  LORA_NOINLINE void mend_added(const CellRow<T>& row, const CellFactors<Compute>& factors, const T* old,
+                                unsigned cells) const {
+    for (; cells != 0; cells &= cells - 1) {
+      const Index i = std::countr_zero(cells);
+      mend_sums(row.cell(i), old + i * cell_elements, delta_of(factors.cell(i)));
+    }
+  }
+  LORA_NOINLINE void mend_merged(const CellRow<T>& row, const CellFactors<Compute>& factors, const T* old,
+                                 std::int8_t* distances, const Doubts& doubts, unsigned char*& raw) const {
+    for (unsigned cells = doubts.nonfinite | doubts.extreme; cells != 0; cells &= cells - 1) {
+      const Index i = std::countr_zero(cells);
+      std::uint16_t extreme[cell_groups];
+      codec_.extreme(distances + i * cell_elements, extreme);
+      mend_changes(row.cell(i), old + i * cell_elements, delta_of(factors.cell(i)), (doubts.nonfinite >> i & 1u) != 0,
+                   extreme, distances + i * cell_elements, raw);
+    }
+  }
+  LORA_NOINLINE static void load_escaped_of(const CellRow<T>& row, const std::int8_t* distances, unsigned cells,
+                                            const unsigned char*& raw) {
+    for (; cells != 0; cells &= cells - 1) {
+      const Index i = std::countr_zero(cells);
+      load_escaped(row.cell(i), distances + i * cell_elements, raw);
+    }
+  }
+  LORA_INLINE void merge_row(const CellRow<T>& row, const CellFactors<Compute>& factors, PayloadCursors& out) const {
+    alignas(64) T old[row_elements];
+    alignas(64) std::int8_t distances[row_elements];
+    const Doubts doubts = cells_.merge(row, factors, old, distances);
+    if ((doubts.nonfinite | doubts.extreme) != 0) [[unlikely]]
+      mend_merged(row, factors, old, distances, doubts, out.raw);
+    codec_.pack(distances, row.count, out);
+  }
+  LORA_INLINE void unmerge_row(const CellRow<T>& row, const CellFactors<Compute>& factors, PayloadView& in) const {
+    alignas(64) std::int8_t distances[row_elements];
+    const unsigned escaped = codec_.unpack(in, row.count, distances);
+    cells_.unmerge(row, factors, distances);
+    if (escaped != 0) [[unlikely]] load_escaped_of(row, distances, escaped, in.raw);
+  }
+
+  CellKernels<T> cells_;
+  CellCodec codec_;
 };
 
 }  // namespace detail

@@ -50,26 +50,30 @@ LORA_NOINLINE Compute combined_scale(double scaling, double weight) {
 template <class Compute>
 class PackedFactors {
  public:
-  /// For a weight of rows x cols in the given order. Allocates (rows + cols) * (sum of ranks) numbers; throws ValueError.
-  /// Must run under an FpEnvironment set by a caller it is not inlined into.
-  LORA_NOINLINE PackedFactors(std::span<const FactorView<Compute>> set, Index rows, Index cols, StorageOrder order)
+  /// For a weight of rows x cols in the given order and kernels with this order of lanes. Allocates (rows + cols) * (sum of
+  /// ranks) numbers; throws ValueError. Must run under an FpEnvironment set by a caller it is not inlined into.
+  LORA_NOINLINE PackedFactors(std::span<const FactorView<Compute>> set, Index rows, Index cols, StorageOrder order,
+                              const LaneOrder& lanes)
       : lines_(order == row_major ? rows : cols), length_(order == row_major ? cols : rows) {
     for (const FactorView<Compute>& update : set)
       if (update.weight != 0.0) depth_ += update.rank;
     left_ = aligned_array<Compute>(static_cast<std::size_t>(padded(lines_, cell_lines) * depth_));
     right_ = aligned_array<Compute>(static_cast<std::size_t>(padded(length_, cell_length) * depth_));
     fingerprint_ = ChecksumState::mix(sizeof(Compute));
+    const LaneOrder lines = natural_order();
     Index first = 0;
     for (const FactorView<Compute>& update : set) {
       if (update.weight == 0.0) continue;
       const Compute c = combined_scale<Compute>(update.scaling, update.weight);
       mix_in(update, c, rows, cols);
+      const auto b = [&](Index i, Index k) { return c * update.B[i * update.rank + k]; };
+      const auto a = [&](Index j, Index k) { return update.A[k * cols + j]; };
       if (order == row_major) {
-        pack<cell_lines>(left_.get(), first, update.rank, rows, [&](Index i, Index k) { return c * update.B[i * update.rank + k]; });
-        pack<cell_length>(right_.get(), first, update.rank, cols, [&](Index j, Index k) { return update.A[k * cols + j]; });
+        pack<cell_lines>(left_.get(), first, update.rank, rows, lines, b);
+        pack<cell_length>(right_.get(), first, update.rank, cols, lanes, a);
       } else {
-        pack<cell_lines>(left_.get(), first, update.rank, cols, [&](Index j, Index k) { return update.A[k * cols + j]; });
-        pack<cell_length>(right_.get(), first, update.rank, rows, [&](Index i, Index k) { return c * update.B[i * update.rank + k]; });
+        pack<cell_lines>(left_.get(), first, update.rank, cols, lines, a);
+        pack<cell_length>(right_.get(), first, update.rank, rows, lanes, b);
       }
       first += update.rank;
     }
@@ -89,16 +93,21 @@ class PackedFactors {
   std::uint64_t fingerprint() const { return fingerprint_; }
 
  private:
-  /// out[i / Unit][first + k][i % Unit] = value(i, k) for i < size, and 0 from there to the next multiple of Unit.
+  static constexpr LaneOrder natural_order() {
+    LaneOrder order{};
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint8_t>(i);
+    return order;
+  }
+
+  /// out[i / Unit][first + k][order[i % Unit]] = value(i, k) for i < size, and 0 from there to the next multiple of Unit.
   template <Index Unit, class Value>
-  void pack(Compute* out, Index first, Index rank, Index size, const Value& value) const {
+  void pack(Compute* out, Index first, Index rank, Index size, const LaneOrder& order, const Value& value) const {
     for (Index begin = 0; begin < size; begin += Unit) {
       Compute* part = out + begin * depth_ + first * Unit;
       const Index used = std::min(Unit, size - begin);
-      for (Index k = 0; k < rank; ++k) {
-        for (Index i = 0; i < used; ++i) part[k * Unit + i] = value(begin + i, k);
-        for (Index i = used; i < Unit; ++i) part[k * Unit + i] = Compute{0};
-      }
+      for (Index k = 0; k < rank; ++k)
+        for (Index i = 0; i < Unit; ++i)
+          part[k * Unit + order[static_cast<std::size_t>(i)]] = i < used ? value(begin + i, k) : Compute{0};
     }
   }
 

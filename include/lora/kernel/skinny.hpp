@@ -16,10 +16,11 @@
 #include "lora/core/matrix.hpp"
 #include "lora/exact/layout.hpp"
 #include "lora/kernel/threads.hpp"
-#include "lora/simd/avx2.hpp"
-#include "lora/simd/avx512.hpp"
+#include "lora/simd/avx2_double.hpp"
+#include "lora/simd/avx512_double.hpp"
 #include "lora/simd/fp_environment.hpp"
 #include "lora/simd/portable.hpp"
+#include "lora/simd/prefetch.hpp"
 
 #include <cstring>
 
@@ -57,12 +58,10 @@ constexpr Index panels_size(Index rows, Index batch, Index width) {
   return padded(rows, 16) * (last == 1 ? batch : padded(batch, width));
 }
 
-/// Asks for what a row will need a little later. The address may lie behind the weight: it is only a hint.
+/// Asks for what a row will need a little later.
 template <class T>
-LORA_INLINE void prefetch_ahead([[maybe_unused]] const T* now) {
-#if defined(__GNUC__) || defined(__clang__)
-  __builtin_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(now) + 1024), 0, 3);
-#endif
+LORA_INLINE void prefetch_ahead(const T* now) {
+  prefetch<3>(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(now) + 1024));
 }
 
 /// The kernel for a weight of type T. Must run under an FpEnvironment, set by a caller it is not inlined into.

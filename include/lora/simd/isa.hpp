@@ -14,6 +14,8 @@
 
 #define LORA_TARGET_FLAGS_AVX2 "avx,avx2,fma,f16c,bmi,bmi2,popcnt"
 #define LORA_TARGET_FLAGS_AVX512 "avx,avx2,fma,f16c,bmi,bmi2,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl"
+#define LORA_TARGET_FLAGS_AVX512_VBMI2 \
+  "avx,avx2,fma,f16c,bmi,bmi2,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl,avx512vbmi2"
 
 // Everything between BEGIN and END is compiled for that instruction set.
 #if defined(__clang__)
@@ -60,6 +62,16 @@ inline Isa machine_isa() {
   return Isa::portable;
 }
 
+/// Whether a machine with AVX-512 also compresses bytes.
+inline bool machine_has_vbmi2() {
+#if LORA_TARGETS_X86
+  static const bool has = machine_isa() == Isa::avx512 && __builtin_cpu_supports("avx512vbmi2") != 0;
+  return has;
+#else
+  return false;
+#endif
+}
+
 /// The machine's instruction set, capped by a name. Throws ValueError when there is no such name.
 inline Isa capped_isa(std::string_view cap) {
   const Isa machine = machine_isa();
@@ -68,11 +80,6 @@ inline Isa capped_isa(std::string_view cap) {
     if (cap == name(isa)) return isa < machine ? isa : machine;
   throw ValueError(text("lora: LORA_ISA: expected portable, avx2 or avx512, found ", cap));
 }
-
-/// What a group of 16 distances has: masks of those that are not 0, and of those beyond -126 .. 126.
-struct Difference {
-  unsigned marked, extreme;
-};
 
 }  // namespace detail
 

@@ -98,9 +98,11 @@ using ActiveSet = std::span<const Weighted<Compute>>;
 
 namespace detail {
 
-/// The packed factors of a set for a weight of rows x cols. Throws ShapeError naming the update that does not fit.
-template <class Compute>
-PackedFactors<Compute> pack(ActiveSet<Compute> set, Index rows, Index cols, StorageOrder order) {
+/// The packed factors of a set for the kernels of a rows x cols weight of type T. Throws ShapeError naming the update that
+/// does not fit.
+template <class T>
+PackedFactors<compute_t<T>> pack(ActiveSet<compute_t<T>> set, Index rows, Index cols, StorageOrder order) {
+  using Compute = compute_t<T>;
   std::vector<FactorView<Compute>> views;
   views.reserve(set.size());
   for (std::size_t i = 0; i < set.size(); ++i) {
@@ -110,7 +112,7 @@ PackedFactors<Compute> pack(ActiveSet<Compute> set, Index rows, Index cols, Stor
     views.push_back({update.B().data(), update.A().data(), update.rank(), update.scaling(), set[i].weight});
   }
   const FpEnvironment environment;
-  return PackedFactors<Compute>(views, rows, cols, order);
+  return PackedFactors<Compute>(views, rows, cols, order, *cell_kernels<T>().order);
 }
 
 /// The factors of a set stacked along the rank, B scaled, as merge() has them: for forward passes.

@@ -29,7 +29,7 @@ auto writable_lines(Weight&& weight) {
 
 template <class T>
 PackedFactors<compute_t<T>> pack_for(const Lines<T>& weight, ActiveSet<compute_t<T>> set) {
-  return pack<compute_t<T>>(set, weight.rows(), weight.cols(), weight.order);
+  return pack<T>(set, weight.rows(), weight.cols(), weight.order);
 }
 
 }  // namespace detail

@@ -1,0 +1,136 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Vectors of double for AVX2. See simd/portable.hpp.
+
+#include "lora/simd/avx2.hpp"
+
+#if LORA_TARGETS_X86
+LORA_NAMESPACE_BEGIN
+LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
+namespace detail::avx2 {
+
+template <>
+struct Lanes<double> {
+  using Compute = double;
+  struct F {
+    __m256d a, b, c, d;
+  };
+  static constexpr int dot_rows = 1, dot_columns = 2;
+
+  static LORA_INLINE F zero() { return broadcast(0.0); }
+  static LORA_INLINE F broadcast(double x) {
+    const __m256d v = _mm256_set1_pd(x);
+    return {v, v, v, v};
+  }
+  static LORA_INLINE F load(const double* p) {
+    return {_mm256_load_pd(p), _mm256_load_pd(p + 4), _mm256_load_pd(p + 8), _mm256_load_pd(p + 12)};
+  }
+  static LORA_INLINE void store(double* p, F x) {
+    _mm256_store_pd(p, x.a);
+    _mm256_store_pd(p + 4, x.b);
+    _mm256_store_pd(p + 8, x.c);
+    _mm256_store_pd(p + 12, x.d);
+  }
+  static LORA_INLINE F fma(F x, F y, F z) {
+    return {_mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b), _mm256_fmadd_pd(x.c, y.c, z.c),
+            _mm256_fmadd_pd(x.d, y.d, z.d)};
+  }
+  static LORA_INLINE F add(F x, F y) {
+    return {_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b), _mm256_add_pd(x.c, y.c), _mm256_add_pd(x.d, y.d)};
+  }
+  static LORA_INLINE F load_widened(const double* p) {
+    return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4), _mm256_loadu_pd(p + 8), _mm256_loadu_pd(p + 12)};
+  }
+  static LORA_INLINE double reduce(F x) {
+    const __m256d four = _mm256_add_pd(_mm256_add_pd(x.a, x.c), _mm256_add_pd(x.b, x.d));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+  static LORA_INLINE void barrier(F& x) { asm("" : "+x"(x.a), "+x"(x.b), "+x"(x.c), "+x"(x.d)); }
+
+  struct Line {
+    __m256i v[8];
+  };
+  struct Numbers {
+    F a, b;
+  };
+  static constexpr int tile_rows = 1, lines_together = 1;
+  static constexpr int position(int lane) { return lane; }
+
+  static LORA_INLINE Line load_line(const double* p) {
+    Line x;
+    LORA_UNROLL for (int i = 0; i < 8; ++i) x.v[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 4 * i));
+    return x;
+  }
+  static LORA_INLINE void store_line(double* p, Line x) {
+    LORA_UNROLL for (int i = 0; i < 8; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 4 * i), x.v[i]);
+  }
+  static LORA_INLINE Numbers widen(Line x) {
+    return {{_mm256_castsi256_pd(x.v[0]), _mm256_castsi256_pd(x.v[1]), _mm256_castsi256_pd(x.v[2]),
+             _mm256_castsi256_pd(x.v[3])},
+            {_mm256_castsi256_pd(x.v[4]), _mm256_castsi256_pd(x.v[5]), _mm256_castsi256_pd(x.v[6]),
+             _mm256_castsi256_pd(x.v[7])}};
+  }
+  static LORA_INLINE Line narrow(Numbers x) {
+    return {{_mm256_castpd_si256(x.a.a), _mm256_castpd_si256(x.a.b), _mm256_castpd_si256(x.a.c),
+             _mm256_castpd_si256(x.a.d), _mm256_castpd_si256(x.b.a), _mm256_castpd_si256(x.b.b),
+             _mm256_castpd_si256(x.b.c), _mm256_castpd_si256(x.b.d)}};
+  }
+  static LORA_INLINE Numbers add(Numbers x, Numbers y) { return {add(x.a, y.a), add(x.b, y.b)}; }
+  static LORA_INLINE Numbers sub(Numbers x, Numbers y) { return {sub(x.a, y.a), sub(x.b, y.b)}; }
+  static LORA_INLINE void barrier(Numbers& x) {
+    barrier(x.a);
+    barrier(x.b);
+  }
+  class Special {
+   public:
+    LORA_INLINE Special() : seen_(_mm256_setzero_pd()) {}
+    LORA_INLINE void see(Line x) {
+      // A finite number times 0 leaves 0, all others leave NaN.
+      LORA_UNROLL for (int i = 0; i < 8; ++i)
+        seen_ = _mm256_fmadd_pd(_mm256_castsi256_pd(x.v[i]), _mm256_setzero_pd(), seen_);
+    }
+    LORA_INLINE bool any() const { return _mm256_movemask_pd(_mm256_cmp_pd(seen_, seen_, _CMP_UNORD_Q)) != 0; }
+
+   private:
+    __m256d seen_;
+  };
+  static LORA_INLINE void distances(std::int8_t* out, Line x, Line y) {
+    const __m256i least = _mm256_set1_epi64x(-128), largest = _mm256_set1_epi64x(127);
+    // The low byte of each 64 bits, two from each 128.
+    const __m256i pick = _mm256_setr_epi8(0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 8, -1, -1, -1,
+                                          -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    LORA_UNROLL for (int i = 0; i < 8; ++i) {
+      __m256i d = _mm256_sub_epi64(ordered(x.v[i]), ordered(y.v[i]));
+      d = _mm256_blendv_epi8(d, largest, _mm256_cmpgt_epi64(d, largest));
+      d = _mm256_blendv_epi8(d, least, _mm256_cmpgt_epi64(least, d));
+      d = _mm256_shuffle_epi8(d, pick);
+      const __m128i four = _mm_unpacklo_epi16(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
+      const int word = _mm_cvtsi128_si32(four);
+      __builtin_memcpy(out + 4 * i, &word, 4);
+    }
+  }
+  static LORA_INLINE Line moved(Line x, const std::int8_t* bytes) {
+    LORA_UNROLL for (int i = 0; i < 8; ++i) {
+      int word;
+      __builtin_memcpy(&word, bytes + 4 * i, 4);
+      x.v[i] = ordered(_mm256_add_epi64(ordered(x.v[i]), _mm256_cvtepi8_epi64(_mm_cvtsi32_si128(word))));
+    }
+    return x;
+  }
+
+ private:
+  static LORA_INLINE F sub(F x, F y) {
+    return {_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b), _mm256_sub_pd(x.c, y.c), _mm256_sub_pd(x.d, y.d)};
+  }
+  static LORA_INLINE __m256i ordered(__m256i x) {
+    const __m256i sign = _mm256_cmpgt_epi64(_mm256_setzero_si256(), x);
+    return _mm256_xor_si256(x, _mm256_srli_epi64(sign, 1));
+  }
+};
+
+}  // namespace detail::avx2
+LORA_TARGET_END
+LORA_NAMESPACE_END
+#endif
