@@ -47,7 +47,7 @@ class WideForward : public ::testing::Test {
         for (Index k = 0; k < factors.depth(); ++k) {
           double h = 0;
           for (Index j = 0; j < cols; ++j)
-            h += std::fabs(static_cast<double>(factors.A(k, j)) * static_cast<double>(X(j, c)));
+            h += std::fabs(static_cast<double>(factors.A().map()(k, j)) * static_cast<double>(X(j, c)));
           size += std::fabs(static_cast<double>(factors.B(i, k))) * h;
         }
         ASSERT_NEAR(static_cast<double>(expected(i, c)), static_cast<double>(found(i, c)),

@@ -25,7 +25,7 @@ LORA_TARGET_END
 #endif
 LORA_NAMESPACE_END
 
-/// load_widened to reduce: on 16 numbers. The others: on the 32 of a line, in the order of positions; distances on two lines.
+/// load_widened to canonical: on 16 numbers. The others: on the 32 of a line, in the order of positions; distances on two lines.
 template <class T>
 struct Operations {
   using C = lora::compute_t<T>;
@@ -34,6 +34,8 @@ struct Operations {
   void (*broadcast)(C, C*);
   void (*zero)(C*);
   C (*reduce)(const C*);
+  void (*reduce_four)(const C*, C*);
+  void (*canonical)(const C*, C*);
   void (*widen)(const T*, C*);
   void (*narrow)(const C*, T*);
   void (*add)(const C*, const C*, C*);

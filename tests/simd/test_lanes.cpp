@@ -240,13 +240,28 @@ TYPED_TEST(Lanes, ArithmeticRoundsOnce) {
 TYPED_TEST(Lanes, ReduceAddsInItsOwnOrder) {
   using C = typename TestFixture::Number;
   Random random(56);
-  alignas(64) C in[16];
+  alignas(64) C in[64], four[4];
   for (int round = 0; round < 2000; ++round) {
     for (C& x : in) x = static_cast<C>(std::ldexp(random.normal(), static_cast<int>(random.below(40))));
-    std::vector<C> sums(in, in + 16);
-    for (std::size_t half = 8; half != 0; half /= 2)
-      for (std::size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
-    ASSERT_EQ(reference::bits(sums[0]), reference::bits(this->on.reduce(in)));
+    this->on.reduce_four(in, four);
+    for (std::size_t n = 0; n < 4; ++n) {
+      std::vector<C> sums(in + 16 * n, in + 16 * n + 16);
+      for (std::size_t half = 8; half != 0; half /= 2)
+        for (std::size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+      ASSERT_EQ(reference::bits(sums[0]), reference::bits(this->on.reduce(in + 16 * n)));
+      ASSERT_EQ(reference::bits(sums[0]), reference::bits(four[n]));
+    }
+  }
+}
+
+TYPED_TEST(Lanes, CanonicalReplacesEveryNan) {
+  using C = typename TestFixture::Number;
+  Random random(58);
+  alignas(64) C in[16], out[16];
+  for (int round = 0; round < 2000; ++round) {
+    for (C& x : in) x = reference::any_pattern<C>(random);
+    this->on.canonical(in, out);
+    for (int i = 0; i < 16; ++i) ASSERT_EQ(reference::bits(reference::narrow<C>(in[i])), reference::bits(out[i]));
   }
 }
 

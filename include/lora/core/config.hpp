@@ -64,10 +64,12 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #endif
 #endif
 
-// Batches of more than 32 columns go to Eigen's product when that hands over to a BLAS, or the program's flags give it
-// AVX-512. Under plain flags the library's kernels, chosen at run time, are several times as fast.
-#if defined(EIGEN_USE_BLAS) || defined(EIGEN_VECTORIZE_AVX512)
-#define LORA_EIGEN_PRODUCT 1
+// Batches of more columns than this go to Eigen's product, when that hands over to a BLAS or the program's flags give it
+// AVX-512; 0: none do. Under plain flags the library's kernels, chosen at run time, are several times as fast.
+#if defined(EIGEN_USE_BLAS)
+#define LORA_EIGEN_PRODUCT 64
+#elif defined(EIGEN_VECTORIZE_AVX512)
+#define LORA_EIGEN_PRODUCT 128
 #else
 #define LORA_EIGEN_PRODUCT 0
 #endif
@@ -104,7 +106,9 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #else
 #define LORA_DETAIL_TAG_FMA
 #endif
-#if LORA_EIGEN_PRODUCT
+#if defined(EIGEN_USE_BLAS)
+#define LORA_DETAIL_TAG_PRODUCT _blas
+#elif LORA_EIGEN_PRODUCT
 #define LORA_DETAIL_TAG_PRODUCT _eigen
 #else
 #define LORA_DETAIL_TAG_PRODUCT

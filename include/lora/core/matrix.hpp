@@ -33,6 +33,9 @@ using MatrixMap = Eigen::Map<std::conditional_t<std::is_const_v<Scalar>, const M
 
 namespace detail {
 
+/// The next multiple of `unit`.
+constexpr Index padded(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
+
 /// A strided matrix in memory order: `lines` (rows of a row-major matrix, columns of a column-major one) of `length`
 /// contiguous elements, `stride` elements apart. What lies between the lines is never read or written.
 template <class Scalar>

@@ -4,7 +4,7 @@
 /// How a weight is cut for its undo record (docs/UNDO-FORMAT.md). Everything is in memory order: `lines` are rows of a
 /// row-major weight, columns of a column-major one, and an element's place in a line is its position.
 
-#include "lora/core/config.hpp"
+#include "lora/core/matrix.hpp"
 
 #include <algorithm>
 
@@ -17,9 +17,6 @@ inline constexpr Index cell_lines = 8, cell_length = 32, cell_groups = 16, cell_
 
 /// Blocks of whole cells, as near to 8 x 1024 elements as the line's length allows.
 inline constexpr Index block_elements = 8 * 1024;
-
-/// The next multiple of `unit`.
-constexpr Index padded(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
 
 /// How many cells hold `lines` x `length` elements.
 constexpr Index cells_of(Index lines, Index length) {

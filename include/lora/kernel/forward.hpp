@@ -4,19 +4,34 @@
 /// The forward pass Y = W X + B (A X) + bias over a weight of any storage type: skinny products, 32 columns of X at a
 /// time, or Eigen's product for more where that is the faster one.
 
-#include "lora/kernel/packed_factors.hpp"
+#include "lora/core/aligned.hpp"
 #include "lora/kernel/skinny.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// The factors of an active set, stacked along the rank and scaled, for forward passes: A is depth x in, B is out x
-/// depth.
+/// The factors of an active set, stacked along the rank and scaled, for forward passes: A is depth x in, B is out x depth.
 template <class Compute>
-struct StackedFactors {
-  Matrix<Compute> A, B;
+class StackedFactors {
+ public:
+  StackedFactors() = default;
+  /// With A uninitialised and a B of zeros. Allocates.
+  StackedFactors(Index rows, Index cols, Index depth)
+      : A_(depth, cols), B_(Matrix<Compute>::Zero(padded(rows, finished_rows) / finished_rows * depth, finished_rows)) {}
 
-  Index depth() const { return A.rows(); }
+  Index depth() const { return A_.rows(); }
+  AlignedMatrix<Compute, row_major>& A() { return A_; }
+  const AlignedMatrix<Compute, row_major>& A() const { return A_; }
+
+  /// B as SkinnyTerms has it, and an element of it.
+  const Compute* B() const { return B_.data(); }
+  Compute& B(Index i, Index k) { return B_.data()[B_index(i, k)]; }
+  Compute B(Index i, Index k) const { return B_.data()[B_index(i, k)]; }
+
+ private:
+  Index B_index(Index i, Index k) const { return (i / finished_rows * depth() + k) * finished_rows + i % finished_rows; }
+
+  AlignedMatrix<Compute, row_major> A_, B_;
 };
 
 /// Activations in memory, in any layout.
@@ -90,15 +105,14 @@ LORA_NOINLINE void copy_activations(const ActivationView<const From>& in, const 
 /// H = A X for up to 32 columns, as finish_rows takes it, and the terms with it.
 template <class Compute>
 void multiply_low_rank(const StackedFactors<Compute>& factors, const Compute* panels, SkinnyTerms<Compute>& terms) {
-  const Index depth = factors.depth(), lanes = padded(terms.batch, 16);
-  Compute* H = forward_memory<Compute, ForwardMemory::low_rank>(depth * lanes);
-  std::memset(H, 0, static_cast<std::size_t>(depth * lanes) * sizeof(Compute));
+  const Index depth = factors.depth();
+  Compute* H = forward_memory<Compute, ForwardMemory::low_rank>(depth * terms.batch);
   const SkinnyKernels<Compute> kernels = skinny_kernels<Compute, row_major>();
-  const SkinnyWeight<Compute> A{factors.A.data(), factors.A.cols(), depth, factors.A.cols()};
-  const SkinnyTerms<Compute> result{nullptr, nullptr, 0, nullptr, H, lanes, 1, terms.batch};
-  for_rows(depth, A.rows * A.cols * terms.batch,
+  const SkinnyWeight<Compute> A{factors.A().data(), factors.A().outerStride(), depth, factors.A().cols()};
+  const SkinnyTerms<Compute> result{nullptr, nullptr, 0, nullptr, H, 1, depth, terms.batch};
+  share_rows(depth, skinny_rows, A.rows * A.cols * terms.batch,
            [&](Index first, Index last) { kernels.product(A, panels, result, first, last); });
-  terms.B = factors.B.data();
+  terms.B = factors.B();
   terms.H = H;
   terms.depth = depth;
 }
@@ -123,7 +137,7 @@ void skinny_forward(const Lines<const T>& weight, const StackedFactors<compute_t
     SkinnyTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.data, Y.row_stride, Y.column_stride, X.cols};
     if (factors != nullptr && factors->depth() != 0) multiply_low_rank(*factors, panels, terms);
     const SkinnyWeight<T> W{weight.data, weight.stride, weight.rows(), weight.cols()};
-    for_rows(W.rows, W.rows * (W.cols + terms.depth) * X.cols,
+    share_rows(W.rows, finished_rows, W.rows * (W.cols + terms.depth) * X.cols,
              [&](Index first, Index last) { kernels.product(W, panels, terms, first, last); });
   }
 }
@@ -195,7 +209,7 @@ void wide_forward(const Lines<const T>& weight, const StackedFactors<compute_t<T
         }
         multiply_low_rank(*factors, panels, terms);
       }
-      for_rows(Y.rows, Y.rows * (terms.depth + 1) * batch,
+      share_rows(Y.rows, finished_rows, Y.rows * (terms.depth + 1) * batch,
                [&](Index begin, Index end) { continue_rows(terms, begin, end); });
     }
   }
@@ -206,8 +220,8 @@ template <class T, StorageOrder Order, class ScalarX, class ScalarY>
 void forward_pass(const Lines<const T>& weight, const StackedFactors<compute_t<T>>* factors, const compute_t<T>* bias,
                   const ActivationView<const ScalarX>& X, const ActivationView<ScalarY>& Y) {
   if (Y.rows == 0) return;
-  if constexpr (LORA_EIGEN_PRODUCT)
-    if (X.cols > skinny_batch) return wide_forward<T, Order>(weight, factors, bias, X, Y);
+  if constexpr (LORA_EIGEN_PRODUCT != 0)
+    if (X.cols > LORA_EIGEN_PRODUCT) return wide_forward<T, Order>(weight, factors, bias, X, Y);
   for (Index first = 0; first < X.cols; first += skinny_batch) {
     const Index batch = std::min(skinny_batch, X.cols - first);
     skinny_forward<T, Order>(weight, factors, bias, X.columns(first, batch), Y.columns(first, batch));

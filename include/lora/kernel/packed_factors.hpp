@@ -1,30 +1,15 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/core/matrix.hpp"
+#include "lora/core/aligned.hpp"
 #include "lora/exact/checksum.hpp"
 #include "lora/kernel/block.hpp"
 
 #include <cstddef>
-#include <memory>
-#include <new>
 #include <span>
 
 LORA_NAMESPACE_BEGIN
 namespace detail {
-
-struct AlignedDelete {
-  void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
-};
-
-/// Uninitialised memory on a 64-byte boundary, from operator new.
-template <class T>
-using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
-
-template <class T>
-AlignedArray<T> aligned_array(std::size_t size) {
-  return AlignedArray<T>(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
-}
 
 /// One update's factors in memory: B out x rank and A rank x in, both row-major without gaps, and all that multiplies them.
 template <class Compute>

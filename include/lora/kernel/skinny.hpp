@@ -5,9 +5,9 @@
 ///
 /// Its order of summation is part of its contract, so that a result does not depend on compiler, instruction set,
 /// threads, alignment, batch size or the column's place in the batch. All in the compute type:
-///   row-major W      lane l < 16 is the chain acc = fma(W(i, j), X(j, c), acc) over j = l, l + 16, ... from +0, with W
-///                    and X continued by zeros to a multiple of 16 columns; the lanes are added as l + (l + 8) for
-///                    l < 8, then + 4, + 2, + 1
+///   row-major W      in blocks of 512 columns: lane l < 16 is the chain acc = fma(W(i, j), X(j, c), acc) over the block's
+///                    j = l, l + 16, ... from +0, with W and X continued by zeros to a multiple of 16 columns; the lanes
+///                    are added as l + (l + 8) for l < 8, then + 4, + 2, + 1; the blocks' sums are added in order to +0
 ///   column-major W   one chain over j = 0, 1, ... from +0
 ///   then             the chain goes on with fma(B(i, k), H(k, c), acc) over k, and ends with + bias(i)
 /// H = A X is a skinny product with a row-major A. A result that is NaN is the canonical one.
@@ -27,8 +27,12 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// The most columns of X a skinny product takes, and the rows of W it works on together.
-inline constexpr Index skinny_batch = 32, skinny_rows = 8;
+/// The most columns of X a skinny product takes, the rows of W it works on together, and the columns it sums up at once:
+/// so many that what is used of X stays in the first cache, for all rows.
+inline constexpr Index skinny_batch = 32, skinny_rows = 8, skinny_block = 512;
+
+/// The rows of results that are finished together: a vector of them.
+inline constexpr Index finished_rows = 16;
 
 template <class T>
 struct SkinnyWeight {
@@ -39,8 +43,8 @@ struct SkinnyWeight {
 /// What follows W X, and where the results go.
 template <class Compute>
 struct SkinnyTerms {
-  const Compute* B;  ///< rows x depth, row-major without gaps
-  const Compute* H;  ///< depth x padded(batch, 16), row-major, 64-byte aligned
+  const Compute* B;  ///< [row / finished_rows][depth][row % finished_rows], 64-byte aligned
+  const Compute* H;  ///< depth x batch, column-major without gaps
   Index depth;
   const Compute* bias;  ///< or null
   Compute* Y;
@@ -58,11 +62,32 @@ constexpr Index panels_size(Index rows, Index batch, Index width) {
   return padded(rows, 16) * (last == 1 ? batch : padded(batch, width));
 }
 
-/// Asks for what a row will need a little later.
-template <class T>
-LORA_INLINE void prefetch_ahead(const T* now) {
-  prefetch<3>(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(now) + 1024));
-}
+/// The memory of some rows, one after the other, which is to be asked for.
+class Ahead {
+ public:
+  /// `count` rows of `bytes` bytes; `step` bytes are asked for at a time.
+  Ahead(const void* rows, Index stride, Index bytes, Index count, Index step)
+      : row_(static_cast<const char*>(rows)), stride_(stride), bytes_(bytes), rows_left_(count), step_(step) {}
+
+  Index step() const { return step_; }
+
+  /// Where the next `steps` steps begin, null when all rows have been taken. The last ones may lie behind a row.
+  const char* take(Index steps) {
+    if (rows_left_ == 0) return nullptr;
+    const char* const out = row_ + at_;
+    at_ += steps * step_;
+    if (at_ >= bytes_) {
+      at_ = 0;
+      row_ += stride_;
+      --rows_left_;
+    }
+    return out;
+  }
+
+ private:
+  const char* row_;
+  Index stride_, bytes_, rows_left_, step_, at_ = 0;
+};
 
 /// The kernel for a weight of type T. Must run under an FpEnvironment, set by a caller it is not inlined into.
 template <class T>
@@ -106,16 +131,16 @@ void widen_line(const T* in, Index count, compute_t<T>* out) {
   return portable::widen_line(in, count, out);
 }
 
-/// Calls run(first, last) for shares of `rows` rows on as many threads as `work` multiply-adds are worth, each under an
-/// FpEnvironment.
-inline void for_rows(Index rows, Index work, FunctionRef<void(Index, Index)> run) {
+/// Calls run(first, last) for shares of `rows` rows, multiples of `unit`, on as many threads as `work` multiply-adds are
+/// worth, each under an FpEnvironment.
+inline void share_rows(Index rows, Index unit, Index work, FunctionRef<void(Index, Index)> run) {
   constexpr Index work_per_thread = 128 * 1024;
-  const Index groups = padded(rows, skinny_rows) / skinny_rows;
+  const Index groups = padded(rows, unit) / unit;
   const int threads =
       static_cast<int>(std::min<Index>(thread_count(work, work_per_thread), std::max<Index>(groups, 1)));
   parallel(threads, [&](int t) {
     const FpEnvironment environment;
-    run(groups * t / threads * skinny_rows, std::min(rows, groups * (t + 1) / threads * skinny_rows));
+    run(groups * t / threads * unit, std::min(rows, groups * (t + 1) / threads * unit));
   });
 }
 

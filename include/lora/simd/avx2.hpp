@@ -19,7 +19,8 @@ struct FloatLanes {
   struct F {
     __m256 a, b;
   };
-  static constexpr int dot_rows = 1, dot_columns = 4;
+  static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 3, single_rows = 4;
+  static constexpr int axpy_groups = 1;
 
   static LORA_INLINE F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static LORA_INLINE F broadcast(float x) {
@@ -33,11 +34,22 @@ struct FloatLanes {
   }
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
   static LORA_INLINE F add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+  static LORA_INLINE F canonical(F x) { return {canonical(x.a), canonical(x.b)}; }
   static LORA_INLINE float reduce(F x) {
     const __m256 eight = _mm256_add_ps(x.a, x.b);
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  static LORA_INLINE void reduce_four(float* out, F a, F b, F c, F d) {
+    // Each 64 bits hold what is left of one of the four, in the end its sum: a, c, b, d.
+    const __m256 ab = halves(_mm256_add_ps(a.a, a.b), _mm256_add_ps(b.a, b.b));
+    const __m256 cd = halves(_mm256_add_ps(c.a, c.b), _mm256_add_ps(d.a, d.b));
+    const __m256 two = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    const __m256 one = _mm256_add_ps(two, _mm256_permute_ps(two, 0xb1));
+    const __m128 low = _mm256_castps256_ps128(one), high = _mm256_extractf128_ps(one, 1);  // a a c c, b b d d
+    const __m128 mixed = _mm_shuffle_ps(low, high, 0x88);                                   // a c b d
+    _mm_store_ps(out, _mm_shuffle_ps(mixed, mixed, 0xd8));
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+x"(x.a), "+x"(x.b)); }
 
@@ -56,13 +68,35 @@ struct FloatLanes {
     barrier(x.a);
     barrier(x.b);
   }
+
+ private:
+  static LORA_INLINE __m256 canonical(__m256 x) {
+    const __m256i nan = _mm256_set1_epi32(static_cast<int>(ScalarTraits<float>::quiet_nan));
+    return _mm256_blendv_ps(x, _mm256_castsi256_ps(nan), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  }
+  /// The upper half of each added to its lower one: x's in the lower 128 bits, y's in the upper.
+  static LORA_INLINE __m256 halves(__m256 x, __m256 y) {
+    return _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+  }
 };
 
 template <class T>
 struct Lanes;
 
+/// Eight lanes of a float type.
+struct FloatPart {
+  using V = __m256;
+  static LORA_INLINE V zero() { return _mm256_setzero_ps(); }
+  static LORA_INLINE V load(const float* p) { return _mm256_load_ps(p); }
+  static LORA_INLINE void store(float* p, V x) { _mm256_store_ps(p, x); }
+  static LORA_INLINE V fma(V x, V y, V z) { return _mm256_fmadd_ps(x, y, z); }
+};
+
 template <>
 struct Lanes<float> : FloatLanes {
+  struct Part : FloatPart {
+    static LORA_INLINE V load_widened(const float* p) { return _mm256_loadu_ps(p); }
+  };
   struct Line {
     __m256i v[4];
   };
@@ -178,9 +212,14 @@ template <>
 struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   static constexpr int position(int lane) { return lane / 16 * 16 + lane % 8 * 2 + lane % 16 / 8; }
 
+  struct Part : FloatPart {
+    static LORA_INLINE V load_widened(const Eigen::bfloat16* p) {
+      const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
+    }
+  };
   static LORA_INLINE F load_widened(const Eigen::bfloat16* p) {
-    const __m128i* words = reinterpret_cast<const __m128i*>(p);
-    return {high_half(_mm_loadu_si128(words)), high_half(_mm_loadu_si128(words + 1))};
+    return {Part::load_widened(p), Part::load_widened(p + 8)};
   }
   static LORA_INLINE Numbers widen(Line x) {
     return {widen(x.v[0]), widen(x.v[1])};
@@ -195,9 +234,6 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   static LORA_INLINE __m256i narrow(F x) {
     return _mm256_blend_epi16(_mm256_srli_epi32(rounded(x.a), 16), rounded(x.b), 0xaa);
   }
-  static LORA_INLINE __m256 high_half(__m128i x) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
-  }
   /// The upper halves are what is rounded to nearest even; the lower ones are left over.
   static LORA_INLINE __m256i rounded(__m256 x) {
     const __m256i bits = _mm256_castps_si256(x);
@@ -208,9 +244,13 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
 
 template <>
 struct Lanes<Eigen::half> : ShortLanes<Eigen::half, 0x7c00> {
+  struct Part : FloatPart {
+    static LORA_INLINE V load_widened(const Eigen::half* p) {
+      return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+  };
   static LORA_INLINE F load_widened(const Eigen::half* p) {
-    const __m128i* words = reinterpret_cast<const __m128i*>(p);
-    return {_mm256_cvtph_ps(_mm_loadu_si128(words)), _mm256_cvtph_ps(_mm_loadu_si128(words + 1))};
+    return {Part::load_widened(p), Part::load_widened(p + 8)};
   }
   static LORA_INLINE Numbers widen(Line x) {
     return {widen(x.v[0]), widen(x.v[1])};

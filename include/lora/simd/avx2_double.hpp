@@ -16,7 +16,8 @@ struct Lanes<double> {
   struct F {
     __m256d a, b, c, d;
   };
-  static constexpr int dot_rows = 1, dot_columns = 2;
+  static constexpr int part_lanes = 4, dot_rows = 4, dot_columns = 3, single_rows = 2;
+  static constexpr int axpy_groups = 1;
 
   static LORA_INLINE F zero() { return broadcast(0.0); }
   static LORA_INLINE F broadcast(double x) {
@@ -39,13 +40,28 @@ struct Lanes<double> {
   static LORA_INLINE F add(F x, F y) {
     return {_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b), _mm256_add_pd(x.c, y.c), _mm256_add_pd(x.d, y.d)};
   }
+  static LORA_INLINE F canonical(F x) { return {canonical(x.a), canonical(x.b), canonical(x.c), canonical(x.d)}; }
   static LORA_INLINE F load_widened(const double* p) {
     return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4), _mm256_loadu_pd(p + 8), _mm256_loadu_pd(p + 12)};
   }
+  struct Part {
+    using V = __m256d;
+    static LORA_INLINE V zero() { return _mm256_setzero_pd(); }
+    static LORA_INLINE V load(const double* p) { return _mm256_load_pd(p); }
+    static LORA_INLINE V load_widened(const double* p) { return _mm256_loadu_pd(p); }
+    static LORA_INLINE void store(double* p, V x) { _mm256_store_pd(p, x); }
+    static LORA_INLINE V fma(V x, V y, V z) { return _mm256_fmadd_pd(x, y, z); }
+  };
   static LORA_INLINE double reduce(F x) {
     const __m256d four = _mm256_add_pd(_mm256_add_pd(x.a, x.c), _mm256_add_pd(x.b, x.d));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+  static LORA_INLINE void reduce_four(double* out, F a, F b, F c, F d) {
+    out[0] = reduce(a);
+    out[1] = reduce(b);
+    out[2] = reduce(c);
+    out[3] = reduce(d);
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+x"(x.a), "+x"(x.b), "+x"(x.c), "+x"(x.d)); }
 
@@ -121,6 +137,10 @@ struct Lanes<double> {
   }
 
  private:
+  static LORA_INLINE __m256d canonical(__m256d x) {
+    const __m256i nan = _mm256_set1_epi64x(static_cast<long long>(ScalarTraits<double>::quiet_nan));
+    return _mm256_blendv_pd(x, _mm256_castsi256_pd(nan), _mm256_cmp_pd(x, x, _CMP_UNORD_Q));
+  }
   static LORA_INLINE F sub(F x, F y) {
     return {_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b), _mm256_sub_pd(x.c, y.c), _mm256_sub_pd(x.d, y.d)};
   }

@@ -24,7 +24,9 @@ namespace detail::avx512 {
 struct FloatLanes {
   using Compute = float;
   using F = __m512;
-  static constexpr int dot_rows = 4, dot_columns = 4;
+  struct Part;
+  static constexpr int part_lanes = 16, dot_rows = 4, dot_columns = 4, single_rows = 8;
+  static constexpr int axpy_groups = 4;
 
   static LORA_INLINE F zero() { return _mm512_setzero_ps(); }
   static LORA_INLINE F broadcast(float x) { return _mm512_set1_ps(x); }
@@ -32,11 +34,25 @@ struct FloatLanes {
   static LORA_INLINE void store(float* p, F x) { _mm512_store_ps(p, x); }
   static LORA_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static LORA_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static LORA_INLINE F canonical(F x) {
+    const __m512i nan = _mm512_set1_epi32(static_cast<int>(ScalarTraits<float>::quiet_nan));
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x, _mm512_castsi512_ps(nan));
+  }
   static LORA_INLINE float reduce(F x) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  static LORA_INLINE void reduce_four(float* out, F a, F b, F c, F d) {
+    // Each 128 bits hold what is left of one of the four, in the end its sum.
+    const F ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const F cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    const F four = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    const F two = _mm512_add_ps(four, _mm512_permute_ps(four, 0x4e));
+    const F one = _mm512_add_ps(two, _mm512_permute_ps(two, 0xb1));
+    const __m512i pick = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    _mm_store_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(pick, one)));
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+v"(x)); }
 

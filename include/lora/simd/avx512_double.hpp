@@ -23,7 +23,8 @@ struct Lanes<double> {
   struct F {
     __m512d a, b;
   };
-  static constexpr int dot_rows = 2, dot_columns = 4;
+  static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 4, single_rows = 4;
+  static constexpr int axpy_groups = 2;
 
   static LORA_INLINE F zero() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
   static LORA_INLINE F broadcast(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
@@ -34,12 +35,27 @@ struct Lanes<double> {
   }
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm512_fmadd_pd(x.a, y.a, z.a), _mm512_fmadd_pd(x.b, y.b, z.b)}; }
   static LORA_INLINE F add(F x, F y) { return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)}; }
+  static LORA_INLINE F canonical(F x) { return {canonical(x.a), canonical(x.b)}; }
   static LORA_INLINE F load_widened(const double* p) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
+  struct Part {
+    using V = __m512d;
+    static LORA_INLINE V zero() { return _mm512_setzero_pd(); }
+    static LORA_INLINE V load(const double* p) { return _mm512_load_pd(p); }
+    static LORA_INLINE V load_widened(const double* p) { return _mm512_loadu_pd(p); }
+    static LORA_INLINE void store(double* p, V x) { _mm512_store_pd(p, x); }
+    static LORA_INLINE V fma(V x, V y, V z) { return _mm512_fmadd_pd(x, y, z); }
+  };
   static LORA_INLINE double reduce(F x) {
     const __m512d eight = _mm512_add_pd(x.a, x.b);
     const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+  static LORA_INLINE void reduce_four(double* out, F a, F b, F c, F d) {
+    out[0] = reduce(a);
+    out[1] = reduce(b);
+    out[2] = reduce(c);
+    out[3] = reduce(d);
   }
   static LORA_INLINE void barrier(F& x) { asm("" : "+v"(x.a), "+v"(x.b)); }
 
@@ -106,6 +122,10 @@ struct Lanes<double> {
   }
 
  private:
+  static LORA_INLINE __m512d canonical(__m512d x) {
+    const __m512i nan = _mm512_set1_epi64(static_cast<long long>(ScalarTraits<double>::quiet_nan));
+    return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(x, x, _CMP_UNORD_Q), x, _mm512_castsi512_pd(nan));
+  }
   static LORA_INLINE __m512i ordered(__m512i x) {
     return _mm512_ternarylogic_epi64(x, _mm512_srai_epi64(x, 63), _mm512_set1_epi64(0x7fffffffffffffff), 0x78);
   }

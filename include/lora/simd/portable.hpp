@@ -6,8 +6,10 @@
 ///
 ///   F                       16 numbers of the compute type
 ///   zero broadcast load store (64-byte aligned) fma add
+///   canonical(F)            every NaN becomes the canonical one
 ///   load_widened(p)         16 elements of T in memory of any alignment: exact
 ///   reduce(F)               the sum of the 16: lane l + lane l + 8 for l < 8, then + 4, + 2, + 1
+///   reduce_four(p, F x 4)   the same for four, to p[0] .. p[3] (aligned to the four)
 ///   barrier(F&)             the compiler cannot look across it
 ///
 /// and, for the 32 positions of a line of a cell,
@@ -23,7 +25,9 @@
 ///                           `lines_together` 2 for two lines: (out, x0, x1, y0, y1)
 ///   moved(Line x, p)        ordered(ordered(x) + the 32 signed bytes at p), modulo 2^bits
 ///
-/// `tile_rows` lines of Numbers fit the registers; `dot_rows` x `dot_columns` F do with as many operands.
+/// `tile_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
+/// `single_rows` F; `axpy_groups` x `dot_columns` F do, too. The first vectors are F where `part_lanes` is 16; else they are Part::V, so many lanes of an F, with Part's
+/// zero load store load_widened fma.
 
 #include "lora/simd/isa.hpp"
 
@@ -44,7 +48,9 @@ struct Lanes {
   struct F {
     Compute v[16];
   };
-  static constexpr int dot_rows = 2, dot_columns = 2;
+  struct Part;
+  static constexpr int part_lanes = 16, dot_rows = 2, dot_columns = 2, single_rows = 4;
+  static constexpr int axpy_groups = 2;
 
   static LORA_INLINE F zero() { return broadcast(Compute{0}); }
   static LORA_INLINE F broadcast(Compute x) {
@@ -66,6 +72,10 @@ struct Lanes {
     for (int i = 0; i < 16; ++i) a.v[i] += b.v[i];
     return a;
   }
+  static LORA_INLINE F canonical(F x) {
+    for (Compute& lane : x.v) lane = detail::narrow<Compute>(lane);
+    return x;
+  }
   static LORA_INLINE F load_widened(const T* p) {
     F out;
     for (int i = 0; i < 16; ++i) out.v[i] = detail::widen(p[i]);
@@ -75,6 +85,12 @@ struct Lanes {
     for (int half = 8; half != 0; half /= 2)
       for (int i = 0; i < half; ++i) x.v[i] += x.v[i + half];
     return x.v[0];
+  }
+  static LORA_INLINE void reduce_four(Compute* out, const F& a, const F& b, const F& c, const F& d) {
+    out[0] = reduce(a);
+    out[1] = reduce(b);
+    out[2] = reduce(c);
+    out[3] = reduce(d);
   }
   static LORA_INLINE void barrier([[maybe_unused]] F& x) {
 #if defined(__GNUC__) || defined(__clang__)

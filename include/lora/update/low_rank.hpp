@@ -121,14 +121,16 @@ LORA_NOINLINE StackedFactors<Compute> stack(ActiveSet<Compute> set, Index rows, 
   Index depth = 0;
   for (const Weighted<Compute>& entry : set)
     if (entry.weight != 0.0) depth += entry.update->rank();
-  StackedFactors<Compute> out{Matrix<Compute>(depth, cols), Matrix<Compute>(rows, depth)};
+  StackedFactors<Compute> out(rows, cols, depth);
   Index first = 0;
   for (const Weighted<Compute>& entry : set) {
     if (entry.weight == 0.0) continue;
-    const Index rank = entry.update->rank();
-    if (cols != 0) out.A.middleRows(first, rank) = entry.update->A();
-    if (rows != 0) out.B.middleCols(first, rank) = entry.update->B() * combined_scale<Compute>(entry.update->scaling(), entry.weight);
-    first += rank;
+    const LowRank<Compute>& update = *entry.update;
+    const Compute c = combined_scale<Compute>(update.scaling(), entry.weight);
+    if (cols != 0) out.A().map().middleRows(first, update.rank()) = update.A();
+    for (Index i = 0; i < rows; ++i)
+      for (Index k = 0; k < update.rank(); ++k) out.B(i, first + k) = c * update.B()(i, k);
+    first += update.rank();
   }
   return out;
 }

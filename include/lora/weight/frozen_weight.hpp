@@ -46,7 +46,7 @@ class FrozenWeight {
   using Compute = compute_t<Value>;
   using Updates = std::vector<SharedUpdate<Compute>>;
 
-  /// Copies W0.
+  /// Copies W0, into lines on cache line boundaries.
   template <class Derived>
   explicit FrozenWeight(const Eigen::MatrixBase<Derived>& W0)
     requires(Own == Ownership::owned)
@@ -115,7 +115,8 @@ class FrozenWeight {
   }
 
  private:
-  using Storage = std::conditional_t<Own == Ownership::owned, Matrix<Value, Order>, MatrixMap<Scalar, Order>>;
+  using Storage =
+      std::conditional_t<Own == Ownership::owned, detail::AlignedMatrix<Value, Order>, MatrixMap<Scalar, Order>>;
 
   void expect_merged() const {
     if (!merged()) throw StateError("lora: FrozenWeight: nothing is merged into the weight");
