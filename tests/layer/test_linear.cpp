@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <cstring>
 #include <string>
 
@@ -59,6 +60,14 @@ class Linear : public ::testing::Test {
 };
 using Types = ::testing::Types<float, double, Eigen::half, Eigen::bfloat16>;
 TYPED_TEST_SUITE(Linear, Types);
+
+TYPED_TEST(Linear, OwnsItsWeightWithoutGaps) {
+  const auto layer = this->layer();
+  const auto W = layer.weight().matrix();
+  EXPECT_EQ(W.outerStride(), this->in);
+  EXPECT_EQ(std::memcmp(W.data(), this->W0.data(), sizeof(TypeParam) * static_cast<std::size_t>(this->W0.size())), 0);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(W.data()) % 64, 0U);
+}
 
 TYPED_TEST(Linear, MergesWhatTheFreeFunctionMerges) {
   auto layer = this->layer();

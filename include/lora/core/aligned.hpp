@@ -6,7 +6,6 @@
 #include "lora/core/matrix.hpp"
 
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <utility>
@@ -27,19 +26,14 @@ AlignedArray<T> aligned_array(std::size_t size) {
   return AlignedArray<T>(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
 }
 
-/// A matrix whose lines begin on 64-byte boundaries and go on with zeros to a multiple of 16 elements.
+/// A matrix on a 64-byte boundary, one line right behind the other.
 template <class Scalar, StorageOrder Order>
 class AlignedMatrix {
  public:
   AlignedMatrix() = default;
-  /// Uninitialised but for the zeros. Allocates.
-  AlignedMatrix(Index rows, Index cols) : rows_(rows), cols_(cols) {
-    const Index lines = Order == row_major ? rows : cols, length = Order == row_major ? cols : rows;
-    data_ = aligned_array<Scalar>(static_cast<std::size_t>(lines * outerStride()));
-    for (Index i = 0; i < lines; ++i)
-      std::memset(static_cast<void*>(data_.get() + i * outerStride() + length), 0,
-                  static_cast<std::size_t>(outerStride() - length) * sizeof(Scalar));
-  }
+  /// Uninitialised. Allocates.
+  AlignedMatrix(Index rows, Index cols)
+      : rows_(rows), cols_(cols), data_(aligned_array<Scalar>(static_cast<std::size_t>(rows * cols))) {}
   /// A copy of an Eigen object. Allocates.
   template <class Derived>
   explicit AlignedMatrix(const Eigen::MatrixBase<Derived>& other) : AlignedMatrix(other.rows(), other.cols()) {
@@ -58,7 +52,7 @@ class AlignedMatrix {
   const Scalar* data() const { return data_.get(); }
 
   /// Elements from line to line.
-  Index outerStride() const { return padded(Order == row_major ? cols_ : rows_, 16); }
+  Index outerStride() const { return Order == row_major ? cols_ : rows_; }
 
   MatrixMap<Scalar, Order> map() { return {data(), rows_, cols_, Eigen::OuterStride<>(outerStride())}; }
   MatrixMap<const Scalar, Order> map() const { return {data(), rows_, cols_, Eigen::OuterStride<>(outerStride())}; }

@@ -228,5 +228,10 @@ void forward_pass(const Lines<const T>& weight, const StackedFactors<compute_t<T
   }
 }
 
+#if defined(LORA_EXTERN_TEMPLATES)  // see instantiate.hpp
+#define LORA_INSTANCE extern template
+#include "lora/kernel/forward_instances.inc"
+#endif
+
 }  // namespace detail
 LORA_NAMESPACE_END

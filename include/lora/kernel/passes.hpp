@@ -272,5 +272,10 @@ void delta_pass(const Lines<Compute>& lines, const PackedFactors<Compute>& facto
       [&](int, Index i) { out.kernels.write_delta(out.at(out.grid[i]), factors.at(out.grid[i])); }, [](Index) {});
 }
 
+#if defined(LORA_EXTERN_TEMPLATES)  // see instantiate.hpp
+#define LORA_INSTANCE extern template
+#include "lora/kernel/pass_instances.inc"
+#endif
+
 }  // namespace detail
 LORA_NAMESPACE_END

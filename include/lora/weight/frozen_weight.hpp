@@ -46,7 +46,7 @@ class FrozenWeight {
   using Compute = compute_t<Value>;
   using Updates = std::vector<SharedUpdate<Compute>>;
 
-  /// Copies W0, into lines on cache line boundaries.
+  /// Copies W0, to a cache line boundary and one line right behind the other.
   template <class Derived>
   explicit FrozenWeight(const Eigen::MatrixBase<Derived>& W0)
     requires(Own == Ownership::owned)
@@ -74,7 +74,7 @@ class FrozenWeight {
   Index rows() const { return storage_.rows(); }
   Index cols() const { return storage_.cols(); }
 
-  /// W0, or W' while merged.
+  /// W0, or W' while merged. An owned weight's elements lie without gaps, as those of an Eigen::Matrix do.
   MatrixMap<const Value, Order> matrix() const {
     return {storage_.data(), rows(), cols(), Eigen::OuterStride<>(storage_.outerStride())};
   }
