@@ -1,168 +1,174 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
 // Merge, unmerge and switch beside the usual ways to add s B A to a weight, and beside one pass over the weight's memory.
+//
+//   bench_merge [--full] [Google Benchmark's options]
 
-#include "weights.hpp"
-
-#include <benchmark/benchmark.h>
-
-#if defined(LORA_BENCH_OPENBLAS)
-#include <cblas.h>
-#include <openblas_config.h>
-#endif
+#include "cases.hpp"
+#include "limits.hpp"
 
 namespace {
 
-constexpr lora::Index size = 4096, rank = 16;
+using bench::Case;
 
-/// Threads come as the benchmark's argument. Bytes: one read and one write of the weight. Flops: those of the update.
-template <class T>
-void set_up(benchmark::State& state) {
-  Eigen::setNbThreads(static_cast<int>(state.range(0)));
-}
-template <class T>
-void count(benchmark::State& state) {
-  const auto passes = static_cast<double>(state.iterations());
-  const double elements = static_cast<double>(size) * static_cast<double>(size);
-  state.counters["bytes/s"] = benchmark::Counter(2.0 * sizeof(T) * elements * passes, benchmark::Counter::kIsRate);
-  state.counters["flop/s"] = benchmark::Counter(2.0 * static_cast<double>(rank) * elements * passes, benchmark::Counter::kIsRate);
-}
-
-/// The weight, two updates of the same size, and the sets of them.
+/// A weight, two updates of the same size, and the sets of them.
 template <class T>
 struct Merge {
   using Compute = lora::compute_t<T>;
-  lora::Matrix<T> W = bench::gaussian_weight<T>(size, size);
-  lora::LowRank<Compute> first = bench::gaussian_update<Compute>(size, size, rank, 2);
-  lora::LowRank<Compute> second = bench::gaussian_update<Compute>(size, size, rank, 4);
+
+  explicit Merge(const Case& c, bench::Use use = bench::Use::restored)
+      : W(bench::shared_weight<T>(c.out, c.in, use)),
+        first(bench::gaussian_update<Compute>(c.out, c.in, c.rank, 2)),
+        second(bench::gaussian_update<Compute>(c.out, c.in, c.rank, 4)) {
+    bench::use_threads(c.threads);
+  }
+  Merge(const Merge&) = delete;
+
+  lora::Matrix<T>& W;
+  lora::LowRank<Compute> first, second;
   lora::Weighted<Compute> one[1] = {{&first, 1.0}}, other[1] = {{&second, 1.0}};
+
+  /// The scaling for ways that keep nothing to go back by: each sign in turn, so that W stays near W0.
+  Compute next_scaling() {
+    sign = -sign;
+    return static_cast<Compute>(sign * first.scaling());
+  }
+  double sign = -1.0;
 };
 
-/// The least any merge can take: every element read, changed, and written in place.
+/// One read and one write of the weight, and the update's arithmetic.
 template <class T>
-void in_place_pass(benchmark::State& state) {
-  set_up<T>(state);
-  Merge<T> m;
-  // As numbers of 64 bits that change sign: what is measured is the memory.
-  auto* data = reinterpret_cast<double*>(m.W.data());
-  const auto words = static_cast<lora::Index>(static_cast<std::size_t>(m.W.size()) * sizeof(T) / sizeof(double));
-  const int threads = static_cast<int>(state.range(0));
-  for (auto _ : state) {
-    lora::detail::parallel(threads, [&](int t) {
-      const lora::Index begin = words * t / threads, end = words * (t + 1) / threads;
-      Eigen::Map<Eigen::ArrayXd> part(data + begin, end - begin);
-      part = -part;
-    });
-    benchmark::ClobberMemory();
-  }
-  count<T>(state);
+void count(benchmark::State& state, const Case& c) {
+  bench::count(state, 2.0 * sizeof(T) * c.elements(), 2.0 * static_cast<double>(c.rank) * c.elements());
 }
 
 template <class T>
-void merge_plain(benchmark::State& state) {
-  set_up<T>(state);
-  Merge<T> m;
+void merge_plain(benchmark::State& state, const Case& c) {
+  Merge<T> m(c, bench::Use::spoiled);
   for (auto _ : state) {
-    lora::merge_plain(m.W, m.one);
-    benchmark::ClobberMemory();
+    const lora::Weighted<lora::compute_t<T>> set[] = {{&m.first, m.sign = -m.sign}};
+    state.SetIterationTime(bench::seconds([&] { lora::merge_plain(m.W, set); }));
   }
-  count<T>(state);
+  count<T>(state, c);
 }
 
 template <class T>
-void merge_exact(benchmark::State& state) {
-  set_up<T>(state);
-  Merge<T> m;
+void merge(benchmark::State& state, const Case& c) {
+  Merge<T> m(c);
   double record = 0;
   for (auto _ : state) {
-    const lora::UndoRecord undo = lora::merge(m.W, m.one);
+    lora::UndoRecord undo;
+    state.SetIterationTime(bench::seconds([&] { undo = lora::merge(m.W, m.one); }));
     record = static_cast<double>(undo.size_bytes());
-    state.PauseTiming();
     lora::unmerge(m.W, m.one, undo);
-    state.ResumeTiming();
   }
-  count<T>(state);
-  state.counters["record_percent"] = 100.0 * record / (static_cast<double>(m.W.size()) * sizeof(T));
+  count<T>(state, c);
+  state.counters["record_percent"] = 100.0 * record / (c.elements() * sizeof(T));
 }
 
 template <class T>
-void unmerge(benchmark::State& state) {
-  set_up<T>(state);
-  Merge<T> m;
+void unmerge(benchmark::State& state, const Case& c) {
+  Merge<T> m(c);
   for (auto _ : state) {
-    state.PauseTiming();
     const lora::UndoRecord undo = lora::merge(m.W, m.one);
-    state.ResumeTiming();
-    lora::unmerge(m.W, m.one, undo);
+    state.SetIterationTime(bench::seconds([&] { lora::unmerge(m.W, m.one, undo); }));
   }
-  count<T>(state);
+  count<T>(state, c);
 }
 
 template <class T>
-void switch_to(benchmark::State& state) {
-  set_up<T>(state);
-  Merge<T> m;
+void switch_to(benchmark::State& state, const Case& c) {
+  Merge<T> m(c);
   lora::UndoRecord undo = lora::merge(m.W, m.one);
   bool first = true;
   for (auto _ : state) {
-    undo = first ? lora::switch_to(m.W, m.one, undo, m.other) : lora::switch_to(m.W, m.other, undo, m.one);
+    state.SetIterationTime(bench::seconds([&] {
+      undo = first ? lora::switch_to(m.W, m.one, undo, m.other) : lora::switch_to(m.W, m.other, undo, m.one);
+    }));
     first = !first;
   }
-  count<T>(state);
+  lora::unmerge(m.W, first ? m.one : m.other, undo);
+  count<T>(state, c);
+  state.counters["flop/s"] = 2 * state.counters["flop/s"];
 }
 
-void eigen_temporary(benchmark::State& state) {
-  set_up<float>(state);
-  Merge<float> m;
-  const auto s = static_cast<float>(m.first.scaling());
+void eigen_temporary(benchmark::State& state, const Case& c) {
+  Merge<float> m(c, bench::Use::spoiled);
   for (auto _ : state) {
-    m.W += s * (m.first.B() * m.first.A());
-    benchmark::ClobberMemory();
+    const float s = m.next_scaling();
+    state.SetIterationTime(bench::seconds([&] { m.W += s * (m.first.B() * m.first.A()); }));
   }
-  count<float>(state);
+  count<float>(state, c);
 }
 
-void eigen_noalias(benchmark::State& state) {
-  set_up<float>(state);
-  Merge<float> m;
-  const auto s = static_cast<float>(m.first.scaling());
+void eigen_noalias(benchmark::State& state, const Case& c) {
+  Merge<float> m(c, bench::Use::spoiled);
   for (auto _ : state) {
-    m.W.noalias() += s * m.first.B() * m.first.A();
-    benchmark::ClobberMemory();
+    const float s = m.next_scaling();
+    state.SetIterationTime(bench::seconds([&] { m.W.noalias() += s * m.first.B() * m.first.A(); }));
   }
-  count<float>(state);
+  count<float>(state, c);
 }
 
 #if defined(LORA_BENCH_OPENBLAS)
-void openblas(benchmark::State& state) {
-  set_up<float>(state);
-  openblas_set_num_threads(static_cast<int>(state.range(0)));
-  Merge<float> m;
-  const auto s = static_cast<float>(m.first.scaling());
+void openblas(benchmark::State& state, const Case& c) {
+  Merge<float> m(c, bench::Use::spoiled);
+  const auto out = static_cast<blasint>(c.out), in = static_cast<blasint>(c.in), rank = static_cast<blasint>(c.rank);
   for (auto _ : state) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, rank, s, m.first.B().data(), rank,
-                m.first.A().data(), size, 1.0f, m.W.data(), size);
-    benchmark::ClobberMemory();
+    const float s = m.next_scaling();
+    state.SetIterationTime(bench::seconds([&] {
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, out, in, rank, s, m.first.B().data(), rank,
+                  m.first.A().data(), in, 1.0f, m.W.data(), in);
+    }));
   }
-  count<float>(state);
+  count<float>(state, c);
 }
-BENCHMARK(openblas)->ArgName("threads")->Arg(1)->Arg(2)->Unit(benchmark::kMillisecond)->UseRealTime();
 #endif
 
-#define LORA_BENCH(function) \
-  BENCHMARK(function)->ArgName("threads")->Arg(1)->Arg(2)->Unit(benchmark::kMillisecond)->UseRealTime()
-LORA_BENCH(eigen_temporary);
-LORA_BENCH(eigen_noalias);
-#define LORA_BENCH_TYPE(function)                   \
-  LORA_BENCH(function<float>);                      \
-  LORA_BENCH(function<Eigen::bfloat16>);            \
-  LORA_BENCH(function<Eigen::half>)
-LORA_BENCH_TYPE(in_place_pass);
-LORA_BENCH_TYPE(merge_plain);
-LORA_BENCH_TYPE(merge_exact);
-LORA_BENCH_TYPE(unmerge);
-LORA_BENCH_TYPE(switch_to);
+std::set<std::pair<double, int>> weights;
+
+template <class T>
+void add(const Case& c) {
+  const auto named = [&](const char* what, auto function) {
+    bench::add_case(bench::case_name<T>(what, c), [=](benchmark::State& state) { function(state, c); });
+  };
+  weights.insert({c.elements() * sizeof(T), c.threads});
+  named("merge_plain", merge_plain<T>);
+  named("merge", merge<T>);
+  named("unmerge", unmerge<T>);
+  named("switch_to", switch_to<T>);
+  if constexpr (std::is_same_v<T, float>) {
+    named("eigen_temporary", eigen_temporary);
+    named("eigen_noalias", eigen_noalias);
+#if defined(LORA_BENCH_OPENBLAS)
+    named("openblas", openblas);
+#endif
+  }
+}
+
+void add_types(const Case& c) {
+  add<float>(c);
+  add<Eigen::bfloat16>(c);
+  add<Eigen::half>(c);
+}
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  const bool full = bench::take_full(argc, argv);
+  for (const int threads : {1, 2}) {
+    add_types({4096, 4096, 16, threads});
+    if (!full) continue;
+    for (const lora::Index rank : {1, 4, 8, 32, 64, 128, 256}) add_types({4096, 4096, rank, threads});
+    for (const auto& [out, in] : bench::minilm) add_types({out, in, 16, threads});
+    for (const auto& [out, in] : bench::stable_diffusion) add_types({out, in, 16, threads});
+    for (const auto& [out, in] : bench::llama)
+      if (out != in) add_types({out, in, 16, threads});
+    add<double>({4096, 4096, 16, threads});
+  }
+  bench::register_limits(weights, true);
+
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+}

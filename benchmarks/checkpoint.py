@@ -2,7 +2,9 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 """Measures the tool on a whole model folder, beside `cp -r`. Called by checkpoint.sh.
 
-    python3 benchmarks/checkpoint.py TOOL FOLDER ROUNDS JSON
+    python3 benchmarks/checkpoint.py TOOL FOLDER ROUNDS JSON [PEFT...]
+
+PEFT: a command that merges, given the base, the adapter and the folder to make.
 """
 
 import filecmp
@@ -62,6 +64,9 @@ def main():
                                    "--new-undo", other_undo, *extra], [other, other_undo]]
         steps["unmerge" + name] = [[tool, "unmerge", "--merged", merged, "--undo", undo, "--out", restored, *extra],
                                    [restored]]
+    peft = sys.argv[5:]
+    if peft:
+        steps["PEFT"] = [[*peft, base, one, folder / "peft"], [folder / "peft"]]
     times = {name: [] for name in steps}
     memory = {name: 0 for name in steps}
     for _ in range(rounds):

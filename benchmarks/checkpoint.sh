@@ -2,9 +2,10 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 # Merges, switches and unmerges a whole synthetic model of 1.7 GB with the tool, beside cp -r: times, and peak memory.
 #
-#   bash benchmarks/checkpoint.sh [--small] [--dir DIR] [--rounds N]
+#   bash benchmarks/checkpoint.sh [--small] [--peft] [--dir DIR] [--rounds N]
 #
-# --small: 200 MB. --dir: where the model and its copies go (default: $TMPDIR or /tmp; about five times the size).
+# --small: 200 MB. --peft: PEFT's merge_and_unload beside it, in the environment of benchmarks/peers. --dir: where the model
+# and its copies go (default: $TMPDIR or /tmp; about five times the size).
 # LORA_BUILD_DIR: where to build (default: build). The JSON stays there.
 set -euo pipefail
 
@@ -12,18 +13,20 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${LORA_BUILD_DIR:-$root/build}
 dir=${TMPDIR:-/tmp}
 rounds=3
-size=()
+size=() peft=()
 while (($#)); do
   case $1 in
     --small) size=(--small) ;;
+    --peft) peft=("$build/peft/bin/python" "$root/benchmarks/peers/peft_checkpoint.py") ;;
     --dir) dir=${2:?}; shift ;;
     --rounds) rounds=${2:?}; shift ;;
-    *) echo "usage: checkpoint.sh [--small] [--dir DIR] [--rounds N]" >&2; exit 2 ;;
+    *) echo "usage: checkpoint.sh [--small] [--peft] [--dir DIR] [--rounds N]" >&2; exit 2 ;;
   esac
   shift
 done
 
 bash "$root/cmake/setup.sh" tests
+if ((${#peft[@]})); then bash "$root/benchmarks/peers/environment.sh" "$build/peft"; fi
 (
   cd "$root"
   cmake --preset default -B "$build/tool" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
@@ -35,4 +38,4 @@ trap 'rm -rf "$work"' EXIT
 python3 "$root/benchmarks/make_checkpoint.py" "$work" "${size[@]}"
 grep -m1 'model name' /proc/cpuinfo || true
 python3 "$root/benchmarks/checkpoint.py" "$build/tool/examples/lora" "$work" "$rounds" \
-  "$build/checkpoint${size:+-small}.json"
+  "$build/checkpoint${size:+-small}.json" "${peft[@]}"

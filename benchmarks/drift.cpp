@@ -27,7 +27,7 @@ void drift(const char* name) {
                                             bench::gaussian_update<Compute>(size, size, rank, 4)};
   const lora::Matrix<Compute> deltas[] = {updates[0].delta(), updates[1].delta()};
 
-  for (const int switches : {1, 10, 100}) {
+  for (const int switches : {1, 2, 5, 10, 20, 50, 100}) {
     lora::Matrix<T> usual = W0;
     for (int i = 0; i < switches; ++i) {
       usual = (usual.template cast<Compute>() + deltas[i % 2]).template cast<T>();

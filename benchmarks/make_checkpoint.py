@@ -88,7 +88,10 @@ def main():
         save(base / file, shard, 2, "BF16", lambda out, name, count: weights.write(out, count))
         weight_map.update({name: file for name, _ in shard})
     (base / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}, indent=2))
-    (base / "config.json").write_text(json.dumps({"hidden_size": hidden, "num_hidden_layers": layers}))
+    (base / "config.json").write_text(json.dumps(
+        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "hidden_size": hidden,
+         "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": hidden // 64,
+         "num_key_value_heads": hidden // 256, "vocab_size": vocabulary, "tie_word_embeddings": True}))
 
     for seed, name in ((2, "one"), (3, "two")):
         adapter = folder / name

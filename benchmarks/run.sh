@@ -1,32 +1,43 @@
 #!/usr/bin/env bash
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-# Builds and runs the merge benchmark, all ways in one interleaved run, and prints its medians and their ratios.
+# Builds and runs the benchmarks, each program's cases in one randomly interleaved run, and prints their medians, their ratios
+# and their distance from the limits of the machine.
 #
-#   bash benchmarks/run.sh [-O3]
+#   bash benchmarks/run.sh [--full] [-O3 | --native] [merge | forward]
 #
-# -O3: the programs compiled with -O3 instead of -O2. LORA_ISA=avx2 or portable caps the instruction set.
+# Without --full: 4096 x 4096 at rank 16, in about a minute. --full: all shapes, ranks and batches, in about half an hour.
+# -O3, --native: the programs compiled with -O3, or with -O2 -march=native, instead of -O2.
+# merge, forward: one of the two programs. LORA_ISA=avx2 or portable caps the instruction set.
 # LORA_BUILD_DIR: where to build (default: build). The JSON stays there.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${LORA_BUILD_DIR:-$root/build}
-program=bench_merge
-case "${1-}" in
-  "") ;;
-  -O3) program=bench_merge_O3 ;;
-  *) echo "usage: run.sh [-O3]" >&2; exit 2 ;;
-esac
+full=() suffix="" programs=(bench_merge bench_forward)
+for argument; do
+  case $argument in
+    --full) full=(--full) ;;
+    -O3) suffix=_O3 ;;
+    --native) suffix=_native ;;
+    merge | forward) programs=("bench_$argument") ;;
+    *) echo "usage: run.sh [--full] [-O3 | --native] [merge | forward]" >&2; exit 2 ;;
+  esac
+done
+options=(--benchmark_repetitions=7 --benchmark_min_time=0.02)
+if ((${#full[@]})); then options=(--benchmark_repetitions=5 --benchmark_min_time=0.02); fi
 
 bash "$root/cmake/setup.sh" tests
 cd "$root"
 cmake --preset default -B "$build/benchmarks" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_EXAMPLES=OFF
-cmake --build "$build/benchmarks" --target "$program" drift
+cmake --build "$build/benchmarks" --target "${programs[@]/%/$suffix}" drift
 
-json=$build/benchmarks/$program${LORA_ISA:+-$LORA_ISA}.json
-"$build/benchmarks/benchmarks/$program" --benchmark_enable_random_interleaving=true --benchmark_repetitions=9 \
-  --benchmark_min_time=0.03 --benchmark_report_aggregates_only=true --benchmark_out="$json" \
-  --benchmark_out_format=json >/dev/null
 grep -m1 'model name' /proc/cpuinfo || true
-python3 benchmarks/table.py "$json"
-echo
-"$build/benchmarks/benchmarks/drift"
+files=()
+for program in "${programs[@]}"; do
+  file=$build/benchmarks/$program$suffix${full:+-full}${LORA_ISA:+-$LORA_ISA}.json
+  "$build/benchmarks/benchmarks/$program$suffix" "${full[@]}" --benchmark_enable_random_interleaving=true "${options[@]}" \
+    --benchmark_report_aggregates_only=true --benchmark_out="$file" --benchmark_out_format=json >/dev/null
+  files+=("$file")
+done
+python3 benchmarks/table.py "${files[@]}"
+"$build/benchmarks/benchmarks/drift" | tee "$build/benchmarks/drift.txt"

@@ -1,40 +1,116 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-"""Medians of a bench_merge run (Google Benchmark's JSON) as a table: milliseconds, and ratios within the run."""
+"""The medians of bench_merge and bench_forward runs (Google Benchmark's JSON) as tables.
 
+    python3 benchmarks/table.py JSON...
+
+Times in ms. "limit" is the least a kernel could take on this machine: the larger of the time for the memory (one read of
+the weight, for a merge also one write) and the time for the arithmetic, both measured in the same run.
+"""
+
+import collections
 import json
-import re
 import sys
+
+WIDTHS = {"float": 4, "double": 8, "bfloat16": 2, "half": 2}
+Case = collections.namedtuple("Case", "kind shape rank batch threads")
+
+
+class Run:
+    """One file: rows by what was measured and Case, and the limits."""
+
+    def __init__(self, path):
+        with open(path, encoding="utf-8") as file:
+            run = json.load(file)
+        self.context = run["context"]
+        self.rows, self.limits = {}, {}
+        for row in run["benchmarks"]:
+            if row.get("aggregate_name") != "median":
+                continue
+            what, *parts = row["run_name"].removesuffix("/manual_time").split("/")
+            options = dict(part.split(":") for part in parts if ":" in part)
+            threads = int(options["threads"])
+            if what in ("read", "in_place", "fma"):
+                self.limits[what, int(options.get("bytes", 0)), threads] = row
+            else:
+                kind, shape = parts[0], tuple(int(extent) for extent in parts[1].split("x"))
+                case = Case(kind, shape, int(options["r"]), int(options.get("batch", 0)), threads)
+                self.rows[what, case] = row
+
+    def time(self, what, case):
+        row = self.rows.get((what, case))
+        return row and row["real_time"]
+
+    def limit(self, case, passes=1):
+        """ms; `passes`: how many updates a merge, an unmerge or a switch works out."""
+        out, width = case.shape
+        size = out * width * WIDTHS[case.kind]
+        memory = self.limits["read" if case.batch else "in_place", size, case.threads]["real_time"]
+        rate = self.limits["fma", 0, case.threads]["flop/s"] / (2 if case.kind == "double" else 1)
+        return max(memory, 2e3 * out * width * (case.batch or passes * case.rank) / rate)
+
+    def cases(self, what):
+        return sorted((case for name, case in self.rows if name == what),
+                      key=lambda case: (list(WIDTHS).index(case.kind), *case[1:3], case.threads, case.batch))
+
+
+def cell(value, form):
+    return format(value, form) if value is not None else ""
+
+
+def ratio(time, base):
+    return time / base if time and base else None
+
+
+def print_merges(run):
+    print("\nMerging s B A into a weight: ms, and ratios within the run")
+    names = {"eigen_temporary": "Eigen W += s (B A)", "eigen_noalias": "Eigen noalias()", "openblas": "OpenBLAS sgemm",
+             "merge_plain": "merge_plain", "merge": "merge", "unmerge": "unmerge", "switch_to": "switch_to"}
+    print(f"{'':42}{'ms':>9}{'/ limit':>9}{'/ plain':>9}{'/ sgemm':>9}{'record':>9}")
+    for case in run.cases("merge_plain"):
+        head = f"{case.kind} {case.shape[0]}x{case.shape[1]} r={case.rank}, {case.threads} threads"
+        print(f"{head:42}{run.limit(case):9.3f}     (the limit)")
+        for what, name in names.items():
+            time = run.time(what, case)
+            if time is None:
+                continue
+            limit = run.limit(case, 2 if what == "switch_to" else 1)
+            record = run.rows[what, case].get("record_percent")
+            print(f"  {name:40}{time:9.3f}{time / limit:9.2f}{cell(ratio(time, run.time('merge_plain', case)), '9.2f'):>9}"
+                  f"{cell(ratio(time, run.time('openblas', case)), '9.2f'):>9}{cell(record, '7.2f'):>7}{' %' if record else ''}")
+
+
+def print_forwards(run):
+    print("\nForward passes: ms, and what unmerged takes more than merged (median of passes by turns); r (out + in) / (out in) is"
+          "\nthe theory. Eigen and OpenBLAS: their time over the merged pass's.")
+    print(f"{'':38}{'batch':>6}{'merged':>9}{'/ limit':>9}{'unmerged':>10}{'overhead':>10}{'theory':>8}"
+          f"{'Eigen':>8}{'unmerged':>9}{'OpenBLAS':>9}")
+    last = None
+    for case in run.cases("forward"):
+        row = run.rows["forward", case]
+        merged = row["merged_ms"]
+        head = f"{case.kind} {case.shape[0]}x{case.shape[1]} r={case.rank}, {case.threads} thread{'s' if case.threads > 1 else ''}"
+        out, width = case.shape
+        theory = 100 * case.rank * (out + width) / (out * width)
+        peers = [cell(ratio(run.time(peer, case), merged), ".2f") for peer in ("eigen_merged", "eigen_unmerged", "openblas_merged")]
+        print(f"{head if head != last else '':38}{case.batch:6}{merged:9.3g}{merged / run.limit(case):9.2f}"
+              f"{row['real_time']:10.3g}{row['overhead_percent']:8.2f} %{theory:6.2f} %{peers[0]:>8}{peers[1]:>9}{peers[2]:>9}")
+        last = head
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        run = json.load(file)
-    found = {}
-    for row in run["benchmarks"]:
-        if row.get("aggregate_name") != "median":
-            continue
-        name, kind, threads = re.match(r"(\w+)(?:<(?:Eigen::)?(\w+)>)?/threads:(\d)", row["run_name"]).groups()
-        found[name, kind or "float", int(threads)] = row["real_time"]
-        if "record_percent" in row:
-            found["record", kind, int(threads)] = row["record_percent"]
-
-    rows = ["in_place_pass", "eigen_temporary", "eigen_noalias", "openblas", "merge_plain", "merge_exact", "unmerge", "switch_to"]
-    print(f"{'4096 x 4096, rank 16':22}{'threads':>8}{'ms':>9}{'/ in-place pass':>17}{'/ merge_plain':>15}{'/ openblas':>12}")
-    for kind in ["float", "bfloat16", "half"]:
-        for threads in [1, 2]:
-            for name in rows:
-                time = found.get((name, kind, threads))
-                if time is None:
-                    continue
-                ratios = []
-                for other in ["in_place_pass", "merge_plain", "openblas"]:
-                    base = found.get((other, kind, threads))
-                    ratios.append(f"{time / base:.2f}" if base else "")
-                print(f"{kind + ' ' + name:22}{threads:8}{time:9.2f}{ratios[0]:>17}{ratios[1]:>15}{ratios[2]:>12}")
-    for kind in ["float", "bfloat16", "half"]:
-        if ("record", kind, 1) in found:
-            print(f"undo record of {kind}: {found['record', kind, 1]:.2f} % of the weight")
+    for path in sys.argv[1:]:
+        run = Run(path)
+        for (what, size, threads), row in sorted(run.limits.items()):
+            if what == "fma":
+                print(f"fused multiply-adds in float, {threads} thread(s): {row['flop/s'] / 1e9:.0f} Gflop/s")
+            elif size == 4 * 4096 * 4096:
+                print(f"{what.replace('_', '-')} pass over {size >> 20} MiB, {threads} thread(s): {row['bytes/s'] / 1e9:.1f} GB/s")
+        if run.cases("merge_plain"):
+            print_merges(run)
+        if run.cases("forward"):
+            print_forwards(run)
+        print()
 
 
 if __name__ == "__main__":

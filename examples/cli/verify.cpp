@@ -142,7 +142,7 @@ struct Verify {
                    }).eval();
     const UpdateSet<Compute> updates(target.parts);
     auto layer = lora::Linear<T, order>::view(W);
-    std::vector<lora::Activation> active;
+    std::vector<lora::ActiveUpdate> active;
     for (std::size_t i = 0; i < updates.set().size(); ++i) {
       active.push_back({std::to_string(i), updates.set()[i].weight});
       layer.attach(active.back().name, *updates.set()[i].update);

@@ -65,13 +65,13 @@ class Encoder {
 
   /// Makes these adapters the active ones; a merged model switches. An adapter need not have an update for every module.
   /// Should memory run out half way, here and below, calling again does the rest.
-  void activate(const std::vector<lora::Activation>& set) {
-    for (const lora::Activation& entry : set)
+  void activate(const std::vector<lora::ActiveUpdate>& set) {
+    for (const lora::ActiveUpdate& entry : set)
       if (!is_attached(entry.name)) throw lora::ValueError("no adapter is attached as '" + entry.name + "'");
     for (auto& [path, module] : modules_) {
       const std::vector<std::string> updates = module.attached();
-      std::vector<lora::Activation> own;
-      for (const lora::Activation& entry : set)
+      std::vector<lora::ActiveUpdate> own;
+      for (const lora::ActiveUpdate& entry : set)
         if (std::find(updates.begin(), updates.end(), entry.name) != updates.end()) own.push_back(entry);
       module.activate(own);
     }

@@ -38,7 +38,7 @@ lora::Activations<double> read_vectors(const lora::io::Safetensors& file, const 
 
 // ---- the check -------------------------------------------------------------------------------------------------------------
 
-const std::vector<lora::Activation> fortunes = {{"fortunes"}}, mixture = {{"games", 0.7}, {"science", 0.3}};
+const std::vector<lora::ActiveUpdate> fortunes = {{"fortunes"}}, mixture = {{"games", 0.7}, {"science", 0.3}};
 
 /// How far a vector of length 1 may be from the exact one, in any element. A product over n terms rounds n times; the
 /// roundings are independent of each other and of either sign, so together they are of the order sqrt(n) u relative to
@@ -126,7 +126,7 @@ void bench(Encoder& encoder, const std::vector<Sentence>& sentences, int threads
     for (const Sentence& sentence : sentences) encoder.encode({&sentence, 1});
   };
   const auto another_for_each = [&] {
-    const std::vector<lora::Activation> adapters[] = {{{"fortunes"}}, {{"games"}}, {{"science"}}};
+    const std::vector<lora::ActiveUpdate> adapters[] = {{{"fortunes"}}, {{"games"}}, {{"science"}}};
     for (std::size_t i = 0; i < sentences.size(); ++i) {
       encoder.activate(adapters[i % std::size(adapters)]);
       encoder.encode({&sentences[i], 1});

@@ -41,10 +41,8 @@ if ((!bench)); then
 fi
 
 python=${LORA_PEFT_PYTHON:-$build/peft/bin/python}
-if [[ -z ${LORA_PEFT_PYTHON-} ]] && ! "$python" -c 'import peft' 2>/dev/null; then
-  echo "installing PyTorch and PEFT into $build/peft"
-  rm -rf "$build/peft"
-  python3 -m venv "$build/peft" && "$python" -m pip install --quiet --requirement "$here/requirements.txt" ||
+if [[ -z ${LORA_PEFT_PYTHON-} ]]; then
+  bash "$root/benchmarks/peers/environment.sh" "$build/peft" ||
     echo "PyTorch and PEFT cannot be installed here: the benchmark goes without them" >&2
 fi
 grep -m1 'model name' /proc/cpuinfo || true

@@ -13,7 +13,7 @@ enum class Ownership { owned, view };
 
 class Scaling;
 class UndoRecord;
-struct Activation;
+struct ActiveUpdate;
 template <class Scalar>
 class LowRank;
 template <class Compute>

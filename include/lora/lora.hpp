@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Everything that needs only Eigen: updates, exact merging, layers.
+/// Everything that needs only Eigen: updates, exact merging, layers. (lora/layer/forward_bound.hpp, how far a merged and an
+/// unmerged pass can be apart, is for tests and checks, and included by itself.)
 
 #include "lora/layer/linear.hpp"

@@ -32,7 +32,7 @@ Bytes golden(const char* name) {
 /// Expects a RecordError that contains `why`.
 void expect_refused(const Bytes& bytes, const std::string& why) {
   try {
-    UndoRecord::deserialize(bytes);
+    static_cast<void>(UndoRecord::deserialize(bytes));
     FAIL() << "accepted; expected: " << why;
   } catch (const RecordError& error) {
     EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what() << "\nexpected: " << why;

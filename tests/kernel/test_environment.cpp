@@ -73,6 +73,7 @@ template <class Work>
 bool keeps(const Environment& environment, const Work& work) {
   std::fenv_t before;
   std::fegetenv(&before);
+  std::feclearexcept(FE_ALL_EXCEPT);
   environment.set();
   const Observed set;
   work();

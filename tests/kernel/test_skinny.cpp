@@ -39,7 +39,7 @@ class Skinny : public ::testing::Test {
     auto layer = lora::Linear<Stored>::view(map);
     if (!bias.empty())
       layer.set_bias(Eigen::Map<const Eigen::Matrix<Computed, Eigen::Dynamic, 1>>(bias.data(), W.rows()));
-    std::vector<lora::Activation> active;
+    std::vector<lora::ActiveUpdate> active;
     for (const lora::Weighted<Computed>& update : updates.set()) {
       active.push_back({std::to_string(active.size()), update.weight});
       layer.attach(active.back().name, *update.update);

@@ -38,6 +38,28 @@ class WideForward : public ::testing::Test {
     }
     lora::detail::wide_forward<Stored, Layout::order>(lines, low_rank ? &factors : nullptr, bias.data(), x,
                                                       lora::detail::activation_view(found.data(), found));
+    // The same numbers, rows of them and with gaps.
+    lora::Matrix<Computed> wider_X(cols, batch + 3), wider_Y(rows, batch + 3);
+    wider_X.leftCols(batch) = X;
+    const auto strided_X = wider_X.leftCols(batch);
+    auto strided_Y = wider_Y.leftCols(batch);
+    lora::detail::wide_forward<Stored, Layout::order>(
+        lines, low_rank ? &factors : nullptr, bias.data(),
+        lora::detail::activation_view(static_cast<const Computed*>(strided_X.data()), strided_X),
+        lora::detail::activation_view(strided_Y.data(), strided_Y));
+    EXPECT_TRUE(reference::same_bits(found, strided_Y));
+    // In the storage type: X is exact there, Y is rounded once.
+    const lora::Activations<Stored> narrow_X = X.template cast<Stored>();
+    const lora::Activations<Computed> back = narrow_X.template cast<Computed>();
+    lora::Activations<Computed> wide_Y(rows, batch);
+    lora::Activations<Stored> narrow_Y(rows, batch);
+    lora::detail::wide_forward<Stored, Layout::order>(lines, low_rank ? &factors : nullptr, bias.data(),
+                                                      lora::detail::activation_view(back.data(), back),
+                                                      lora::detail::activation_view(wide_Y.data(), wide_Y));
+    lora::detail::wide_forward<Stored, Layout::order>(lines, low_rank ? &factors : nullptr, bias.data(),
+                                                      lora::detail::activation_view(narrow_X.data(), narrow_X),
+                                                      lora::detail::activation_view(narrow_Y.data(), narrow_Y));
+    EXPECT_TRUE(reference::same_bits(wide_Y.template cast<Stored>().eval(), narrow_Y));
     const double unit = std::ldexp(1, -reference::Format<Computed>::mantissa - 1);
     for (Index c = 0; c < batch; ++c)
       for (Index i = 0; i < rows; ++i) {

@@ -115,7 +115,7 @@ TYPED_TEST(ForwardBound, HoldsForEveryOrderOfSummation) {
     const auto X = reference::gaussian<Compute, lora::column_major>(random, in, batch);
     const auto bound = lora::forward_bound(W0, updates.set(), X);
     lora::Matrix<T, TypeParam::order> merged = W0;
-    lora::merge(merged, updates.set());
+    lora::merge_plain(merged, updates.set());
 
     const lora::LowRank<Compute>& update = *updates.set()[0].update;
     const auto scale = static_cast<Compute>(update.scaling() * 2.0);

@@ -3,26 +3,22 @@
 #include <lora/fwd.hpp>
 #include <lora/lora.hpp>
 
+#include "reference/expect.hpp"
 #include "reference/random.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
+#include <utility>
 
 namespace {
 
 using lora::Index;
 
-template <class A, class B>
-bool same_bits(const A& a, const B& b) {
-  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
-  for (Index i = 0; i < a.rows(); ++i)
-    for (Index j = 0; j < a.cols(); ++j)
-      if (lora::detail::to_bits(a(i, j)) != lora::detail::to_bits(b(i, j))) return false;
-  return true;
-}
+using reference::same_bits;
 
 /// Runs `call`, which must throw Error, and returns the message.
 template <class Error, class Call>
@@ -187,7 +183,7 @@ TYPED_TEST(Linear, SaysWhatIsWrongAndChangesNothing) {
   EXPECT_THROW(layer.activate({{"b", std::nan("")}}), lora::ValueError);
   EXPECT_THROW(layer.unmerge(), lora::StateError);
   EXPECT_THROW(layer.weight().record(), lora::StateError);
-  EXPECT_EQ(layer.active(), (std::vector<lora::Activation>{{"a", 1.0}}));
+  EXPECT_EQ(layer.active(), (std::vector<lora::ActiveUpdate>{{"a", 1.0}}));
 
   layer.merge();
   EXPECT_THROW(layer.merge(), lora::StateError);
@@ -202,7 +198,7 @@ TYPED_TEST(Linear, SaysWhatIsWrongAndChangesNothing) {
   EXPECT_TRUE(layer.active().empty());
   EXPECT_THROW(layer.detach("a"), lora::ValueError);
   const auto X = lora::Activations<Real>::Ones(this->in + 1, 2).eval();
-  EXPECT_EQ(message_of<lora::ShapeError>([&] { layer.forward(X); }), "lora: Linear: X: expected 53 x 2, found 54 x 2");
+  EXPECT_EQ(message_of<lora::ShapeError>([&] { static_cast<void>(layer.forward(X)); }), "lora: Linear: X: expected 53 x 2, found 54 x 2");
 }
 
 /// The updates' factors are held by the layer: what the caller does to its own afterwards must not reach a merged weight.
@@ -253,7 +249,44 @@ TEST(LinearBias, IsAddedMergedAndUnmerged) {
   EXPECT_TRUE(layer.forward(zero) == bias.replicate(1, 2));
   layer.merge();
   EXPECT_TRUE(layer.forward(zero) == bias.replicate(1, 2));
+  layer.set_bias(Eigen::VectorXd());
+  EXPECT_TRUE(layer.forward(zero) == lora::Activations<double>::Zero(5, 2));
   EXPECT_THROW((lora::Linear<double>(W0, Eigen::VectorXd::Zero(6).eval())), lora::ShapeError);
+}
+
+TEST(LinearBias, OfTheStorageTypeIsTakenAsItIs) {
+  reference::Random random(5);
+  const auto W0 = reference::gaussian<Eigen::half>(random, 5, 6);
+  const lora::Matrix<Eigen::half, lora::column_major> bias = reference::gaussian<Eigen::half, lora::column_major>(random, 5, 1);
+  const lora::Linear<Eigen::half> layer(W0, bias);
+  EXPECT_TRUE(layer.forward(lora::Activations<float>::Zero(6, 1)) == bias.cast<float>());
+}
+
+TYPED_TEST(Linear, SharesAnUpdate) {
+  using Update = lora::LowRank<typename TestFixture::Compute>;
+  const auto shared = std::make_shared<const Update>(this->a);
+  lora::Linear<TypeParam> one(this->W0), other(this->W0);
+  one.attach("a", shared);
+  other.attach("a", this->a);
+  EXPECT_EQ(shared.use_count(), 2);
+  one.activate({{"a", 0.5}});
+  other.activate({{"a", 0.5}});
+  EXPECT_TRUE(same_bits(other.delta(), one.delta()));
+  EXPECT_NE(message_of<lora::ValueError>([&] { one.attach("b", std::shared_ptr<const Update>()); }).find("\"b\""),
+            std::string::npos);
+}
+
+TYPED_TEST(Linear, IsNotMergedWhenMovedFrom) {
+  auto layer = this->layer();
+  layer.activate({{"a"}});
+  layer.merge();
+  auto moved = std::move(layer);
+  EXPECT_FALSE(layer.merged());  // NOLINT(bugprone-use-after-move): what is asked for
+  EXPECT_TRUE(moved.merged());
+  layer = std::move(moved);
+  EXPECT_FALSE(moved.merged());  // NOLINT(bugprone-use-after-move)
+  layer.unmerge();
+  EXPECT_TRUE(same_bits(this->W0, layer.weight().matrix()));
 }
 
 TEST(ForwardDeclarations, AreEnoughForAPointer) {

@@ -31,7 +31,7 @@ class LinearForward : public ::testing::Test {
 
   Layer layer() {
     Layer out(W, Eigen::Map<const Vector>(bias.data(), rows));
-    std::vector<lora::Activation> active;
+    std::vector<lora::ActiveUpdate> active;
     for (const lora::Weighted<Computed>& update : updates.set()) {
       active.push_back({std::to_string(active.size()), update.weight});
       out.attach(active.back().name, *update.update);
@@ -121,10 +121,36 @@ TYPED_TEST(LinearForward, EveryBatchSize) {
   EXPECT_EQ(layer.forward(lora::Activations<C>(this->cols, 0)).cols(), 0);
 }
 
+/// The function under the class, on a matrix of the caller's.
+TYPED_TEST(LinearForward, IsTheFreeFunction) {
+  using C = typename TestFixture::Computed;
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 5);
+  lora::Linear<typename TestFixture::Stored, TypeParam::order> layer(this->W);
+  EXPECT_TRUE(reference::same_bits(layer.forward(X), lora::forward(this->W, {}, X)));
+  std::vector<lora::ActiveUpdate> active;
+  for (const auto& [update, weight] : this->updates.set()) {
+    active.push_back({std::to_string(active.size()), weight});
+    layer.attach(active.back().name, *update);
+  }
+  layer.activate(active);
+  EXPECT_TRUE(reference::same_bits(layer.forward(X), lora::forward(this->W, this->updates.set(), X)));
+  EXPECT_THROW(static_cast<void>(lora::forward(this->W, {}, X.topRows(3))), lora::ShapeError);
+  EXPECT_THROW(static_cast<void>(lora::forward(this->W, std::vector<lora::Weighted<C>>(1), X)), lora::ValueError);
+}
+
+/// Activations of the storage type are widened, results stay in the compute type.
+TYPED_TEST(LinearForward, TakesActivationsOfTheStorageType) {
+  using C = typename TestFixture::Computed;
+  using S = typename TypeParam::Scalar;
+  const auto layer = this->layer();
+  const lora::Matrix<S> X = reference::gaussian<S>(this->random, this->cols, 7);
+  EXPECT_TRUE(reference::same_bits(layer.forward(X.template cast<C>()), layer.forward(X)));
+}
+
 TYPED_TEST(LinearForward, LargeBatches) {
   using C = typename TestFixture::Computed;
   const auto layer = this->layer();
-  for (const Index batch : {33, 64, 101}) {
+  for (const Index batch : {33, 64, 101, 130, 150}) {
     SCOPED_TRACE(batch);
     const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, batch);
     const lora::Matrix<C> expected = this->expected(X);

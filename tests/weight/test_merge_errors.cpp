@@ -42,7 +42,7 @@ class MergeErrors : public ::testing::Test {
     const Weight before = weight;
     expect_error<lora::RecordError>([&] { lora::unmerge(weight, from, wrong); }, words);
     EXPECT_TRUE(reference::same_bits(before, weight));
-    expect_error<lora::RecordError>([&] { lora::switch_to(weight, from, wrong, from); }, words);
+    expect_error<lora::RecordError>([&] { static_cast<void>(lora::switch_to(weight, from, wrong, from)); }, words);
     EXPECT_TRUE(reference::same_bits(before, weight));
   }
   void TearDown() override {
@@ -125,12 +125,12 @@ TEST_F(MergeErrors, UpdateThatDoesNotFit) {
   tall.add(*set.set()[0].update);
   tall.add_gaussian(random, 41, 70, 1, 0.1);
   wide.add_gaussian(random, 40, 71, 1, 0.1);
-  for (const auto& work : {+[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { lora::merge(x, y); },
+  for (const auto& work : {+[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { static_cast<void>(lora::merge(x, y)); },
                            +[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { lora::merge_plain(x, y); }}) {
     expect_error<lora::ShapeError>([&] { work(w, tall); }, {"update 1", "expected 40 x 70", "found 41 x 70"});
     expect_error<lora::ShapeError>([&] { work(w, wide); }, {"update 0", "expected 40 x 70", "found 40 x 71"});
   }
-  expect_error<lora::ShapeError>([&] { lora::switch_to(w, set, record, tall); }, {"update 1", "found 41 x 70"});
+  expect_error<lora::ShapeError>([&] { static_cast<void>(lora::switch_to(w, set, record, tall)); }, {"update 1", "found 41 x 70"});
   EXPECT_TRUE(reference::same_bits(merged, w));
 }
 
@@ -140,10 +140,10 @@ TEST_F(MergeErrors, WeightThatIsNotFinite) {
        {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), 1e300}) {
     Updates<float> bad;
     bad.add(update, weight);
-    expect_error<lora::ValueError>([&] { lora::merge(w, bad); }, {"scaling", "weight", "finite"});
+    expect_error<lora::ValueError>([&] { static_cast<void>(lora::merge(w, bad)); }, {"scaling", "weight", "finite"});
     expect_error<lora::ValueError>([&] { lora::merge_plain(w, bad); }, {"finite"});
-    expect_error<lora::ValueError>([&] { lora::switch_to(w, set, record, bad); }, {"finite"});
-    expect_error<lora::ValueError>([&] { lora::delta<float>(bad, 40, 70); }, {"finite"});
+    expect_error<lora::ValueError>([&] { static_cast<void>(lora::switch_to(w, set, record, bad)); }, {"finite"});
+    expect_error<lora::ValueError>([&] { static_cast<void>(lora::delta<float>(bad, 40, 70)); }, {"finite"});
   }
   EXPECT_TRUE(reference::same_bits(merged, w));
 }
@@ -175,7 +175,7 @@ TYPED_TEST(EditedWeight, IsNoticedInEveryBlock) {
       const auto edited = w;
       EXPECT_THROW(lora::unmerge(w, set, record), lora::RecordError);
       ASSERT_TRUE(reference::same_bits(edited, w)) << "after an edit at (" << i << ", " << j << ")";
-      EXPECT_THROW(lora::switch_to(w, set, record, to), lora::RecordError);
+      EXPECT_THROW(static_cast<void>(lora::switch_to(w, set, record, to)), lora::RecordError);
       ASSERT_TRUE(reference::same_bits(edited, w)) << "after an edit at (" << i << ", " << j << ")";
       w(i, j) = merged(i, j);
     }

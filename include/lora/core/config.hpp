@@ -14,6 +14,9 @@
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
 #error "lora: -ffast-math (-Ofast) lets the compiler reorder additions, and an unmerge would not give back W0; drop the flag"
 #endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "lora: -ffinite-math-only lets the compiler take NaN and infinities for impossible, and an unmerge would not give back W0; drop the flag"
+#endif
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "lora: float expressions must be evaluated in float (FLT_EVAL_METHOD 0)"
 #endif
@@ -23,13 +26,11 @@
 static_assert(sizeof(Eigen::Index) == 8, "lora: Eigen::Index must have 64 bits (EIGEN_DEFAULT_DENSE_INDEX_TYPE, 64-bit machines)");
 static_assert(std::endian::native == std::endian::little, "lora: only little-endian machines are supported");
 
-/// Inner invariants are checked in debug builds only. Define LORA_DEBUG_CHECKS as 0 or 1 to choose.
-#if !defined(LORA_DEBUG_CHECKS)
+/// Inner invariants are checked in debug builds only.
 #if defined(NDEBUG)
 #define LORA_DEBUG_CHECKS 0
 #else
 #define LORA_DEBUG_CHECKS 1
-#endif
 #endif
 #if LORA_DEBUG_CHECKS
 #define LORA_ASSERT(condition) assert(condition)

@@ -182,12 +182,6 @@ typename ScalarTraits<T>::Signed ordered(Bits<T> bits) {
   return value < 0 ? static_cast<Signed>(value ^ magnitude) : value;
 }
 
-/// The inverse of ordered().
-template <class T>
-Bits<T> unordered(typename ScalarTraits<T>::Signed value) {
-  return static_cast<Bits<T>>(ordered<T>(static_cast<Bits<T>>(value)));
-}
-
 }  // namespace detail
 
 /// The type a weight of type T computes in: float for half, bfloat16 and float, double for double.

@@ -55,11 +55,11 @@ class UndoRecord {
   std::size_t size_bytes() const { return fixed_size + entries_.size() * entry_size + payload_size(); }
 
   /// The record as bytes: the same for the same weight and factors, whatever machine, threads or instruction set made it.
-  std::vector<std::byte> serialize() const;
+  [[nodiscard]] std::vector<std::byte> serialize() const;
 
   /// Reads what serialize() wrote, after checking every byte of it. Throws RecordError. Allocates in proportion to the bytes
   /// given, whatever they say.
-  static UndoRecord deserialize(std::span<const std::byte> bytes);
+  [[nodiscard]] static UndoRecord deserialize(std::span<const std::byte> bytes);
 
  private:
   friend struct detail::UndoRecordAccess;

@@ -21,8 +21,6 @@ struct WeightBlock {
   T* data;
   Index stride;
   Index lines, length, lines_below;
-
-  Index cells() const { return cells_of(lines, length); }
 };
 
 /// The order of lanes that kernels want: position p of 32 is in lane order[p].

@@ -110,7 +110,7 @@ void multiply_low_rank(const StackedFactors<Compute>& factors, const Compute* pa
   const SkinnyKernels<Compute> kernels = skinny_kernels<Compute, row_major>();
   const SkinnyWeight<Compute> A{factors.A().data(), factors.A().outerStride(), depth, factors.A().cols()};
   const SkinnyTerms<Compute> result{nullptr, nullptr, 0, nullptr, H, 1, depth, terms.batch};
-  share_rows(depth, skinny_rows, A.rows * A.cols * terms.batch,
+  share_rows(depth, skinny_rows, 4 * A.rows * A.cols * terms.batch,  // A has to come from memory
            [&](Index first, Index last) { kernels.product(A, panels, result, first, last); });
   terms.B = factors.B();
   terms.H = H;

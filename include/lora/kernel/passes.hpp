@@ -82,9 +82,7 @@ class RecordWriter {
     if (entry.raw) {
       const WeightBlock<T> merged = weight.at(block);
       const WeightBlock<T> copy{copy_.get(), block.length, block.lines, block.length, 0};
-      for (Index i = 0; i < block.lines; ++i)
-        std::memcpy(static_cast<void*>(copy.data + i * copy.stride), merged.data + i * merged.stride,
-                    static_cast<std::size_t>(block.length) * sizeof(T));
+      weight.store(merged, reinterpret_cast<unsigned char*>(copy.data));
       weight.kernels.unmerge(copy, factors, buffer.view());
       weight.store(copy, out);
     } else {

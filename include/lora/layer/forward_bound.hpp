@@ -104,11 +104,14 @@ Activations<double> forward_bound(const Weight& W0, std::type_identity_t<ActiveS
   // Counts of products that may underflow, times what they are multiplied with afterwards.
   Activations<double> underflows = Activations<double>::Constant(out, X.cols(), 2 * static_cast<double>(in));
   Index R = 0;
+  detail::expect_set(set, out, in);
   for (const Weighted<Compute>& entry : set) {
     const LowRank<Compute>& update = *entry.update;
-    detail::expect_shape("forward_bound: update", out, in, update.rows(), update.cols());
     if (entry.weight == 0.0) continue;
-    const double c = std::abs(static_cast<double>(detail::combined_scale<Compute>(update.scaling(), entry.weight)));
+    const double c = [&] {
+      const detail::FpEnvironment environment;
+      return std::abs(static_cast<double>(detail::combined_scale<Compute>(update.scaling(), entry.weight)));
+    }();
     const Matrix<double> B = c * update.B().template cast<double>().cwiseAbs();
     const Activations<double> H = update.A().template cast<double>().cwiseAbs() * absolute_X;
     const double rank = static_cast<double>(update.rank());

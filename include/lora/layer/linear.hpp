@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/layer/activations.hpp"
+#include "lora/layer/forward.hpp"
 #include "lora/weight/frozen_weight.hpp"
 
 #include <algorithm>
@@ -11,18 +11,19 @@
 LORA_NAMESPACE_BEGIN
 
 /// One entry of an active set: the name of an attached update and its weight.
-struct Activation {
+struct ActiveUpdate {
   std::string name;
-  double weight = 1.0;
+  double weight = 1.0;  ///< what the update is multiplied with, besides its own scaling
 
-  friend bool operator==(const Activation&, const Activation&) = default;
+  friend bool operator==(const ActiveUpdate&, const ActiveUpdate&) = default;
 };
 
 /// A linear layer y = W0 x + bias with updates attached by name, of which an ordered set is active:
 /// unmerged y = W0 x + sum of weight s B (A x) + bias, merged y = W' x + bias with W' = round(W0 + sum of weight s B A).
 ///
 /// `Scalar` is the weight's storage type, compute_t<Scalar> that of factors, bias and results. An owning layer copies deeply; a
-/// view (see view()) looks at the caller's memory and can only be moved. forward() may run on many threads at once;
+/// view (see view()) looks at the caller's memory and can only be move-constructed; unmerge it before it goes away, or W'
+/// stays there (FrozenWeight). forward() may run on many threads at once;
 /// everything that is not const needs exclusive access.
 template <class Scalar, StorageOrder Order, Ownership Own>
 class Linear {
@@ -95,11 +96,15 @@ class Linear {
   /// out x 1, or empty.
   const Vector& bias() const { return bias_; }
 
-  /// Sets or replaces the bias. Throws ShapeError.
+  /// Sets or replaces the bias; an empty one takes it away. Throws ShapeError.
   template <class Derived>
   void set_bias(const Eigen::MatrixBase<Derived>& bias) {
-    detail::expect_shape("Linear: bias", rows(), 1, bias.rows(), bias.cols());
-    bias_ = bias.template cast<Compute>();
+    static_assert(sizeof(compute_t<typename Derived::Scalar>) <= sizeof(Compute),
+                  "lora::Linear: a bias of double does not fit a layer that computes in float; cast it with cast<float>()");
+    if (bias.size() != 0) detail::expect_shape("Linear: bias", rows(), 1, bias.rows(), bias.cols());
+    Vector copy(bias.size());
+    for (Index i = 0; i < bias.size(); ++i) copy(i) = detail::widen(bias.derived().coeff(i, 0));
+    bias_ = std::move(copy);
   }
 
   /// Gives the layer an update, not yet active. Copies the factors to the compute type (exact). Throws ShapeError, and
@@ -109,18 +114,24 @@ class Linear {
     static_assert(sizeof(compute_t<Factor>) <= sizeof(Compute),
                   "lora::Linear::attach: factors of double do not fit a layer that computes in float; cast them with "
                   "LowRank::cast<float>()");
-    detail::expect_shape(detail::text("Linear: update \"", name, "\""), rows(), cols(), update.rows(), update.cols());
+    attach(std::move(name), std::make_shared<const LowRank<Compute>>(update.template cast<Compute>()));
+  }
+
+  /// The same with an update that other layers hold too. Throws ValueError when it is null.
+  void attach(std::string name, std::shared_ptr<const LowRank<Compute>> update) {
+    if (update == nullptr) throw ValueError(detail::text("lora: Linear: the update \"", name, "\" is a null pointer"));
+    detail::expect_shape(detail::text("Linear: update \"", name, "\""), rows(), cols(), update->rows(), update->cols());
     if (find(name) != attached_.end())
       throw StateError(detail::text("lora: Linear: an update named \"", name, "\" is attached already"));
-    attached_.push_back({std::move(name), std::make_shared<const LowRank<Compute>>(update.template cast<Compute>())});
+    attached_.push_back({std::move(name), std::move(update)});
   }
 
   /// Takes an update away, out of the active set as well. Throws ValueError when there is none of this name, StateError when it
   /// is merged.
   void detach(const std::string& name) {
     const auto found = expect_attached(name);
-    std::vector<Activation> rest;
-    for (const Activation& entry : active_)
+    std::vector<ActiveUpdate> rest;
+    for (const ActiveUpdate& entry : active_)
       if (entry.name != name) rest.push_back(entry);
     if (rest.size() != active_.size()) {
       if (merged())
@@ -139,8 +150,9 @@ class Linear {
   }
 
   /// Makes these the active set. On a merged layer that is a switch: one pass over the weight. Throws ValueError for a name
-  /// that is not attached or stands twice and for a weight that is not finite; nothing has changed then.
-  void activate(std::span<const Activation> set) {
+  /// that is not attached or stands twice and for a weight that is not finite, on a merged layer also what lora::switch_to
+  /// throws; nothing has changed then.
+  void activate(std::span<const ActiveUpdate> set) {
     Updates updates;
     for (std::size_t i = 0; i < set.size(); ++i) {
       const auto found = expect_attached(set[i].name);
@@ -149,12 +161,8 @@ class Linear {
           throw ValueError(detail::text("lora: Linear: \"", set[i].name, "\" stands twice in the active set"));
       updates.push_back({found->update, set[i].weight});
     }
-    std::vector<Activation> active(set.begin(), set.end());
-    detail::StackedFactors<Compute> stacked;
-    {
-      const detail::FpEnvironment environment;
-      stacked = detail::stack<Compute>(detail::active_set(updates), rows(), cols());
-    }
+    std::vector<ActiveUpdate> active(set.begin(), set.end());
+    auto stacked = detail::stack<Compute>(detail::active_set(updates), rows(), cols());
     if constexpr (!std::is_const_v<Scalar>) {
       if (merged()) weight_.switch_to(updates);
     }
@@ -162,16 +170,16 @@ class Linear {
     updates_ = std::move(updates);
     stacked_ = std::move(stacked);
   }
-  void activate(std::initializer_list<Activation> set) { activate(std::span<const Activation>(set.begin(), set.size())); }
+  void activate(std::initializer_list<ActiveUpdate> set) { activate(std::span<const ActiveUpdate>(set.begin(), set.size())); }
 
   /// The active set, in order.
-  const std::vector<Activation>& active() const { return active_; }
+  const std::vector<ActiveUpdate>& active() const { return active_; }
 
   /// The active set's updates, with factors of the compute type.
   const typename Weight::Updates& active_updates() const { return updates_; }
 
   /// delta = sum of weight s B A over the active set, out x in: the very numbers merge() adds. Allocates the result.
-  Matrix<Compute> delta() const {
+  [[nodiscard]] Matrix<Compute> delta() const {
     return lora::delta<Compute>(detail::active_set(updates_), rows(), cols());
   }
 
@@ -190,12 +198,13 @@ class Linear {
     weight_.unmerge();
   }
 
+  /// Whether the weight holds the active set.
   bool merged() const { return weight_.merged(); }
 
-  /// Y (out x batch) of X (in x batch, one column per sample, of the compute type or the storage type). Allocates Y.
-  /// Throws ShapeError.
+  /// Y (out x batch) of X (in x batch, one column per sample, of the compute type or the storage type). Allocates Y, and on
+  /// each calling thread memory for packed activations that grows with the largest X, and stays. Throws ShapeError.
   template <class Derived>
-  Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X) const {
+  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X) const {
     Activations<Compute> Y(rows(), X.cols());
     forward_into(X, Y);
     return Y;
@@ -237,7 +246,7 @@ class Linear {
   Weight weight_;
   Vector bias_;
   std::vector<Attached> attached_;
-  std::vector<Activation> active_;
+  std::vector<ActiveUpdate> active_;
   Updates updates_;                          // the active set's
   detail::StackedFactors<Compute> stacked_;  // the same, for forward passes
 };

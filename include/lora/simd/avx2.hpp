@@ -72,7 +72,9 @@ struct FloatLanes {
  private:
   static LORA_INLINE __m256 canonical(__m256 x) {
     const __m256i nan = _mm256_set1_epi32(static_cast<int>(ScalarTraits<float>::quiet_nan));
-    return _mm256_blendv_ps(x, _mm256_castsi256_ps(nan), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+    const __m256i is_nan = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7f800000));
+    return _mm256_blendv_ps(x, _mm256_castsi256_ps(nan), _mm256_castsi256_ps(is_nan));
   }
   /// The upper half of each added to its lower one: x's in the lower 128 bits, y's in the upper.
   static LORA_INLINE __m256 halves(__m256 x, __m256 y) {
@@ -121,11 +123,13 @@ struct Lanes<float> : FloatLanes {
    public:
     LORA_INLINE Special() : seen_(_mm256_setzero_ps()) {}
     LORA_INLINE void see(Line x) {
-      // A finite number times 0 leaves 0, all others leave NaN.
+      // A finite number times 0 leaves 0, all others leave NaN. (Compared as bits: no flag can remove the question.)
       LORA_UNROLL for (int i = 0; i < 4; ++i)
         seen_ = _mm256_fmadd_ps(_mm256_castsi256_ps(x.v[i]), _mm256_setzero_ps(), seen_);
     }
-    LORA_INLINE bool any() const { return _mm256_movemask_ps(_mm256_cmp_ps(seen_, seen_, _CMP_UNORD_Q)) != 0; }
+    LORA_INLINE bool any() const {
+      return _mm256_testz_si256(_mm256_castps_si256(seen_), _mm256_set1_epi32(0x7fffffff)) == 0;
+    }
 
    private:
     __m256 seen_;

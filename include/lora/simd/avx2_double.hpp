@@ -103,11 +103,13 @@ struct Lanes<double> {
    public:
     LORA_INLINE Special() : seen_(_mm256_setzero_pd()) {}
     LORA_INLINE void see(Line x) {
-      // A finite number times 0 leaves 0, all others leave NaN.
+      // A finite number times 0 leaves 0, all others leave NaN. (Compared as bits: no flag can remove the question.)
       LORA_UNROLL for (int i = 0; i < 8; ++i)
         seen_ = _mm256_fmadd_pd(_mm256_castsi256_pd(x.v[i]), _mm256_setzero_pd(), seen_);
     }
-    LORA_INLINE bool any() const { return _mm256_movemask_pd(_mm256_cmp_pd(seen_, seen_, _CMP_UNORD_Q)) != 0; }
+    LORA_INLINE bool any() const {
+      return _mm256_testz_si256(_mm256_castpd_si256(seen_), _mm256_set1_epi64x(0x7fffffffffffffff)) == 0;
+    }
 
    private:
     __m256d seen_;
@@ -139,7 +141,9 @@ struct Lanes<double> {
  private:
   static LORA_INLINE __m256d canonical(__m256d x) {
     const __m256i nan = _mm256_set1_epi64x(static_cast<long long>(ScalarTraits<double>::quiet_nan));
-    return _mm256_blendv_pd(x, _mm256_castsi256_pd(nan), _mm256_cmp_pd(x, x, _CMP_UNORD_Q));
+    const __m256i magnitude = _mm256_and_si256(_mm256_castpd_si256(x), _mm256_set1_epi64x(0x7fffffffffffffff));
+    const __m256i is_nan = _mm256_cmpgt_epi64(magnitude, _mm256_set1_epi64x(0x7ff0000000000000));
+    return _mm256_blendv_pd(x, _mm256_castsi256_pd(nan), _mm256_castsi256_pd(is_nan));
   }
   static LORA_INLINE F sub(F x, F y) {
     return {_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b), _mm256_sub_pd(x.c, y.c), _mm256_sub_pd(x.d, y.d)};

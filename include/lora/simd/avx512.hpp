@@ -36,7 +36,9 @@ struct FloatLanes {
   static LORA_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
   static LORA_INLINE F canonical(F x) {
     const __m512i nan = _mm512_set1_epi32(static_cast<int>(ScalarTraits<float>::quiet_nan));
-    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x, _mm512_castsi512_ps(nan));
+    const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+    const __mmask16 is_nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000));
+    return _mm512_mask_blend_ps(is_nan, x, _mm512_castsi512_ps(nan));
   }
   static LORA_INLINE float reduce(F x) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
@@ -87,11 +89,14 @@ struct Lanes<float> : FloatLanes {
    public:
     LORA_INLINE Special() : a_(_mm512_setzero_ps()), b_(_mm512_setzero_ps()) {}
     LORA_INLINE void see(Line x) {
-      // A finite number times 0 leaves 0, all others leave NaN.
+      // A finite number times 0 leaves 0, all others leave NaN. (Compared as bits: no flag can remove the question.)
       a_ = _mm512_fmadd_ps(_mm512_castsi512_ps(x.a), _mm512_setzero_ps(), a_);
       b_ = _mm512_fmadd_ps(_mm512_castsi512_ps(x.b), _mm512_setzero_ps(), b_);
     }
-    LORA_INLINE bool any() const { return _mm512_cmp_ps_mask(a_, b_, _CMP_UNORD_Q) != 0; }
+    LORA_INLINE bool any() const {
+      const __m512i seen = _mm512_castps_si512(_mm512_or_ps(a_, b_));
+      return _mm512_test_epi32_mask(seen, _mm512_set1_epi32(0x7fffffff)) != 0;
+    }
 
    private:
     F a_, b_;

@@ -95,11 +95,14 @@ struct Lanes<double> {
    public:
     LORA_INLINE Special() : seen_{_mm512_setzero_pd(), _mm512_setzero_pd()} {}
     LORA_INLINE void see(Line x) {
-      // A finite number times 0 leaves 0, all others leave NaN.
+      // A finite number times 0 leaves 0, all others leave NaN. (Compared as bits: no flag can remove the question.)
       LORA_UNROLL for (int i = 0; i < 4; ++i)
         seen_[i % 2] = _mm512_fmadd_pd(_mm512_castsi512_pd(x.v[i]), _mm512_setzero_pd(), seen_[i % 2]);
     }
-    LORA_INLINE bool any() const { return _mm512_cmp_pd_mask(seen_[0], seen_[1], _CMP_UNORD_Q) != 0; }
+    LORA_INLINE bool any() const {
+      const __m512i seen = _mm512_castpd_si512(_mm512_or_pd(seen_[0], seen_[1]));
+      return _mm512_test_epi64_mask(seen, _mm512_set1_epi64(0x7fffffffffffffff)) != 0;
+    }
 
    private:
     __m512d seen_[2];
@@ -124,7 +127,9 @@ struct Lanes<double> {
  private:
   static LORA_INLINE __m512d canonical(__m512d x) {
     const __m512i nan = _mm512_set1_epi64(static_cast<long long>(ScalarTraits<double>::quiet_nan));
-    return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(x, x, _CMP_UNORD_Q), x, _mm512_castsi512_pd(nan));
+    const __m512i magnitude = _mm512_and_si512(_mm512_castpd_si512(x), _mm512_set1_epi64(0x7fffffffffffffff));
+    const __mmask8 is_nan = _mm512_cmpgt_epi64_mask(magnitude, _mm512_set1_epi64(0x7ff0000000000000));
+    return _mm512_mask_blend_pd(is_nan, x, _mm512_castsi512_pd(nan));
   }
   static LORA_INLINE __m512i ordered(__m512i x) {
     return _mm512_ternarylogic_epi64(x, _mm512_srai_epi64(x, 63), _mm512_set1_epi64(0x7fffffffffffffff), 0x78);

@@ -28,9 +28,13 @@ class FpEnvironment {
 #elif defined(__aarch64__)
   FpEnvironment() {
     asm volatile("mrs %0, fpcr" : "=r"(caller_));
+    asm volatile("mrs %0, fpsr" : "=r"(caller_flags_));
     asm volatile("msr fpcr, %0" : : "r"(std::uint64_t{0}) : "memory");
   }
-  ~FpEnvironment() { asm volatile("msr fpcr, %0" : : "r"(caller_) : "memory"); }
+  ~FpEnvironment() {
+    asm volatile("msr fpcr, %0" : : "r"(caller_) : "memory");
+    asm volatile("msr fpsr, %0" : : "r"(caller_flags_) : "memory");
+  }
 #else
   FpEnvironment() {
     std::feholdexcept(&caller_);
@@ -45,7 +49,7 @@ class FpEnvironment {
 #if defined(__SSE__) || defined(_M_X64)
   unsigned caller_;
 #elif defined(__aarch64__)
-  std::uint64_t caller_ = 0;
+  std::uint64_t caller_ = 0, caller_flags_ = 0;
 #else
   std::fenv_t caller_;
 #endif

@@ -12,6 +12,7 @@ LORA_NAMESPACE_BEGIN
 /// The rule that gives an update's scaling s from its rank r.
 class Scaling {
  public:
+  /// s = value / r, value / sqrt(r), or value.
   enum class Rule { alpha_over_rank, alpha_over_sqrt_rank, fixed };
 
   constexpr Scaling(Rule rule, double value) : rule_(rule), value_(value) {}

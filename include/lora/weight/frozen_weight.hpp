@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 
 LORA_NAMESPACE_BEGIN
 
@@ -13,7 +14,7 @@ LORA_NAMESPACE_BEGIN
 template <class Compute>
 struct SharedUpdate {
   std::shared_ptr<const LowRank<Compute>> update;
-  double weight = 1.0;
+  double weight = 1.0;  ///< what the update is multiplied with, besides its own scaling
 };
 
 namespace detail {
@@ -31,8 +32,10 @@ std::vector<Weighted<Compute>> active_set(const std::vector<SharedUpdate<Compute
 /// The frozen weight W0 of one layer, out x in, together with what has been merged into it. While something is merged the
 /// memory holds W' = round(W0 + sum of weight s B A), and the object keeps the factors and the undo record.
 ///
-/// An owning weight copies deeply. A view looks at the caller's memory, which must outlive it, and can only be moved; a view
-/// of const memory cannot be merged. matrix() may be read by many threads at once; merge, unmerge and switch_to need
+/// An owning weight copies deeply. A view looks at the caller's memory, which must outlive it, and can only be
+/// move-constructed; a view of const memory cannot be merged. A merged view that goes away leaves W' in the caller's memory
+/// and takes the record with it: unmerge it before, or keep a copy of the record and use lora::unmerge. What has been moved
+/// from is not merged. matrix() may be read by many threads at once; merge, unmerge and switch_to need
 /// exclusive access.
 template <class Scalar, StorageOrder Order, Ownership Own>
 class FrozenWeight {
@@ -65,10 +68,18 @@ class FrozenWeight {
   {
     return *this = FrozenWeight(other);  // all or nothing
   }
-  FrozenWeight(FrozenWeight&&) = default;
-  FrozenWeight& operator=(FrozenWeight&&)
+  FrozenWeight(FrozenWeight&& other) noexcept
+      : storage_(std::move(other.storage_)),
+        updates_(std::exchange(other.updates_, {})),
+        record_(std::exchange(other.record_, std::nullopt)) {}
+  FrozenWeight& operator=(FrozenWeight&& other) noexcept
     requires(Own == Ownership::owned)
-  = default;
+  {
+    storage_ = std::move(other.storage_);
+    updates_ = std::exchange(other.updates_, {});
+    record_ = std::exchange(other.record_, std::nullopt);
+    return *this;
+  }
 
   /// out and in.
   Index rows() const { return storage_.rows(); }
@@ -79,6 +90,7 @@ class FrozenWeight {
     return {storage_.data(), rows(), cols(), Eigen::OuterStride<>(storage_.outerStride())};
   }
 
+  /// Whether the memory holds W'.
   bool merged() const { return record_.has_value(); }
 
   /// What is merged, in order; empty when nothing is.

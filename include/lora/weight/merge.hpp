@@ -21,7 +21,7 @@ auto writable_lines(Weight&& weight) {
   using Scalar = WeightScalar<std::remove_reference_t<Weight>>;
   static_assert(!std::is_const_v<Scalar>,
                 "lora: this weight is read-only (a const matrix or an Eigen::Map<const ...>), so nothing can be merged into "
-                "it; use forward(), or map it without const");
+                "it; use lora::forward(), or map it without const");
   static_assert(is_scalar_v<std::remove_const_t<Scalar>>,
                 "lora: a weight must be of float, double, Eigen::half or Eigen::bfloat16");
   return lines_of(weight);
@@ -38,12 +38,13 @@ PackedFactors<compute_t<T>> pack_for(const Lines<T>& weight, ActiveSet<compute_t
 /// record do not depend on compiler, flags, instruction set or threads. Throws ShapeError, ValueError, std::bad_alloc: the
 /// weight is then as before. Allocates the record and packed copies of the factors.
 template <class Weight>
-UndoRecord merge(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> set) {
+[[nodiscard]] UndoRecord merge(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> set) {
   const auto lines = detail::writable_lines(weight);
   return detail::merge_pass(lines, detail::pack_for(lines, set));
 }
 
-/// The same W' without a record: W0 cannot be had back.
+/// The same W' without a record: W0 cannot be had back. Throws ShapeError, ValueError, std::bad_alloc: the weight is then as
+/// before. Allocates packed copies of the factors.
 template <class Weight>
 void merge_plain(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> set) {
   const auto lines = detail::writable_lines(weight);
@@ -51,7 +52,8 @@ void merge_plain(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightC
 }
 
 /// Every bit of W0 again, in place, in one pass. `set` and `record` are those of the merge. Throws RecordError when the record
-/// is for another weight or other factors, or the merged weight has been changed since: it is then as before.
+/// is for another weight or other factors, or the merged weight has been changed since; ShapeError, ValueError and
+/// std::bad_alloc as merge() does. The weight is then as before. Allocates packed copies of the factors.
 template <class Weight>
 void unmerge(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> set,
              const UndoRecord& record) {
@@ -63,7 +65,7 @@ void unmerge(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompu
 /// merge. `record` belongs to `from`. Throws as merge() and unmerge() do; the weight is then as before and `record` still its
 /// own.
 template <class Weight>
-UndoRecord switch_to(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> from,
+[[nodiscard]] UndoRecord switch_to(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> from,
                      const UndoRecord& record, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> to) {
   const auto lines = detail::writable_lines(weight);
   return detail::exchange_pass(lines, detail::pack_for(lines, from), record, detail::pack_for(lines, to));

@@ -1,0 +1,109 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// What is measured: shapes of real layers, ranks, batches, types, threads; and how a case is named.
+
+#include "weights.hpp"
+
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+#include <cstring>
+#include <set>
+#include <string>
+#include <utility>
+
+#if defined(LORA_BENCH_OPENBLAS)
+#include <cblas.h>
+#include <openblas_config.h>
+#endif
+
+namespace bench {
+
+struct Case {
+  lora::Index out, in, rank;
+  int threads;
+  lora::Index batch = 0;
+
+  double elements() const { return static_cast<double>(out) * static_cast<double>(in); }
+};
+
+struct Shape {
+  lora::Index out, in;
+};
+/// MiniLM, Stable Diffusion's attention, Llama 3 8B.
+inline constexpr Shape minilm[] = {{384, 384}, {1536, 384}}, stable_diffusion[] = {{320, 320}, {640, 640}, {1280, 1280}},
+                       llama[] = {{4096, 4096}, {1024, 4096}, {14336, 4096}, {4096, 14336}};
+
+template <class T>
+constexpr const char* type_name() {
+  return std::is_same_v<T, float>           ? "float"
+         : std::is_same_v<T, double>        ? "double"
+         : std::is_same_v<T, Eigen::half> ? "half"
+                                            : "bfloat16";
+}
+
+/// WHAT/TYPE/OUTxIN/r:RANK[/batch:N]/threads:N
+template <class T>
+std::string case_name(const char* what, const Case& c) {
+  std::string name = std::string(what) + "/" + type_name<T>() + "/" + std::to_string(c.out) + "x" + std::to_string(c.in) +
+                     "/r:" + std::to_string(c.rank);
+  if (c.batch > 0) name += "/batch:" + std::to_string(c.batch);
+  return name + "/threads:" + std::to_string(c.threads);
+}
+
+/// Registers a function that reports its times by SetIterationTime().
+template <class Function>
+void add_case(const std::string& name, Function function) {
+  benchmark::RegisterBenchmark(name.c_str(), std::move(function))->Unit(benchmark::kMillisecond)->UseManualTime();
+}
+
+template <class Function>
+double seconds(const Function& function) {
+  const auto begin = std::chrono::steady_clock::now();
+  function();
+  benchmark::ClobberMemory();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// How often a function of about `work` multiply-adds is called about `work` multiply-adds, many calls at once where one is over too soon for a clock.
+inline benchmark::IterationCount calls_at_once(double work) {
+  return std::clamp<benchmark::IterationCount>(static_cast<benchmark::IterationCount>(1e6 / work), 1, 1000);
+}
+template <class Function>
+void measure(benchmark::State& state, double work, const Function& function) {
+  const benchmark::IterationCount calls = calls_at_once(work);
+  while (state.KeepRunningBatch(calls))
+    state.SetIterationTime(seconds([&] {
+      for (benchmark::IterationCount i = 0; i < calls; ++i) {
+        function();
+        benchmark::ClobberMemory();
+      }
+    }));
+}
+
+inline void count(benchmark::State& state, double bytes, double flops) {
+  state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["flop/s"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+/// Whether the program was called with --full, which is taken out of the arguments.
+inline bool take_full(int& argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--full") != 0) continue;
+    for (int j = i; j < argc; ++j) argv[j] = argv[j + 1];
+    --argc;
+    return true;
+  }
+  return false;
+}
+
+/// The threads of everything measured next.
+inline void use_threads(int threads) {
+  Eigen::setNbThreads(threads);
+#if defined(LORA_BENCH_OPENBLAS)
+  openblas_set_num_threads(threads);
+#endif
+}
+
+}  // namespace bench

@@ -1,0 +1,112 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+"""lora beside its peers: the programs run by turns, medians over the rounds, one table of ratios. Called by run.sh.
+
+    python peers.py BENCHMARKS ROUNDS JSON
+
+BENCHMARKS: the folder of bench_forward and bench_merge.
+"""
+
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+
+THREADS, OUT, IN, RANK = 2, 4096, 4096, 16
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 256)
+TYPES = ("float", "bfloat16", "half")
+
+
+def lora(folder):
+    """Times by the peers' names, with "eigen" and "openblas" in front of the baselines'."""
+    shape = f"{OUT}x{IN}/r:{RANK}"
+    batches = "|".join(str(batch) for batch in BATCHES)
+    filters = {"bench_forward": f"^(forward|eigen_merged|openblas_merged)/.*/{shape}/batch:({batches})/threads:{THREADS}/",
+               "bench_merge": f"^(merge|unmerge|switch_to|merge_plain|eigen_noalias|openblas)/.*/{shape}/threads:{THREADS}/"}
+    times = {}
+    for program, pattern in filters.items():
+        with tempfile.NamedTemporaryFile() as file:
+            subprocess.run([folder / program, "--full", f"--benchmark_filter={pattern}", "--benchmark_min_time=0.15",
+                            f"--benchmark_out={file.name}", "--benchmark_out_format=json"], check=True,
+                           stdout=subprocess.DEVNULL)
+            rows = json.load(file)["benchmarks"]
+        for row in rows:
+            what, kind, *_ = row["name"].split("/")
+            end = kind
+            if "batch:" in row["name"]:
+                end += "/" + row["name"].split("batch:")[1].split("/")[0]
+            if what == "forward":
+                times[f"lora forward/{end}"] = row["merged_ms"]
+                times[f"lora unmerged/{end}"] = row["real_time"]
+            elif what.endswith("_merged"):
+                times[f"{what.removesuffix('_merged')} forward/{end}"] = row["real_time"]
+            elif what in ("eigen_noalias", "openblas"):
+                times[f"{what.removesuffix('_noalias')} merge/{end}"] = row["real_time"]
+            else:
+                times[f"lora {what}/{end}"] = row["real_time"]
+    return {"versions": {}, "times": times}
+
+
+def python(script):
+    here = pathlib.Path(__file__).parent
+    numbers = [str(number) for number in (THREADS, OUT, IN, RANK, *BATCHES)]
+    run = subprocess.run([sys.executable, "-B", here / script, *numbers], check=True, stdout=subprocess.PIPE)
+    found = json.loads(run.stdout)
+    peer = {"torch_peer.py": "torch", "mkl_peer.py": "mkl"}[script]
+    return {"versions": found["versions"], "times": {f"{peer} {name}": time for name, time in found["times"].items()}}
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def print_tables(times):
+    def get(name):
+        return times.get(name)
+
+    print(f"\nForward passes, {OUT} x {IN}, rank {RANK}, {THREADS} threads: ms; peers merged, and their time over lora's unmerged")
+    print(f"{'':9}{'batch':>6}{'lora merged':>13}{'unmerged':>10}{'Eigen':>15}{'OpenBLAS':>15}{'MKL':>15}{'PyTorch':>15}"
+          f"{'PEFT unmerged':>16}")
+    for kind in TYPES:
+        for batch in BATCHES:
+            end = f"{kind}/{batch}"
+            mine = get(f"lora unmerged/{end}")
+            peers = [get(f"{peer} forward/{end}") for peer in ("eigen", "openblas", "mkl", "torch")]
+            peers.append(get(f"torch unmerged/{end}"))
+            cells = [f"{time:.3g} ({time / mine:.2f}x)" if time else "" for time in peers]
+            print(f"{kind:9}{batch:6}{get(f'lora forward/{end}'):13.3g}{mine:10.3g}"
+                  f"{cells[0]:>15}{cells[1]:>15}{cells[2]:>15}{cells[3]:>15}{cells[4]:>16}")
+    print(f"\nMerges, {OUT} x {IN}, rank {RANK}, {THREADS} threads: ms; peers' time over lora's")
+    for kind in TYPES:
+        print(f"{kind}: " + ", ".join(f"{what} {get(f'lora {what}/{kind}'):.2f}" for what in
+                                      ("merge_plain", "merge", "unmerge", "switch_to")))
+        for what, peers in (("merge", ("eigen", "openblas", "mkl", "torch")), ("unmerge", ("torch",))):
+            for peer in peers:
+                time = get(f"{peer} {what}/{kind}")
+                if time:
+                    name = {"eigen": "Eigen", "openblas": "OpenBLAS", "mkl": "MKL", "torch": "PEFT"}[peer]
+                    print(f"  {name + ' ' + what:18}{time:9.2f}{time / get(f'lora {what}/{kind}'):8.2f}x")
+
+
+def main():
+    folder, rounds, out = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    times, versions = {}, {}
+    for _ in range(rounds):
+        for result in (lora(folder), python("torch_peer.py"), python("mkl_peer.py")):
+            versions |= result["versions"]
+            for name, time in result["times"].items():
+                times.setdefault(name, []).append(time)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"{processor()}, {THREADS} threads; " + ", ".join(f"{name} {version}" for name, version in versions.items())
+          + f"; medians of {rounds} rounds by turns; lora and Eigen compiled with plain -O2")
+    print_tables(medians)
+    with open(out, "w", encoding="utf-8") as file:
+        json.dump({"processor": processor(), "versions": versions, "medians": medians, "times": times}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

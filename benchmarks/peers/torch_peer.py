@@ -1,0 +1,65 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+"""PyTorch + PEFT: one linear layer with a LoRA adapter, forward passes merged and unmerged, merge and unmerge.
+
+    python torch_peer.py THREADS OUT IN RANK BATCH...
+
+Prints JSON: milliseconds by "forward/TYPE/BATCH" (merged), "unmerged/TYPE/BATCH", "merge/TYPE", "unmerge/TYPE".
+"""
+
+import json
+import statistics
+import sys
+import time
+
+import peft
+import torch
+
+TYPES = {"float": torch.float32, "bfloat16": torch.bfloat16, "half": torch.float16}
+
+
+def milliseconds(function, seconds=0.15):
+    """Median over at least five calls."""
+    function()
+    times = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        begin = time.perf_counter()
+        function()
+        times.append(1e3 * (time.perf_counter() - begin))
+    return statistics.median(times)
+
+
+def main():
+    threads, out, width, rank, *batches = (int(argument) for argument in sys.argv[1:])
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    times = {}
+    with torch.inference_mode():
+        for name, dtype in TYPES.items():
+            linear = torch.nn.Linear(width, out, bias=False)
+            torch.nn.init.normal_(linear.weight, std=0.02)
+            base = linear.to(dtype)
+            weight = base.weight.detach()
+            config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=["0"])
+            model = peft.get_peft_model(torch.nn.Sequential(base), config, autocast_adapter_dtype=False).eval()
+            layer = model.base_model.model[0]
+            torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.01)
+            for batch in batches:
+                X = torch.randn(batch, width).to(dtype)
+                times[f"forward/{name}/{batch}"] = milliseconds(lambda: torch.nn.functional.linear(X, weight))
+                times[f"unmerged/{name}/{batch}"] = milliseconds(lambda: layer(X))
+            merges, unmerges = [], []
+            for _ in range(6):
+                begin = time.perf_counter()
+                model.merge_adapter()
+                middle = time.perf_counter()
+                model.unmerge_adapter()
+                merges.append(1e3 * (middle - begin))
+                unmerges.append(1e3 * (time.perf_counter() - middle))
+            times[f"merge/{name}"] = statistics.median(merges[1:])
+            times[f"unmerge/{name}"] = statistics.median(unmerges[1:])
+    json.dump({"versions": {"PyTorch": torch.__version__, "PEFT": peft.__version__}, "times": times}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
