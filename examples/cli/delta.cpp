@@ -95,7 +95,7 @@ struct Delta {
   std::string report(std::size_t modules, std::uint64_t bytes) const {
     if (common.json)
       return nlohmann::ordered_json{
-                 {"command", "delta"}, {"out", path_text(out)}, {"modules", modules}, {"bytes", bytes}}
+                 {"command", "delta"}, {"out", json_text(out.string())}, {"modules", modules}, {"bytes", bytes}}
                  .dump(2, ' ', true) +
              '\n';
     return text("deltas of ", count_text(modules, "module"), ", ", size_text(bytes), ": ", path_text(out), '\n');

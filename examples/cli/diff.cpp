@@ -10,7 +10,9 @@
 
 #include <cmath>
 #include <iostream>
+#include <map>
 #include <optional>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -46,13 +48,12 @@ std::string type_text(const io::ModelTensor& tensor) {
 
 Json number_json(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
-/// All metadata of a model, sorted.
-io::Metadata metadata_of(const io::Model& model) {
-  io::Metadata out;
+/// All metadata of a model: every value that a key has in some shard.
+using MetadataValues = std::map<std::string, std::set<std::string>>;
+MetadataValues metadata_of(const io::Model& model) {
+  MetadataValues out;
   for (const io::Safetensors& shard : model.shards())
-    out.insert(out.end(), shard.metadata().begin(), shard.metadata().end());
-  std::sort(out.begin(), out.end());
-  out.erase(std::unique(out.begin(), out.end()), out.end());
+    for (const auto& [key, value] : shard.metadata()) out[key].insert(value);
   return out;
 }
 
@@ -87,7 +88,8 @@ struct Diff {
     const Json metadata = compare_metadata(a, b), files = compare_files(a, b);
     const bool same = metadata.empty() && files.empty() &&
                       std::none_of(pairs.begin(), pairs.end(), [](const Pair& pair) { return pair.differs(); });
-    cli::print(common.json ? json(pairs, metadata, files, same) : report(pairs, metadata, files, same));
+    cli::print(common.json ? json(pairs, metadata, files, same)
+                           : report(pairs, metadata, files, same, a.is_folder() && b.is_folder()));
     return same ? 0 : 1;
   }
 
@@ -119,20 +121,19 @@ struct Diff {
   }
 
   static Json entry(std::string_view key, const std::string& name, const char* kind) {
-    return {{key, io::printable(name, 4096)}, {"kind", kind}};
+    return {{key, json_text(name)}, {"kind", kind}};
   }
 
   static Json compare_metadata(const io::Model& a, const io::Model& b) {
-    const io::Metadata of_a = metadata_of(a), of_b = metadata_of(b);
-    const auto has_key = [](const io::Metadata& metadata, const std::string& key) {
-      return std::any_of(metadata.begin(), metadata.end(), [&](const auto& entry) { return entry.first == key; });
-    };
+    const MetadataValues of_a = metadata_of(a), of_b = metadata_of(b);
     Json out = Json::array();
-    for (const auto& pair : of_a)
-      if (!std::binary_search(of_b.begin(), of_b.end(), pair))
-        out.push_back(entry("key", pair.first, has_key(of_b, pair.first) ? "value" : "only in A"));
-    for (const auto& pair : of_b)
-      if (!has_key(of_a, pair.first)) out.push_back(entry("key", pair.first, "only in B"));
+    for (const auto& [key, values] : of_a) {
+      const auto other = of_b.find(key);
+      if (other == of_b.end() || other->second != values)
+        out.push_back(entry("key", key, other == of_b.end() ? "only in A" : "value"));
+    }
+    for (const auto& [key, values] : of_b)
+      if (!of_a.contains(key)) out.push_back(entry("key", key, "only in B"));
     return out;
   }
 
@@ -176,8 +177,11 @@ struct Diff {
            '\n';
   }
 
-  static std::string report(const std::vector<Pair>& pairs, const Json& metadata, const Json& files, bool same) {
-    if (same) return text("the same: ", count_text(pairs.size(), "tensor"), ", metadata and other files\n");
+  static std::string report(const std::vector<Pair>& pairs, const Json& metadata, const Json& files, bool same,
+                            bool are_folders) {
+    if (same)
+      return text("the same: ", count_text(pairs.size(), "tensor"),
+                  are_folders ? ", metadata and other files\n" : " and metadata\n");
     Table table({"tensor", "differs in", "type", "elements", "largest |A - B|", "||A - B||_F"});
     std::size_t count = 0;
     for (const Pair& pair : pairs) {
@@ -196,9 +200,9 @@ struct Diff {
     out << count << " of " << count_text(pairs.size(), "tensor") << " differ\n";
     if (count != 0) out << table;
     for (const Json& row : metadata)
-      out << "metadata " << row["key"].get<std::string>() << ": " << row["kind"].get<std::string>() << '\n';
+      out << "metadata " << io::printable(row["key"].get<std::string>(), 4096) << ": " << row["kind"].get<std::string>() << '\n';
     for (const Json& row : files)
-      out << "file " << row["file"].get<std::string>() << ": " << row["kind"].get<std::string>() << '\n';
+      out << "file " << io::printable(row["file"].get<std::string>(), 4096) << ": " << row["kind"].get<std::string>() << '\n';
     return std::move(out).str();
   }
 };

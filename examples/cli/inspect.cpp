@@ -18,6 +18,13 @@ namespace {
 namespace io = lora::io;
 using Json = nlohmann::ordered_json;
 
+/// The metadata of one file.
+Json metadata_json(const io::Safetensors& file) {
+  Json out = Json::object();
+  for (const auto& [key, value] : file.metadata()) out.get_ref<Json::object_t&>().emplace_back(key, value);  // no search for each
+  return out;
+}
+
 /// A block of a matrix, in double.
 template <class Scalar>
 lora::Matrix<double> block(const lora::Matrix<Scalar>& matrix, lora::Index row, lora::Index col, lora::Index size) {
@@ -121,8 +128,8 @@ struct Inspect {
     }
     if (json)
       return print({{"kind", "adapter"},
-                    {"path", path_text(path)},
-                    {"name", io::printable(adapter.name)},
+                    {"path", json_text(path.string())},
+                    {"name", json_text(adapter.name)},
                     {"layers", std::move(layers)},
                     {"delta_norm", std::sqrt(sum)}});
     cli::print(text("adapter ", io::printable(adapter.name), ": ", count_text(adapter.modules.size(), "layer"),
@@ -152,7 +159,8 @@ struct Inspect {
       for (std::size_t i = 0; i < model.shards().size(); ++i)
         shards.push_back({{"file", model.shard_name(i)},
                           {"tensors", model.shards()[i].tensors().size()},
-                          {"data_bytes", model.shards()[i].header().data_bytes()}});
+                          {"data_bytes", model.shards()[i].header().data_bytes()},
+                          {"metadata", metadata_json(model.shards()[i])}});
       said += text(" in ", count_text(model.shards().size(), "file"), "; ",
                    count_text(model.other_files().size(), "other file"));
     }
@@ -166,7 +174,7 @@ struct Inspect {
         said += text("metadata ", io::printable(key), ": ", io::printable(value), '\n');
       }
     if (!json) return cli::print(text(said, table));
-    Json result{{"kind", "model"}, {"path", path_text(path)}, {"metadata", std::move(metadata)}};
+    Json result{{"kind", "model"}, {"path", json_text(path.string())}, {"metadata", std::move(metadata)}};
     if (model.is_folder()) {
       result["shards"] = std::move(shards);
       result["other_files"] = model.other_files();
@@ -220,7 +228,7 @@ struct Inspect {
     const std::size_t file_count = files.size();
     if (json)
       return print({{"kind", "undo"},
-                    {"path", path_text(path)},
+                    {"path", json_text(path.string())},
                     {"folder", file.is_folder()},
                     {"files", std::move(files)},
                     {"tensors", std::move(tensors)},

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
 // lora: merges low-rank adapters into model files, and takes them out again, every bit.
-// Exit codes: 0 done, 1 failed, 2 wrong usage.
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted.
 
 #include "commands.hpp"
 #include "signals.hpp"

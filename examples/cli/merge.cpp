@@ -26,6 +26,7 @@ struct Merge {
     const io::Model model = io::Model::open(base);
     const std::vector<Target> targets = plan_merge(model, chosen);
     const std::vector<std::string> copies = model.other_files();
+    warn_of_other_weights(copies);
 
     io::ModelWriter merged(model, out, common.sync());
     std::optional<io::UndoFileWriter> record;

@@ -4,6 +4,8 @@
 
 #include "text.hpp"
 
+#include <iostream>
+
 #include <lora/weight/merge.hpp>
 
 #include <nlohmann/json.hpp>
@@ -84,6 +86,16 @@ std::vector<std::string> copies_of(const io::UndoFile& undo) {
   return out;
 }
 
+void warn_of_other_weights(const std::vector<std::string>& copies) {
+  for (const std::string& copy : copies) {
+    const std::string name = fs::path(copy).filename().string(), kind = fs::path(copy).extension().string();
+    if (kind == ".safetensors" || kind == ".gguf" || kind == ".onnx" || kind == ".h5" || kind == ".msgpack" ||
+        kind == ".pth" || kind == ".pt" || (kind == ".bin" && name.starts_with("pytorch_model")))
+      std::cerr << "lora: warning: " << io::printable(copy)
+                << ": no part of the model that was merged into: the file is copied as it is\n";
+  }
+}
+
 std::string Summary::text() const {
   std::string names;
   for (const ChosenAdapter& chosen : adapters)
@@ -106,16 +118,16 @@ std::string Summary::json() const {
   for (const Target& target : targets) bytes += target.tensor->info->bytes();
   nlohmann::ordered_json names = nlohmann::ordered_json::array();
   for (const ChosenAdapter& chosen : adapters)
-    names.push_back({{"name", io::printable(chosen.adapter.name)}, {"weight", chosen.weight}});
+    names.push_back({{"name", json_text(chosen.adapter.name)}, {"weight", chosen.weight}});
   nlohmann::ordered_json result{{"command", command},
-                                {"out", path_text(out)},
+                                {"out", json_text(out.string())},
                                 {"undo", nullptr},
                                 {"adapters", std::move(names)},
                                 {"tensors", model.tensors().size()},
                                 {"merged_tensors", targets.size()},
                                 {"merged_bytes", bytes},
                                 {"record_bytes", record_bytes}};
-  if (!undo.empty()) result["undo"] = path_text(undo);
+  if (!undo.empty()) result["undo"] = json_text(undo.string());
   return result.dump(2, ' ', true) + '\n';
 }
 

@@ -29,6 +29,9 @@ Finish switch_tensor(const lora::io::Model& model, const lora::io::UndoFile& und
 /// The other files that belong to the model of an undo file.
 std::vector<std::string> copies_of(const lora::io::UndoFile& undo);
 
+/// Warns of files with weights among those that are only copied: a program that prefers them runs the unmerged model.
+void warn_of_other_weights(const std::vector<std::string>& copies);
+
 /// What a merge or switch did, for people and for programs.
 struct Summary {
   const char* command;

@@ -95,8 +95,13 @@ std::vector<ChosenAdapter> AdapterOptions::load() const {
   for (const std::string& option : adapters) {
     const std::size_t sign = option.rfind('=');
     const std::optional<double> weight = sign == option.npos ? std::nullopt : number(option.substr(sign + 1));
+    if (sign == 0) throw UsageError("--adapter: expected DIR=WEIGHT, found " + option + ", without a folder");
+    std::error_code ignored;
+    if (weight && fs::is_directory(option, ignored) && !fs::is_directory(option.substr(0, sign), ignored))
+      throw UsageError("--adapter: " + option + " is a folder, whose name reads like a folder and a weight; give " + option +
+                       "=1");
     if (weight && !std::isfinite(*weight))
-      throw UsageError("--adapter: expected a finite weight, found " + option.substr(sign + 1));
+      throw UsageError("--adapter: expected a finite weight that 64 bits can hold, found " + option.substr(sign + 1));
     if (weight && *weight == 0)
       std::cerr << "lora: warning: " << lora::io::printable(option) << ": a weight of 0 changes nothing\n";
     wanted.emplace_back(weight ? option.substr(0, sign) : option, weight.value_or(1.0));

@@ -5,10 +5,8 @@
 #include "text.hpp"
 
 #include <algorithm>
-#include <fstream>
+#include <iostream>
 #include <unordered_map>
-
-#include <nlohmann/json.hpp>
 
 namespace cli {
 
@@ -124,15 +122,33 @@ Target make_target(const io::Model& base, const io::ModelTensor& tensor, const i
       {}};
 }
 
+/// Whether a configuration, or that of a part of the model within it, ties the output layer to the embeddings.
+bool ties_head(const io::detail::Json& config) {
+  const auto* object = config.as<io::detail::Json::Object>();
+  if (object == nullptr) return false;
+  return std::any_of(object->begin(), object->end(), [](const auto& entry) {
+    const bool* flag = entry.second.template as<bool>();
+    return flag != nullptr ? *flag && entry.first == "tie_word_embeddings" : ties_head(entry.second);
+  });
+}
+
 /// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that
 /// what is merged into it would be lost.
 void expect_untied_head(const io::Model& base, const std::vector<Target>& targets) {
   const auto head = std::find_if(targets.begin(), targets.end(), [](const Target& t) { return is_head(t.module); });
-  if (!base.is_folder() || head == targets.end()) return;
-  const fs::path file = base.path() / "config.json";
-  std::ifstream stream(file);
-  const auto config = nlohmann::json::parse(stream, nullptr, false);
-  if (config.is_object() && config.contains("tie_word_embeddings") && config["tie_word_embeddings"] == true)
+  if (head == targets.end()) return;
+  const fs::path file = (base.is_folder() ? base.path() : fs::absolute(base.path()).parent_path()) / "config.json";
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) return;
+  io::detail::Json config;
+  try {
+    config = io::detail::read_json_file(file, std::uint64_t{8} << 20);
+  } catch (const io::FileError& error) {
+    std::cerr << "lora: warning: " << bare(error) << ": if the model ties " << in_quotes(head->tensor->info->name)
+              << " to its embeddings, what is merged into it is lost\n";
+    return;
+  }
+  if (ties_head(config))
     fail(file, "tie_word_embeddings: expected false to merge into ", in_quotes(head->tensor->info->name),
          ", found true: the embeddings would be used in its place");
 }
@@ -177,8 +193,13 @@ std::vector<Target> plan_merge(const io::Model& base, const std::vector<ChosenAd
     }
   }
   std::vector<Target> out;
-  for (const io::ModelTensor& tensor : base.tensors())
-    if (const auto at = targets.find(&tensor); at != targets.end()) out.push_back(std::move(at->second));
+  for (const io::ModelTensor& tensor : base.tensors()) {
+    const auto at = targets.find(&tensor);
+    if (at == targets.end()) continue;
+    std::erase_if(at->second.parts, [](const Part& part) { return part.chosen->weight == 0; });
+    if (!at->second.parts.empty()) out.push_back(std::move(at->second));
+  }
+  if (out.empty()) throw UsageError("--adapter: expected a weight other than 0, found 0 for all");
   expect_untied_head(base, out);
   return out;
 }

@@ -4,6 +4,7 @@
 
 #include "text.hpp"
 
+#include <algorithm>
 #include <iostream>
 
 #include <unistd.h>
@@ -42,7 +43,7 @@ void Progress::draw(Clock::time_point now) {
   const double seconds = std::chrono::duration<double>(now - begin_).count();
   if (done_ != 0 && seconds > 0)
     std::cerr << ", " << size_text(static_cast<std::uint64_t>(static_cast<double>(done_) / seconds)) << "/s, "
-              << static_cast<int>(seconds / part * (1 - part) + 0.5) << " s left";
+              << static_cast<int>(std::min(seconds / part * (1 - part) + 0.5, 999999.0)) << " s left";
   std::cerr << std::flush;
 }
 

@@ -43,7 +43,9 @@ void Rewrite::run(const CommonOptions& options, std::string title) {
       add_changed(from_.tensors()[i], changes_[i]);
     else
       add_pieces(from_.tensors()[i]);
-  Progress progress(std::move(title), from_.data_bytes(), options.quiet);
+  std::uint64_t total = 0;
+  for (const Task& task : tasks_) total += task.bytes + task.passed;
+  Progress progress(std::move(title), total, options.quiet);
   run_tasks(tasks_, options.threads, progress);
   from_.expect_unchanged();
 }
@@ -84,7 +86,10 @@ void Rewrite::add_pieces(const io::ModelTensor& tensor) {
 }
 
 void Rewrite::add_copy(std::size_t i) {
-  tasks_.push_back({0, [this, i](Buffer& buffer) -> Finish {
+  std::error_code none;  // what cannot be examined is an error when it is copied
+  const std::uintmax_t size = std::filesystem::file_size(from_.path() / copies_[i], none);
+  const std::uint64_t memory = none ? 0 : std::min<std::uint64_t>(size, io::RestChecksum::piece_bytes);
+  tasks_.push_back({memory, [this, i](Buffer& buffer) -> Finish {
                       const io::InputFile file(from_.path() / copies_[i]);
                       io::OutputFile copy = to_.file(copies_[i]);
                       while (copy.position() < file.size()) {
@@ -98,7 +103,8 @@ void Rewrite::add_copy(std::size_t i) {
                       file.expect_unchanged();
                       copy.commit();
                       return {};
-                    }});
+                    },
+                    none ? 0 : size - memory});
 }
 
 void print(const std::string& report) {

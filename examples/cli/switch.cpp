@@ -30,6 +30,7 @@ struct Switch {
     old.expect_made_for(from);
     const std::vector<Target> targets = plan_merge(from, chosen);
     const std::vector<std::string> copies = copies_of(old);
+    warn_of_other_weights(copies);
 
     io::ModelWriter to(from, out, common.sync());
     io::UndoFileWriter record(new_undo, from, undo_tensors(targets), copies, common.sync());

@@ -67,7 +67,7 @@ class Runner {
       } catch (...) {
         error = std::current_exception();
       }
-      if (large) buffer.release();
+      if (large || buffer.size() > memory_budget / static_cast<std::uint64_t>(threads_)) buffer.release();
       lock.lock();
       if (large) Eigen::setNbThreads(1);
       finishes_[i] = std::move(finish);
@@ -94,7 +94,7 @@ class Runner {
       std::exception_ptr error;
       try {
         if (finish) finish();
-        progress_.add(tasks_[finished_].bytes);
+        progress_.add(tasks_[finished_].bytes + tasks_[finished_].passed);
       } catch (...) {
         error = std::current_exception();
       }

@@ -19,6 +19,7 @@ class Buffer {
   /// `size` bytes, whatever is in them.
   std::span<std::byte> get(std::size_t size);
   void release();
+  std::size_t size() const { return size_; }
 
  private:
   struct Free {
@@ -35,9 +36,10 @@ using Finish = std::function<void()>;
 struct Task {
   std::uint64_t bytes = 0;             ///< the memory it takes, about, until it is finished
   std::function<Finish(Buffer&)> run;  ///< on any thread, at the same time as others
+  std::uint64_t passed = 0;            ///< what it works through besides, a part at a time
 };
 
-/// Runs all tasks. At any time they take `memory_budget` bytes at most; one that takes more than half of that runs alone,
+/// Runs all tasks. At any time they take `memory_budget` bytes at most, and as much again may be kept for the next ones; one that takes more than half of that runs alone,
 /// with all threads within it. When one throws, those that have not begun are left out, and of what was thrown the one of
 /// the first task comes back. Throws Interrupted.
 void run_tasks(std::span<const Task> tasks, int threads, Progress& progress);

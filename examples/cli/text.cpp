@@ -7,14 +7,11 @@
 
 namespace cli {
 
-std::string shape_text(std::span<const std::uint64_t> shape) {
-  constexpr std::size_t most = 8;
-  std::string out = "[";
-  for (std::size_t i = 0; i < shape.size() && i < most; ++i) out += text(i == 0 ? "" : ", ", shape[i]);
-  return out + (shape.size() > most ? text(", ... ", shape.size(), " dimensions]") : "]");
+std::string json_text(std::string_view name) {
+  for (std::size_t at = 0, length = 0; at < name.size(); at += length)
+    if ((length = lora::io::detail::decode_utf8(name, at).length) == 0) return lora::io::printable(name, 4096);
+  return std::string(name);
 }
-
-std::string shape_text(lora::Index rows, lora::Index cols) { return text(rows, " x ", cols); }
 
 std::string count_text(std::uint64_t count, std::string_view thing) {
   return text(count, " ", thing, count == 1 ? "" : "s");

@@ -19,23 +19,15 @@ std::string text(const Pieces&... pieces) {
   return std::move(out).str();
 }
 
-/// 'name', printable.
-inline std::string in_quotes(std::string_view name) { return "'" + lora::io::printable(name) + "'"; }
+using lora::io::detail::bare;
+using lora::io::detail::fail;
+using lora::io::detail::in_quotes;
 
 /// A path, printable.
 inline std::string path_text(const std::filesystem::path& path) { return lora::io::printable(path.string(), 4096); }
 
-/// An error's message without the library's name.
-inline std::string bare(const std::exception& error) {
-  const std::string_view message = error.what();
-  return std::string(message.substr(message.starts_with("lora: ") ? 6 : 0));
-}
-
-/// Throws FileError: "<file>: <pieces>".
-template <class... Pieces>
-[[noreturn]] void fail(const std::filesystem::path& file, const Pieces&... pieces) {
-  throw lora::io::FileError(text("lora: ", path_text(file), ": ", pieces...));
-}
+/// A name for JSON: as it is, or printable when it is not UTF-8.
+std::string json_text(std::string_view name);
 
 /// Calls run(); what the library throws about a layer becomes a FileError that names the file and the layer (`kind` is
 /// "module" or "tensor").
@@ -51,8 +43,8 @@ auto named(const std::filesystem::path& file, std::string_view kind, std::string
 }
 
 /// "[2, 3]"; "2 x 3".
-std::string shape_text(std::span<const std::uint64_t> shape);
-std::string shape_text(lora::Index rows, lora::Index cols);
+inline std::string shape_text(std::span<const std::uint64_t> shape) { return lora::io::detail::shape_list(shape); }
+inline std::string shape_text(lora::Index rows, lora::Index cols) { return lora::detail::shape_text(rows, cols); }
 
 /// "3 layers", "1 layer".
 std::string count_text(std::uint64_t count, std::string_view thing);

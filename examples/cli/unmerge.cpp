@@ -6,6 +6,8 @@
 #include "merging.hpp"
 #include "text.hpp"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 namespace cli {
@@ -40,10 +42,22 @@ struct Unmerge {
   }
 
  private:
+  /// The files that were put into the merged folder. As they do not matter, nor does one that cannot be examined.
+  static std::size_t count_others(const io::Model& from, const io::UndoFile& record) {
+    try {
+      const std::vector<std::string> files = from.other_files(), copies = copies_of(record);
+      return static_cast<std::size_t>(std::count_if(files.begin(), files.end(), [&](const std::string& file) {
+        return std::find(copies.begin(), copies.end(), file) == copies.end();
+      }));
+    } catch (const io::FileError&) {
+      return 0;
+    }
+  }
+
   std::string report(const io::Model& from, const io::UndoFile& record) const {
     if (common.json)
       return nlohmann::ordered_json{{"command", "unmerge"},
-                                    {"out", path_text(out)},
+                                    {"out", json_text(out.string())},
                                     {"tensors", from.tensors().size()},
                                     {"restored_tensors", record.tensors().size()}}
                  .dump(2, ' ', true) +
@@ -51,7 +65,7 @@ struct Unmerge {
     std::string said =
         text("restored ", record.tensors().size(), " of ", count_text(from.tensors().size(), "tensor"),
              ", every byte of the original ", from.is_folder() ? "files: " : "file: ", path_text(out), '\n');
-    const std::size_t others = from.other_files().size() - record.copies().size();
+    const std::size_t others = count_others(from, record);
     if (others != 0) said += text("left out ", count_text(others, "file"), " that the original folder did not have\n");
     return said;
   }

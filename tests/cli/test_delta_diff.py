@@ -106,7 +106,7 @@ class Diff(ToolTest):
     def test_the_same(self):
         found, printed = self.diff(BASE, BASE, same=True)
         self.assertEqual((found["compared"], found["tensors"]), (8, []))
-        self.assertEqual(printed, "the same: 8 tensors, metadata and other files\n")
+        self.assertEqual(printed, "the same: 8 tensors and metadata\n")
 
     def test_a_merge(self):
         merged = self.merge(BASE, GAMES)
@@ -154,6 +154,15 @@ class Diff(ToolTest):
                          {"format": "value", "gone": "only in A", "new": "only in B"})
         self.assertIn("8 of 9 tensors differ", printed)
         self.assertIn("metadata gone: only in A", printed)
+
+    def test_metadata_of_shards(self):
+        for name, formats in (("a", ("pt", "pt")), ("b", ("pt", "np"))):
+            shards = {f"model-{i}.safetensors": Tensors() for i in (1, 2)}
+            for (file, tensors), value in zip(shards.items(), formats):
+                tensors[file], tensors.metadata = ("U8", [1], b"\1"), {"format": value}
+            save_model(self.folder / name, shards)
+        for pair in (("a", "b"), ("b", "a")):
+            self.assertEqual(self.diff(*pair)[0]["metadata"], [{"key": "format", "kind": "value"}])
 
     def test_folders(self):
         base = Tensors(BASE)

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import random
 import socket
 import unittest
@@ -94,6 +95,14 @@ class Folders(ToolTest):
         (base / "link").unlink()
         (base / "loop").symlink_to(base, target_is_directory=True)
         self.assertIn("loop: ", self.run_tool("merge", "--base", base, "--adapter", GAMES, "--out", "out", code=1))
+        (base / "loop").unlink()
+        for i in range(25):  # 2^25 ways
+            (base / str(i)).mkdir()
+            for name in ("a", "b"):
+                (base / str(i) / name).symlink_to(base / str(i + 1))
+        (base / "25").mkdir()
+        self.expect_error(1, ["at most 100000 files and folders"], "merge", "--base", base, "--adapter", GAMES, "--out",
+                          "out")
         self.assertFalse((self.folder / "out").exists())
 
     def test_targets(self):
@@ -114,6 +123,12 @@ class Folders(ToolTest):
         self.merge(base, GAMES, out="empty", undo=None)
         self.assertEqual(sorted(contents(self.folder / "empty")), sorted(contents(base)))
         self.merge(base, GAMES, out="slash/", undo=None)
+        (self.folder / "private").mkdir(mode=0o700)
+        self.merge(base, GAMES, out="private", undo=None)
+        self.assertEqual((self.folder / "private").stat().st_mode & 0o777, 0o700)
+        (self.folder / "here").mkdir()
+        self.assertIn("expected the name of a folder",
+                      self.run_tool(*arguments, "--out", ".", code=1, cwd=self.folder / "here"))
         self.assertEqual(contents(self.folder / "slash"), contents(self.folder / "empty"))
 
     def test_threads_do_not_matter(self):
@@ -149,6 +164,9 @@ class Folders(ToolTest):
         (merged / "tokenizer/notes").write_text("mine")
         self.assertIn("left out 1 file ", self.run_tool(*arguments) or self.printed)
         self.assertEqual(contents(self.folder / "out"), contents(base))
+        (merged / "dangling").symlink_to("nothing")
+        self.run_tool("unmerge", "--merged", merged, "--undo", "undo", "--out", "again")
+        self.assertEqual(contents(self.folder / "again"), contents(base))
 
     def test_file_and_folder_are_not_mixed_up(self):
         base = self.sharded()
@@ -188,8 +206,26 @@ class Folders(ToolTest):
         base = save_model(self.folder / "base2", {FIRST: tensors}, [("config.json", b'{"tie_word_embeddings": true}')])
         self.expect_error(1, ["config.json: tie_word_embeddings"], "merge", "--base", base, "--adapter", adapter,
                           "--out", "out")
+        (base / "config.json").write_text('{"text_config": {"tie_word_embeddings": true}}')
+        self.expect_error(1, ["config.json: tie_word_embeddings"], "merge", "--base", base, "--adapter", adapter,
+                          "--out", "out")
+        self.expect_error(1, ["config.json: tie_word_embeddings"], "merge", "--base", base / FIRST,
+                          "--adapter", adapter, "--out", "out")
+        (base / "config.json").write_text('{"tie_word_embeddings": false, "limit": Infinity}')
+        self.run_tool("verify", "--base", base, "--adapter", adapter,
+                      warning=re.compile(r"\Alora: warning: .*config.json: expected JSON, .* at byte 41: if the model ties "
+                                         r"'lm_head.weight' to its embeddings, what is merged into it is lost\n\Z"))
+        (base / "config.json").unlink()
+        os.mkfifo(base / "config.json")
+        self.run_tool("verify", "--base", base, "--adapter", adapter,
+                      warning=re.compile(r"\Alora: warning: .*config.json: expected a regular file, .*\n\Z"))
+        (base / "config.json").unlink()
         (base / "config.json").write_text('{"tie_word_embeddings": false}')
         self.merge(base, adapter, out="out")
+        (base / "consolidated.safetensors").write_bytes(b"x")
+        self.merge(base, adapter, out="out2", undo=None,
+                   warning="lora: warning: consolidated.safetensors: no part of the model that was merged into: the file is "
+                   "copied as it is\n")
 
 
 class HostileIndexes(ToolTest):

@@ -37,8 +37,20 @@ class RoundTrip(ToolTest):
 
     def test_a_weight_of_zero_changes_nothing(self):
         warning = f"lora: warning: {GAMES}=0: a weight of 0 changes nothing\n"
-        self.assertEqual(sha256(self.merge(BASE, f"{GAMES}=0", warning=warning)), sha256(BASE))
-        self.assertEqual(sha256(self.unmerge()), sha256(BASE))
+        self.assertEqual(sha256(self.merge(BASE, f"{GAMES}=0", SCIENCE, warning=warning)),
+                         sha256(self.merge(BASE, SCIENCE, out="alone")))
+        # Not even -0, which -0 + 0 would.
+        factors = tensor("F32", [[1, 1]]), tensor("F32", [[1], [1]])
+        one = save_adapter(self.folder / "one", {"m.one": factors})
+        other = save_adapter(self.folder / "other", {"m.other": factors})
+        base = Tensors()
+        base["m.one.weight"] = base["m.other.weight"] = tensor("F32", [[-0.0, -0.0], [-0.0, -0.0]])
+        base.save(self.folder / "base")
+        warning = "lora: warning: other=0: a weight of 0 changes nothing\n"
+        merged = Tensors(self.merge("base", one, "other=0", out="zeros", undo=None, warning=warning))
+        self.assertEqual(merged["m.other.weight"], base["m.other.weight"])
+        self.assertNotEqual(merged["m.one.weight"], base["m.one.weight"])
+        self.assertEqual(other.name, "other")
 
     def test_without_an_undo_file_the_merged_file_is_the_same(self):
         self.assertEqual(sha256(self.merge(BASE, GAMES)), sha256(self.merge(BASE, GAMES, out="plain", undo=None)))

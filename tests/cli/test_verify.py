@@ -14,8 +14,9 @@ class Verify(ToolTest):
         arguments = ["verify", "--base", base]
         for adapter in adapters:
             arguments += ["--adapter", adapter]
+        before = self.snapshot()
         self.run_tool(*arguments, **options)
-        self.assertEqual([path for path in self.folder.iterdir() if path.name.startswith("out")], [])
+        self.assertEqual(self.snapshot(), before)
         return [line.split() for line in self.printed.splitlines()]
 
     def expect_good(self, lines, layers):

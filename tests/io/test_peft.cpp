@@ -208,7 +208,10 @@ TEST(LoadAdapter, AnAdaptersNameInTheTensorsNames) {
   const AdapterFolder two({{"base_model.model.a.lora_A.one.weight", DType::F32, {2, 4}},
                            {"base_model.model.a.lora_A.two.weight", DType::F32, {2, 4}},
                            {"base_model.model.a.lora_B.one.weight", DType::F32, {6, 2}}});
-  expect_pieces(two.refused(), {"lora_A.two.weight", "one lora_A per module", "lora_A.one.weight"});
+  expect_pieces(two.refused(), {"lora_A.two.weight", "adapter 'one'", "'two'"});
+  const AdapterFolder halves({{"base_model.model.a.lora_A.one.weight", DType::F32, {2, 4}},
+                              {"base_model.model.a.lora_B.two.weight", DType::F32, {6, 2}}});
+  expect_pieces(halves.refused(), {"lora_B.two.weight", "adapter 'one'", "'two'"});
 }
 
 TEST(LoadAdapter, TensorsThatAreNotFactorsOfLinearLayers) {

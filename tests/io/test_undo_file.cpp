@@ -128,15 +128,15 @@ TEST(UndoFile, RefusesMetadataThatIsNotRight) {
       {"\"weight\":1.0", "\"weight\":1e999", {"metadata 'lora'", "1e999"}},
       {"\"adapter\":\"style\"", "\"adapter\":3", {"adapter", "a string"}},
       {"m.weight", "n.weight", {"n.weight.0.lora_A", "none of that name"}},
-      {"\"updates\":[{", "\"updates\":[],\"more\":[{", {"updates", "at least one"}},
-      {"\"tensors\":[", "\"tensors\":[],\"more\":[", {"tensors", "at least one"}},
-      {"\"shards\":[", "\"shards\":[],\"more\":[", {"shards", "at least one"}},
+      {"\"updates\":[{", "\"updates\":[],\"more\":[{", {"m.weight", "at least one update"}},
+      {"\"tensors\":[", "\"tensors\":[],\"more\":[", {"at least one shard and one tensor", "found 1 and 0"}},
+      {"\"shards\":[", "\"shards\":[],\"more\":[", {"shard", "one of the 0 shards"}},
       {"\"shard\":0", "\"shard\":1", {"shard", "1 shards", "found 1"}},
       {"\"shard\":0", "\"shard\":-1", {"shard", "found -1"}},
       {"\"shard\":0", "\"shard\":0.0", {"shard", "the number 0"}},
       {"\"folder\":false", "\"folder\":true", {"file", "no such key"}},
       {"\"folder\":false", "\"holder\":false", {"folder", "no such key"}},
-      {"\"copies\":[", "\"copies\":[{\"checksum\":\"0123456789abcdef\"}", {"shards", "found 1 and 1"}},
+      {"\"copies\":[", "\"copies\":[{\"checksum\":\"0123456789abcdef\"}", {"one shard and no copies", "found 1 and 1"}},
       {"{\"merged\"", "[{\"merged\"", {"metadata 'lora'", "JSON"}},
   };
   for (const Edit& edit : cases) {
@@ -157,6 +157,27 @@ TEST(UndoFile, RefusesMetadataThatIsNotRight) {
   test::expect_pieces(open_edited(folder), {"lora-undo"});
 }
 
+/// What no reader would take is not written.
+TEST(UndoFile, IsNotBegunForWhatItCannotUndo) {
+  const test::Folder folder;
+  const Float merged(folder);
+  const io::Model model = io::Model::open(folder / "merged");
+  const std::vector<std::string> copies{"config.json"};
+  io::UndoTensor empty = merged.tensor;
+  empty.updates.clear();
+  const auto message_for = [&](std::vector<io::UndoTensor> tensors, std::span<const std::string> files = {}) {
+    return test::message([&] { io::UndoFileWriter(folder / "other", model, std::move(tensors), files); });
+  };
+  test::expect_pieces(message_for({}), {"other", "at least one shard and one tensor"});
+  test::expect_pieces(message_for({empty}), {"m.weight", "at least one update"});
+  test::expect_pieces(message_for({merged.tensor, merged.tensor}), {"m.weight", "twice"});
+  test::expect_pieces(message_for({merged.tensor}, copies), {"no copies", "found 1 and 1"});
+  EXPECT_FALSE(std::filesystem::exists(folder / "other"));
+
+  const io::UndoFile file = io::UndoFile::open(folder / "undo");
+  EXPECT_THROW(file.expect_rest(model, {}), lora::StateError);
+}
+
 TEST(UndoFile, RefusesTensorsThatAreNotRight) {
   const test::Folder folder;
   const Float merged(folder);
@@ -167,10 +188,17 @@ TEST(UndoFile, RefusesTensorsThatAreNotRight) {
   test::expect_pieces(open_edited(folder), {"5 tensors", "6"});
   rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, auto&) { tensors[0].shape = {6, 17}; });
   test::expect_pieces(open_edited(folder), {"m.weight.0.lora_A", "[6, 17]", "[21, 3]"});
-  rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, auto&) {
-    tensors[2].shape = {2, 17}, tensors[3].shape[1] = 2, tensors[3].shape[0] = 11;
+  rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, std::string& data) {
+    tensors[2].shape = {2, 17}, tensors[3].shape = {11, 2};
+    data.insert(static_cast<std::size_t>(tensors[4].begin), 4 * (2 * 17 + 11 * 2 - 34 - 21), '\0');
   });
-  EXPECT_NE(open_edited(folder), "");
+  test::expect_pieces(open_edited(folder), {"m.weight.1.lora_A", "21 x 34", "as those before it", "11 x 17"});
+  rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, std::string& data) {
+    const std::uint64_t bytes = tensors[0].bytes() + tensors[1].bytes();
+    tensors[0].shape[0] = 0, tensors[1].shape[1] = 0;
+    data.erase(0, static_cast<std::size_t>(bytes));
+  });
+  test::expect_pieces(open_edited(folder), {"m.weight.0.lora_A", "rank of at least 1"});
   rewrite(folder, [](auto&, std::vector<io::TensorInfo>& tensors, auto&) { tensors[4].shape.push_back(1); });
   test::expect_pieces(open_edited(folder), {"m.weight.undo", "one dimension"});
 }

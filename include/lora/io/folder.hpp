@@ -6,7 +6,6 @@
 #include "lora/io/input_file.hpp"
 
 #include <algorithm>
-#include <array>
 #include <string>
 #include <vector>
 
@@ -33,7 +32,7 @@ inline bool is_within(std::string_view file) {
 /// Collects the files below a folder; symbolic links are followed.
 class FolderWalk {
  public:
-  static constexpr std::size_t max_depth = 64, max_files = 1'000'000;
+  static constexpr std::size_t max_depth = 64, max_entries = 100'000;
 
   explicit FolderWalk(const std::filesystem::path& folder) { walk(folder, "", 0); }
   std::vector<std::string> files;
@@ -46,6 +45,8 @@ class FolderWalk {
     std::filesystem::directory_iterator entries(folder, error);
     for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
       const std::filesystem::path& path = entries->path();
+      if (entries_++ == max_entries)
+        fail(folder, "expected at most ", max_entries, " files and folders, found more (symbolic links in a circle?)");
       const std::string name = prefix + path.filename().string();
       if (!is_within(name)) fail(path, "expected a file name in UTF-8, found another one");
       std::error_code reason;
@@ -53,7 +54,6 @@ class FolderWalk {
       if (std::filesystem::is_directory(status)) {
         walk(path, name + "/", depth + 1);
       } else if (std::filesystem::is_regular_file(status)) {
-        if (files.size() == max_files) fail(folder, "expected at most ", max_files, " files, found more");
         files.push_back(name);
       } else if (status.type() == std::filesystem::file_type::not_found) {
         fail(path, "expected a file or folder, found a symbolic link to nothing");
@@ -65,13 +65,15 @@ class FolderWalk {
     }
     if (error) fail_system(folder, "cannot read the folder", error.value());
   }
+
+  std::size_t entries_ = 0;
 };
 
 }  // namespace detail
 
 /// The regular files in a folder and the folders below it, relative to it, with '/', sorted. Symbolic links count as what
 /// they lead to. Throws FileError for what is neither file nor folder, links that lead nowhere, names that are not
-/// UTF-8, and more than 64 levels or a million files.
+/// UTF-8, and more than 64 levels or 100,000 entries.
 inline std::vector<std::string> files_below(const std::filesystem::path& folder) {
   detail::FolderWalk walk(folder);
   std::sort(walk.files.begin(), walk.files.end());

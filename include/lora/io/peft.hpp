@@ -37,6 +37,11 @@ class AdapterReader {
 
   void add(const TensorInfo& tensor) {
     const FactorName factor = parse_factor_name(file_.path(), tensor);
+    if (pairs_.empty()) adapter_ = factor.adapter;
+    if (factor.adapter != adapter_)
+      refuse_tensor(file_.path(), tensor,
+                    text("expected a factor of the adapter ", in_quotes(adapter_), ", as those before it, found one of ",
+                         in_quotes(factor.adapter)));
     const auto [place, is_new] = index_.try_emplace(factor.module, pairs_.size());
     if (is_new) pairs_.push_back({factor.module});
     const TensorInfo*& slot = factor.is_a ? pairs_[place->second].a : pairs_[place->second].b;
@@ -87,6 +92,7 @@ class AdapterReader {
   const Safetensors& file_;
   const PeftConfig& config_;
   PatternBudget budget_;
+  std::string adapter_;  // of all tensors
   std::vector<Pair> pairs_;
   std::map<std::string, std::size_t> index_;
 };

@@ -28,10 +28,16 @@ class PeftConfigWriter {
     std::string out = json(false);
     try {
       if (misread(out) == nullptr) return out;
-    } catch (const FileError&) {
+    } catch (const Error&) {
     }
     out = json(true);
-    if (const AdapterModule* module = misread(out))
+    const AdapterModule* module = nullptr;
+    try {
+      module = misread(out);
+    } catch (const ValueError& error) {
+      fail(file_, bare(error));
+    }
+    if (module != nullptr)
       fail(file_, where(*module),
            "expected a path that a pattern can tell from those of the other modules, found none");
     return out;

@@ -14,6 +14,7 @@ inline constexpr std::size_t max_module_path = 4096;
 struct FactorName {
   std::string module;  ///< its path in the base model
   bool is_a;           ///< lora_A, else lora_B
+  std::string adapter = {};  ///< where the name has one
 };
 
 inline std::string factor_tensor_name(const FactorName& factor) {
@@ -57,6 +58,7 @@ inline FactorName parse_factor_name(const std::filesystem::path& file, const Ten
                   text("not supported: expected the two dimensions of a linear layer's factor, found ",
                        shape_list(tensor.shape), " (a convolution's?)"));
   FactorName out{std::string(name.substr(prefix.size(), at - prefix.size())), is_a};
+  if (at + 8 < name.size() - ending.size() + 1) out.adapter = name.substr(at + 8, name.size() - ending.size() - at - 8);
   if (out.module.size() > max_module_path)
     refuse_tensor(
         file, tensor,

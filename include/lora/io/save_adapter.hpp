@@ -106,8 +106,10 @@ class FactorWriter {
 class ReplacedFile {
  public:
   /// Throws FileError.
-  explicit ReplacedFile(std::filesystem::path path) : path_(std::move(path)), aside_(path_) {
-    aside_ += text(".old-", ::getpid());
+  explicit ReplacedFile(std::filesystem::path path) : path_(std::move(path)) {
+    struct stat taken {};
+    do aside_ = name_beside(path_, "old");
+    while (::lstat(aside_.c_str(), &taken) == 0);  // left by a process of this number that was killed
     if (::rename(path_.c_str(), aside_.c_str()) == 0)
       existed_ = true;
     else if (errno != ENOENT)
@@ -137,6 +139,7 @@ class FolderToFill {
  public:
   /// Throws FileError when there is no folder and none can be made.
   explicit FolderToFill(std::filesystem::path path) : path_(std::move(path)) {
+    if (!path_.has_filename()) path_ = path_.parent_path();  // "folder/"
     std::error_code error;
     is_new_ = std::filesystem::create_directory(path_, error);
     std::error_code ignored;
@@ -148,7 +151,10 @@ class FolderToFill {
   ~FolderToFill() {
     if (is_new_) ::rmdir(path_.c_str());
   }
-  void keep() { is_new_ = false; }
+  void keep() {
+    if (is_new_) sync_folder(folder_of(path_));
+    is_new_ = false;
+  }
 
  private:
   std::filesystem::path path_;
@@ -173,7 +179,7 @@ class FolderToFill {
 ///
 /// In a folder that exists the two files are replaced and all others stay. Both are complete and on disk before either
 /// takes its name. The configuration goes first and comes last, so that an interrupted program leaves a folder without
-/// it (and the old files as `<name>.old-<process>`), never one with the configuration of other factors; after an
+/// it (and the old files as `<name>.old-<process>-<number>`), never one with the configuration of other factors; after an
 /// exception everything is as it was.
 inline void save_adapter(const Adapter& adapter, const std::filesystem::path& folder) {
   const std::filesystem::path config_path = folder / "adapter_config.json";

@@ -21,6 +21,7 @@ class UndoFileWriter {
     for (std::size_t i = 0; i < model.shards().size(); ++i)
       header_.shards.push_back({model.shard_name(i), detail::header_checksum(model.shards()[i]), 0});
     for (const std::string& copy : copies) header_.copies.push_back({copy, 0});
+    detail::expect_complete(file_.path(), header_);
     // The sizes of the records are not known yet: room is left for a header with the largest they can have.
     std::vector<std::uint64_t> largest;
     for (const UndoTensor& tensor : header_.tensors) largest.push_back(detail::largest_record(tensor));
@@ -150,9 +151,14 @@ class UndoFile {
   }
 
   /// Throws FileError, naming the file, unless the data that was not merged and the other files are what they were at the
-  /// merge. `checked_copies` are those of copies(), in their order.
+  /// merge. `rests` are the checksums of shards(), `checked_copies` those of copies(), in their order; StateError when they are
+  /// not as many.
   void expect_rest(const Model& merged, std::span<const RestChecksum> rests,
                    std::span<const RestChecksum> checked_copies = {}) const {
+    if (rests.size() != shards().size() || checked_copies.size() != copies().size())
+      throw StateError(lora::detail::text("lora: UndoFile::expect_rest: expected the checksums of ", shards().size(),
+                                          " shards and ", copies().size(), " other files, found ", rests.size(), " and ",
+                                          checked_copies.size()));
     for (std::size_t i = 0; i < shards().size(); ++i)
       if (rests[i].value() != shards()[i].rest)
         detail::fail(merged.shards()[i].path(),

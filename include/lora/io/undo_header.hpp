@@ -118,6 +118,31 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
   return SafetensorsHeader::parse(file, std::move(raw), room + out.data_bytes());
 }
 
+/// Throws FileError unless the header says all that is needed to undo a merge, and names no file outside of its folder or
+/// twice.
+inline void expect_complete(const std::filesystem::path& file, const UndoHeader& header) {
+  static constexpr std::string_view part = "metadata 'lora': ";
+  if (header.shards.empty() || header.tensors.empty())
+    fail(file, part, "expected at least one shard and one tensor, found ", header.shards.size(), " and ",
+         header.tensors.size());
+  if (!header.is_folder && (header.shards.size() != 1 || !header.copies.empty()))
+    fail(file, part, "expected one shard and no copies for a model that is a file, found ", header.shards.size(), " and ",
+         header.copies.size());
+  std::vector<std::string_view> files, names;
+  for (const UndoShard& shard : header.shards) files.push_back(shard.file);
+  for (const UndoCopy& copy : header.copies) files.push_back(copy.file);
+  for (const std::string_view name : files)
+    if (header.is_folder && !is_within(name))
+      fail(file, part, "expected the name of a file within the folder, found ", in_quotes(name));
+  expect_unique(file, "metadata 'lora': shards and copies: ", std::move(files));
+  for (const UndoTensor& tensor : header.tensors) {
+    if (tensor.updates.empty())
+      fail(file, part, "tensor ", in_quotes(tensor.name), ": expected at least one update, found none");
+    names.push_back(tensor.name);
+  }
+  expect_unique(file, "metadata 'lora': tensors: ", std::move(names));
+}
+
 /// Reads and checks everything but the records and the numbers of the factors. Throws FileError.
 class UndoHeaderReader {
  public:
@@ -135,27 +160,18 @@ class UndoHeaderReader {
     out.is_folder = reader.flag("folder");
     const auto file_name = [&](const ConfigReader& item) {
       if (!out.is_folder) return std::string();
-      const std::string file = string(item, "file");
-      if (!is_within(file))
-        item.refuse("file", "expected the name of a file within the folder, found ", in_quotes(file));
-      return file;
+      return string(item, "file");
     };
-    for (const Json& json_item : list(reader, "shards", 1)) {
+    for (const Json& json_item : list(reader, "shards")) {
       const ConfigReader item(file_.path(), json_item);
       out.shards.push_back({file_name(item), checksum(item, "merged"), checksum(item, "rest")});
     }
-    for (const Json& json_item : list(reader, "copies", 0)) {
+    for (const Json& json_item : list(reader, "copies")) {
       const ConfigReader item(file_.path(), json_item);
       out.copies.push_back({file_name(item), checksum(item, "checksum")});
     }
-    if (!out.is_folder && (out.shards.size() != 1 || !out.copies.empty()))
-      reader.refuse("shards", "expected one and no copies for a model that is a file, found ", out.shards.size(),
-                    " and ", out.copies.size());
-    expect_apart(out);
-    for (const Json& item : list(reader, "tensors", 1)) out.tensors.push_back(tensor(item, out.shards.size()));
-    std::vector<std::string_view> names;
-    for (const UndoTensor& tensor : out.tensors) names.push_back(tensor.name);
-    expect_unique(file_.path(), "metadata 'lora': tensors: ", std::move(names));
+    for (const Json& item : list(reader, "tensors")) out.tensors.push_back(tensor(item, out.shards.size()));
+    expect_complete(file_.path(), out);
     if (used_ != file_.tensors().size())
       fail(file_.path(), "expected ", used_, " tensors, those that its metadata names, found ", file_.tensors().size());
     return out;
@@ -182,19 +198,11 @@ class UndoHeaderReader {
     return value;
   }
 
-  static const Json::Array& list(const ConfigReader& reader, std::string_view key, std::size_t least) {
-    const auto* items = reader.required(key, "a list").as<Json::Array>();
-    if (items == nullptr || items->size() < least)
-      reader.refuse(key, "expected a list", least == 0 ? "" : " of at least one entry");
+  static const Json::Array& list(const ConfigReader& reader, std::string_view key) {
+    const Json& value = reader.required(key, "a list");
+    const auto* items = value.as<Json::Array>();
+    if (items == nullptr) reader.refuse(key, "expected a list, found ", value.description());
     return *items;
-  }
-
-  // No file may be written twice.
-  void expect_apart(const UndoHeader& header) const {
-    std::vector<std::string_view> files;
-    for (const UndoShard& shard : header.shards) files.push_back(shard.file);
-    for (const UndoCopy& copy : header.copies) files.push_back(copy.file);
-    expect_unique(file_.path(), "metadata 'lora': shards and copies: ", files);
   }
 
   UndoTensor tensor(const Json& json, std::size_t shards) {
@@ -214,7 +222,7 @@ class UndoHeaderReader {
     if (order != order_name(row_major) && order != order_name(column_major))
       reader.refuse("order", "expected row_major or column_major, found ", in_quotes(order));
     out.order = order == order_name(row_major) ? row_major : column_major;
-    for (const Json& item : list(reader, "updates", 1)) add_update(out, item);
+    for (const Json& item : list(reader, "updates")) add_update(out, item);
     const TensorInfo& record = use(record_name(out), DType::U8);
     if (record.shape.size() != 1)
       fail(file_.path(), "tensor ", in_quotes(record.name), ": expected one dimension, found ",
@@ -246,8 +254,15 @@ class UndoHeaderReader {
            lora::detail::shape_text(rows, cols));
     tensor.rows = rows;
     tensor.cols = cols;
-    tensor.updates.push_back(
-        {string(reader, "adapter"), Scaling(*known, value), weight, static_cast<Index>(a.shape[0])});
+    const Scaling scaling(*known, value);
+    const Index rank = static_cast<Index>(a.shape[0]);
+    if (rank == 0) fail(file_.path(), "tensor ", in_quotes(a.name), ": expected a rank of at least 1, found 0");
+    try {
+      static_cast<void>(scaling(rank));
+    } catch (const ValueError& error) {
+      fail(file_.path(), "tensor ", in_quotes(a.name), ": ", bare(error));
+    }
+    tensor.updates.push_back({string(reader, "adapter"), scaling, weight, rank});
   }
 
   const TensorInfo& use(const std::string& tensor, DType dtype) {
