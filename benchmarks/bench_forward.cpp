@@ -23,8 +23,8 @@ void count(benchmark::State& state, const Case& c) {
   bench::count(state, sizeof(T) * c.elements(), 2.0 * static_cast<double>(c.batch) * c.elements());
 }
 
-/// An unmerged pass, and by turns with it a merged one over the same memory, which is in the counters: its time in ms, and
-/// what the unmerged one takes more. (A merged layer's pass is that of a layer without updates, over W' in place of W0.)
+/// An unmerged pass, between merged ones over the same memory (one, two of the other, one), which are in the counters: their
+/// time in ms, and what the unmerged one takes more. (A merged layer's pass is that of a layer without updates, over W' in place of W0.)
 template <class T>
 void forward(benchmark::State& state, const Case& c) {
   bench::use_threads(c.threads);
@@ -41,14 +41,14 @@ void forward(benchmark::State& state, const Case& c) {
       for (benchmark::IterationCount i = 0; i < calls; ++i) layer.forward_into(X, Y);
     });
   };
+  pass(merged), pass(unmerged);
   std::vector<double> merged_times, ratios;
   while (state.KeepRunningBatch(calls)) {
-    const bool first = ratios.size() % 2 == 0;
-    double merged_time = first ? pass(merged) : 0;
-    const double unmerged_time = pass(unmerged);
-    if (!first) merged_time = pass(merged);
-    state.SetIterationTime(unmerged_time);
-    merged_times.push_back(merged_time / static_cast<double>(calls));
+    double merged_time = pass(merged), unmerged_time = pass(unmerged);
+    unmerged_time += pass(unmerged);
+    merged_time += pass(merged);
+    state.SetIterationTime(unmerged_time / 2);
+    merged_times.push_back(merged_time / 2 / static_cast<double>(calls));
     ratios.push_back(unmerged_time / merged_time);
   }
   count<T>(state, c);
@@ -104,21 +104,17 @@ void openblas_merged(benchmark::State& state, const Case& c) {
 }
 #endif
 
-std::set<std::pair<double, int>> weights;
+bench::Suite suite;
 
 template <class T>
 void add(const Case& c) {
-  const auto named = [&](const char* what, auto function) {
-    bench::add_case(bench::case_name<T>(what, c), [=](benchmark::State& state) { function(state, c); });
-  };
-  weights.insert({c.elements() * sizeof(T), c.threads});
-  named("forward", forward<T>);
+  suite.add<T>("forward", c, forward<T>);
   if constexpr (std::is_same_v<T, float>) {
     if (c.rank != 16 && c.elements() > 1e6) return;  // the baselines' products do not depend on it
-    named("eigen_unmerged", eigen_unmerged);
-    named("eigen_merged", eigen_merged);
+    suite.add<T>("eigen_unmerged", c, eigen_unmerged);
+    suite.add<T>("eigen_merged", c, eigen_merged);
 #if defined(LORA_BENCH_OPENBLAS)
-    named("openblas_merged", openblas_merged);
+    suite.add<T>("openblas_merged", c, openblas_merged);
 #endif
   }
 }
@@ -133,8 +129,8 @@ void add_types(const Case& c) {
 
 int main(int argc, char** argv) {
   const bool full = bench::take_full(argc, argv);
-  const auto batches = full ? std::vector<lora::Index>{1, 2, 4, 8, 16, 32, 64, 128, 256, 512}
-                            : std::vector<lora::Index>{1, 4, 16, 64};
+  const auto batches =
+      full ? std::vector<lora::Index>{1, 2, 4, 8, 16, 32, 64, 128, 256, 512} : std::vector<lora::Index>{1, 4, 16, 64};
   for (const lora::Index batch : batches) add_types({4096, 4096, 16, 2, batch});
   add<float>({64, 64, 4, 1, 1});
   if (full) {
@@ -153,9 +149,6 @@ int main(int argc, char** argv) {
       add<double>({4096, 4096, 16, 2, batch});
     }
   }
-  bench::register_limits(weights, false);
-
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
+  bench::register_limits(suite.weights(), false);
+  return bench::run(argc, argv);
 }

@@ -125,23 +125,19 @@ void openblas(benchmark::State& state, const Case& c) {
 }
 #endif
 
-std::set<std::pair<double, int>> weights;
+bench::Suite suite;
 
 template <class T>
 void add(const Case& c) {
-  const auto named = [&](const char* what, auto function) {
-    bench::add_case(bench::case_name<T>(what, c), [=](benchmark::State& state) { function(state, c); });
-  };
-  weights.insert({c.elements() * sizeof(T), c.threads});
-  named("merge_plain", merge_plain<T>);
-  named("merge", merge<T>);
-  named("unmerge", unmerge<T>);
-  named("switch_to", switch_to<T>);
+  suite.add<T>("merge_plain", c, merge_plain<T>);
+  suite.add<T>("merge", c, merge<T>);
+  suite.add<T>("unmerge", c, unmerge<T>);
+  suite.add<T>("switch_to", c, switch_to<T>);
   if constexpr (std::is_same_v<T, float>) {
-    named("eigen_temporary", eigen_temporary);
-    named("eigen_noalias", eigen_noalias);
+    suite.add<T>("eigen_temporary", c, eigen_temporary);
+    suite.add<T>("eigen_noalias", c, eigen_noalias);
 #if defined(LORA_BENCH_OPENBLAS)
-    named("openblas", openblas);
+    suite.add<T>("openblas", c, openblas);
 #endif
   }
 }
@@ -166,9 +162,6 @@ int main(int argc, char** argv) {
       if (out != in) add_types({out, in, 16, threads});
     add<double>({4096, 4096, 16, threads});
   }
-  bench::register_limits(weights, true);
-
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
+  bench::register_limits(suite.weights(), true);
+  return bench::run(argc, argv);
 }

@@ -32,22 +32,23 @@ struct Shape {
   lora::Index out, in;
 };
 /// MiniLM, Stable Diffusion's attention, Llama 3 8B.
-inline constexpr Shape minilm[] = {{384, 384}, {1536, 384}}, stable_diffusion[] = {{320, 320}, {640, 640}, {1280, 1280}},
+inline constexpr Shape minilm[] = {{384, 384}, {1536, 384}},
+                       stable_diffusion[] = {{320, 320}, {640, 640}, {1280, 1280}},
                        llama[] = {{4096, 4096}, {1024, 4096}, {14336, 4096}, {4096, 14336}};
 
 template <class T>
 constexpr const char* type_name() {
-  return std::is_same_v<T, float>           ? "float"
-         : std::is_same_v<T, double>        ? "double"
+  return std::is_same_v<T, float>         ? "float"
+         : std::is_same_v<T, double>      ? "double"
          : std::is_same_v<T, Eigen::half> ? "half"
-                                            : "bfloat16";
+                                          : "bfloat16";
 }
 
 /// WHAT/TYPE/OUTxIN/r:RANK[/batch:N]/threads:N
 template <class T>
 std::string case_name(const char* what, const Case& c) {
-  std::string name = std::string(what) + "/" + type_name<T>() + "/" + std::to_string(c.out) + "x" + std::to_string(c.in) +
-                     "/r:" + std::to_string(c.rank);
+  std::string name = std::string(what) + "/" + type_name<T>() + "/" + std::to_string(c.out) + "x" +
+                     std::to_string(c.in) + "/r:" + std::to_string(c.rank);
   if (c.batch > 0) name += "/batch:" + std::to_string(c.batch);
   return name + "/threads:" + std::to_string(c.threads);
 }
@@ -66,7 +67,7 @@ double seconds(const Function& function) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// How often a function of about `work` multiply-adds is called about `work` multiply-adds, many calls at once where one is over too soon for a clock.
+/// How often a function of about `work` multiply-adds is called between two looks at the clock.
 inline benchmark::IterationCount calls_at_once(double work) {
   return std::clamp<benchmark::IterationCount>(static_cast<benchmark::IterationCount>(1e6 / work), 1, 1000);
 }
@@ -85,6 +86,30 @@ void measure(benchmark::State& state, double work, const Function& function) {
 inline void count(benchmark::State& state, double bytes, double flops) {
   state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["flop/s"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+/// The cases of a program.
+class Suite {
+ public:
+  template <class T, class Function>
+  void add(const char* what, const Case& c, Function function) {
+    weights_.insert({c.elements() * sizeof(T), c.threads});
+    add_case(case_name<T>(what, c), [=](benchmark::State& state) { function(state, c); });
+  }
+
+  /// How many bytes their weights have, and on how many threads they are worked on.
+  const std::set<std::pair<double, int>>& weights() const { return weights_; }
+
+ private:
+  std::set<std::pair<double, int>> weights_;
+};
+
+/// What is left of main() once the cases are there.
+inline int run(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
 }
 
 /// Whether the program was called with --full, which is taken out of the arguments.

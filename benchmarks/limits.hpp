@@ -19,10 +19,10 @@ LORA_NAMESPACE_END
 namespace bench {
 
 #if LORA_TARGETS_X86
-#define BENCH_DISPATCH(call)                                                                              \
-  (lora::isa() == lora::Isa::avx512 ? lora::detail::avx512::call                           \
-   : lora::isa() == lora::Isa::avx2 ? lora::detail::avx2::call                             \
-                                                    : lora::detail::portable::call)
+#define BENCH_DISPATCH(call)                                     \
+  (lora::isa() == lora::Isa::avx512 ? lora::detail::avx512::call \
+   : lora::isa() == lora::Isa::avx2 ? lora::detail::avx2::call   \
+                                    : lora::detail::portable::call)
 #else
 #define BENCH_DISPATCH(call) lora::detail::portable::call
 #endif
@@ -51,8 +51,8 @@ inline void read_limit(benchmark::State& state, double bytes, int threads) {
 inline void in_place_limit(benchmark::State& state, double bytes, int threads) {
   const LimitMemory memory(bytes, threads);
   measure(state, bytes, [&] {
-    lora::detail::parallel(threads,
-                           [&](int t) { BENCH_DISPATCH(change_all(memory.data.get() + memory.part * t, memory.part)); });
+    lora::detail::parallel(
+        threads, [&](int t) { BENCH_DISPATCH(change_all(memory.data.get() + memory.part * t, memory.part)); });
   });
   count(state, 2 * bytes, 0);
 }
@@ -61,8 +61,8 @@ inline void in_place_limit(benchmark::State& state, double bytes, int threads) {
 inline void fma_limit(benchmark::State& state, int threads) {
   constexpr lora::Index steps = 1 << 18;
   measure(state, 16 * steps, [&] {
-    lora::detail::parallel(threads,
-                           [&](int) { benchmark::DoNotOptimize(BENCH_DISPATCH(multiply_add<float>(steps, 0.5f, 1.0f))); });
+    lora::detail::parallel(
+        threads, [&](int) { benchmark::DoNotOptimize(BENCH_DISPATCH(multiply_add<float>(steps, 0.5f, 1.0f))); });
   });
   count(state, 0, 2.0 * 16 * steps * threads);
 }
@@ -72,7 +72,8 @@ inline void register_limits(const std::set<std::pair<double, int>>& weights, boo
   std::set<int> threads;
   for (const auto& [bytes, count] : weights) {
     threads.insert(count);
-    const std::string end = "/bytes:" + std::to_string(static_cast<long long>(bytes)) + "/threads:" + std::to_string(count);
+    const std::string end =
+        "/bytes:" + std::to_string(static_cast<long long>(bytes)) + "/threads:" + std::to_string(count);
     const auto pass = written ? in_place_limit : read_limit;
     add_case((written ? "in_place" : "read") + end,
              [=, bytes = bytes, count = count](benchmark::State& state) { pass(state, bytes, count); });

@@ -29,7 +29,8 @@ lora::Matrix<T> gaussian(lora::Index rows, lora::Index cols, unsigned seed, doub
   const auto scale = static_cast<float>(deviation);
   lora::Matrix<T> out(rows, cols);
   for (T *begin = out.data(), *end = begin + out.size(); begin != end;) {
-    const std::size_t first = place(engine), count = std::min(pool.size() - first, static_cast<std::size_t>(end - begin));
+    const std::size_t first = place(engine),
+                      count = std::min(pool.size() - first, static_cast<std::size_t>(end - begin));
     for (std::size_t i = 0; i < count; ++i) *begin++ = static_cast<T>(scale * pool[first + i]);
   }
   return out;
@@ -54,7 +55,8 @@ lora::Matrix<T>& shared_weight(lora::Index rows, lora::Index cols, Use use = Use
 template <class Compute>
 lora::LowRank<Compute> gaussian_update(lora::Index rows, lora::Index cols, lora::Index rank, unsigned seed) {
   const double s = 0.03 * 0.02 / std::sqrt(static_cast<double>(rank));
-  return {gaussian<Compute>(rows, rank, seed, 1.0), gaussian<Compute>(rank, cols, seed + 1, 1.0), lora::scaling::fixed(s)};
+  return {gaussian<Compute>(rows, rank, seed, 1.0), gaussian<Compute>(rank, cols, seed + 1, 1.0),
+          lora::scaling::fixed(s)};
 }
 
 }  // namespace bench

@@ -26,7 +26,7 @@ int main() {
   layer.merge();                                        // W = W0 + s B A, in place, one pass
   const lora::Activations<float> merged = layer.forward(X);
   layer.activate({{"formal", 0.7}, {"style", 0.3}});  // merged: switches in one pass
-  layer.unmerge();                                      // W0 again, every bit
+  layer.unmerge();                                    // W0 again, every bit
 
   const float difference = (Y - merged).cwiseAbs().maxCoeff();
   const bool same = layer.weight().matrix() == W0;

@@ -200,9 +200,11 @@ struct Diff {
     out << count << " of " << count_text(pairs.size(), "tensor") << " differ\n";
     if (count != 0) out << table;
     for (const Json& row : metadata)
-      out << "metadata " << io::printable(row["key"].get<std::string>(), 4096) << ": " << row["kind"].get<std::string>() << '\n';
+      out << "metadata " << io::printable(row["key"].get<std::string>(), 4096) << ": " << row["kind"].get<std::string>()
+          << '\n';
     for (const Json& row : files)
-      out << "file " << io::printable(row["file"].get<std::string>(), 4096) << ": " << row["kind"].get<std::string>() << '\n';
+      out << "file " << io::printable(row["file"].get<std::string>(), 4096) << ": " << row["kind"].get<std::string>()
+          << '\n';
     return std::move(out).str();
   }
 };

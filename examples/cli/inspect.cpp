@@ -21,7 +21,8 @@ using Json = nlohmann::ordered_json;
 /// The metadata of one file.
 Json metadata_json(const io::Safetensors& file) {
   Json out = Json::object();
-  for (const auto& [key, value] : file.metadata()) out.get_ref<Json::object_t&>().emplace_back(key, value);  // no search for each
+  for (const auto& [key, value] : file.metadata())
+    out.get_ref<Json::object_t&>().emplace_back(key, value);  // no search for each
   return out;
 }
 

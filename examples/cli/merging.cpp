@@ -119,14 +119,10 @@ std::string Summary::json() const {
   nlohmann::ordered_json names = nlohmann::ordered_json::array();
   for (const ChosenAdapter& chosen : adapters)
     names.push_back({{"name", json_text(chosen.adapter.name)}, {"weight", chosen.weight}});
-  nlohmann::ordered_json result{{"command", command},
-                                {"out", json_text(out.string())},
-                                {"undo", nullptr},
-                                {"adapters", std::move(names)},
-                                {"tensors", model.tensors().size()},
-                                {"merged_tensors", targets.size()},
-                                {"merged_bytes", bytes},
-                                {"record_bytes", record_bytes}};
+  nlohmann::ordered_json result{
+      {"command", command},           {"out", json_text(out.string())},    {"undo", nullptr},
+      {"adapters", std::move(names)}, {"tensors", model.tensors().size()}, {"merged_tensors", targets.size()},
+      {"merged_bytes", bytes},        {"record_bytes", record_bytes}};
   if (!undo.empty()) result["undo"] = json_text(undo.string());
   return result.dump(2, ' ', true) + '\n';
 }

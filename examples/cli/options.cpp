@@ -98,8 +98,8 @@ std::vector<ChosenAdapter> AdapterOptions::load() const {
     if (sign == 0) throw UsageError("--adapter: expected DIR=WEIGHT, found " + option + ", without a folder");
     std::error_code ignored;
     if (weight && fs::is_directory(option, ignored) && !fs::is_directory(option.substr(0, sign), ignored))
-      throw UsageError("--adapter: " + option + " is a folder, whose name reads like a folder and a weight; give " + option +
-                       "=1");
+      throw UsageError("--adapter: " + option + " is a folder, whose name reads like a folder and a weight; give " +
+                       option + "=1");
     if (weight && !std::isfinite(*weight))
       throw UsageError("--adapter: expected a finite weight that 64 bits can hold, found " + option.substr(sign + 1));
     if (weight && *weight == 0)

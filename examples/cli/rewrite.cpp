@@ -89,7 +89,8 @@ void Rewrite::add_copy(std::size_t i) {
   std::error_code none;  // what cannot be examined is an error when it is copied
   const std::uintmax_t size = std::filesystem::file_size(from_.path() / copies_[i], none);
   const std::uint64_t memory = none ? 0 : std::min<std::uint64_t>(size, io::RestChecksum::piece_bytes);
-  tasks_.push_back({memory, [this, i](Buffer& buffer) -> Finish {
+  tasks_.push_back({memory,
+                    [this, i](Buffer& buffer) -> Finish {
                       const io::InputFile file(from_.path() / copies_[i]);
                       io::OutputFile copy = to_.file(copies_[i]);
                       while (copy.position() < file.size()) {

@@ -60,7 +60,8 @@ TYPED_TEST(Scalar, OrderedCountsTheNumbers) {
   for (const TypeParam x : this->patterns()) {
     const auto position = ordered<TypeParam>(reference::bits(x));
     ASSERT_EQ(position, reference::ordered(x));
-    ASSERT_EQ(ordered<TypeParam>(static_cast<lora::detail::Bits<TypeParam>>(position)), static_cast<decltype(position)>(reference::bits(x)));
+    ASSERT_EQ(ordered<TypeParam>(static_cast<lora::detail::Bits<TypeParam>>(position)),
+              static_cast<decltype(position)>(reference::bits(x)));
   }
 }
 

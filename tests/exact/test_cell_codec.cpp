@@ -28,14 +28,16 @@ struct Codec {
 /// Those this machine has.
 std::vector<Codec> codecs() {
   namespace detail = lora::detail;
-  std::vector<Codec> out = {{"portable", {detail::portable::extreme_distances, detail::portable::pack_cells,
-                                          detail::portable::unpack_cells}}};
+  std::vector<Codec> out = {
+      {"portable",
+       {detail::portable::extreme_distances, detail::portable::pack_cells, detail::portable::unpack_cells}}};
 #if LORA_TARGETS_X86
   if (detail::machine_isa() >= lora::Isa::avx2)
     out.push_back({"avx2", {detail::avx2::extreme_distances, detail::avx2::pack_cells, detail::avx2::unpack_cells}});
   if (detail::machine_has_vbmi2())
-    out.push_back({"avx512_vbmi2", {detail::avx512_vbmi2::extreme_distances, detail::avx512_vbmi2::pack_cells,
-                                    detail::avx512_vbmi2::unpack_cells}});
+    out.push_back({"avx512_vbmi2",
+                   {detail::avx512_vbmi2::extreme_distances, detail::avx512_vbmi2::pack_cells,
+                    detail::avx512_vbmi2::unpack_cells}});
 #endif
   return out;
 }
@@ -113,7 +115,8 @@ TEST(CellCodec, PacksAsDocumentedAndUnpacksAgain) {
             ASSERT_TRUE(std::equal(own, own + cell, found.begin() + c * cell));
             ASSERT_EQ(std::find(own, own + cell, std::int8_t{-128}) != own + cell, (escaped >> c & 1u) != 0);
           }
-          ASSERT_TRUE(std::all_of(found.begin() + cells * cell, found.end(), [](std::int8_t byte) { return byte == 77; }));
+          ASSERT_TRUE(
+              std::all_of(found.begin() + cells * cell, found.end(), [](std::int8_t byte) { return byte == 77; }));
         }
         ASSERT_EQ(in.summaries, end.summaries);
         ASSERT_EQ(in.masks, end.masks);
@@ -129,7 +132,8 @@ TEST(CellCodec, ExtremeDistancesAreNamed) {
       std::uint16_t masks[16];
       codec.use.extreme(bytes.data(), masks);
       for (std::size_t i = 0; i < bytes.size(); ++i)
-        ASSERT_EQ(bytes[i] < -126 || bytes[i] > 126, (masks[i / 16] >> i % 16 & 1u) != 0) << codec.name << " " << +bytes[i];
+        ASSERT_EQ(bytes[i] < -126 || bytes[i] > 126, (masks[i / 16] >> i % 16 & 1u) != 0)
+            << codec.name << " " << +bytes[i];
     }
 }
 

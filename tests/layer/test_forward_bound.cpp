@@ -62,7 +62,8 @@ Compute plain_row(const W& weight, Index i, const lora::Activations<Compute>& X,
 TEST(ForwardBoundOfLayer, IsThatOfItsWeightAndActiveSet) {
   reference::Random random(11);
   const auto W0 = reference::gaussian<float>(random, 9, 14);
-  const lora::LowRank<float> update(reference::gaussian<float>(random, 9, 2), reference::gaussian<float>(random, 2, 14));
+  const lora::LowRank<float> update(reference::gaussian<float>(random, 9, 2),
+                                    reference::gaussian<float>(random, 2, 14));
   lora::Linear<float> layer(W0);
   layer.attach("u", update);
   layer.activate({{"u", 0.5}});

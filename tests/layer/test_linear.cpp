@@ -174,9 +174,13 @@ TYPED_TEST(Linear, SaysWhatIsWrongAndChangesNothing) {
             "lora: Linear: update \"x\": expected 37 x 53, found 3 x 4");
   EXPECT_EQ(message_of<lora::StateError>([&] { layer.attach("a", this->b); }),
             "lora: Linear: an update named \"a\" is attached already");
-  EXPECT_EQ(message_of<lora::ValueError>([&] { layer.activate({{"b", 1.0}, {"d", 1.0}}); }),
+  EXPECT_EQ(message_of<lora::ValueError>([&] {
+              layer.activate({{"b", 1.0}, {"d", 1.0}});
+            }),
             "lora: Linear: no update named \"d\" is attached; attached are: a, b, c");
-  EXPECT_EQ(message_of<lora::ValueError>([&] { layer.activate({{"b", 1.0}, {"b", 2.0}}); }),
+  EXPECT_EQ(message_of<lora::ValueError>([&] {
+              layer.activate({{"b", 1.0}, {"b", 2.0}});
+            }),
             "lora: Linear: \"b\" stands twice in the active set");
   const double infinity = std::numeric_limits<double>::infinity();
   EXPECT_THROW(layer.activate({{"b", infinity}}), lora::ValueError);
@@ -198,7 +202,8 @@ TYPED_TEST(Linear, SaysWhatIsWrongAndChangesNothing) {
   EXPECT_TRUE(layer.active().empty());
   EXPECT_THROW(layer.detach("a"), lora::ValueError);
   const auto X = lora::Activations<Real>::Ones(this->in + 1, 2).eval();
-  EXPECT_EQ(message_of<lora::ShapeError>([&] { static_cast<void>(layer.forward(X)); }), "lora: Linear: X: expected 53 x 2, found 54 x 2");
+  EXPECT_EQ(message_of<lora::ShapeError>([&] { static_cast<void>(layer.forward(X)); }),
+            "lora: Linear: X: expected 53 x 2, found 54 x 2");
 }
 
 /// The updates' factors are held by the layer: what the caller does to its own afterwards must not reach a merged weight.
@@ -228,7 +233,8 @@ TEST(LinearFactors, OfStorageTypeGiveTheSameBitsAsWidenedOnes) {
   reference::Random random(3);
   const auto W0 = reference::gaussian<Eigen::bfloat16>(random, 40, 40);
   const lora::LowRank<Eigen::bfloat16> narrow(reference::gaussian<Eigen::bfloat16>(random, 40, 3),
-                                              reference::gaussian<Eigen::bfloat16>(random, 3, 40), lora::scaling::alpha(2));
+                                              reference::gaussian<Eigen::bfloat16>(random, 3, 40),
+                                              lora::scaling::alpha(2));
   lora::Linear<Eigen::bfloat16> one(W0), other(W0);
   one.attach("u", narrow);
   other.attach("u", narrow.cast<float>());
@@ -257,7 +263,8 @@ TEST(LinearBias, IsAddedMergedAndUnmerged) {
 TEST(LinearBias, OfTheStorageTypeIsTakenAsItIs) {
   reference::Random random(5);
   const auto W0 = reference::gaussian<Eigen::half>(random, 5, 6);
-  const lora::Matrix<Eigen::half, lora::column_major> bias = reference::gaussian<Eigen::half, lora::column_major>(random, 5, 1);
+  const lora::Matrix<Eigen::half, lora::column_major> bias =
+      reference::gaussian<Eigen::half, lora::column_major>(random, 5, 1);
   const lora::Linear<Eigen::half> layer(W0, bias);
   EXPECT_TRUE(layer.forward(lora::Activations<float>::Zero(6, 1)) == bias.cast<float>());
 }

@@ -68,7 +68,7 @@ TYPED_TEST(ForwardMemory, IsAllocatedOnce) {
   std::free(std::malloc(1));
   EXPECT_GT(allocations, before);
   before = allocations;
-  ::operator delete(::operator new(64, std::align_val_t{64}), std::align_val_t{64});
+  ::operator delete (::operator new (64, std::align_val_t{64}), std::align_val_t{64});
   EXPECT_GT(allocations, before) << "what forward passes allocate is not counted";
   layer.forward_into(X, Y);
   layer.forward_into(narrow, narrow_results);

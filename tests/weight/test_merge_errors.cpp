@@ -125,12 +125,14 @@ TEST_F(MergeErrors, UpdateThatDoesNotFit) {
   tall.add(*set.set()[0].update);
   tall.add_gaussian(random, 41, 70, 1, 0.1);
   wide.add_gaussian(random, 40, 71, 1, 0.1);
-  for (const auto& work : {+[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { static_cast<void>(lora::merge(x, y)); },
-                           +[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { lora::merge_plain(x, y); }}) {
+  for (const auto& work :
+       {+[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { static_cast<void>(lora::merge(x, y)); },
+        +[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { lora::merge_plain(x, y); }}) {
     expect_error<lora::ShapeError>([&] { work(w, tall); }, {"update 1", "expected 40 x 70", "found 41 x 70"});
     expect_error<lora::ShapeError>([&] { work(w, wide); }, {"update 0", "expected 40 x 70", "found 40 x 71"});
   }
-  expect_error<lora::ShapeError>([&] { static_cast<void>(lora::switch_to(w, set, record, tall)); }, {"update 1", "found 41 x 70"});
+  expect_error<lora::ShapeError>([&] { static_cast<void>(lora::switch_to(w, set, record, tall)); },
+                                 {"update 1", "found 41 x 70"});
   EXPECT_TRUE(reference::same_bits(merged, w));
 }
 

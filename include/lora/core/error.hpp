@@ -53,15 +53,14 @@ class TextPiece {
   TextPiece(const char* text) : TextPiece(std::string_view(text)) {}
   TextPiece(char letter) : size_(1) { number_[0] = letter; }
   template <class Number>
-    requires std::is_arithmetic_v<Number>
-  TextPiece(Number number) {
-    if constexpr (std::is_floating_point_v<Number>)
-      write(static_cast<double>(number));
-    else if constexpr (std::is_signed_v<Number>)
-      write(static_cast<long long>(number));
-    else
-      write(static_cast<unsigned long long>(number));
-  }
+    requires std::is_arithmetic_v<Number> TextPiece(Number number) {
+      if constexpr (std::is_floating_point_v<Number>)
+        write(static_cast<double>(number));
+      else if constexpr (std::is_signed_v<Number>)
+        write(static_cast<long long>(number));
+      else
+        write(static_cast<unsigned long long>(number));
+    }
 
   std::string_view view() const { return {text_ == nullptr ? number_ : text_, size_}; }
 
@@ -92,7 +91,8 @@ std::string text(const Pieces&... pieces) {
 inline std::string shape_text(Index rows, Index cols) { return text(rows, " x ", cols); }
 
 /// Throws ShapeError unless rows x cols is the expected shape. `what` names the matrix.
-LORA_NOINLINE inline void expect_shape(std::string_view what, Index expected_rows, Index expected_cols, Index rows, Index cols) {
+LORA_NOINLINE inline void expect_shape(std::string_view what, Index expected_rows, Index expected_cols, Index rows,
+                                       Index cols) {
   if (rows != expected_rows || cols != expected_cols)
     throw ShapeError(text("lora: ", what, ": expected ", shape_text(expected_rows, expected_cols), ", found ",
                           shape_text(rows, cols)));

@@ -30,7 +30,7 @@ inline float fma_by_double(float a, float b, float c) {
   const auto inexact = static_cast<std::uint64_t>((lost > 0.0) | (lost < 0.0));
   std::uint64_t bits = std::bit_cast<std::uint64_t>(sum);
   bits -= inexact & ((bits ^ std::bit_cast<std::uint64_t>(lost)) >> 63);  // towards zero ...
-  bits |= inexact;                                                       // ... and odd
+  bits |= inexact;                                                        // ... and odd
   return static_cast<float>(std::bit_cast<double>(bits));
 }
 

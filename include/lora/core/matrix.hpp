@@ -18,8 +18,8 @@ inline constexpr StorageOrder column_major = StorageOrder::column_major;
 
 /// An Eigen matrix with the order chosen by a StorageOrder.
 template <class Scalar, StorageOrder Order = row_major>
-using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic,
-                             Order == row_major ? Eigen::RowMajor : Eigen::ColMajor>;
+using Matrix =
+    Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Order == row_major ? Eigen::RowMajor : Eigen::ColMajor>;
 
 /// Activations: one column per sample, `features x batch`. The same memory as a row-major `[batch, features]`.
 template <class Scalar>
@@ -27,9 +27,10 @@ using Activations = Matrix<Scalar, column_major>;
 
 /// A matrix in somebody's memory, elements of one line contiguous, `outer_stride` elements from line to line.
 template <class Scalar, StorageOrder Order = row_major>
-using MatrixMap = Eigen::Map<std::conditional_t<std::is_const_v<Scalar>, const Matrix<std::remove_const_t<Scalar>, Order>,
-                                                Matrix<std::remove_const_t<Scalar>, Order>>,
-                             Eigen::Unaligned, Eigen::OuterStride<>>;
+using MatrixMap =
+    Eigen::Map<std::conditional_t<std::is_const_v<Scalar>, const Matrix<std::remove_const_t<Scalar>, Order>,
+                                  Matrix<std::remove_const_t<Scalar>, Order>>,
+               Eigen::Unaligned, Eigen::OuterStride<>>;
 
 namespace detail {
 
@@ -47,9 +48,7 @@ struct Lines {
   Scalar* line(Index i) const { return data + i * stride; }
   Index rows() const { return order == row_major ? lines : length; }
   Index cols() const { return order == row_major ? length : lines; }
-  operator Lines<const Scalar>() const
-    requires(!std::is_const_v<Scalar>)
-  {
+  operator Lines<const Scalar>() const requires(!std::is_const_v<Scalar>) {
     return {data, lines, length, stride, order};
   }
 };
@@ -71,8 +70,9 @@ auto lines_of(Object&& object) {
     throw ShapeError(text("lora: a weight's elements must be contiguous along its ", by_rows ? "rows" : "columns",
                           ": expected an inner stride of 1, found ", object.innerStride()));
   if (lines > 1 && object.outerStride() < length)
-    throw ShapeError(text("lora: a weight's ", by_rows ? "rows" : "columns", " must not overlap: expected an outer stride of at least ",
-                          length, ", found ", object.outerStride()));
+    throw ShapeError(text("lora: a weight's ", by_rows ? "rows" : "columns",
+                          " must not overlap: expected an outer stride of at least ", length, ", found ",
+                          object.outerStride()));
   return Lines<Scalar>{object.data(), lines, length, object.outerStride(), order};
 }
 

@@ -123,7 +123,9 @@ inline std::uint16_t float_to_half(float value) {
   return static_cast<std::uint16_t>(sign | (kept + ((rest > tie || (rest == tie && (kept & 1u))) ? 1u : 0u)));
 }
 
-inline float bfloat16_to_float(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+inline float bfloat16_to_float(std::uint16_t bits) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
 
 /// To nearest, ties to even; NaN becomes the canonical quiet NaN.
 inline std::uint16_t float_to_bfloat16(float value) {

@@ -109,7 +109,8 @@ inline PayloadView view_payload(const unsigned char* payload, const Block& block
 }
 
 /// Checks the payload of one block, byte for byte, so that the kernels can read it without looking out. Throws RecordError.
-inline void check_payload(const unsigned char* payload, std::size_t size, const Block& block, std::size_t element_size) {
+inline void check_payload(const unsigned char* payload, std::size_t size, const Block& block,
+                          std::size_t element_size) {
   const auto expect = [](bool condition, const char* what) {
     if (!condition) throw RecordError(text("lora: undo record: damaged block: ", what));
   };
@@ -145,7 +146,8 @@ inline void check_payload(const unsigned char* payload, std::size_t size, const 
     expect(payload[i] != 0, "a distance of 0");
     escaped += payload[i] == 0x80 ? 1 : 0;
   }
-  expect(bytes - distances - lanes == escaped * static_cast<Index>(element_size), "the raw elements do not fill the rest");
+  expect(bytes - distances - lanes == escaped * static_cast<Index>(element_size),
+         "the raw elements do not fill the rest");
 }
 
 }  // namespace detail

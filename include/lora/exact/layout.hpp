@@ -35,7 +35,9 @@ struct Block {
 class BlockGrid {
  public:
   BlockGrid(Index lines, Index length)
-      : lines_(lines), length_(length), block_length_(std::clamp<Index>(padded(length, cell_length), cell_length, 1024)),
+      : lines_(lines),
+        length_(length),
+        block_length_(std::clamp<Index>(padded(length, cell_length), cell_length, 1024)),
         block_lines_(block_elements / block_length_ / cell_lines * cell_lines) {}
 
   Index block_lines() const { return block_lines_; }

@@ -16,10 +16,10 @@ namespace detail {
 
 /// What the record knows of one block.
 struct BlockEntry {
-  std::uint64_t checksum = 0;               ///< of the merged elements
-  const unsigned char* payload = nullptr;   ///< null as long as the block has not been merged
-  std::uint32_t size = 0;                   ///< of the payload
-  bool raw = false;                         ///< the payload is W0's elements
+  std::uint64_t checksum = 0;              ///< of the merged elements
+  const unsigned char* payload = nullptr;  ///< null as long as the block has not been merged
+  std::uint32_t size = 0;                  ///< of the payload
+  bool raw = false;                        ///< the payload is W0's elements
 };
 
 /// Payloads of blocks, in pieces that never move.

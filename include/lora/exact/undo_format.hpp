@@ -83,26 +83,23 @@ inline std::vector<std::byte> UndoRecord::serialize() const {
 }
 
 inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
-  const auto expect = [](bool condition, const char* what, detail::TextPiece expected, detail::TextPiece found) {
-    if (!condition)
-      throw RecordError(detail::join({"lora: undo record: ", what, ": expected ", expected, ", found ", found}));
-  };
-  expect(bytes.size() >= fixed_size, "size", detail::text("at least ", fixed_size, " bytes"), bytes.size());
+  using detail::expect_record;
+  expect_record(bytes.size() >= fixed_size, "size", detail::text("at least ", fixed_size, " bytes"), bytes.size());
   if (std::memcmp(bytes.data(), magic, sizeof magic) != 0)
     throw RecordError("lora: undo record: the bytes do not begin with \"loraundo\"");
 
   detail::FieldReader fields(bytes.data() + sizeof magic);
   const auto found_version = fields.get<std::uint32_t>();
-  expect(found_version == version, "version", version, found_version);
+  expect_record(found_version == version, "version", version, found_version);
   const auto type = fields.get<std::uint8_t>(), order = fields.get<std::uint8_t>();
-  expect(type >= 1 && type <= 4, "scalar type", "1 to 4", static_cast<int>(type));
-  expect(order <= 1, "storage order", "0 or 1", static_cast<int>(order));
+  expect_record(type >= 1 && type <= 4, "scalar type", "1 to 4", static_cast<int>(type));
+  expect_record(order <= 1, "storage order", "0 or 1", static_cast<int>(order));
   const auto reserved = fields.get<std::uint16_t>();
-  expect(reserved == 0, "reserved field", 0, reserved);
+  expect_record(reserved == 0, "reserved field", 0, reserved);
   const auto rows = fields.get<std::uint64_t>(), cols = fields.get<std::uint64_t>();
   constexpr std::uint64_t largest = std::uint64_t{1} << 32;
-  expect(rows <= largest && cols <= largest, "shape", detail::text("at most ", largest, " rows and columns"),
-         detail::text(rows, " x ", cols));
+  expect_record(rows <= largest && cols <= largest, "shape", detail::text("at most ", largest, " rows and columns"),
+                detail::text(rows, " x ", cols));
   const auto block_lines = fields.get<std::uint32_t>(), block_length = fields.get<std::uint32_t>();
 
   UndoRecord record;
@@ -111,15 +108,17 @@ inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
   record.type_ = static_cast<ScalarType>(type);
   record.order_ = static_cast<StorageOrder>(order);
   const detail::BlockGrid blocks = record.grid();
-  expect(block_lines == blocks.block_lines() && block_length == blocks.block_length(), "blocks",
-         detail::shape_text(blocks.block_lines(), blocks.block_length()), detail::text(block_lines, " x ", block_length));
+  expect_record(block_lines == blocks.block_lines() && block_length == blocks.block_length(), "blocks",
+                detail::shape_text(blocks.block_lines(), blocks.block_length()),
+                detail::text(block_lines, " x ", block_length));
   record.fingerprint_ = fields.get<std::uint64_t>();
   const auto count = fields.get<std::uint64_t>(), payload_bytes = fields.get<std::uint64_t>();
-  expect(count <= (bytes.size() - fixed_size) / entry_size, "number of blocks",
-         detail::text("at most ", (bytes.size() - fixed_size) / entry_size), count);
-  expect(count == static_cast<std::uint64_t>(blocks.count()), "number of blocks", blocks.count(), count);
+  expect_record(count <= (bytes.size() - fixed_size) / entry_size, "number of blocks",
+                detail::text("at most ", (bytes.size() - fixed_size) / entry_size), count);
+  expect_record(count == static_cast<std::uint64_t>(blocks.count()), "number of blocks", blocks.count(), count);
   const std::size_t index_end = header_size + count * entry_size;
-  expect(payload_bytes == bytes.size() - index_end - 8, "size of the payloads", bytes.size() - index_end - 8, payload_bytes);
+  expect_record(payload_bytes == bytes.size() - index_end - 8, "size of the payloads", bytes.size() - index_end - 8,
+                payload_bytes);
 
   record.entries_.resize(count);
   std::size_t offset = 0;
@@ -132,10 +131,10 @@ inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
     entry.raw = (size & raw_bit) != 0;
     payload_checksums[i] = fields.get<std::uint32_t>();
     if (entry.size > payload_bytes - offset)
-      expect(false, "size of a block", detail::text("at most ", payload_bytes - offset), entry.size);
+      expect_record(false, "size of a block", detail::text("at most ", payload_bytes - offset), entry.size);
     offset += entry.size;
   }
-  expect(offset == payload_bytes, "sizes of the blocks together", payload_bytes, offset);
+  expect_record(offset == payload_bytes, "sizes of the blocks together", payload_bytes, offset);
   if (fields.get<std::uint64_t>() != detail::checksum(detail::as_unsigned(bytes.data()), index_end))
     throw RecordError("lora: undo record: the index does not match its checksum");
 
@@ -152,9 +151,9 @@ inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
     const detail::Block block = blocks[static_cast<Index>(i)];
     const std::size_t raw_size = static_cast<std::size_t>(block.elements()) * element_size;
     if (entry.raw)
-      expect(entry.size == raw_size, "size of a raw block", raw_size, entry.size);
+      expect_record(entry.size == raw_size, "size of a raw block", raw_size, entry.size);
     else if (entry.size > raw_size)
-      expect(false, "size of a block", detail::text("at most ", raw_size), entry.size);
+      expect_record(false, "size of a block", detail::text("at most ", raw_size), entry.size);
     else
       detail::check_payload(entry.payload, entry.size, block, element_size);
   }

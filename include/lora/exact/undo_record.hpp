@@ -15,6 +15,11 @@ namespace detail {
 
 struct UndoRecordAccess;
 
+/// Throws RecordError unless `condition` holds.
+inline void expect_record(bool condition, const char* what, TextPiece expected, TextPiece found) {
+  if (!condition) throw RecordError(join({"lora: undo record: ", what, ": expected ", expected, ", found ", found}));
+}
+
 }  // namespace detail
 
 /// What a merge keeps so that W0 can be given back bit for bit: where round(W' - delta) differs from W0, and by how much.
@@ -25,8 +30,12 @@ class UndoRecord {
  public:
   UndoRecord() = default;
   UndoRecord(const UndoRecord& other)
-      : rows_(other.rows_), cols_(other.cols_), type_(other.type_), order_(other.order_),
-        fingerprint_(other.fingerprint_), entries_(other.entries_) {
+      : rows_(other.rows_),
+        cols_(other.cols_),
+        type_(other.type_),
+        order_(other.order_),
+        fingerprint_(other.fingerprint_),
+        entries_(other.entries_) {
     arenas_.emplace_back(other.payload_size());
     unsigned char* out = arenas_[0].reserve(other.payload_size());
     for (detail::BlockEntry& entry : entries_) {

@@ -40,8 +40,8 @@ class AdapterReader {
     if (pairs_.empty()) adapter_ = factor.adapter;
     if (factor.adapter != adapter_)
       refuse_tensor(file_.path(), tensor,
-                    text("expected a factor of the adapter ", in_quotes(adapter_), ", as those before it, found one of ",
-                         in_quotes(factor.adapter)));
+                    text("expected a factor of the adapter ", in_quotes(adapter_),
+                         ", as those before it, found one of ", in_quotes(factor.adapter)));
     const auto [place, is_new] = index_.try_emplace(factor.module, pairs_.size());
     if (is_new) pairs_.push_back({factor.module});
     const TensorInfo*& slot = factor.is_a ? pairs_[place->second].a : pairs_[place->second].b;

@@ -12,8 +12,8 @@ namespace io::detail {
 inline constexpr std::size_t max_module_path = 4096;
 
 struct FactorName {
-  std::string module;  ///< its path in the base model
-  bool is_a;           ///< lora_A, else lora_B
+  std::string module;        ///< its path in the base model
+  bool is_a;                 ///< lora_A, else lora_B
   std::string adapter = {};  ///< where the name has one
 };
 

@@ -157,8 +157,8 @@ class UndoFile {
                    std::span<const RestChecksum> checked_copies = {}) const {
     if (rests.size() != shards().size() || checked_copies.size() != copies().size())
       throw StateError(lora::detail::text("lora: UndoFile::expect_rest: expected the checksums of ", shards().size(),
-                                          " shards and ", copies().size(), " other files, found ", rests.size(), " and ",
-                                          checked_copies.size()));
+                                          " shards and ", copies().size(), " other files, found ", rests.size(),
+                                          " and ", checked_copies.size()));
     for (std::size_t i = 0; i < shards().size(); ++i)
       if (rests[i].value() != shards()[i].rest)
         detail::fail(merged.shards()[i].path(),

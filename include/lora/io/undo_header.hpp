@@ -126,8 +126,8 @@ inline void expect_complete(const std::filesystem::path& file, const UndoHeader&
     fail(file, part, "expected at least one shard and one tensor, found ", header.shards.size(), " and ",
          header.tensors.size());
   if (!header.is_folder && (header.shards.size() != 1 || !header.copies.empty()))
-    fail(file, part, "expected one shard and no copies for a model that is a file, found ", header.shards.size(), " and ",
-         header.copies.size());
+    fail(file, part, "expected one shard and no copies for a model that is a file, found ", header.shards.size(),
+         " and ", header.copies.size());
   std::vector<std::string_view> files, names;
   for (const UndoShard& shard : header.shards) files.push_back(shard.file);
   for (const UndoCopy& copy : header.copies) files.push_back(copy.file);

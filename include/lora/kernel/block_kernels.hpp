@@ -45,7 +45,8 @@ class BlockKernels {
     for_rows<T>(w, [&](const CellRow<T>& row, Index line, Index position) {
       const CellFactors<Compute> own = factors.cells(line, position);
       const unsigned nonfinite = cells_.add(row, own, old);
-      if (nonfinite != 0) [[unlikely]] mend_added(row, own, old, nonfinite);
+      if (nonfinite != 0) [[unlikely]]
+        mend_added(row, own, old, nonfinite);
     });
   }
 
@@ -129,7 +130,8 @@ class BlockKernels {
     alignas(64) std::int8_t distances[row_elements];
     const unsigned escaped = codec_.unpack(in, row.count, distances);
     cells_.unmerge(row, factors, distances);
-    if (escaped != 0) [[unlikely]] load_escaped_of(row, distances, escaped, in.raw);
+    if (escaped != 0) [[unlikely]]
+      load_escaped_of(row, distances, escaped, in.raw);
   }
 
   CellKernels<T> cells_;

@@ -17,7 +17,8 @@ class StackedFactors {
   StackedFactors() = default;
   /// With A uninitialised and a B of zeros. Allocates.
   StackedFactors(Index rows, Index cols, Index depth)
-      : A_(depth, cols), B_(Matrix<Compute>::Zero(padded(rows, finished_rows) / finished_rows * depth, finished_rows)) {}
+      : A_(depth, cols),
+        B_(Matrix<Compute>::Zero(padded(rows, finished_rows) / finished_rows * depth, finished_rows)) {}
 
   Index depth() const { return A_.rows(); }
   AlignedMatrix<Compute, row_major>& A() { return A_; }
@@ -29,7 +30,9 @@ class StackedFactors {
   Compute B(Index i, Index k) const { return B_.data()[B_index(i, k)]; }
 
  private:
-  Index B_index(Index i, Index k) const { return (i / finished_rows * depth() + k) * finished_rows + i % finished_rows; }
+  Index B_index(Index i, Index k) const {
+    return (i / finished_rows * depth() + k) * finished_rows + i % finished_rows;
+  }
 
   AlignedMatrix<Compute, row_major> A_, B_;
 };
@@ -111,7 +114,7 @@ void multiply_low_rank(const StackedFactors<Compute>& factors, const Compute* pa
   const SkinnyWeight<Compute> A{factors.A().data(), factors.A().outerStride(), depth, factors.A().cols()};
   const SkinnyTerms<Compute> result{nullptr, nullptr, 0, nullptr, H, 1, depth, terms.batch};
   share_rows(depth, skinny_rows, 4 * A.rows * A.cols * terms.batch,  // A has to come from memory
-           [&](Index first, Index last) { kernels.product(A, panels, result, first, last); });
+             [&](Index first, Index last) { kernels.product(A, panels, result, first, last); });
   terms.B = factors.B();
   terms.H = H;
   terms.depth = depth;
@@ -138,7 +141,7 @@ void skinny_forward(const Lines<const T>& weight, const StackedFactors<compute_t
     if (factors != nullptr && factors->depth() != 0) multiply_low_rank(*factors, panels, terms);
     const SkinnyWeight<T> W{weight.data, weight.stride, weight.rows(), weight.cols()};
     share_rows(W.rows, finished_rows, W.rows * (W.cols + terms.depth) * X.cols,
-             [&](Index first, Index last) { kernels.product(W, panels, terms, first, last); });
+               [&](Index first, Index last) { kernels.product(W, panels, terms, first, last); });
   }
 }
 
@@ -210,7 +213,7 @@ void wide_forward(const Lines<const T>& weight, const StackedFactors<compute_t<T
         multiply_low_rank(*factors, panels, terms);
       }
       share_rows(Y.rows, finished_rows, Y.rows * (terms.depth + 1) * batch,
-               [&](Index begin, Index end) { continue_rows(terms, begin, end); });
+                 [&](Index begin, Index end) { continue_rows(terms, begin, end); });
     }
   }
 }

@@ -25,8 +25,8 @@ template <class Compute>
 LORA_NOINLINE Compute combined_scale(double scaling, double weight) {
   const auto c = static_cast<Compute>(scaling * weight);
   if (!is_finite(c))
-    throw ValueError(text("lora: an update's scaling times its weight: expected a finite number, found ", scaling, " * ",
-                          weight));
+    throw ValueError(
+        text("lora: an update's scaling times its weight: expected a finite number, found ", scaling, " * ", weight));
   return c;
 }
 

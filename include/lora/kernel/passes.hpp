@@ -22,16 +22,15 @@ template <class T>
 struct WeightBlocks {
   using Compute = typename ScalarTraits<T>::Compute;
 
-  explicit WeightBlocks(const Lines<T>& weight)
-      : lines(weight), grid(weight.lines, weight.length) {}
+  explicit WeightBlocks(const Lines<T>& weight) : lines(weight), grid(weight.lines, weight.length) {}
 
   WeightBlock<T> at(const Block& block) const {
     return {lines.line(block.line) + block.position, lines.stride, block.lines, block.length,
             lines.lines - block.line - block.lines};
   }
   std::uint64_t checksum_of(const Block& block) const {
-    return checksum(ByteLines{reinterpret_cast<const unsigned char*>(lines.line(block.line) + block.position), block.lines,
-                              block.length * Index{sizeof(T)}, lines.stride * Index{sizeof(T)}});
+    return checksum(ByteLines{reinterpret_cast<const unsigned char*>(lines.line(block.line) + block.position),
+                              block.lines, block.length * Index{sizeof(T)}, lines.stride * Index{sizeof(T)}});
   }
   static std::size_t bytes(const Block& block) { return static_cast<std::size_t>(block.elements()) * sizeof(T); }
 
@@ -42,7 +41,8 @@ struct WeightBlocks {
   }
   static void load(const WeightBlock<T>& block, const unsigned char* in) {
     const std::size_t size = static_cast<std::size_t>(block.length) * sizeof(T);
-    for (Index i = 0; i < block.lines; ++i, in += size) std::memcpy(static_cast<void*>(block.data + i * block.stride), in, size);
+    for (Index i = 0; i < block.lines; ++i, in += size)
+      std::memcpy(static_cast<void*>(block.data + i * block.stride), in, size);
   }
 
   /// W0 out of W', in place.
@@ -66,7 +66,8 @@ class RecordWriter {
 
   explicit RecordWriter(PayloadArena& arena)
       : arena_(&arena),
-        streams_(aligned_array<unsigned char>(PayloadBuffer::bytes(sizeof(T)))), copy_(aligned_array<T>(block_elements)) {}
+        streams_(aligned_array<unsigned char>(PayloadBuffer::bytes(sizeof(T)))),
+        copy_(aligned_array<T>(block_elements)) {}
 
   /// Fills `entry` with what `kernel` (called with the cursors) records while it merges the block with `factors`. Throws
   /// std::bad_alloc before the kernel is called, or not at all.
@@ -152,17 +153,17 @@ LORA_NOINLINE inline void for_blocks(const BlockGrid& grid, int threads, Functio
 /// Throws RecordError unless the record was made for this weight and these factors.
 template <class T>
 void check_record(const UndoRecord& record, const Lines<T>& weight, std::uint64_t fingerprint) {
-  const auto expect = [](bool same, const char* what, TextPiece expected, TextPiece found) {
-    if (!same) throw RecordError(join({"lora: undo record: ", what, ": expected ", expected, ", found ", found}));
-  };
   using Plain = std::remove_const_t<T>;
-  expect(record.type() == ScalarTraits<Plain>::type, "scalar type", ScalarTraits<Plain>::name, name(record.type()));
-  expect(record.order() == weight.order, "storage order", weight.order == row_major ? "row-major" : "column-major",
-         record.order() == row_major ? "row-major" : "column-major");
-  expect(record.rows() == weight.rows() && record.cols() == weight.cols(), "shape",
-         shape_text(weight.rows(), weight.cols()), shape_text(record.rows(), record.cols()));
-  expect(record.fingerprint() == fingerprint, "fingerprint of the factors (was the weight merged with other ones?)",
-         fingerprint, record.fingerprint());
+  expect_record(record.type() == ScalarTraits<Plain>::type, "scalar type", ScalarTraits<Plain>::name,
+                name(record.type()));
+  expect_record(record.order() == weight.order, "storage order",
+                weight.order == row_major ? "row-major" : "column-major",
+                record.order() == row_major ? "row-major" : "column-major");
+  expect_record(record.rows() == weight.rows() && record.cols() == weight.cols(), "shape",
+                shape_text(weight.rows(), weight.cols()), shape_text(record.rows(), record.cols()));
+  expect_record(record.fingerprint() == fingerprint,
+                "fingerprint of the factors (was the weight merged with other ones?)", fingerprint,
+                record.fingerprint());
 }
 
 /// Throws RecordError unless the block still is what the merge wrote.
@@ -171,10 +172,11 @@ void check_block(const WeightBlocks<T>& weight, Index i, const BlockEntry& entry
   const Block block = weight.grid[i];
   if (weight.checksum_of(block) == entry.checksum) return;
   const bool by_rows = weight.lines.order == row_major;
-  throw RecordError(text("lora: undo record: the merged weight is not the one this record was made for, or was changed: ",
-                         by_rows ? "rows " : "columns ", block.line, " to ", block.line + block.lines - 1,
-                         by_rows ? ", columns " : ", rows ", block.position, " to ", block.position + block.length - 1,
-                         " do not match their checksum"));
+  throw RecordError(
+      text("lora: undo record: the merged weight is not the one this record was made for, or was changed: ",
+           by_rows ? "rows " : "columns ", block.line, " to ", block.line + block.lines - 1,
+           by_rows ? ", columns " : ", rows ", block.position, " to ", block.position + block.length - 1,
+           " do not match their checksum"));
 }
 
 /// W' = round(W0 + delta) in place, without a record.
@@ -200,8 +202,9 @@ UndoRecord merge_pass(const Lines<T>& lines, const PackedFactors<typename Scalar
       [&](int t, Index i) {
         const Block block = weight.grid[i];
         const BlockFactors<typename ScalarTraits<T>::Compute> own = factors.at(block);
-        writers[static_cast<std::size_t>(t)].write(weight, block, own, entries[static_cast<std::size_t>(i)],
-                                                   [&](PayloadCursors& out) { weight.kernels.merge(weight.at(block), own, out); });
+        writers[static_cast<std::size_t>(t)].write(
+            weight, block, own, entries[static_cast<std::size_t>(i)],
+            [&](PayloadCursors& out) { weight.kernels.merge(weight.at(block), own, out); });
       },
       [&](Index i) { weight.restore(weight.grid[i], factors, entries[static_cast<std::size_t>(i)]); });
   return record;

@@ -12,7 +12,8 @@ LORA_NAMESPACE_BEGIN
 /// or compute type. An empty set gives W X, which for a merged W is the merged pass. Reads W once for up to 32 columns.
 /// Throws ShapeError and ValueError. Allocates Y and stacked copies of the factors; lora::Linear keeps those from pass to pass.
 template <class Weight, class Derived>
-[[nodiscard]] auto forward(const Weight& weight, std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>> set,
+[[nodiscard]] auto forward(const Weight& weight,
+                           std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>> set,
                            const Eigen::MatrixBase<Derived>& X) {
   using Compute = detail::WeightCompute<const Weight>;
   using Value = std::remove_const_t<detail::WeightScalar<const Weight>>;

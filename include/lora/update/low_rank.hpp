@@ -78,8 +78,7 @@ class LowRank {
   template <class Other>
   LORA_NOINLINE static Matrix<Other> convert(const Matrix<Scalar>& factor) {
     Matrix<Other> out(factor.rows(), factor.cols());
-    for (Index i = 0; i < factor.size(); ++i)
-      out.data()[i] = detail::convert<Other>(factor.data()[i]);
+    for (Index i = 0; i < factor.size(); ++i) out.data()[i] = detail::convert<Other>(factor.data()[i]);
     return out;
   }
 

@@ -19,9 +19,10 @@ using WeightCompute = compute_t<WeightScalar<Weight>>;
 template <class Weight>
 auto writable_lines(Weight&& weight) {
   using Scalar = WeightScalar<std::remove_reference_t<Weight>>;
-  static_assert(!std::is_const_v<Scalar>,
-                "lora: this weight is read-only (a const matrix or an Eigen::Map<const ...>), so nothing can be merged into "
-                "it; use lora::forward(), or map it without const");
+  static_assert(
+      !std::is_const_v<Scalar>,
+      "lora: this weight is read-only (a const matrix or an Eigen::Map<const ...>), so nothing can be merged into "
+      "it; use lora::forward(), or map it without const");
   static_assert(is_scalar_v<std::remove_const_t<Scalar>>,
                 "lora: a weight must be of float, double, Eigen::half or Eigen::bfloat16");
   return lines_of(weight);
@@ -66,7 +67,8 @@ void unmerge(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompu
 /// own.
 template <class Weight>
 [[nodiscard]] UndoRecord switch_to(Weight&& weight, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> from,
-                     const UndoRecord& record, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> to) {
+                                   const UndoRecord& record,
+                                   std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> to) {
   const auto lines = detail::writable_lines(weight);
   return detail::exchange_pass(lines, detail::pack_for(lines, from), record, detail::pack_for(lines, to));
 }
