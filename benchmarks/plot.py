@@ -83,7 +83,7 @@ def plot_break_even(forward, merge, folder):
     axes.set_yscale("log")
     axes.set_xlabel("tokens in a pass (batch)")
     axes.set_ylabel("tokens until a merge has paid")
-    axes.set_title("Below the line, leave it unmerged: 4096 x 4096, 2 threads", fontsize=10)
+    axes.set_title("Fewer tokens than this before the next switch: leave it unmerged\n4096 x 4096, 2 threads", fontsize=10)
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False, fontsize=8)
     save(figure, folder, "break-even")
@@ -113,25 +113,30 @@ def plot_merges(merge, peers, folder):
     axes.set_yticks([place for place, _ in labels], [name for _, name in labels], fontsize=7)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+    axes.minorticks_off()
     axes.set_xlabel("ms, 4096 x 4096, rank 16, 2 threads")
     axes.margins(x=0.1)
     axes.grid(alpha=0.3, axis="x")
     save(figure, folder, "merge")
 
 
-def plot_drift(path, folder):
+def plot_drift(path, peers, folder):
     figure, axes = plot.subplots(figsize=(6, 3.6))
     rows = re.findall(r"^(\w+) +(\d+) +([\d.]+) % +([\d.]+) %$", path.read_text(encoding="utf-8"), re.MULTILINE)
     for kind, colour in COLOURS.items():
         mine = [(int(switches), float(usual), float(exact)) for name, switches, usual, exact in rows if name == kind]
         axes.plot([row[0] for row in mine], [row[1] for row in mine], "o--", color=colour, label=f"{kind}: add, subtract")
         axes.plot([row[0] for row in mine], [row[2] for row in mine], "o-", color=colour, label=f"{kind}: lora")
+        in_peft = {int(name.split("/")[-1]): percent for name, percent in peers["medians"].items()
+                   if name.startswith(f"torch drift/{kind}/")}
+        axes.plot(in_peft.keys(), in_peft.values(), "x:", color=colour, label=f"{kind}: PEFT")
     axes.set_xscale("log")
     axes.set_xlabel("switches between two adapters")
     axes.set_ylabel("weights changed, %")
-    axes.set_title("What is left of W0 when the last adapter is taken out", fontsize=10)
+    axes.set_title("What has changed in W0 when the last adapter is taken out", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(0.55, 0.95))
     save(figure, folder, "drift")
 
 
@@ -145,7 +150,7 @@ def main():
     plot_overhead(forward, folder)
     plot_break_even(forward, merge, folder)
     plot_merges(merge, peers, folder)
-    plot_drift(build / "benchmarks" / "drift.txt", folder)
+    plot_drift(build / "benchmarks" / "drift.txt", peers, folder)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,9 @@ def print_tables(times):
             cells = [f"{time:.3g} ({time / mine:.2f}x)" if time else "" for time in peers]
             print(f"{kind:9}{batch:6}{get(f'lora forward/{end}'):13.3g}{mine:10.3g}"
                   f"{cells[0]:>15}{cells[1]:>15}{cells[2]:>15}{cells[3]:>15}{cells[4]:>16}")
+    print("\nWeights changed after 1, 10 and 100 switches between two adapters, 1024 x 1024, the last one taken out (PEFT; lora: 0):")
+    for kind in TYPES:
+        print(f"  {kind:9}" + ", ".join(f"{get(f'torch drift/{kind}/{switches}'):.2f} %" for switches in (1, 10, 100)))
     print(f"\nMerges, {OUT} x {IN}, rank {RANK}, {THREADS} threads: ms; peers' time over lora's")
     for kind in TYPES:
         print(f"{kind}: " + ", ".join(f"{what} {get(f'lora {what}/{kind}'):.2f}" for what in

@@ -3,7 +3,8 @@
 
     python torch_peer.py THREADS OUT IN RANK BATCH...
 
-Prints JSON: milliseconds by "forward/TYPE/BATCH" (merged), "unmerged/TYPE/BATCH", "merge/TYPE", "unmerge/TYPE".
+Prints JSON: milliseconds by "forward/TYPE/BATCH" (merged), "unmerged/TYPE/BATCH", "merge/TYPE", "unmerge/TYPE"; and by
+"drift/TYPE/SWITCHES" the percentage of weights that do not come back.
 """
 
 import json
@@ -27,6 +28,28 @@ def milliseconds(function, seconds=0.15):
         function()
         times.append(1e3 * (time.perf_counter() - begin))
     return statistics.median(times)
+
+
+def drift(dtype, size=1024, rank=16):
+    """Percent of weights changed after switching between two adapters and taking the last one out, by switches;
+    ||delta|| / ||W0|| is 3 %, as in drift.cpp."""
+    linear = torch.nn.Linear(size, size, bias=False)
+    torch.nn.init.normal_(linear.weight, std=0.02)
+    base = linear.to(dtype)
+    before = base.weight.detach().clone()
+    config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=["0"])
+    model = peft.get_peft_model(torch.nn.Sequential(base), config, "0", autocast_adapter_dtype=False).eval()
+    model.add_adapter("1", config, autocast_adapter_dtype=False)
+    layer = model.base_model.model[0]
+    for name in ("0", "1"):
+        torch.nn.init.normal_(layer.lora_A[name].weight, std=0.01)
+        torch.nn.init.normal_(layer.lora_B[name].weight, std=0.015)
+    found = {}
+    for i in range(100):
+        layer.merge(adapter_names=[str(i % 2)])
+        layer.unmerge()
+        found[i + 1] = 100 * (layer.base_layer.weight != before).double().mean().item()
+    return {switches: found[switches] for switches in (1, 2, 5, 10, 20, 50, 100)}
 
 
 def main():
@@ -58,6 +81,7 @@ def main():
                 unmerges.append(1e3 * (time.perf_counter() - middle))
             times[f"merge/{name}"] = statistics.median(merges[1:])
             times[f"unmerge/{name}"] = statistics.median(unmerges[1:])
+            times |= {f"drift/{name}/{switches}": percent for switches, percent in drift(dtype).items()}
     json.dump({"versions": {"PyTorch": torch.__version__, "PEFT": peft.__version__}, "times": times}, sys.stdout)
 
 
