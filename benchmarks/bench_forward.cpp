@@ -11,12 +11,6 @@ namespace {
 
 using bench::Case;
 
-double median(std::vector<double>& values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 /// One read of the weight, and the arithmetic of W X.
 template <class T>
 void count(benchmark::State& state, const Case& c) {
@@ -42,18 +36,19 @@ void forward(benchmark::State& state, const Case& c) {
     });
   };
   pass(merged), pass(unmerged);
+  bench::Times times(state);
   std::vector<double> merged_times, ratios;
   while (state.KeepRunningBatch(calls)) {
     double merged_time = pass(merged), unmerged_time = pass(unmerged);
     unmerged_time += pass(unmerged);
     merged_time += pass(merged);
-    state.SetIterationTime(unmerged_time / 2);
+    times.add(unmerged_time / 2, calls);
     merged_times.push_back(merged_time / 2 / static_cast<double>(calls));
     ratios.push_back(unmerged_time / merged_time);
   }
   count<T>(state, c);
-  state.counters["merged_ms"] = 1e3 * median(merged_times);
-  state.counters["overhead_percent"] = 100 * (median(ratios) - 1);
+  state.counters["merged_ms"] = 1e3 * bench::median(merged_times);
+  state.counters["overhead_percent"] = 100 * (bench::median(ratios) - 1);
 }
 
 /// What the baselines work on.
@@ -110,7 +105,7 @@ template <class T>
 void add(const Case& c) {
   suite.add<T>("forward", c, forward<T>);
   if constexpr (std::is_same_v<T, float>) {
-    if (c.rank != 16 && c.elements() > 1e6) return;  // the baselines' products do not depend on it
+    if (c.rank != 16 && c.elements() > 1e6) return;  // their W X does not depend on it
     suite.add<T>("eigen_unmerged", c, eigen_unmerged);
     suite.add<T>("eigen_merged", c, eigen_merged);
 #if defined(LORA_BENCH_OPENBLAS)

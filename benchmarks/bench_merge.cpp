@@ -36,18 +36,19 @@ struct Merge {
   double sign = -1.0;
 };
 
-/// One read and one write of the weight, and the update's arithmetic.
+/// One read and one write of the weight, and the updates' arithmetic.
 template <class T>
-void count(benchmark::State& state, const Case& c) {
-  bench::count(state, 2.0 * sizeof(T) * c.elements(), 2.0 * static_cast<double>(c.rank) * c.elements());
+void count(benchmark::State& state, const Case& c, int updates = 1) {
+  bench::count(state, 2.0 * sizeof(T) * c.elements(), 2.0 * updates * static_cast<double>(c.rank) * c.elements());
 }
 
 template <class T>
 void merge_plain(benchmark::State& state, const Case& c) {
   Merge<T> m(c, bench::Use::spoiled);
+  bench::Times times(state);
   for (auto _ : state) {
     const lora::Weighted<lora::compute_t<T>> set[] = {{&m.first, m.sign = -m.sign}};
-    state.SetIterationTime(bench::seconds([&] { lora::merge_plain(m.W, set); }));
+    times.add(bench::seconds([&] { lora::merge_plain(m.W, set); }));
   }
   count<T>(state, c);
 }
@@ -56,9 +57,10 @@ template <class T>
 void merge(benchmark::State& state, const Case& c) {
   Merge<T> m(c);
   double record = 0;
+  bench::Times times(state);
   for (auto _ : state) {
     lora::UndoRecord undo;
-    state.SetIterationTime(bench::seconds([&] { undo = lora::merge(m.W, m.one); }));
+    times.add(bench::seconds([&] { undo = lora::merge(m.W, m.one); }));
     record = static_cast<double>(undo.size_bytes());
     lora::unmerge(m.W, m.one, undo);
   }
@@ -69,9 +71,10 @@ void merge(benchmark::State& state, const Case& c) {
 template <class T>
 void unmerge(benchmark::State& state, const Case& c) {
   Merge<T> m(c);
+  bench::Times times(state);
   for (auto _ : state) {
     const lora::UndoRecord undo = lora::merge(m.W, m.one);
-    state.SetIterationTime(bench::seconds([&] { lora::unmerge(m.W, m.one, undo); }));
+    times.add(bench::seconds([&] { lora::unmerge(m.W, m.one, undo); }));
   }
   count<T>(state, c);
 }
@@ -81,31 +84,33 @@ void switch_to(benchmark::State& state, const Case& c) {
   Merge<T> m(c);
   lora::UndoRecord undo = lora::merge(m.W, m.one);
   bool first = true;
+  bench::Times times(state);
   for (auto _ : state) {
-    state.SetIterationTime(bench::seconds([&] {
+    times.add(bench::seconds([&] {
       undo = first ? lora::switch_to(m.W, m.one, undo, m.other) : lora::switch_to(m.W, m.other, undo, m.one);
     }));
     first = !first;
   }
   lora::unmerge(m.W, first ? m.one : m.other, undo);
-  count<T>(state, c);
-  state.counters["flop/s"] = 2 * state.counters["flop/s"];
+  count<T>(state, c, 2);
 }
 
 void eigen_temporary(benchmark::State& state, const Case& c) {
   Merge<float> m(c, bench::Use::spoiled);
+  bench::Times times(state);
   for (auto _ : state) {
     const float s = m.next_scaling();
-    state.SetIterationTime(bench::seconds([&] { m.W += s * (m.first.B() * m.first.A()); }));
+    times.add(bench::seconds([&] { m.W += s * (m.first.B() * m.first.A()); }));
   }
   count<float>(state, c);
 }
 
 void eigen_noalias(benchmark::State& state, const Case& c) {
   Merge<float> m(c, bench::Use::spoiled);
+  bench::Times times(state);
   for (auto _ : state) {
     const float s = m.next_scaling();
-    state.SetIterationTime(bench::seconds([&] { m.W.noalias() += s * m.first.B() * m.first.A(); }));
+    times.add(bench::seconds([&] { m.W.noalias() += s * m.first.B() * m.first.A(); }));
   }
   count<float>(state, c);
 }
@@ -114,9 +119,10 @@ void eigen_noalias(benchmark::State& state, const Case& c) {
 void openblas(benchmark::State& state, const Case& c) {
   Merge<float> m(c, bench::Use::spoiled);
   const auto out = static_cast<blasint>(c.out), in = static_cast<blasint>(c.in), rank = static_cast<blasint>(c.rank);
+  bench::Times times(state);
   for (auto _ : state) {
     const float s = m.next_scaling();
-    state.SetIterationTime(bench::seconds([&] {
+    times.add(bench::seconds([&] {
       cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, out, in, rank, s, m.first.B().data(), rank,
                   m.first.A().data(), in, 1.0f, m.W.data(), in);
     }));

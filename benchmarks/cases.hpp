@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 #include <set>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -71,16 +72,43 @@ double seconds(const Function& function) {
 inline benchmark::IterationCount calls_at_once(double work) {
   return std::clamp<benchmark::IterationCount>(static_cast<benchmark::IterationCount>(1e6 / work), 1, 1000);
 }
+
+inline double median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// Reports the times of a case to Google Benchmark, and in the end their median as the counter median_ms.
+class Times {
+ public:
+  explicit Times(benchmark::State& state) : state_(state) {}
+  Times(const Times&) = delete;
+  ~Times() {
+    if (!times_.empty()) state_.counters["median_ms"] = 1e3 * median(times_);
+  }
+  void add(double seconds, benchmark::IterationCount calls = 1) {
+    state_.SetIterationTime(seconds);
+    times_.push_back(seconds / static_cast<double>(calls));
+  }
+
+ private:
+  benchmark::State& state_;
+  std::vector<double> times_;
+};
+
 template <class Function>
 void measure(benchmark::State& state, double work, const Function& function) {
   const benchmark::IterationCount calls = calls_at_once(work);
+  Times times(state);
   while (state.KeepRunningBatch(calls))
-    state.SetIterationTime(seconds([&] {
-      for (benchmark::IterationCount i = 0; i < calls; ++i) {
-        function();
-        benchmark::ClobberMemory();
-      }
-    }));
+    times.add(seconds([&] {
+                for (benchmark::IterationCount i = 0; i < calls; ++i) {
+                  function();
+                  benchmark::ClobberMemory();
+                }
+              }),
+              calls);
 }
 
 inline void count(benchmark::State& state, double bytes, double flops) {
@@ -107,6 +135,15 @@ class Suite {
 /// What is left of main() once the cases are there.
 inline int run(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
+#if defined(LORA_BENCH_OPENBLAS)
+  // "OpenBLAS 0.3.21 NO_LAPACKE ... SkylakeX MAX_THREADS=64": the version, and whose kernels are used
+  std::istringstream config(openblas_get_config());
+  std::string name, version;
+  config >> name >> version;
+  benchmark::AddCustomContext("openblas", version + " with kernels for " + openblas_get_corename());
+#endif
+  benchmark::AddCustomContext("eigen", std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) +
+                                           "." + std::to_string(EIGEN_MINOR_VERSION));
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();
   return 0;

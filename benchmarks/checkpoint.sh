@@ -10,7 +10,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-build=${LORA_BUILD_DIR:-$root/build}
+build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
 dir=${TMPDIR:-/tmp}
 rounds=3
 size=() peft=()

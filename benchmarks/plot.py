@@ -69,20 +69,20 @@ def plot_break_even(forward, merge, folder):
     figure, axes = plot.subplots(figsize=(6, 3.8))
     for kind, colour in COLOURS.items():
         for rank, style in ((16, "o-"), (64, "s:")):
-            cost = merge.time("merge", Case(kind, LARGE, rank, 0, 2))
+            weight = Case(kind, LARGE, rank, 0, 2)
+            cost = min(merge.time("switch_to", weight), merge.time("merge", weight) + merge.time("unmerge", weight))
             cases = sorted((case for case in forward.cases("forward") if case.kind == kind and case.shape == LARGE
                             and case.rank == rank and case.threads == 2), key=lambda case: case.batch)
             points = []
             for case in cases:
-                row = forward.rows["forward", case]
-                saved = row["merged_ms"] * row["overhead_percent"] / 100
+                saved = forward.rows["forward", case]["merged_ms"] * overhead(forward, case) / 100
                 if saved > 0:
                     points.append((case.batch, case.batch * cost / saved))
             axes.plot(*zip(*points), style, color=colour, label=f"{kind}, rank {rank}")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("tokens in a pass (batch)")
-    axes.set_ylabel("tokens until a merge has paid")
+    axes.set_ylabel("tokens until a switch of merged weights has paid")
     axes.set_title("Fewer tokens than this before the next switch: leave it unmerged\n4096 x 4096, 2 threads", fontsize=10)
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False, fontsize=8)
@@ -100,7 +100,8 @@ def plot_merges(merge, peers, folder):
                   ("switch_to", "switch"))]
         times = peers["medians"]
         bars += [(name, times.get(f"{peer}/{kind}"), "#c9c9c9") for peer, name in
-                 (("mkl merge", "MKL sgemm"), ("openblas merge", "OpenBLAS sgemm"), ("eigen merge", "Eigen noalias()"),
+                 (("mkl merge", "MKL sgemm"), ("openblas merge", "OpenBLAS sgemm"), ("native merge", "Eigen, native"),
+                  ("eigen merge", "Eigen noalias()"),
                   ("torch merge", "PEFT merge"), ("torch unmerge", "PEFT unmerge"))]
         for name, time, bar_colour in bars:
             if time is None:

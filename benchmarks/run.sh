@@ -12,7 +12,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-build=${LORA_BUILD_DIR:-$root/build}
+build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
 full=() suffix="" programs=(bench_merge bench_forward)
 for argument; do
   case $argument in
@@ -26,6 +26,7 @@ done
 options=(--benchmark_repetitions=7 --benchmark_min_time=0.02)
 
 bash "$root/cmake/setup.sh" tests
+source "$root/benchmarks/openblas.sh"
 cd "$root"
 cmake --preset default -B "$build/benchmarks" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_EXAMPLES=OFF
 cmake --build "$build/benchmarks" --target "${programs[@]/%/$suffix}" drift

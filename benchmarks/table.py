@@ -39,13 +39,13 @@ class Run:
 
     def time(self, what, case):
         row = self.rows.get((what, case))
-        return row and row["real_time"]
+        return row and row["median_ms"]
 
     def limit(self, case, passes=1):
         """ms; `passes`: how many updates a merge, an unmerge or a switch works out."""
         out, width = case.shape
         size = out * width * WIDTHS[case.kind]
-        memory = self.limits["read" if case.batch else "in_place", size, case.threads]["real_time"]
+        memory = self.limits["read" if case.batch else "in_place", size, case.threads]["median_ms"]
         rate = self.limits["fma", 0, case.threads]["flop/s"] / (2 if case.kind == "double" else 1)
         return max(memory, 2e3 * out * width * (case.batch or passes * case.rank) / rate)
 
@@ -94,13 +94,14 @@ def print_forwards(run):
         theory = 100 * case.rank * (out + width) / (out * width)
         peers = [cell(ratio(run.time(peer, case), merged), ".2f") for peer in ("eigen_merged", "eigen_unmerged", "openblas_merged")]
         print(f"{head if head != last else '':38}{case.batch:6}{merged:9.3g}{merged / run.limit(case):9.2f}"
-              f"{row['real_time']:10.3g}{row['overhead_percent']:8.2f} %{theory:6.2f} %{peers[0]:>8}{peers[1]:>9}{peers[2]:>9}")
+              f"{row['median_ms']:10.3g}{row['overhead_percent']:8.2f} %{theory:6.2f} %{peers[0]:>8}{peers[1]:>9}{peers[2]:>9}")
         last = head
 
 
 def main():
     for path in sys.argv[1:]:
         run = Run(path)
+        print("Eigen", run.context["eigen"] + ("; OpenBLAS " + run.context["openblas"] if "openblas" in run.context else ""))
         for (what, size, threads), row in sorted(run.limits.items()):
             if what == "fma":
                 print(f"fused multiply-adds in float, {threads} thread(s): {row['flop/s'] / 1e9:.0f} Gflop/s")

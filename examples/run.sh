@@ -12,7 +12,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-build=${LORA_BUILD_DIR:-$root/build}
+build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
 jobs=${LORA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 models=${LORA_MODELS:-$root/.cache}
 full=0

@@ -8,6 +8,8 @@ set -euo pipefail
 folder=${1:?usage: environment.sh FOLDER}
 wanted=$(dirname "${BASH_SOURCE[0]}")/requirements.txt
 if cmp -s "$wanted" "$folder/requirements.txt"; then exit 0; fi
+python3 -c 'import ensurepip, venv' 2>/dev/null ||
+  { echo "error: python3 with venv and pip is needed for the peers (Debian: python3-venv)" >&2; exit 1; }
 echo "installing PyTorch, PEFT, MKL and matplotlib into $folder"
 rm -f "$folder/requirements.txt"
 python3 -m venv "$folder"

@@ -9,6 +9,7 @@ Prints JSON: milliseconds by "forward/float/BATCH" and "merge/float".
 import ctypes
 import glob
 import json
+import re
 import sys
 
 import numpy
@@ -45,7 +46,7 @@ def main():
         times[f"forward/float/{batch}"] = milliseconds(call)
     times["merge/float"] = milliseconds(lambda: mkl.cblas_sgemm(
         ROW_MAJOR, AS_IS, AS_IS, out, width, rank, tiny, data(B), rank, data(A), width, one, data(W), width))
-    version = buffer.value.decode().split("Version ")[-1].split(" Product")[0]
+    version = re.search(r"[\d.]+", buffer.value.decode().split("Version ")[-1]).group()
     json.dump({"versions": {"MKL": version}, "times": times}, sys.stdout)
 
 

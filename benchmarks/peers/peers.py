@@ -19,34 +19,38 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 256)
 TYPES = ("float", "bfloat16", "half")
 
 
-def lora(folder):
-    """Times by the peers' names, with "eigen" and "openblas" in front of the baselines'."""
-    shape = f"{OUT}x{IN}/r:{RANK}"
+NAMES = {"eigen_merged": "eigen forward", "openblas_merged": "openblas forward", "eigen_noalias": "eigen merge",
+         "openblas": "openblas merge"}
+
+
+def lora(folder, variant=""):
+    """Times of the library and the baselines in its programs by the peers' names; of the programs compiled with
+    -march=native ("_native") Eigen's alone, as "native"."""
+    shape, kinds = f"{OUT}x{IN}/r:{RANK}", "|".join(TYPES)
     batches = "|".join(str(batch) for batch in BATCHES)
-    filters = {"bench_forward": f"^(forward|eigen_merged|openblas_merged)/.*/{shape}/batch:({batches})/threads:{THREADS}/",
-               "bench_merge": f"^(merge|unmerge|switch_to|merge_plain|eigen_noalias|openblas)/.*/{shape}/threads:{THREADS}/"}
+    wanted = ("eigen_merged", "eigen_noalias") if variant else (
+        "forward|eigen_merged|openblas_merged", "merge|unmerge|switch_to|merge_plain|eigen_noalias|openblas")
+    filters = {"bench_forward": f"^({wanted[0]})/({kinds})/{shape}/batch:({batches})/threads:{THREADS}/",
+               "bench_merge": f"^({wanted[1]})/({kinds})/{shape}/threads:{THREADS}/"}
     times = {}
     for program, pattern in filters.items():
         with tempfile.NamedTemporaryFile() as file:
-            subprocess.run([folder / program, "--full", f"--benchmark_filter={pattern}", "--benchmark_min_time=0.15",
-                            f"--benchmark_out={file.name}", "--benchmark_out_format=json"], check=True,
-                           stdout=subprocess.DEVNULL)
-            rows = json.load(file)["benchmarks"]
-        for row in rows:
+            subprocess.run([folder / (program + variant), "--full", f"--benchmark_filter={pattern}",
+                            "--benchmark_min_time=0.15", f"--benchmark_out={file.name}", "--benchmark_out_format=json"],
+                           check=True, stdout=subprocess.DEVNULL)
+            found = json.load(file)
+        context = found["context"]
+        for row in found["benchmarks"]:
             what, kind, *_ = row["name"].split("/")
             end = kind
             if "batch:" in row["name"]:
                 end += "/" + row["name"].split("batch:")[1].split("/")[0]
             if what == "forward":
                 times[f"lora forward/{end}"] = row["merged_ms"]
-                times[f"lora unmerged/{end}"] = row["real_time"]
-            elif what.endswith("_merged"):
-                times[f"{what.removesuffix('_merged')} forward/{end}"] = row["real_time"]
-            elif what in ("eigen_noalias", "openblas"):
-                times[f"{what.removesuffix('_noalias')} merge/{end}"] = row["real_time"]
-            else:
-                times[f"lora {what}/{end}"] = row["real_time"]
-    return {"versions": {}, "times": times}
+                what = "unmerged"
+            name = NAMES.get(what, f"lora {what}")
+            times[f"{name.replace('eigen', 'native') if variant else name}/{end}"] = row["median_ms"]
+    return {"versions": {"Eigen": context["eigen"], "OpenBLAS": context.get("openblas", "none")}, "times": times}
 
 
 def python(script):
@@ -69,17 +73,17 @@ def print_tables(times):
         return times.get(name)
 
     print(f"\nForward passes, {OUT} x {IN}, rank {RANK}, {THREADS} threads: ms; peers merged, and their time over lora's unmerged")
-    print(f"{'':9}{'batch':>6}{'lora merged':>13}{'unmerged':>10}{'Eigen':>15}{'OpenBLAS':>15}{'MKL':>15}{'PyTorch':>15}"
+    print(f"{'':9}{'batch':>6}{'lora merged':>13}{'unmerged':>10}{'Eigen':>15}{'Eigen, native':>15}{'OpenBLAS':>15}{'MKL':>15}{'PyTorch':>15}"
           f"{'PEFT unmerged':>16}")
     for kind in TYPES:
         for batch in BATCHES:
             end = f"{kind}/{batch}"
             mine = get(f"lora unmerged/{end}")
-            peers = [get(f"{peer} forward/{end}") for peer in ("eigen", "openblas", "mkl", "torch")]
+            peers = [get(f"{peer} forward/{end}") for peer in ("eigen", "native", "openblas", "mkl", "torch")]
             peers.append(get(f"torch unmerged/{end}"))
             cells = [f"{time:.3g} ({time / mine:.2f}x)" if time else "" for time in peers]
             print(f"{kind:9}{batch:6}{get(f'lora forward/{end}'):13.3g}{mine:10.3g}"
-                  f"{cells[0]:>15}{cells[1]:>15}{cells[2]:>15}{cells[3]:>15}{cells[4]:>16}")
+                  f"{cells[0]:>15}{cells[1]:>15}{cells[2]:>15}{cells[3]:>15}{cells[4]:>15}{cells[5]:>16}")
     print("\nWeights changed after 1, 10 and 100 switches between two adapters, 1024 x 1024, the last one taken out (PEFT; lora: 0):")
     for kind in TYPES:
         print(f"  {kind:9}" + ", ".join(f"{get(f'torch drift/{kind}/{switches}'):.2f} %" for switches in (1, 10, 100)))
@@ -87,25 +91,25 @@ def print_tables(times):
     for kind in TYPES:
         print(f"{kind}: " + ", ".join(f"{what} {get(f'lora {what}/{kind}'):.2f}" for what in
                                       ("merge_plain", "merge", "unmerge", "switch_to")))
-        for what, peers in (("merge", ("eigen", "openblas", "mkl", "torch")), ("unmerge", ("torch",))):
+        for what, peers in (("merge", ("eigen", "native", "openblas", "mkl", "torch")), ("unmerge", ("torch",))):
             for peer in peers:
                 time = get(f"{peer} {what}/{kind}")
                 if time:
-                    name = {"eigen": "Eigen", "openblas": "OpenBLAS", "mkl": "MKL", "torch": "PEFT"}[peer]
-                    print(f"  {name + ' ' + what:18}{time:9.2f}{time / get(f'lora {what}/{kind}'):8.2f}x")
+                    name = {"eigen": "Eigen", "native": "Eigen, native", "openblas": "OpenBLAS", "mkl": "MKL", "torch": "PEFT"}[peer]
+                    print(f"  {name + ' ' + what:20}{time:9.2f}{time / get(f'lora {what}/{kind}'):8.2f}x")
 
 
 def main():
     folder, rounds, out = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     times, versions = {}, {}
     for _ in range(rounds):
-        for result in (lora(folder), python("torch_peer.py"), python("mkl_peer.py")):
+        for result in (lora(folder), lora(folder, "_native"), python("torch_peer.py"), python("mkl_peer.py")):
             versions |= result["versions"]
             for name, time in result["times"].items():
                 times.setdefault(name, []).append(time)
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"{processor()}, {THREADS} threads; " + ", ".join(f"{name} {version}" for name, version in versions.items())
-          + f"; medians of {rounds} rounds by turns; lora and Eigen compiled with plain -O2")
+          + f"; medians of {rounds} rounds by turns; lora and Eigen compiled with plain -O2, \"native\" with -march=native")
     print_tables(medians)
     with open(out, "w", encoding="utf-8") as file:
         json.dump({"processor": processor(), "versions": versions, "medians": medians, "times": times}, file, indent=1)

@@ -11,7 +11,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-export LORA_BUILD_DIR=${LORA_BUILD_DIR:-$root/build}
+LORA_BUILD_DIR=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
+export LORA_BUILD_DIR
 rounds=5 checkpoint=0
 while (($#)); do
   case $1 in
@@ -23,10 +24,11 @@ while (($#)); do
 done
 
 bash "$root/cmake/setup.sh" tests
+source "$root/benchmarks/openblas.sh"
 bash "$here/environment.sh" "$LORA_BUILD_DIR/peft"
 cd "$root"
 cmake --preset default -B "$LORA_BUILD_DIR/benchmarks" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_EXAMPLES=OFF
-cmake --build "$LORA_BUILD_DIR/benchmarks" --target bench_merge bench_forward
+cmake --build "$LORA_BUILD_DIR/benchmarks" --target bench_{merge,forward}{,_native}
 "$LORA_BUILD_DIR/peft/bin/python" -B "$here/peers.py" "$LORA_BUILD_DIR/benchmarks/benchmarks" "$rounds" \
   "$LORA_BUILD_DIR/peers.json"
 if ((checkpoint)); then bash benchmarks/checkpoint.sh --peft; fi

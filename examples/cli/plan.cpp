@@ -2,6 +2,7 @@
 
 #include "plan.hpp"
 
+#include "commands.hpp"
 #include "text.hpp"
 
 #include <algorithm>
@@ -122,14 +123,17 @@ Target make_target(const io::Model& base, const io::ModelTensor& tensor, const i
       {}};
 }
 
-/// Whether a configuration, or that of a part of the model within it, ties the output layer to the embeddings.
+/// Whether a configuration, or that of the language model within it, ties the output layer to the embeddings. (Those of
+/// encoders for pictures and sounds say so by default, and mean nothing by it.)
 bool ties_head(const io::detail::Json& config) {
-  const auto* object = config.as<io::detail::Json::Object>();
-  if (object == nullptr) return false;
-  return std::any_of(object->begin(), object->end(), [](const auto& entry) {
-    const bool* flag = entry.second.template as<bool>();
-    return flag != nullptr ? *flag && entry.first == "tie_word_embeddings" : ties_head(entry.second);
-  });
+  const io::detail::Json* key = config.find("tie_word_embeddings");
+  const bool* flag = key == nullptr ? nullptr : key->as<bool>();
+  if (flag != nullptr && *flag) return true;
+  for (const std::string_view part : {"text_config", "llm_config", "language_config"}) {
+    const io::detail::Json* within = config.find(part);
+    if (within != nullptr && ties_head(*within)) return true;
+  }
+  return false;
 }
 
 /// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that

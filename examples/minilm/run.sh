@@ -12,7 +12,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-build=${LORA_BUILD_DIR:-$root/build}
+build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
 model=${LORA_MODELS:-$root/.cache}/all-MiniLM-L6-v2
 processors=$(getconf _NPROCESSORS_ONLN)
 usage() {

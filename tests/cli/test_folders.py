@@ -220,7 +220,7 @@ class Folders(ToolTest):
         self.run_tool("verify", "--base", base, "--adapter", adapter,
                       warning=re.compile(r"\Alora: warning: .*config.json: expected a regular file, .*\n\Z"))
         (base / "config.json").unlink()
-        (base / "config.json").write_text('{"tie_word_embeddings": false}')
+        (base / "config.json").write_text('{"tie_word_embeddings": false, "vision_config": {"tie_word_embeddings": true}}')
         self.merge(base, adapter, out="out")
         (base / "consolidated.safetensors").write_bytes(b"x")
         self.merge(base, adapter, out="out2", undo=None,

@@ -255,6 +255,8 @@ TEST(LinearBias, IsAddedMergedAndUnmerged) {
   EXPECT_TRUE(layer.forward(zero) == bias.replicate(1, 2));
   layer.merge();
   EXPECT_TRUE(layer.forward(zero) == bias.replicate(1, 2));
+  layer.set_bias(W0.transpose().topRows(5) * bias);  // an expression
+  EXPECT_TRUE(layer.bias().isApprox((W0.transpose().topRows(5) * bias).eval()));
   layer.set_bias(Eigen::VectorXd());
   EXPECT_TRUE(layer.forward(zero) == lora::Activations<double>::Zero(5, 2));
   EXPECT_THROW((lora::Linear<double>(W0, Eigen::VectorXd::Zero(6).eval())), lora::ShapeError);

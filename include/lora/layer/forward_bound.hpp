@@ -95,10 +95,10 @@ Activations<double> forward_bound(const Weight& W0, std::type_identity_t<ActiveS
   detail::expect_shape("forward_bound: X", in, X.cols(), X.rows(), X.cols());
   if (bias.size() != 0) detail::expect_shape("forward_bound: bias", out, 1, bias.rows(), bias.cols());
 
+  const auto& values = X.derived().eval();
   Activations<double> absolute_X(in, X.cols());
   for (Index j = 0; j < X.cols(); ++j)
-    for (Index i = 0; i < in; ++i)
-      absolute_X(i, j) = std::abs(static_cast<double>(detail::widen(X.derived().coeff(i, j))));
+    for (Index i = 0; i < in; ++i) absolute_X(i, j) = std::abs(static_cast<double>(detail::widen(values(i, j))));
   Activations<double> T_sum = Activations<double>::Zero(out, X.cols());
   const Eigen::RowVectorXd sum_X = absolute_X.colwise().sum();
   // Counts of products that may underflow, times what they are multiplied with afterwards.

@@ -102,8 +102,9 @@ class Linear {
     static_assert(sizeof(compute_t<typename Derived::Scalar>) <= sizeof(Compute),
                   "lora::Linear: a bias of double does not fit a layer that computes in float; cast it with cast<float>()");
     if (bias.size() != 0) detail::expect_shape("Linear: bias", rows(), 1, bias.rows(), bias.cols());
-    Vector copy(bias.size());
-    for (Index i = 0; i < bias.size(); ++i) copy(i) = detail::widen(bias.derived().coeff(i, 0));
+    const auto& values = bias.derived().eval();
+    Vector copy(values.size());
+    for (Index i = 0; i < values.size(); ++i) copy(i) = detail::widen(values(i));
     bias_ = std::move(copy);
   }
 

@@ -87,11 +87,11 @@ struct Lanes<float> : FloatLanes {
   static LORA_INLINE Line narrow(Numbers x) { return {_mm512_castps_si512(x.a), _mm512_castps_si512(x.b)}; }
   class Special {
    public:
-    LORA_INLINE Special() : a_(_mm512_setzero_ps()), b_(_mm512_setzero_ps()) {}
+    LORA_INLINE Special() : a_(_mm512_setzero_ps()), b_(a_), zero_(a_) { asm("" : "+v"(zero_)); }
     LORA_INLINE void see(Line x) {
-      // A finite number times 0 leaves 0, all others leave NaN. (Compared as bits: no flag can remove the question.)
-      a_ = _mm512_fmadd_ps(_mm512_castsi512_ps(x.a), _mm512_setzero_ps(), a_);
-      b_ = _mm512_fmadd_ps(_mm512_castsi512_ps(x.b), _mm512_setzero_ps(), b_);
+      // A finite number times 0 leaves 0, all others leave NaN.
+      a_ = _mm512_fmadd_ps(_mm512_castsi512_ps(x.a), zero_, a_);
+      b_ = _mm512_fmadd_ps(_mm512_castsi512_ps(x.b), zero_, b_);
     }
     LORA_INLINE bool any() const {
       const __m512i seen = _mm512_castps_si512(_mm512_or_ps(a_, b_));
@@ -100,6 +100,8 @@ struct Lanes<float> : FloatLanes {
 
    private:
     F a_, b_;
+    // The compiler does not see that it is 0, and any() looks at bits: no flag can remove the question.
+    F zero_;
   };
   static LORA_INLINE void distances(std::int8_t* out, Line x0, Line x1, Line y0, Line y1) {
     const __m512i first = _mm512_packs_epi32(distance(x0.a, y0.a), distance(x0.b, y0.b));

@@ -93,11 +93,11 @@ struct Lanes<double> {
   }
   class Special {
    public:
-    LORA_INLINE Special() : seen_{_mm512_setzero_pd(), _mm512_setzero_pd()} {}
+    LORA_INLINE Special() : seen_{_mm512_setzero_pd(), _mm512_setzero_pd()}, zero_(seen_[0]) { asm("" : "+v"(zero_)); }
     LORA_INLINE void see(Line x) {
-      // A finite number times 0 leaves 0, all others leave NaN. (Compared as bits: no flag can remove the question.)
+      // A finite number times 0 leaves 0, all others leave NaN.
       LORA_UNROLL for (int i = 0; i < 4; ++i)
-        seen_[i % 2] = _mm512_fmadd_pd(_mm512_castsi512_pd(x.v[i]), _mm512_setzero_pd(), seen_[i % 2]);
+        seen_[i % 2] = _mm512_fmadd_pd(_mm512_castsi512_pd(x.v[i]), zero_, seen_[i % 2]);
     }
     LORA_INLINE bool any() const {
       const __m512i seen = _mm512_castpd_si512(_mm512_or_pd(seen_[0], seen_[1]));
@@ -106,6 +106,8 @@ struct Lanes<double> {
 
    private:
     __m512d seen_[2];
+    // The compiler does not see that it is 0, and any() looks at bits: no flag can remove the question.
+    __m512d zero_;
   };
   static LORA_INLINE void distances(std::int8_t* out, Line x, Line y) {
     LORA_UNROLL for (int i = 0; i < 4; ++i) {
