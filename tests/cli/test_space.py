@@ -55,6 +55,7 @@ class FullDisk(Failures):
                     message = result.stderr.decode()
                     self.assertEqual(result.returncode, 1, message)
                     self.assertIn("cannot write: File too large", message)
+                    self.assertNotIn(".tmp-", message)
                     self.assertEqual(self.snapshot(), before)
 
     def test_a_small_disk(self):
@@ -76,6 +77,7 @@ class FullDisk(Failures):
                     result = self.run_command(command, [*mount, size], stdout=subprocess.PIPE)
                     self.assertEqual(result.stdout.decode().split()[-1:], ["1"], result)
                     self.assertIn("No space left on device", result.stderr.decode())
+                    self.assertNotIn(".tmp-", result.stderr.decode())
                     self.assertEqual(self.snapshot(), before)
 
 

@@ -21,7 +21,8 @@ class ModelWriter {
     if (like.is_folder()) folder_.emplace(target, sync);
     for (std::size_t i = 0; i < like.shards().size(); ++i)
       shards_.push_back(std::make_unique<SafetensorsWriter>(folder_ ? folder_->place(like.shard_name(i)) : target,
-                                                            like.shards()[i].header(), sync));
+                                                            like.shards()[i].header(), sync,
+                                                            folder_ ? target / like.shard_name(i) : target));
   }
 
   const std::filesystem::path& path() const { return target_; }
@@ -36,7 +37,7 @@ class ModelWriter {
     if (!folder_) throw StateError("lora: ModelWriter::file: the model is a file, not a folder");
     if (!detail::is_within(name))
       detail::fail(target_, "expected the name of a file within the folder, found ", detail::in_quotes(name));
-    return OutputFile(folder_->place(name), sync_);
+    return OutputFile(folder_->place(name), sync_, target_ / name);
   }
 
   /// Puts all tensors on disk: the slow part of a commit, and the last that can fail for lack of space. Throws FileError,

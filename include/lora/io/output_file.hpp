@@ -27,12 +27,13 @@ inline std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : ".";
 }
 
-/// Throws FileError: nothing can be created at `target`.
-[[noreturn]] inline void fail_to_create(const std::filesystem::path& target, int reason) {
+/// Throws FileError: nothing can be created at `target`, which messages call `shown`.
+[[noreturn]] inline void fail_to_create(const std::filesystem::path& target, const std::filesystem::path& shown,
+                                        int reason) {
   std::error_code ignored;
   if (reason == ENOENT && !std::filesystem::exists(folder_of(target), ignored))
-    fail_system(target, text("cannot create it: there is no folder ", in_quotes(folder_of(target).string())), reason);
-  fail_system(target, "cannot create it", reason);
+    fail_system(shown, text("cannot create it: there is no folder ", in_quotes(folder_of(shown).string())), reason);
+  fail_system(shown, "cannot create it", reason);
 }
 
 /// Puts a folder's entries on disk where the file system can.
@@ -52,25 +53,28 @@ inline void sync_folder(const std::filesystem::path& folder) {
 class OutputFile {
  public:
   /// Throws FileError when the target is write-protected or not a regular file, or its folder cannot be written to.
-  explicit OutputFile(std::filesystem::path target, Sync sync = Sync::yes) : target_(std::move(target)), sync_(sync) {
-    if (!target_.has_filename()) detail::fail(target_, "expected the name of a file to write, found a folder");
+  /// Messages call it `shown` where that is not empty: what a file will be called in the end.
+  explicit OutputFile(std::filesystem::path target, Sync sync = Sync::yes, std::filesystem::path shown = {})
+      : target_(std::move(target)), shown_(shown.empty() ? target_ : std::move(shown)), sync_(sync) {
+    if (!target_.has_filename()) detail::fail(shown_, "expected the name of a file to write, found a folder");
     struct stat status {};
     const bool replaces = ::lstat(target_.c_str(), &status) == 0;
     // Followed for what it protects: a link to a file may be replaced, a link to a folder or device may not.
     const bool exists = replaces && ::stat(target_.c_str(), &status) == 0;
     if (exists && !S_ISREG(status.st_mode))
-      detail::fail(target_, "cannot write: expected a regular file, found something else of that name");
+      detail::fail(shown_, "cannot write: expected a regular file, found something else of that name");
     if (exists && ((status.st_mode & 0222) == 0 || ::access(target_.c_str(), W_OK) != 0))
-      detail::fail(target_, "cannot write: the file is write-protected");
+      detail::fail(shown_, "cannot write: the file is write-protected");
     create();
     if (exists && ::fchmod(file_.get(), status.st_mode & 0777) != 0) {
       const int reason = errno;
       discard();
-      detail::fail_system(target_, "cannot set the permissions", reason);
+      detail::fail_system(shown_, "cannot set the permissions", reason);
     }
   }
   OutputFile(OutputFile&& other) noexcept
       : target_(std::move(other.target_)),
+        shown_(std::move(other.shown_)),
         temporary_(std::exchange(other.temporary_, {})),
         file_(std::move(other.file_)),
         position_(other.position_),
@@ -98,12 +102,12 @@ class OutputFile {
   /// Writes at an offset, without moving position().
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     if (temporary_.empty())
-      throw StateError(detail::text("lora: ", printable(target_.string()), ": written after commit"));
+      throw StateError(detail::text("lora: ", printable(shown_.string()), ": written after commit"));
     is_on_disk_.store(false, std::memory_order_relaxed);
     while (!bytes.empty()) {
       const ssize_t count = ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) detail::fail_system(target_, "cannot write", errno);
+      if (count < 0) detail::fail_system(shown_, "cannot write", errno);
 #if defined(__linux__)
       // The disk begins at once with what flush() would otherwise have to wait for as a whole.
       if (sync_ == Sync::yes && count >= early_bytes)
@@ -118,7 +122,7 @@ class OutputFile {
   /// that write several files which belong together call it on each before they commit the first. Nothing with Sync::no.
   void flush() {
     if (sync_ == Sync::no || is_on_disk_) return;
-    if (::fsync(file_.get()) != 0) detail::fail_system(target_, "cannot put on disk", errno);
+    if (::fsync(file_.get()) != 0) detail::fail_system(shown_, "cannot put on disk", errno);
     is_on_disk_ = true;
   }
 
@@ -159,14 +163,14 @@ class OutputFile {
       }
       if (errno != EEXIST) break;
     }
-    detail::fail_to_create(target_, errno);
+    detail::fail_to_create(target_, shown_, errno);
   }
   void prepare_commit() {
-    if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(target_.string()), ": committed twice"));
+    if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(shown_.string()), ": committed twice"));
     flush();
   }
   void rename() {
-    if (::rename(temporary_.c_str(), target_.c_str()) != 0) detail::fail_system(target_, "cannot rename", errno);
+    if (::rename(temporary_.c_str(), target_.c_str()) != 0) detail::fail_system(shown_, "cannot rename", errno);
     temporary_.clear();
     // The file is in place whatever this says: some file systems cannot sync a folder.
     if (sync_ == Sync::yes) detail::sync_folder(detail::folder_of(target_));
@@ -183,7 +187,7 @@ class OutputFile {
       if (errno == ENOENT) return;
       if (errno != EEXIST) break;
     }
-    detail::fail_system(target_, "cannot keep the old file beside it", errno);
+    detail::fail_system(shown_, "cannot keep the old file beside it", errno);
   }
   void take_back() noexcept {
     const bool is_in_place = temporary_.empty();
@@ -200,7 +204,7 @@ class OutputFile {
     temporary_.clear();
   }
 
-  std::filesystem::path target_, temporary_, old_;
+  std::filesystem::path target_, shown_, temporary_, old_;
   detail::Descriptor file_;
   std::uint64_t position_ = 0;
   Sync sync_;

@@ -35,7 +35,7 @@ class OutputFolder {
       }
       if (errno != EEXIST) break;
     }
-    detail::fail_to_create(target_, errno);
+    detail::fail_to_create(target_, target_, errno);
   }
   OutputFolder(OutputFolder&& other) noexcept
       : target_(std::move(other.target_)),

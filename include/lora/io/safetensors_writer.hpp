@@ -16,9 +16,10 @@ namespace io {
 class SafetensorsWriter {
  public:
   /// A file with this header, byte for byte: of another file (`Safetensors::header()`), or SafetensorsHeader::make's.
-  /// Throws FileError.
-  SafetensorsWriter(std::filesystem::path target, SafetensorsHeader header, Sync sync = Sync::yes)
-      : header_(std::move(header)), file_(std::move(target), sync) {
+  /// Messages call it `shown`, see OutputFile. Throws FileError.
+  SafetensorsWriter(std::filesystem::path target, SafetensorsHeader header, Sync sync = Sync::yes,
+                    std::filesystem::path shown = {})
+      : header_(std::move(header)), file_(std::move(target), sync, std::move(shown)) {
     file_.write(header_.raw());
   }
 
