@@ -115,9 +115,7 @@ void add(const Case& c) {
 }
 
 void add_types(const Case& c) {
-  add<float>(c);
-  add<Eigen::bfloat16>(c);
-  add<Eigen::half>(c);
+  bench::for_types([&]<class T>() { add<T>(c); });
 }
 
 }  // namespace

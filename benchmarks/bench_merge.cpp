@@ -28,11 +28,7 @@ struct Merge {
   lora::LowRank<Compute> first, second;
   lora::Weighted<Compute> one[1] = {{&first, 1.0}}, other[1] = {{&second, 1.0}};
 
-  /// The scaling for ways that keep nothing to go back by: each sign in turn, so that W stays near W0.
-  Compute next_scaling() {
-    sign = -sign;
-    return static_cast<Compute>(sign * first.scaling());
-  }
+  Compute signed_scaling() const { return static_cast<Compute>(sign * first.scaling()); }
   double sign = -1.0;
 };
 
@@ -42,15 +38,25 @@ void count(benchmark::State& state, const Case& c, int updates = 1) {
   bench::count(state, 2.0 * sizeof(T) * c.elements(), 2.0 * updates * static_cast<double>(c.rank) * c.elements());
 }
 
-template <class T>
-void merge_plain(benchmark::State& state, const Case& c) {
+/// A way that keeps nothing to go back by: add(m) adds the first update with m.sign, 1 and -1 by turns, so that W stays near
+/// W0.
+template <class T, class Add>
+void measure_adding(benchmark::State& state, const Case& c, const Add& add) {
   Merge<T> m(c, bench::Use::spoiled);
   bench::Times times(state);
   for (auto _ : state) {
-    const lora::Weighted<lora::compute_t<T>> set[] = {{&m.first, m.sign = -m.sign}};
-    times.add(bench::seconds([&] { lora::merge_plain(m.W, set); }));
+    m.sign = -m.sign;
+    times.add(bench::seconds([&] { add(m); }));
   }
   count<T>(state, c);
+}
+
+template <class T>
+void merge_plain(benchmark::State& state, const Case& c) {
+  measure_adding<T>(state, c, [](Merge<T>& m) {
+    const lora::Weighted<lora::compute_t<T>> set[] = {{&m.first, m.sign}};
+    lora::merge_plain(m.W, set);
+  });
 }
 
 template <class T>
@@ -96,38 +102,21 @@ void switch_to(benchmark::State& state, const Case& c) {
 }
 
 void eigen_temporary(benchmark::State& state, const Case& c) {
-  Merge<float> m(c, bench::Use::spoiled);
-  bench::Times times(state);
-  for (auto _ : state) {
-    const float s = m.next_scaling();
-    times.add(bench::seconds([&] { m.W += s * (m.first.B() * m.first.A()); }));
-  }
-  count<float>(state, c);
+  measure_adding<float>(state, c, [](Merge<float>& m) { m.W += m.signed_scaling() * (m.first.B() * m.first.A()); });
 }
 
 void eigen_noalias(benchmark::State& state, const Case& c) {
-  Merge<float> m(c, bench::Use::spoiled);
-  bench::Times times(state);
-  for (auto _ : state) {
-    const float s = m.next_scaling();
-    times.add(bench::seconds([&] { m.W.noalias() += s * m.first.B() * m.first.A(); }));
-  }
-  count<float>(state, c);
+  measure_adding<float>(state, c,
+                        [](Merge<float>& m) { m.W.noalias() += m.signed_scaling() * m.first.B() * m.first.A(); });
 }
 
 #if defined(LORA_BENCH_OPENBLAS)
 void openblas(benchmark::State& state, const Case& c) {
-  Merge<float> m(c, bench::Use::spoiled);
   const auto out = static_cast<blasint>(c.out), in = static_cast<blasint>(c.in), rank = static_cast<blasint>(c.rank);
-  bench::Times times(state);
-  for (auto _ : state) {
-    const float s = m.next_scaling();
-    times.add(bench::seconds([&] {
-      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, out, in, rank, s, m.first.B().data(), rank,
-                  m.first.A().data(), in, 1.0f, m.W.data(), in);
-    }));
-  }
-  count<float>(state, c);
+  measure_adding<float>(state, c, [=](Merge<float>& m) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, out, in, rank, m.signed_scaling(), m.first.B().data(), rank,
+                m.first.A().data(), in, 1.0f, m.W.data(), in);
+  });
 }
 #endif
 
@@ -149,9 +138,7 @@ void add(const Case& c) {
 }
 
 void add_types(const Case& c) {
-  add<float>(c);
-  add<Eigen::bfloat16>(c);
-  add<Eigen::half>(c);
+  bench::for_types([&]<class T>() { add<T>(c); });
 }
 
 }  // namespace

@@ -45,6 +45,14 @@ constexpr const char* type_name() {
                                           : "bfloat16";
 }
 
+/// Calls function.operator()<T>() for the types that models' weights have.
+template <class Function>
+void for_types(const Function& function) {
+  function.template operator()<float>();
+  function.template operator()<Eigen::bfloat16>();
+  function.template operator()<Eigen::half>();
+}
+
 /// WHAT/TYPE/OUTxIN/r:RANK[/batch:N]/threads:N
 template <class T>
 std::string case_name(const char* what, const Case& c) {

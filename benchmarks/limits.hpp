@@ -61,8 +61,8 @@ inline void in_place_limit(benchmark::State& state, double bytes, int threads) {
 inline void fma_limit(benchmark::State& state, int threads) {
   constexpr lora::Index steps = 1 << 18;
   measure(state, 16 * steps, [&] {
-    lora::detail::parallel(
-        threads, [&](int) { benchmark::DoNotOptimize(BENCH_DISPATCH(multiply_add<float>(steps, 0.5f, 1.0f))); });
+    lora::detail::parallel(threads,
+                           [&](int) { benchmark::DoNotOptimize(BENCH_DISPATCH(multiply_add(steps, 0.5f, 1.0f))); });
   });
   count(state, 0, 2.0 * 16 * steps * threads);
 }

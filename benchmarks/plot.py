@@ -17,7 +17,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plot  # noqa: E402
 
-from table import Case, Run  # noqa: E402
+from table import Case, Run, theory  # noqa: E402
 
 COLOURS = {"float": "#1f6fb4", "bfloat16": "#d1590c", "half": "#2c8a3d"}
 GREY = "#8a8a8a"
@@ -28,11 +28,6 @@ def save(figure, folder, name):
     figure.tight_layout()
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     plot.close(figure)
-
-
-def theory(case):
-    out, width = case.shape
-    return 100 * case.rank * (out + width) / (out * width)
 
 
 def overhead(forward, case):

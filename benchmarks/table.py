@@ -54,6 +54,12 @@ class Run:
                       key=lambda case: (list(WIDTHS).index(case.kind), *case[1:3], case.threads, case.batch))
 
 
+def theory(case):
+    """What an unmerged pass takes more than a merged one in multiply-adds, in percent."""
+    out, width = case.shape
+    return 100 * case.rank * (out + width) / (out * width)
+
+
 def cell(value, form):
     return format(value, form) if value is not None else ""
 
@@ -90,11 +96,9 @@ def print_forwards(run):
         row = run.rows["forward", case]
         merged = row["merged_ms"]
         head = f"{case.kind} {case.shape[0]}x{case.shape[1]} r={case.rank}, {case.threads} thread{'s' if case.threads > 1 else ''}"
-        out, width = case.shape
-        theory = 100 * case.rank * (out + width) / (out * width)
         peers = [cell(ratio(run.time(peer, case), merged), ".2f") for peer in ("eigen_merged", "eigen_unmerged", "openblas_merged")]
         print(f"{head if head != last else '':38}{case.batch:6}{merged:9.3g}{merged / run.limit(case):9.2f}"
-              f"{row['median_ms']:10.3g}{row['overhead_percent']:8.2f} %{theory:6.2f} %{peers[0]:>8}{peers[1]:>9}{peers[2]:>9}")
+              f"{row['median_ms']:10.3g}{row['overhead_percent']:8.2f} %{theory(case):6.2f} %{peers[0]:>8}{peers[1]:>9}{peers[2]:>9}")
         last = head
 
 

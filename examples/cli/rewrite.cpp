@@ -87,8 +87,9 @@ void Rewrite::add_pieces(const io::ModelTensor& tensor) {
 
 void Rewrite::add_copy(std::size_t i) {
   std::error_code none;  // what cannot be examined is an error when it is copied
-  const std::uintmax_t size = std::filesystem::file_size(from_.path() / copies_[i], none);
-  const std::uint64_t memory = none ? 0 : std::min<std::uint64_t>(size, io::RestChecksum::piece_bytes);
+  const std::uintmax_t found = std::filesystem::file_size(from_.path() / copies_[i], none);
+  const std::uint64_t size = none ? 0 : found;
+  const std::uint64_t memory = std::min<std::uint64_t>(size, io::RestChecksum::piece_bytes);
   tasks_.push_back({memory,
                     [this, i](Buffer& buffer) -> Finish {
                       const io::InputFile file(from_.path() / copies_[i]);
@@ -105,7 +106,7 @@ void Rewrite::add_copy(std::size_t i) {
                       copy.commit();
                       return {};
                     },
-                    none ? 0 : size - memory});
+                    size - memory});
 }
 
 void print(const std::string& report) {

@@ -39,7 +39,8 @@ struct Task {
   std::uint64_t passed = 0;            ///< what it works through besides, a part at a time
 };
 
-/// Runs all tasks. At any time they take `memory_budget` bytes at most, and as much again may be kept for the next ones; one that takes more than half of that runs alone,
+/// Runs all tasks. At any time they take `memory_budget` bytes at most, and as much again may be kept for the next ones;
+/// one that takes more than half of the budget runs alone,
 /// with all threads within it. When one throws, those that have not begun are left out, and of what was thrown the one of
 /// the first task comes back. Throws Interrupted.
 void run_tasks(std::span<const Task> tasks, int threads, Progress& progress);

@@ -45,9 +45,11 @@ struct Unmerge {
   /// The files that were put into the merged folder. As they do not matter, nor does one that cannot be examined.
   static std::size_t count_others(const io::Model& from, const io::UndoFile& record) {
     try {
-      const std::vector<std::string> files = from.other_files(), copies = copies_of(record);
+      const std::vector<std::string> files = from.other_files();
+      std::vector<std::string> copies = copies_of(record);
+      std::sort(copies.begin(), copies.end());
       return static_cast<std::size_t>(std::count_if(files.begin(), files.end(), [&](const std::string& file) {
-        return std::find(copies.begin(), copies.end(), file) == copies.end();
+        return !std::binary_search(copies.begin(), copies.end(), file);
       }));
     } catch (const io::FileError&) {
       return 0;

@@ -14,7 +14,7 @@ LORA_NAMESPACE_BEGIN
 namespace detail {
 
 struct AlignedDelete {
-  void operator()(void* memory) const { ::operator delete (memory, std::align_val_t{64}); }
+  void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
 };
 
 /// Uninitialised memory on a 64-byte boundary, from operator new.
@@ -23,7 +23,7 @@ using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
 
 template <class T>
 AlignedArray<T> aligned_array(std::size_t size) {
-  return AlignedArray<T>(static_cast<T*>(::operator new (size * sizeof(T), std::align_val_t{64})));
+  return AlignedArray<T>(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
 }
 
 /// A matrix on a 64-byte boundary, one line right behind the other.

@@ -53,14 +53,15 @@ class TextPiece {
   TextPiece(const char* text) : TextPiece(std::string_view(text)) {}
   TextPiece(char letter) : size_(1) { number_[0] = letter; }
   template <class Number>
-    requires std::is_arithmetic_v<Number> TextPiece(Number number) {
-      if constexpr (std::is_floating_point_v<Number>)
-        write(static_cast<double>(number));
-      else if constexpr (std::is_signed_v<Number>)
-        write(static_cast<long long>(number));
-      else
-        write(static_cast<unsigned long long>(number));
-    }
+    requires std::is_arithmetic_v<Number>
+  TextPiece(Number number) {
+    if constexpr (std::is_floating_point_v<Number>)
+      write(static_cast<double>(number));
+    else if constexpr (std::is_signed_v<Number>)
+      write(static_cast<long long>(number));
+    else
+      write(static_cast<unsigned long long>(number));
+  }
 
   std::string_view view() const { return {text_ == nullptr ? number_ : text_, size_}; }
 

@@ -48,7 +48,9 @@ struct Lines {
   Scalar* line(Index i) const { return data + i * stride; }
   Index rows() const { return order == row_major ? lines : length; }
   Index cols() const { return order == row_major ? length : lines; }
-  operator Lines<const Scalar>() const requires(!std::is_const_v<Scalar>) {
+  operator Lines<const Scalar>() const
+    requires(!std::is_const_v<Scalar>)
+  {
     return {data, lines, length, stride, order};
   }
 };

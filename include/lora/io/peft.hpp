@@ -81,9 +81,9 @@ class AdapterReader {
 
   template <class Scalar>
   LowRank<Scalar> factors(const Pair& pair, Scaling scaling) const {
-    const Matrix<Scalar> B = file_.read_matrix<Scalar>(*pair.b), A = file_.read_matrix<Scalar>(*pair.a);
+    Matrix<Scalar> B = file_.read_matrix<Scalar>(*pair.b), A = file_.read_matrix<Scalar>(*pair.a);
     try {
-      return LowRank<Scalar>(B, A, scaling);
+      return LowRank<Scalar>(std::move(B), std::move(A), scaling);
     } catch (const ValueError& error) {
       fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));
     }

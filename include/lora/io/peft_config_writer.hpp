@@ -28,16 +28,10 @@ class PeftConfigWriter {
     std::string out = json(false);
     try {
       if (misread(out) == nullptr) return out;
-    } catch (const Error&) {
+    } catch (const FileError&) {
     }
     out = json(true);
-    const AdapterModule* module = nullptr;
-    try {
-      module = misread(out);
-    } catch (const ValueError& error) {
-      fail(file_, bare(error));
-    }
-    if (module != nullptr)
+    if (const AdapterModule* module = misread(out))
       fail(file_, where(*module),
            "expected a path that a pattern can tell from those of the other modules, found none");
     return out;
@@ -161,10 +155,14 @@ class PeftConfigWriter {
            configuration.size());
     const PeftConfig config = PeftConfig::parse(file_, configuration);
     PatternBudget budget;
-    for (const AdapterModule& module : adapter_.modules)
-      if (!config.selects(module.path, budget) || config.rank(module.path, budget) != module.rank() ||
-          config.scaling(module.path, budget)(module.rank()) != module.scaling())
-        return &module;
+    try {
+      for (const AdapterModule& module : adapter_.modules)
+        if (!config.selects(module.path, budget) || config.rank(module.path, budget) != module.rank() ||
+            config.scaling(module.path, budget)(module.rank()) != module.scaling())
+          return &module;
+    } catch (const ValueError& error) {  // the patterns take too long
+      fail(file_, bare(error));
+    }
     return nullptr;
   }
 

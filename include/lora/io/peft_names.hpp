@@ -58,7 +58,9 @@ inline FactorName parse_factor_name(const std::filesystem::path& file, const Ten
                   text("not supported: expected the two dimensions of a linear layer's factor, found ",
                        shape_list(tensor.shape), " (a convolution's?)"));
   FactorName out{std::string(name.substr(prefix.size(), at - prefix.size())), is_a};
-  if (at + 8 < name.size() - ending.size() + 1) out.adapter = name.substr(at + 8, name.size() - ending.size() - at - 8);
+  std::string_view adapter = name.substr(at + 7, name.size() - ending.size() - at - 7);  // "" or ".name"
+  if (!adapter.empty()) adapter.remove_prefix(1);
+  out.adapter = adapter;
   if (out.module.size() > max_module_path)
     refuse_tensor(
         file, tensor,

@@ -174,10 +174,10 @@ class UndoFile {
   std::vector<LowRank<Compute>> updates(const UndoTensor& tensor) const {
     std::vector<LowRank<Compute>> out;
     for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
-      const Matrix<Compute> A = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "A")));
-      const Matrix<Compute> B = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "B")));
+      Matrix<Compute> A = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "A")));
+      Matrix<Compute> B = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "B")));
       try {
-        out.emplace_back(B, A, tensor.updates[i].scaling);
+        out.emplace_back(std::move(B), std::move(A), tensor.updates[i].scaling);
       } catch (const Error& error) {
         detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": update ", i, ": ", detail::bare(error));
       }

@@ -26,8 +26,8 @@
 ///   moved(Line x, p)        ordered(ordered(x) + the 32 signed bytes at p), modulo 2^bits
 ///
 /// `tile_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
-/// `single_rows` F; `axpy_groups` x `dot_columns` F do, too. The first vectors are F where `part_lanes` is 16; else they are Part::V, so many lanes of an F, with Part's
-/// zero load store load_widened fma.
+/// `single_rows` F; `axpy_groups` x `dot_columns` F do, too. The first vectors are F where `part_lanes` is 16; else they
+/// are Part::V, so many lanes of an F, with Part's zero load store load_widened fma.
 
 #include "lora/simd/isa.hpp"
 
