@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 // Whatever floating-point environment the caller has: the same bits, and the caller's environment afterwards.
 
+#include "lora/layer/linear.hpp"
 #include "lora/weight/merge.hpp"
 #include "reference/expect.hpp"
 #include "reference/random.hpp"
@@ -8,7 +9,10 @@
 #include <cfenv>
 #include <functional>
 
-#if defined(__SSE__)
+#if LORA_TARGETS_X86
+#include <cpuid.h>
+#include <immintrin.h>
+#elif defined(__SSE__)
 #include <xmmintrin.h>
 #endif
 
@@ -139,5 +143,38 @@ TYPED_TEST(FpEnvironment, OfTheCallerDoesNotMatterAndStaysWithThreads) {
   ASSERT_GE(150 * 1001, 2 * lora::detail::elements_per_thread);
   this->check(150, 1001);
 }
+
+#if LORA_TARGETS_X86
+
+/// Whether the processor tells which of its registers are in use: CPUID leaf 13, 1.
+bool tells_registers_in_use() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __builtin_cpu_supports("avx") && __get_cpuid_count(13, 1, &a, &b, &c, &d) != 0 && (a & 4) != 0;
+}
+
+/// Whether upper halves of vector registers are: of the ymm or the zmm ones.
+__attribute__((target("xsave"))) bool upper_halves_in_use() { return (_xgetbv(1) & 0x44) != 0; }
+
+TEST(VectorRegisters, AreLeftClear) {
+  if (!tells_registers_in_use()) GTEST_SKIP() << "this processor does not tell";
+  Random random(41);
+  lora::Matrix<float> W = reference::gaussian<float>(random, 70, 333);
+  Updates<float> updates;
+  updates.add_gaussian(random, 70, 333, 2, 0.03);
+  ASSERT_FALSE(upper_halves_in_use());
+  const lora::UndoRecord record = lora::merge(W, updates);
+  EXPECT_FALSE(upper_halves_in_use());
+  lora::unmerge(W, updates, record);
+  EXPECT_FALSE(upper_halves_in_use());
+  const lora::Linear<float> layer(W);
+  for (const Index batch : {1, 50}) {
+    const lora::Activations<float> X = reference::gaussian<float>(random, 333, batch);
+    lora::Activations<float> Y(70, batch);
+    layer.forward_into(X, Y);
+    EXPECT_FALSE(upper_halves_in_use());
+  }
+}
+
+#endif
 
 }  // namespace
