@@ -1,10 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 // The forward pass of up to 32 columns equals the scalar reference in every bit.
 
-#include "lora/layer/linear.hpp"
-#include "reference/expect.hpp"
-#include "reference/forward.hpp"
-#include "reference/random.hpp"
+#include "kernel/forward_order.hpp"
 
 #include <cfenv>
 
@@ -20,48 +17,8 @@ using reference::Threads;
 using reference::Updates;
 
 template <class Layout>
-class Skinny : public ::testing::Test {
- public:
-  using Stored = typename Layout::Scalar;
-  using Computed = lora::compute_t<Stored>;
-  static constexpr lora::StorageOrder order = Layout::order;
-
-  /// Compares all columns at once, and X, Y and W away from every boundary, with the reference.
-  static void check(const lora::Matrix<Stored, order>& W, const Updates<Computed>& updates,
-                    const std::vector<Computed>& bias, const lora::Matrix<Computed>& X) {
-    const lora::Matrix<Computed> expected = reference::forward<Stored, order>(W, updates, bias, X);
-    const Index lines = order == lora::row_major ? W.rows() : W.cols(),
-                length = order == lora::row_major ? W.cols() : W.rows();
-    std::vector<Stored> memory(static_cast<std::size_t>(1 + lines * (length + 3)),
-                               Stored(std::numeric_limits<float>::quiet_NaN()));
-    lora::MatrixMap<Stored, order> map(memory.data() + 1, W.rows(), W.cols(), Eigen::OuterStride<>(length + 3));
-    map = W;
-    auto layer = lora::Linear<Stored>::view(map);
-    if (!bias.empty())
-      layer.set_bias(Eigen::Map<const Eigen::Matrix<Computed, Eigen::Dynamic, 1>>(bias.data(), W.rows()));
-    std::vector<lora::ActiveUpdate> active;
-    for (const lora::Weighted<Computed>& update : updates.set()) {
-      active.push_back({std::to_string(active.size()), update.weight});
-      layer.attach(active.back().name, *update.update);
-    }
-    layer.activate(active);
-
-    lora::Activations<Computed> x(X.rows() + 1, X.cols()), y(W.rows() + 1, X.cols());
-    x.bottomRows(X.rows()) = X;
-    y.setZero();
-    layer.forward_into(x.bottomRows(X.rows()), y.bottomRows(W.rows()));
-    ASSERT_TRUE(reference::same_bits(expected, y.bottomRows(W.rows())));
-    ASSERT_TRUE((y.row(0).array() == Computed{0}).all());
-  }
-};
+class Skinny : public ForwardOrder<Layout> {};
 TYPED_TEST_SUITE(Skinny, reference::Layouts);
-
-template <class C>
-std::vector<C> random_bias(Random& random, Index rows) {
-  std::vector<C> bias;
-  for (Index i = 0; i < rows; ++i) bias.push_back(static_cast<C>(random.normal()));
-  return bias;
-}
 
 TYPED_TEST(Skinny, EqualsTheReferenceAtAwkwardSizes) {
   using C = lora::compute_t<typename TypeParam::Scalar>;
@@ -78,7 +35,7 @@ TYPED_TEST(Skinny, EqualsTheReferenceAtAwkwardSizes) {
         updates.add_gaussian(random, rows, cols, 2, 1, 0);
         updates.add_gaussian(random, rows, cols, 3, 0.1);
       }
-      this->check(W, updates, batch % 4 < 2 ? random_bias<C>(random, rows) : std::vector<C>{},
+      this->check(W, updates, batch % 4 < 2 ? this->random_bias(random, rows) : std::vector<C>{},
                   reference::gaussian<C>(random, cols, batch));
     }
 }
@@ -93,12 +50,13 @@ TYPED_TEST(Skinny, EqualsTheReferenceForLargeWeightsAndAnyThreads) {
     const auto W = reference::gaussian<T, TypeParam::order>(random, rows, cols);
     Updates<C> updates;
     updates.add_gaussian(random, rows, cols, 5, 0.1);
-    const std::vector<C> bias = random_bias<C>(random, rows);
+    const std::vector<C> bias = this->random_bias(random, rows);
     const auto X = reference::gaussian<C>(random, cols, batch);
+    const auto expected = reference::forward<T, TypeParam::order>(W, updates.set(), bias, X);
     for (const int count : {1, 2, 3}) {
       const Threads threads(count);
       SCOPED_TRACE(::testing::Message() << rows << " x " << cols << ", batch " << batch << ", " << count << " threads");
-      this->check(W, updates, bias, X);
+      this->check(W, updates, bias, X, expected);
     }
   }
 }

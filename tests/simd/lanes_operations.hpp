@@ -35,6 +35,7 @@ struct Operations {
   void (*zero)(C*);
   C (*reduce)(const C*);
   void (*reduce_four)(const C*, C*);
+  void (*zip)(const C*, const C*, C*);
   void (*canonical)(const C*, C*);
   void (*widen)(const T*, C*);
   void (*narrow)(const C*, T*);

@@ -254,6 +254,17 @@ TYPED_TEST(Lanes, ReduceAddsInItsOwnOrder) {
   }
 }
 
+TYPED_TEST(Lanes, ZipTakesFromBothByTurns) {
+  using C = typename TestFixture::Number;
+  alignas(64) C a[16], b[16], out[32];
+  for (int i = 0; i < 16; ++i) {
+    a[i] = static_cast<C>(2 * i);
+    b[i] = static_cast<C>(2 * i + 1);
+  }
+  this->on.zip(a, b, out);
+  for (int i = 0; i < 32; ++i) ASSERT_EQ(static_cast<C>(i), out[i]);
+}
+
 TYPED_TEST(Lanes, CanonicalReplacesEveryNan) {
   using C = typename TestFixture::Number;
   Random random(58);

@@ -65,24 +65,14 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #endif
 #endif
 
-// Batches of more columns than this go to Eigen's product, when that hands over to a BLAS or the program's flags give it
-// AVX-512; 0: none do. Under plain flags the library's kernels, chosen at run time, are several times as fast.
-#if defined(EIGEN_USE_BLAS)
-#define LORA_EIGEN_PRODUCT 64
-#elif defined(EIGEN_VECTORIZE_AVX512)
-#define LORA_EIGEN_PRODUCT 128
-#else
-#define LORA_EIGEN_PRODUCT 0
-#endif
-
 // The inline namespace names the version and everything that changes the code: OpenMP, debug checks, the alignment of
-// Eigen's own memory, which follows the instruction set, whether the compiler may use fused multiply-adds anywhere,
-// whether Eigen's products are used, and which kernels are left out. Translation units that differ in these keep their own copies instead of sharing
-// whichever the linker met first.
-#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, product, targets) \
-  v##major##_##minor##openmp##debug##_align##align##fma##product##targets
-#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma, product, targets) \
-  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, product, targets)
+// Eigen's own memory, which follows the instruction set, whether the compiler may use fused multiply-adds anywhere, and
+// which kernels are left out. Translation units that differ in these keep their own copies instead of sharing whichever
+// the linker met first.
+#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, targets) \
+  v##major##_##minor##openmp##debug##_align##align##fma##targets
+#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma, targets) \
+  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, targets)
 #if defined(_OPENMP)
 #define LORA_DETAIL_TAG_OPENMP _openmp
 #else
@@ -107,13 +97,6 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #else
 #define LORA_DETAIL_TAG_FMA
 #endif
-#if defined(EIGEN_USE_BLAS)
-#define LORA_DETAIL_TAG_PRODUCT _blas
-#elif LORA_EIGEN_PRODUCT
-#define LORA_DETAIL_TAG_PRODUCT _eigen
-#else
-#define LORA_DETAIL_TAG_PRODUCT
-#endif
 #if LORA_TARGETS_X86
 #define LORA_DETAIL_TAG_TARGETS
 #else
@@ -121,8 +104,7 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #endif
 #define LORA_ABI_NAMESPACE                                                                                          \
   LORA_DETAIL_JOIN(LORA_VERSION_MAJOR, LORA_VERSION_MINOR, LORA_DETAIL_TAG_OPENMP, LORA_DETAIL_TAG_DEBUG,           \
-                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA, LORA_DETAIL_TAG_PRODUCT, \
-                   LORA_DETAIL_TAG_TARGETS)
+                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA, LORA_DETAIL_TAG_TARGETS)
 
 #define LORA_NAMESPACE_BEGIN \
   namespace lora {           \

@@ -1,11 +1,11 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The forward pass Y = W X + B (A X) + bias over a weight of any storage type: skinny products, 32 columns of X at a
-/// time, or Eigen's product for more where that is the faster one.
+/// The forward pass Y = W X + B (A X) + bias over a weight of any storage type: skinny products for few columns of X,
+/// batched ones for many.
 
 #include "lora/core/aligned.hpp"
-#include "lora/kernel/skinny.hpp"
+#include "lora/kernel/batched.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace detail {
@@ -24,7 +24,7 @@ class StackedFactors {
   AlignedMatrix<Compute, row_major>& A() { return A_; }
   const AlignedMatrix<Compute, row_major>& A() const { return A_; }
 
-  /// B as SkinnyTerms has it, and an element of it.
+  /// B as ForwardTerms has it, and an element of it.
   const Compute* B() const { return B_.data(); }
   Compute& B(Index i, Index k) { return B_.data()[B_index(i, k)]; }
   Compute B(Index i, Index k) const { return B_.data()[B_index(i, k)]; }
@@ -51,7 +51,7 @@ struct ActivationView {
 };
 
 /// What the calling thread's memory for forward passes is used for.
-enum class ForwardMemory { panels, low_rank, wide_weight, inputs, results };
+enum class ForwardMemory { panels, low_rank, results };
 
 /// `size` numbers on a 64-byte boundary, the calling thread's own: grows, never shrinks.
 template <class Compute, ForwardMemory Use>
@@ -105,16 +105,16 @@ LORA_NOINLINE void copy_activations(const ActivationView<const From>& in, const 
     for (Index i = 0; i < in.rows; ++i) *out.at(i, j) = convert<To>(*in.at(i, j));
 }
 
-/// H = A X for up to 32 columns, as finish_rows takes it, and the terms with it.
+/// H = A X, as finish_rows takes it, and the terms with it. `product` is a row-major one for such panels.
 template <class Compute>
-void multiply_low_rank(const StackedFactors<Compute>& factors, const Compute* panels, SkinnyTerms<Compute>& terms) {
+void multiply_low_rank(const StackedFactors<Compute>& factors, const Compute* panels,
+                       decltype(SkinnyKernels<Compute>::product) product, ForwardTerms<Compute>& terms) {
   const Index depth = factors.depth();
   Compute* H = forward_memory<Compute, ForwardMemory::low_rank>(depth * terms.batch);
-  const SkinnyKernels<Compute> kernels = skinny_kernels<Compute, row_major>();
-  const SkinnyWeight<Compute> A{factors.A().data(), factors.A().outerStride(), depth, factors.A().cols()};
-  const SkinnyTerms<Compute> result{nullptr, nullptr, 0, nullptr, H, 1, depth, terms.batch};
+  const ForwardWeight<Compute> A{factors.A().data(), factors.A().outerStride(), depth, factors.A().cols()};
+  const ForwardTerms<Compute> result{nullptr, nullptr, 0, nullptr, H, 1, depth, terms.batch};
   share_rows(depth, skinny_rows, 4 * A.rows * A.cols * terms.batch,  // A has to come from memory
-             [&](Index first, Index last) { kernels.product(A, panels, result, first, last); });
+             [&](Index first, Index last) { product(A, panels, result, first, last); });
   terms.B = factors.B();
   terms.H = H;
   terms.depth = depth;
@@ -137,85 +137,93 @@ void skinny_forward(const Lines<const T>& weight, const StackedFactors<compute_t
       const FpEnvironment environment;
       pack_panels(X, kernels.width, panels);
     }
-    SkinnyTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.data, Y.row_stride, Y.column_stride, X.cols};
-    if (factors != nullptr && factors->depth() != 0) multiply_low_rank(*factors, panels, terms);
-    const SkinnyWeight<T> W{weight.data, weight.stride, weight.rows(), weight.cols()};
+    ForwardTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.data, Y.row_stride, Y.column_stride, X.cols};
+    if (factors != nullptr && factors->depth() != 0)
+      multiply_low_rank(*factors, panels, skinny_kernels<Compute, row_major>().product, terms);
+    const ForwardWeight<T> W{weight.data, weight.stride, weight.rows(), weight.cols()};
     share_rows(W.rows, finished_rows, W.rows * (W.cols + terms.depth) * X.cols,
                [&](Index first, Index last) { kernels.product(W, panels, terms, first, last); });
   }
 }
 
-/// Y += W X with Eigen's product.
-template <class Compute, StorageOrder Order>
-LORA_NOINLINE void add_product(const MatrixMap<const Compute, Order>& W,
-                               const MatrixMap<const Compute, column_major>& X, MatrixMap<Compute, column_major>& Y) {
-  Y.noalias() += W * X;
-}
-
-/// Y += W X. A 16-bit W is widened a few lines at a time.
-template <class T, StorageOrder Order>
-void add_wide_product(const Lines<const T>& weight, const MatrixMap<const compute_t<T>, column_major>& X,
-                      MatrixMap<compute_t<T>, column_major>& Y) {
-  using Compute = compute_t<T>;
-  if constexpr (std::is_same_v<T, Compute>) {
-    add_product<Compute, Order>({weight.data, weight.rows(), weight.cols(), Eigen::OuterStride<>(weight.stride)}, X, Y);
-  } else {
-    constexpr Index chunk = 512 * 1024;  // numbers; Eigen packs X again for each
-    const Index stride = std::max<Index>(16, padded(weight.length, 16)), lines = std::max<Index>(16, chunk / stride);
-    Compute* wide = forward_memory<Compute, ForwardMemory::wide_weight>(std::min(lines, weight.lines) * stride);
-    for (Index first = 0; first < weight.lines; first += lines) {
-      const Index count = std::min(lines, weight.lines - first);
-      for (Index i = 0; i < count; ++i) widen_line(weight.line(first + i), weight.length, wide + i * stride);
-      const Index rows = Order == row_major ? count : weight.length, cols = Order == row_major ? weight.length : count;
-      const Index y = Order == row_major ? first : 0, x = Order == row_major ? 0 : first;
-      MatrixMap<Compute, column_major> part(Y.data() + y, rows, Y.cols(), Eigen::OuterStride<>(Y.outerStride()));
-      add_product<Compute, Order>({wide, rows, cols, Eigen::OuterStride<>(stride)},
-                                  {X.data() + x, cols, X.cols(), Eigen::OuterStride<>(X.outerStride())}, part);
-    }
-  }
-}
-
-/// Any number of columns, with Eigen's product.
-template <class T, StorageOrder Order, class ScalarX, class ScalarY>
-void wide_forward(const Lines<const T>& weight, const StackedFactors<compute_t<T>>* factors, const compute_t<T>* bias,
-                  const ActivationView<const ScalarX>& X, const ActivationView<ScalarY>& Y) {
-  using Compute = compute_t<T>;
-  if (!std::is_same_v<ScalarX, Compute> || X.row_stride != 1) {
-    const ActivationView<Compute> inputs = forward_columns<Compute, ForwardMemory::inputs>(X.rows, X.cols);
-    {
-      const FpEnvironment environment;
-      copy_activations(X, inputs);
-    }
-    return wide_forward<T, Order>(weight, factors, bias, inputs.constant(), Y);
-  }
-  if (!std::is_same_v<ScalarY, Compute> || Y.row_stride != 1) {
-    const ActivationView<Compute> results = forward_columns<Compute, ForwardMemory::results>(Y.rows, Y.cols);
-    wide_forward<T, Order>(weight, factors, bias, X, results);
-    const FpEnvironment environment;
-    return copy_activations(results.constant(), Y);
-  }
-  if constexpr (std::is_same_v<ScalarX, Compute> && std::is_same_v<ScalarY, Compute>) {
-    for (Index j = 0; j < Y.cols; ++j) std::fill_n(Y.at(0, j), Y.rows, Compute{0});
-    MatrixMap<Compute, column_major> out(Y.data, Y.rows, Y.cols, Eigen::OuterStride<>(Y.column_stride));
-    add_wide_product<T, Order>(weight, {X.data, X.rows, X.cols, Eigen::OuterStride<>(X.column_stride)}, out);
-    const bool low_rank = factors != nullptr && factors->depth() != 0;
-    if (!low_rank && bias == nullptr) return;
-    const Index width = skinny_kernels<Compute, row_major>().width;
-    for (Index first = 0; first < X.cols; first += skinny_batch) {
-      const Index batch = std::min(skinny_batch, X.cols - first);
-      SkinnyTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.at(0, first), 1, Y.column_stride, batch};
-      if (low_rank) {
-        Compute* panels = forward_memory<Compute, ForwardMemory::panels>(panels_size(X.rows, batch, width));
-        {
-          const FpEnvironment environment;
-          pack_panels(X.columns(first, batch), width, panels);
+/// A block of X as `layout` has it, its rows in the order of lanes or of X. As pack_panels.
+template <StorageOrder Order, class Compute, class Scalar>
+LORA_NOINLINE void pack_block(const ActivationView<const Scalar>& X, const BatchLayout& layout, Index block,
+                              Compute* panels) {
+  constexpr bool widens = std::is_same_v<compute_t<Scalar>, Compute>;
+  using Loaded = std::conditional_t<widens, Scalar, Compute>;
+  const auto turn = turn_kernel<Loaded>();
+  Loaded edge[column_group][16];
+  const Index groups = layout.block_rows(block) / 16;
+  for (Index first = 0; first < layout.columns; first += column_group) {
+    const Index panel = first / layout.width * layout.width, width = layout.panel_width(panel);
+    Compute* const out = panels + layout.panel(block, panel) + first - panel;
+    for (Index g = 0; g < groups; ++g) {
+      const Index i = block + 16 * g, count = std::min<Index>(16, X.rows - i);
+      const Loaded* columns[column_group];
+      Compute* rows[16];
+      for (Index c = 0; c < column_group; ++c) {
+        columns[c] = edge[c];
+        const bool used = first + c < X.cols;
+        const Scalar* x = used ? X.at(i, first + c) : nullptr;
+        if constexpr (widens) {
+          if (used && X.row_stride == 1 && count == 16) {
+            columns[c] = x;
+            continue;
+          }
         }
-        multiply_low_rank(*factors, panels, terms);
+        for (Index r = 0; r < 16; ++r) edge[c][r] = used && r < count ? convert<Loaded>(x[r * X.row_stride]) : Loaded(0);
       }
-      share_rows(Y.rows, finished_rows, Y.rows * (terms.depth + 1) * batch,
-                 [&](Index begin, Index end) { continue_rows(terms, begin, end); });
+      for (Index l = 0; l < 16; ++l)
+        rows[Order == row_major ? lane_order[l] : l] = out + (Order == row_major ? l * groups + g : 16 * g + l) * width;
+      turn(columns, rows);
     }
   }
+}
+
+/// X for a batched product.
+template <StorageOrder Order, class Compute, class Scalar>
+void pack_batch(const ActivationView<const Scalar>& X, Index depth, Index width, Compute* panels) {
+  const BatchLayout layout(X.rows, X.cols, depth, width);
+  share_rows(X.rows, depth, 8 * layout.rows * layout.columns, [&](Index first, Index last) {
+    for (Index block = first; block < last; block += depth) pack_block<Order>(X, layout, block, panels);
+  });
+}
+
+/// Up to batched_columns columns of X.
+template <class T, StorageOrder Order, class ScalarX, class ScalarY>
+void batched_forward(const Lines<const T>& weight, const StackedFactors<compute_t<T>>* factors,
+                     const compute_t<T>* bias, const ActivationView<const ScalarX>& X,
+                     const ActivationView<ScalarY>& Y) {
+  using Compute = compute_t<T>;
+  if constexpr (!std::is_same_v<ScalarY, Compute>) {
+    const ActivationView<Compute> results = forward_columns<Compute, ForwardMemory::results>(Y.rows, Y.cols);
+    batched_forward<T, Order>(weight, factors, bias, X, results);
+    const FpEnvironment environment;
+    copy_activations(results.constant(), Y);
+  } else {
+    const BatchedKernels<T> kernels = batched_kernels<T, Order>();
+    Compute* panels =
+        forward_memory<Compute, ForwardMemory::panels>(padded(X.rows, 16) * padded(X.cols, column_group));
+    ForwardTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.data, Y.row_stride, Y.column_stride, X.cols};
+    const bool low_rank = factors != nullptr && factors->depth() != 0;
+    if (low_rank) {
+      const BatchedKernels<Compute> low_rank_kernels = batched_kernels<Compute, row_major>();
+      pack_batch<row_major>(X, low_rank_kernels.depth, low_rank_kernels.width, panels);
+      multiply_low_rank(*factors, panels, low_rank_kernels.product, terms);
+    }
+    if (!low_rank || Order != row_major) pack_batch<Order>(X, kernels.depth, kernels.width, panels);
+    const ForwardWeight<T> W{weight.data, weight.stride, weight.rows(), weight.cols()};
+    share_rows(W.rows, finished_rows, W.rows * (W.cols + terms.depth) * X.cols,
+               [&](Index first, Index last) { kernels.product(W, panels, terms, first, last); });
+  }
+}
+
+/// How many columns of X are taken at once: as many as a batched product takes, fewer when X would take more than 4 MB.
+template <class Compute>
+constexpr Index most_columns(Index rows) {
+  constexpr Index numbers = 4 * 1024 * 1024 / sizeof(Compute);
+  return std::clamp<Index>(numbers / std::max<Index>(rows, 1) / 32 * 32, 64, batched_columns<Compute>);
 }
 
 /// Y = W X + B (A X) + bias; no factors, no bias: null. X and Y of any scalar type and layout, any number of columns.
@@ -223,11 +231,16 @@ template <class T, StorageOrder Order, class ScalarX, class ScalarY>
 void forward_pass(const Lines<const T>& weight, const StackedFactors<compute_t<T>>* factors, const compute_t<T>* bias,
                   const ActivationView<const ScalarX>& X, const ActivationView<ScalarY>& Y) {
   if (Y.rows == 0) return;
-  if constexpr (LORA_EIGEN_PRODUCT != 0)
-    if (X.cols > LORA_EIGEN_PRODUCT) return wide_forward<T, Order>(weight, factors, bias, X, Y);
-  for (Index first = 0; first < X.cols; first += skinny_batch) {
-    const Index batch = std::min(skinny_batch, X.cols - first);
-    skinny_forward<T, Order>(weight, factors, bias, X.columns(first, batch), Y.columns(first, batch));
+  const Index most = most_columns<compute_t<T>>(X.rows);
+  for (Index first = 0, batch; first < X.cols; first += batch) {
+    batch = std::min(X.cols - first, most);
+    // A few more than a skinny product takes are cheaper in two of these.
+    if (batch > skinny_batch + 8) {
+      batched_forward<T, Order>(weight, factors, bias, X.columns(first, batch), Y.columns(first, batch));
+    } else {
+      batch = std::min(batch, skinny_batch);
+      skinny_forward<T, Order>(weight, factors, bias, X.columns(first, batch), Y.columns(first, batch));
+    }
   }
 }
 

@@ -35,14 +35,14 @@ inline constexpr Index skinny_batch = 32, skinny_rows = 8, skinny_block = 512;
 inline constexpr Index finished_rows = 16;
 
 template <class T>
-struct SkinnyWeight {
+struct ForwardWeight {
   const T* data;
   Index stride, rows, cols;
 };
 
 /// What follows W X, and where the results go.
 template <class Compute>
-struct SkinnyTerms {
+struct ForwardTerms {
   const Compute* B;  ///< [row / finished_rows][depth][row % finished_rows], 64-byte aligned
   const Compute* H;  ///< depth x batch, column-major without gaps
   Index depth;
@@ -50,6 +50,10 @@ struct SkinnyTerms {
   Compute* Y;
   Index row_stride, column_stride;
   Index batch;
+
+  ForwardTerms columns(Index first, Index count) const {
+    return {B, H + first * depth, depth, bias, Y + first * column_stride, row_stride, column_stride, count};
+  }
 };
 
 /// X is cut into panels of `width` columns, the last one of 1 column when only one is left, else filled up with zeros. A
@@ -94,7 +98,7 @@ template <class T>
 struct SkinnyKernels {
   using Compute = compute_t<T>;
   Index width;  ///< of a panel
-  void (*product)(const SkinnyWeight<T>& W, const Compute* panels, const SkinnyTerms<Compute>& terms, Index first,
+  void (*product)(const ForwardWeight<T>& W, const Compute* panels, const ForwardTerms<Compute>& terms, Index first,
                   Index last);
 };
 
@@ -109,26 +113,6 @@ SkinnyKernels<T> skinny_kernels() {
   if (isa() == Isa::avx2) return avx2::skinny_kernels<T, Order>();
 #endif
   return portable::skinny_kernels<T, Order>();
-}
-
-/// Y continued from what it holds, for rows `first` to `last`. As SkinnyKernels.
-template <class Compute>
-void continue_rows(const SkinnyTerms<Compute>& terms, Index first, Index last) {
-#if LORA_TARGETS_X86
-  if (isa() == Isa::avx512) return avx512::continue_rows(terms, first, last);
-  if (isa() == Isa::avx2) return avx2::continue_rows(terms, first, last);
-#endif
-  return portable::continue_rows(terms, first, last);
-}
-
-/// `count` numbers in their compute type, into whole groups of 16 on a 64-byte boundary.
-template <class T>
-void widen_line(const T* in, Index count, compute_t<T>* out) {
-#if LORA_TARGETS_X86
-  if (isa() == Isa::avx512) return avx512::widen_line(in, count, out);
-  if (isa() == Isa::avx2) return avx2::widen_line(in, count, out);
-#endif
-  return portable::widen_line(in, count, out);
 }
 
 /// Calls run(first, last) for shares of `rows` rows, multiples of `unit`, on as many threads as `work` multiply-adds are

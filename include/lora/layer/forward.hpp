@@ -9,8 +9,8 @@
 LORA_NAMESPACE_BEGIN
 
 /// Y = W X + sum of weight s B (A X), out x batch: any Eigen object with memory for W (out x in), X in x batch of its storage
-/// or compute type. An empty set gives W X, which for a merged W is the merged pass. Reads W once for up to 32 columns.
-/// Throws ShapeError and ValueError. Allocates Y and stacked copies of the factors; lora::Linear keeps those from pass to pass.
+/// or compute type. An empty set gives W X, which for a merged W is the merged pass. Throws ShapeError and ValueError.
+/// Allocates Y and stacked copies of the factors; lora::Linear keeps those from pass to pass.
 template <class Weight, class Derived>
 [[nodiscard]] auto forward(const Weight& weight,
                            std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>> set,

@@ -20,7 +20,7 @@ struct FloatLanes {
     __m256 a, b;
   };
   static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 3, single_rows = 4;
-  static constexpr int axpy_groups = 1;
+  static constexpr int axpy_groups = 1, batched_rows = 4, batched_vectors = 1;
 
   static LORA_INLINE F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static LORA_INLINE F broadcast(float x) {
@@ -34,6 +34,10 @@ struct FloatLanes {
   }
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
   static LORA_INLINE F add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+  static LORA_INLINE void zip(F x, F y, F& low, F& high) {
+    zip(x.a, y.a, low.a, low.b);
+    zip(x.b, y.b, high.a, high.b);
+  }
   static LORA_INLINE F canonical(F x) { return {canonical(x.a), canonical(x.b)}; }
   static LORA_INLINE float reduce(F x) {
     const __m256 eight = _mm256_add_ps(x.a, x.b);
@@ -70,6 +74,11 @@ struct FloatLanes {
   }
 
  private:
+  static LORA_INLINE void zip(__m256 x, __m256 y, __m256& low, __m256& high) {
+    const __m256 even = _mm256_unpacklo_ps(x, y), odd = _mm256_unpackhi_ps(x, y);
+    low = _mm256_permute2f128_ps(even, odd, 0x20);
+    high = _mm256_permute2f128_ps(even, odd, 0x31);
+  }
   static LORA_INLINE __m256 canonical(__m256 x) {
     const __m256i nan = _mm256_set1_epi32(static_cast<int>(ScalarTraits<float>::quiet_nan));
     const __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));

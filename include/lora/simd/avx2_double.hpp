@@ -17,7 +17,7 @@ struct Lanes<double> {
     __m256d a, b, c, d;
   };
   static constexpr int part_lanes = 4, dot_rows = 4, dot_columns = 3, single_rows = 2;
-  static constexpr int axpy_groups = 1;
+  static constexpr int axpy_groups = 1, batched_rows = 2, batched_vectors = 1;
 
   static LORA_INLINE F zero() { return broadcast(0.0); }
   static LORA_INLINE F broadcast(double x) {
@@ -39,6 +39,12 @@ struct Lanes<double> {
   }
   static LORA_INLINE F add(F x, F y) {
     return {_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b), _mm256_add_pd(x.c, y.c), _mm256_add_pd(x.d, y.d)};
+  }
+  static LORA_INLINE void zip(F x, F y, F& low, F& high) {
+    zip(x.a, y.a, low.a, low.b);
+    zip(x.b, y.b, low.c, low.d);
+    zip(x.c, y.c, high.a, high.b);
+    zip(x.d, y.d, high.c, high.d);
   }
   static LORA_INLINE F canonical(F x) { return {canonical(x.a), canonical(x.b), canonical(x.c), canonical(x.d)}; }
   static LORA_INLINE F load_widened(const double* p) {
@@ -141,6 +147,11 @@ struct Lanes<double> {
   }
 
  private:
+  static LORA_INLINE void zip(__m256d x, __m256d y, __m256d& low, __m256d& high) {
+    const __m256d even = _mm256_unpacklo_pd(x, y), odd = _mm256_unpackhi_pd(x, y);
+    low = _mm256_permute2f128_pd(even, odd, 0x20);
+    high = _mm256_permute2f128_pd(even, odd, 0x31);
+  }
   static LORA_INLINE __m256d canonical(__m256d x) {
     const __m256i nan = _mm256_set1_epi64x(static_cast<long long>(ScalarTraits<double>::quiet_nan));
     const __m256i magnitude = _mm256_and_si256(_mm256_castpd_si256(x), _mm256_set1_epi64x(0x7fffffffffffffff));

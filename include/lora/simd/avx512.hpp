@@ -26,7 +26,7 @@ struct FloatLanes {
   using F = __m512;
   struct Part;
   static constexpr int part_lanes = 16, dot_rows = 4, dot_columns = 4, single_rows = 8;
-  static constexpr int axpy_groups = 4;
+  static constexpr int axpy_groups = 4, batched_rows = 8, batched_vectors = 2;
 
   static LORA_INLINE F zero() { return _mm512_setzero_ps(); }
   static LORA_INLINE F broadcast(float x) { return _mm512_set1_ps(x); }
@@ -34,6 +34,10 @@ struct FloatLanes {
   static LORA_INLINE void store(float* p, F x) { _mm512_store_ps(p, x); }
   static LORA_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static LORA_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static LORA_INLINE void zip(F a, F b, F& low, F& high) {
+    low = _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+    high = _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+  }
   static LORA_INLINE F canonical(F x) {
     const __m512i nan = _mm512_set1_epi32(static_cast<int>(ScalarTraits<float>::quiet_nan));
     const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));

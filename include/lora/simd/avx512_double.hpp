@@ -24,7 +24,7 @@ struct Lanes<double> {
     __m512d a, b;
   };
   static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 4, single_rows = 4;
-  static constexpr int axpy_groups = 2;
+  static constexpr int axpy_groups = 2, batched_rows = 8, batched_vectors = 1;
 
   static LORA_INLINE F zero() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
   static LORA_INLINE F broadcast(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
@@ -35,6 +35,10 @@ struct Lanes<double> {
   }
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm512_fmadd_pd(x.a, y.a, z.a), _mm512_fmadd_pd(x.b, y.b, z.b)}; }
   static LORA_INLINE F add(F x, F y) { return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)}; }
+  static LORA_INLINE void zip(F x, F y, F& low, F& high) {
+    zip(x.a, y.a, low.a, low.b);
+    zip(x.b, y.b, high.a, high.b);
+  }
   static LORA_INLINE F canonical(F x) { return {canonical(x.a), canonical(x.b)}; }
   static LORA_INLINE F load_widened(const double* p) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
   struct Part {
@@ -127,6 +131,10 @@ struct Lanes<double> {
   }
 
  private:
+  static LORA_INLINE void zip(__m512d x, __m512d y, __m512d& low, __m512d& high) {
+    low = _mm512_permutex2var_pd(x, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), y);
+    high = _mm512_permutex2var_pd(x, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), y);
+  }
   static LORA_INLINE __m512d canonical(__m512d x) {
     const __m512i nan = _mm512_set1_epi64(static_cast<long long>(ScalarTraits<double>::quiet_nan));
     const __m512i magnitude = _mm512_and_si512(_mm512_castpd_si512(x), _mm512_set1_epi64(0x7fffffffffffffff));

@@ -8,6 +8,7 @@
 ///   zero broadcast load store (64-byte aligned) fma add
 ///   canonical(F)            every NaN becomes the canonical one
 ///   load_widened(p)         16 elements of T in memory of any alignment: exact
+///   zip(a, b, F&, F&)       lane l of a and of b to lanes 2l and 2l + 1 of the two results together
 ///   reduce(F)               the sum of the 16: lane l + lane l + 8 for l < 8, then + 4, + 2, + 1
 ///   reduce_four(p, F x 4)   the same for four, to p[0] .. p[3] (aligned to the four)
 ///   barrier(F&)             the compiler cannot look across it
@@ -26,8 +27,8 @@
 ///   moved(Line x, p)        ordered(ordered(x) + the 32 signed bytes at p), modulo 2^bits
 ///
 /// `tile_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
-/// `single_rows` F; `axpy_groups` x `dot_columns` F do, too. The first vectors are F where `part_lanes` is 16; else they
-/// are Part::V, so many lanes of an F, with Part's zero load store load_widened fma.
+/// `single_rows` F; `axpy_groups` x `dot_columns` F and `batched_rows` x `batched_vectors` F do, too. The first vectors are
+/// F where `part_lanes` is 16; else they are Part::V, so many lanes of an F, with Part's zero load store load_widened fma.
 
 #include "lora/simd/isa.hpp"
 
@@ -50,7 +51,7 @@ struct Lanes {
   };
   struct Part;
   static constexpr int part_lanes = 16, dot_rows = 2, dot_columns = 2, single_rows = 4;
-  static constexpr int axpy_groups = 2;
+  static constexpr int axpy_groups = 2, batched_rows = 2, batched_vectors = 1;
 
   static LORA_INLINE F zero() { return broadcast(Compute{0}); }
   static LORA_INLINE F broadcast(Compute x) {
@@ -71,6 +72,9 @@ struct Lanes {
   static LORA_INLINE F add(F a, const F& b) {
     for (int i = 0; i < 16; ++i) a.v[i] += b.v[i];
     return a;
+  }
+  static LORA_INLINE void zip(const F& a, const F& b, F& low, F& high) {
+    for (int i = 0; i < 32; ++i) (i < 16 ? low : high).v[i % 16] = (i % 2 == 0 ? a : b).v[i / 2];
   }
   static LORA_INLINE F canonical(F x) {
     for (Compute& lane : x.v) lane = detail::narrow<Compute>(lane);

@@ -1,0 +1,102 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The product Y = W X + B H + bias for many columns of X, where arithmetic is most of the work. It sums up in the order of
+/// the skinny product (kernel/skinny.hpp): a column's result does not depend on how many others there are.
+///
+/// Its vectors are columns: for each of 16 lanes in turn a tile of results goes through that lane's chain, a broadcast
+/// W(i, j) times the columns' X(j, .), and the chains are added in the order in which a skinny product adds lanes. So it
+/// shuffles nothing, and two loads feed 16 vectors of multiply-adds.
+
+#include "lora/kernel/skinny.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// The columns of a vector, and the most columns of X a batched product takes.
+inline constexpr Index column_group = 16;
+template <class Compute>
+inline constexpr Index batched_columns = 1024 / sizeof(Compute);
+
+/// The lanes in an order in which each sum of two is needed as soon as both are known: that of their bits reversed.
+inline constexpr int lane_order[16] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
+
+/// Where X is in memory. It is cut into blocks of `depth` rows, continued by zeros to a multiple of 16, and these into
+/// panels of `width` columns; the last one can have fewer, padded to a column_group. A panel is [row][column], its rows in
+/// the order in which chains take them: one lane after the other, as in lane_order, for a row-major W.
+struct BatchLayout {
+  Index rows, columns, depth, width;
+
+  BatchLayout(Index rows_of_X, Index columns_of_X, Index depth_of_blocks, Index width_of_panels)
+      : rows(padded(rows_of_X, 16)),
+        columns(padded(columns_of_X, column_group)),
+        depth(depth_of_blocks),
+        width(width_of_panels) {}
+
+  Index block_rows(Index block) const { return std::min(depth, rows - block); }
+  /// Where the panel begins that starts at the block's row and at `column`.
+  Index panel(Index block, Index column) const { return block * columns + column * block_rows(block); }
+  Index panel_width(Index column) const { return std::min(width, columns - column); }
+};
+
+/// Rows of memory that are asked for little by little, while there is other work to do.
+class MemoryAhead {
+ public:
+  /// `count` rows of `bytes` bytes, in `turns` turns.
+  MemoryAhead(const void* rows, Index stride, Index bytes, Index count, Index turns)
+      : row_(static_cast<const char*>(rows)),
+        stride_(stride),
+        bytes_(bytes),
+        rows_left_(bytes > 0 ? count : 0),
+        lines_((count * ((bytes + 63) / 64) + turns - 1) / turns) {}
+
+  void turn() {
+    for (Index n = lines_; n > 0 && rows_left_ > 0; --n) {
+      prefetch<2>(row_ + at_);
+      at_ += 64;
+      if (at_ < bytes_) continue;
+      at_ = 0;
+      row_ += stride_;
+      --rows_left_;
+    }
+  }
+
+ private:
+  const char* row_;
+  Index stride_, bytes_, rows_left_, lines_, at_ = 0;
+};
+
+/// As SkinnyKernels.
+template <class T>
+struct BatchedKernels {
+  using Compute = compute_t<T>;
+  Index depth, width;  ///< of a block and a panel of X
+  void (*product)(const ForwardWeight<T>& W, const Compute* panels, const ForwardTerms<Compute>& terms, Index first,
+                  Index last);
+};
+
+#define LORA_TARGET_FILE "lora/kernel/batched_kernels.inc"
+#include "lora/simd/for_each_target.inc"
+
+/// The kernels for this machine. Throws what isa() throws.
+template <class T, StorageOrder Order>
+BatchedKernels<T> batched_kernels() {
+#if LORA_TARGETS_X86
+  if (isa() == Isa::avx512) return avx512::batched_kernels<T, Order>();
+  if (isa() == Isa::avx2) return avx2::batched_kernels<T, Order>();
+#endif
+  return portable::batched_kernels<T, Order>();
+}
+
+/// The function that writes 16 columns of 16 numbers as rows in the compute type.
+template <class T>
+auto turn_kernel() -> void (*)(const T* const* columns, compute_t<T>* const* rows) {
+#if LORA_TARGETS_X86
+  if (isa() == Isa::avx512) return avx512::turn<T>;
+  if (isa() == Isa::avx2) return avx2::turn<T>;
+#endif
+  return portable::turn<T>;
+}
+
+}  // namespace detail
+LORA_NAMESPACE_END
