@@ -50,7 +50,8 @@ class MemoryAhead {
         rows_left_(bytes > 0 ? count : 0),
         lines_((count * ((bytes + 63) / 64) + turns - 1) / turns) {}
 
-  void turn() {
+  /// Not inlined, for the registers of the loops around it.
+  LORA_NOINLINE void turn() {
     for (Index n = lines_; n > 0 && rows_left_ > 0; --n) {
       prefetch<2>(row_ + at_);
       at_ += 64;
