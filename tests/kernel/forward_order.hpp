@@ -47,8 +47,10 @@ class ForwardOrder : public ::testing::Test {
     layer.activate(active);
 
     lora::Activations<Computed> x(X.rows() + 1, X.cols()), y(W.rows() + 1, X.cols());
+    x.setConstant(std::numeric_limits<Computed>::quiet_NaN());
     x.bottomRows(X.rows()) = X;
-    y.setZero();
+    y.setConstant(std::numeric_limits<Computed>::quiet_NaN());
+    y.row(0).setZero();
     layer.forward_into(x.bottomRows(X.rows()), y.bottomRows(W.rows()));
     ASSERT_TRUE(reference::same_bits(expected, y.bottomRows(W.rows())));
     ASSERT_TRUE((y.row(0).array() == Computed{0}).all());

@@ -5,6 +5,10 @@
 
 #include <cfenv>
 
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
 namespace {
 
 using lora::Index;
@@ -37,12 +41,12 @@ TYPED_TEST(Batched, EqualsTheReferenceAtAwkwardSizes) {
   }
 }
 
-/// More rows than stay in the cache; so many columns that fewer of X are taken; threads with shares of their own.
+/// More rows than have their results in the cache; so many columns that fewer of X are taken; threads with shares of their own.
 TYPED_TEST(Batched, EqualsTheReferenceForLargeWeightsAndAnyThreads) {
   using T = typename TypeParam::Scalar;
   using C = lora::compute_t<T>;
   Random random(61);
-  const Index shapes[][3] = {{300, 40, 48}, {131, 1041, 50}, {5, 17000, 70}};
+  const Index shapes[][3] = {{300, 20, 256}, {700, 40, 48}, {131, 1041, 50}, {5, 17000, 70}};
   for (const auto& [rows, cols, batch] : shapes) {
     const auto W = reference::gaussian<T, TypeParam::order>(random, rows, cols);
     Updates<C> updates;
@@ -78,17 +82,37 @@ TYPED_TEST(Batched, DoesNotDependOnTheCallersEnvironment) {
   using C = lora::compute_t<T>;
   Random random(63);
   const double tiny = 50 * static_cast<double>(std::numeric_limits<T>::denorm_min());
+  const double tiny_activation = 50 * static_cast<double>(std::numeric_limits<C>::denorm_min());
   auto W = reference::gaussian<T, TypeParam::order>(random, 70, 300);
   W.leftCols(100) = reference::gaussian<T, TypeParam::order>(random, 70, 100, tiny);
-  const lora::Matrix<C> X = reference::gaussian<C>(random, 300, 50);
-  const lora::Matrix<C> expected = reference::forward<T, TypeParam::order>(W, {}, {}, X);
-  const lora::Linear<T, TypeParam::order> layer(W);
+  lora::Matrix<C> X = reference::gaussian<C>(random, 300, 50);
+  X.bottomRows(100) = reference::gaussian<C>(random, 100, 50, tiny_activation);
+  X.topLeftCorner(200, 20).setZero();  // nothing but small numbers, in the low-rank term, too
+  Updates<C> updates;
+  updates.add_gaussian(random, 70, 300, 3, 0.1);
+  const lora::Matrix<C> expected = reference::forward<T, TypeParam::order>(W, updates.set(), {}, X);
+  lora::Linear<T, TypeParam::order> layer(W);
+  layer.attach("a", *updates.set()[0].update);
+  layer.activate({{"a", 1.0}});
   const Threads threads(2);
+
   lora::Activations<C> Y(70, 50);
   std::fesetround(FE_UPWARD);
   layer.forward_into(X, Y);
+  const int rounding = std::fegetround();
   std::fesetround(FE_TONEAREST);
+  EXPECT_EQ(rounding, FE_UPWARD);
   EXPECT_TRUE(reference::same_bits(expected, Y));
+#if defined(__SSE__)
+  Y.setZero();
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040u);
+  layer.forward_into(X, Y);
+  const unsigned after = _mm_getcsr();
+  _mm_setcsr(before);
+  EXPECT_EQ(after, before | 0x8040u);
+  EXPECT_TRUE(reference::same_bits(expected, Y));
+#endif
 }
 
 /// Any layout and scalar type of X and Y.

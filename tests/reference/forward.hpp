@@ -37,7 +37,7 @@ C dot_in_order(const std::vector<C>& w, const std::vector<C>& x) {
   return sum;
 }
 
-/// Y = W X + sum of weight s B (A X) + bias for up to 32 columns of X: the product of a row-major W by lanes, of a
+/// Y = W X + sum of weight s B (A X) + bias for any columns of X: the product of a row-major W by lanes, of a
 /// column-major one in order, A X by lanes, then one chain over the updates' ranks, then the bias (an empty one is not
 /// added). NaN is canonical.
 template <class T, lora::StorageOrder Order>

@@ -66,13 +66,13 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #endif
 
 // The inline namespace names the version and everything that changes the code: OpenMP, debug checks, the alignment of
-// Eigen's own memory, which follows the instruction set, whether the compiler may use fused multiply-adds anywhere, and
-// which kernels are left out. Translation units that differ in these keep their own copies instead of sharing whichever
-// the linker met first.
-#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, targets) \
-  v##major##_##minor##openmp##debug##_align##align##fma##targets
-#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma, targets) \
-  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, targets)
+// Eigen's own memory, which follows the instruction set, whether the compiler may use fused multiply-adds anywhere,
+// whether Eigen's products go to a BLAS, and which kernels are left out. Translation units that differ in these keep their
+// own copies instead of sharing whichever the linker met first.
+#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, blas, targets) \
+  v##major##_##minor##openmp##debug##_align##align##fma##blas##targets
+#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma, blas, targets) \
+  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, blas, targets)
 #if defined(_OPENMP)
 #define LORA_DETAIL_TAG_OPENMP _openmp
 #else
@@ -97,6 +97,11 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #else
 #define LORA_DETAIL_TAG_FMA
 #endif
+#if defined(EIGEN_USE_BLAS)
+#define LORA_DETAIL_TAG_BLAS _blas
+#else
+#define LORA_DETAIL_TAG_BLAS
+#endif
 #if LORA_TARGETS_X86
 #define LORA_DETAIL_TAG_TARGETS
 #else
@@ -104,7 +109,8 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #endif
 #define LORA_ABI_NAMESPACE                                                                                          \
   LORA_DETAIL_JOIN(LORA_VERSION_MAJOR, LORA_VERSION_MINOR, LORA_DETAIL_TAG_OPENMP, LORA_DETAIL_TAG_DEBUG,           \
-                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA, LORA_DETAIL_TAG_TARGETS)
+                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA, LORA_DETAIL_TAG_BLAS, \
+                   LORA_DETAIL_TAG_TARGETS)
 
 #define LORA_NAMESPACE_BEGIN \
   namespace lora {           \

@@ -4,9 +4,9 @@
 /// The product Y = W X + B H + bias for many columns of X, where arithmetic is most of the work. It sums up in the order of
 /// the skinny product (kernel/skinny.hpp): a column's result does not depend on how many others there are.
 ///
-/// Its vectors are columns: for each of 16 lanes in turn a tile of results goes through that lane's chain, a broadcast
-/// W(i, j) times the columns' X(j, .), and the chains are added in the order in which a skinny product adds lanes. So it
-/// shuffles nothing, and two loads feed 16 vectors of multiply-adds.
+/// Its vectors are columns: a tile of results goes through the chain of a column-major W, or for each of 16 lanes in turn
+/// through that lane's chain of a row-major one, a broadcast W(i, j) times the columns' X(j, .). Lanes are added in the order
+/// in which a skinny product adds them. So nothing is shuffled, and few loads feed many multiply-adds.
 
 #include "lora/kernel/skinny.hpp"
 
@@ -91,12 +91,12 @@ BatchedKernels<T> batched_kernels() {
 
 /// The function that writes 16 columns of 16 numbers as rows in the compute type.
 template <class T>
-auto turn_kernel() -> void (*)(const T* const* columns, compute_t<T>* const* rows) {
+auto transpose_kernel() -> void (*)(const T* const* columns, compute_t<T>* const* rows) {
 #if LORA_TARGETS_X86
-  if (isa() == Isa::avx512) return avx512::turn<T>;
-  if (isa() == Isa::avx2) return avx2::turn<T>;
+  if (isa() == Isa::avx512) return avx512::transpose<T>;
+  if (isa() == Isa::avx2) return avx2::transpose<T>;
 #endif
-  return portable::turn<T>;
+  return portable::transpose<T>;
 }
 
 }  // namespace detail

@@ -152,7 +152,7 @@ LORA_NOINLINE void pack_block(const ActivationView<const Scalar>& X, const Batch
                               Compute* panels) {
   constexpr bool widens = std::is_same_v<compute_t<Scalar>, Compute>;
   using Loaded = std::conditional_t<widens, Scalar, Compute>;
-  const auto turn = turn_kernel<Loaded>();
+  const auto transpose = transpose_kernel<Loaded>();
   Loaded edge[column_group][16];
   const Index groups = layout.block_rows(block) / 16;
   for (Index first = 0; first < layout.columns; first += column_group) {
@@ -176,7 +176,7 @@ LORA_NOINLINE void pack_block(const ActivationView<const Scalar>& X, const Batch
       }
       for (Index l = 0; l < 16; ++l)
         rows[Order == row_major ? lane_order[l] : l] = out + (Order == row_major ? l * groups + g : 16 * g + l) * width;
-      turn(columns, rows);
+      transpose(columns, rows);
     }
   }
 }
@@ -219,7 +219,8 @@ void batched_forward(const Lines<const T>& weight, const StackedFactors<compute_
   }
 }
 
-/// How many columns of X are taken at once: as many as a batched product takes, fewer when X would take more than 4 MB.
+/// How many columns of X are taken at once: as many as a batched product takes, fewer, 64 at least, when X would take more
+/// than 4 MB.
 template <class Compute>
 constexpr Index most_columns(Index rows) {
   constexpr Index numbers = 4 * 1024 * 1024 / sizeof(Compute);
