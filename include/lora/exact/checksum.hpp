@@ -52,11 +52,7 @@ struct ChecksumState {
 
 /// The checksum of lines of bytes. Throws what isa() throws.
 inline std::uint64_t checksum(const ByteLines& in) {
-#if LORA_TARGETS_X86
-  if (isa() == Isa::avx512) return avx512::checksum_lines(in);
-  if (isa() == Isa::avx2) return avx2::checksum_lines(in);
-#endif
-  return portable::checksum_lines(in);
+  return LORA_FOR_ISA(checksum_lines(in));
 }
 
 inline std::uint64_t checksum(const unsigned char* data, std::size_t size) {

@@ -44,36 +44,29 @@ class MemoryAhead {
  public:
   /// `count` rows of `bytes` bytes, in `turns` turns.
   MemoryAhead(const void* rows, Index stride, Index bytes, Index count, Index turns)
-      : row_(static_cast<const char*>(rows)),
-        stride_(stride),
-        bytes_(bytes),
-        rows_left_(bytes > 0 ? count : 0),
-        lines_((count * ((bytes + 63) / 64) + turns - 1) / turns) {}
+      : ahead_(rows, stride, bytes, bytes > 0 ? count : 0, cache_line),
+        lines_((count * ((bytes + cache_line - 1) / cache_line) + turns - 1) / turns) {}
 
   /// Not inlined, for the registers of the loops around it.
   LORA_NOINLINE void turn() {
-    for (Index n = lines_; n > 0 && rows_left_ > 0; --n) {
-      prefetch<2>(row_ + at_);
-      at_ += 64;
-      if (at_ < bytes_) continue;
-      at_ = 0;
-      row_ += stride_;
-      --rows_left_;
+    for (Index n = lines_; n > 0; --n) {
+      const char* const line = ahead_.take(1);
+      if (line == nullptr) return;
+      prefetch<2>(line);
     }
   }
 
  private:
-  const char* row_;
-  Index stride_, bytes_, rows_left_, lines_, at_ = 0;
+  static constexpr Index cache_line = 64;
+  Ahead ahead_;
+  Index lines_;
 };
 
 /// As SkinnyKernels.
 template <class T>
 struct BatchedKernels {
-  using Compute = compute_t<T>;
   Index depth, width;  ///< of a block and a panel of X
-  void (*product)(const ForwardWeight<T>& W, const Compute* panels, const ForwardTerms<Compute>& terms, Index first,
-                  Index last);
+  ForwardProduct<T>* product;
 };
 
 #define LORA_TARGET_FILE "lora/kernel/batched_kernels.inc"
@@ -82,21 +75,13 @@ struct BatchedKernels {
 /// The kernels for this machine. Throws what isa() throws.
 template <class T, StorageOrder Order>
 BatchedKernels<T> batched_kernels() {
-#if LORA_TARGETS_X86
-  if (isa() == Isa::avx512) return avx512::batched_kernels<T, Order>();
-  if (isa() == Isa::avx2) return avx2::batched_kernels<T, Order>();
-#endif
-  return portable::batched_kernels<T, Order>();
+  return LORA_FOR_ISA(batched_kernels<T, Order>());
 }
 
 /// The function that writes 16 columns of 16 numbers as rows in the compute type.
 template <class T>
 auto transpose_kernel() -> void (*)(const T* const* columns, compute_t<T>* const* rows) {
-#if LORA_TARGETS_X86
-  if (isa() == Isa::avx512) return avx512::transpose<T>;
-  if (isa() == Isa::avx2) return avx2::transpose<T>;
-#endif
-  return portable::transpose<T>;
+  return LORA_FOR_ISA(transpose<T>);
 }
 
 }  // namespace detail

@@ -39,11 +39,7 @@ struct CellKernels {
 /// The kernels for weights of type T. Throws what isa() throws.
 template <class T>
 CellKernels<T> cell_kernels() {
-#if LORA_TARGETS_X86
-  if (isa() == Isa::avx512) return avx512::cell_kernels<T>();
-  if (isa() == Isa::avx2) return avx2::cell_kernels<T>();
-#endif
-  return portable::cell_kernels<T>();
+  return LORA_FOR_ISA(cell_kernels<T>());
 }
 
 }  // namespace detail

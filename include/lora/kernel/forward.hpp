@@ -68,12 +68,6 @@ Compute* forward_memory(Index size) {
   return memory.data.get();
 }
 
-/// Room for column-major activations in the calling thread's memory.
-template <class Compute, ForwardMemory Use>
-ActivationView<Compute> forward_columns(Index rows, Index cols) {
-  return {forward_memory<Compute, Use>(rows * cols), rows, cols, 1, rows};
-}
-
 /// X as panels of `width` columns. Must run under an FpEnvironment of the caller's.
 template <class Compute, class Scalar>
 LORA_NOINLINE void pack_panels(const ActivationView<const Scalar>& X, Index width, Compute* out) {
@@ -108,7 +102,7 @@ LORA_NOINLINE void copy_activations(const ActivationView<const From>& in, const 
 /// H = A X, as finish_rows takes it, and the terms with it. `product` is a row-major one for such panels.
 template <class Compute>
 void multiply_low_rank(const StackedFactors<Compute>& factors, const Compute* panels,
-                       decltype(SkinnyKernels<Compute>::product) product, ForwardTerms<Compute>& terms) {
+                       ForwardProduct<Compute>* product, ForwardTerms<Compute>& terms) {
   const Index depth = factors.depth();
   Compute* H = forward_memory<Compute, ForwardMemory::low_rank>(depth * terms.batch);
   const ForwardWeight<Compute> A{factors.A().data(), factors.A().outerStride(), depth, factors.A().cols()};
@@ -120,30 +114,30 @@ void multiply_low_rank(const StackedFactors<Compute>& factors, const Compute* pa
   terms.depth = depth;
 }
 
+/// Y, once the terms behind W X are there.
+template <class T>
+void multiply_weight(const Lines<const T>& weight, const compute_t<T>* panels, ForwardProduct<T>* product,
+                     const ForwardTerms<compute_t<T>>& terms) {
+  const ForwardWeight<T> W{weight.data, weight.stride, weight.rows(), weight.cols()};
+  share_rows(W.rows, finished_rows, W.rows * (W.cols + terms.depth) * terms.batch,
+             [&](Index first, Index last) { product(W, panels, terms, first, last); });
+}
+
 /// Up to 32 columns of X.
-template <class T, StorageOrder Order, class ScalarX, class ScalarY>
+template <class T, StorageOrder Order, class ScalarX>
 void skinny_forward(const Lines<const T>& weight, const StackedFactors<compute_t<T>>* factors, const compute_t<T>* bias,
-                    const ActivationView<const ScalarX>& X, const ActivationView<ScalarY>& Y) {
+                    const ActivationView<const ScalarX>& X, const ActivationView<compute_t<T>>& Y) {
   using Compute = compute_t<T>;
-  if constexpr (!std::is_same_v<ScalarY, Compute>) {
-    const ActivationView<Compute> results = forward_columns<Compute, ForwardMemory::results>(Y.rows, Y.cols);
-    skinny_forward<T, Order>(weight, factors, bias, X, results);
+  const SkinnyKernels<T> kernels = skinny_kernels<T, Order>();
+  Compute* panels = forward_memory<Compute, ForwardMemory::panels>(panels_size(X.rows, X.cols, kernels.width));
+  {
     const FpEnvironment environment;
-    copy_activations(results.constant(), Y);
-  } else {
-    const SkinnyKernels<T> kernels = skinny_kernels<T, Order>();
-    Compute* panels = forward_memory<Compute, ForwardMemory::panels>(panels_size(X.rows, X.cols, kernels.width));
-    {
-      const FpEnvironment environment;
-      pack_panels(X, kernels.width, panels);
-    }
-    ForwardTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.data, Y.row_stride, Y.column_stride, X.cols};
-    if (factors != nullptr && factors->depth() != 0)
-      multiply_low_rank(*factors, panels, skinny_kernels<Compute, row_major>().product, terms);
-    const ForwardWeight<T> W{weight.data, weight.stride, weight.rows(), weight.cols()};
-    share_rows(W.rows, finished_rows, W.rows * (W.cols + terms.depth) * X.cols,
-               [&](Index first, Index last) { kernels.product(W, panels, terms, first, last); });
+    pack_panels(X, kernels.width, panels);
   }
+  ForwardTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.data, Y.row_stride, Y.column_stride, X.cols};
+  if (factors != nullptr && factors->depth() != 0)
+    multiply_low_rank(*factors, panels, skinny_kernels<Compute, row_major>().product, terms);
+  multiply_weight(weight, panels, kernels.product, terms);
 }
 
 /// A block of X as `layout` has it, its rows in the order of lanes or of X. As pack_panels.
@@ -191,31 +185,39 @@ void pack_batch(const ActivationView<const Scalar>& X, Index depth, Index width,
 }
 
 /// Up to batched_columns columns of X.
-template <class T, StorageOrder Order, class ScalarX, class ScalarY>
+template <class T, StorageOrder Order, class ScalarX>
 void batched_forward(const Lines<const T>& weight, const StackedFactors<compute_t<T>>* factors,
                      const compute_t<T>* bias, const ActivationView<const ScalarX>& X,
-                     const ActivationView<ScalarY>& Y) {
+                     const ActivationView<compute_t<T>>& Y) {
+  using Compute = compute_t<T>;
+  const BatchedKernels<T> kernels = batched_kernels<T, Order>();
+  Compute* panels = forward_memory<Compute, ForwardMemory::panels>(padded(X.rows, 16) * padded(X.cols, column_group));
+  ForwardTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.data, Y.row_stride, Y.column_stride, X.cols};
+  const bool low_rank = factors != nullptr && factors->depth() != 0;
+  if (low_rank) {
+    const BatchedKernels<Compute> low_rank_kernels = batched_kernels<Compute, row_major>();
+    pack_batch<row_major>(X, low_rank_kernels.depth, low_rank_kernels.width, panels);
+    multiply_low_rank(*factors, panels, low_rank_kernels.product, terms);
+  }
+  if (!low_rank || Order != row_major) pack_batch<Order>(X, kernels.depth, kernels.width, panels);
+  multiply_weight(weight, panels, kernels.product, terms);
+}
+
+/// Columns that are taken at once. Y in another scalar type is rounded once.
+template <class T, StorageOrder Order, class ScalarX, class ScalarY>
+void forward_columns(const Lines<const T>& weight, const StackedFactors<compute_t<T>>* factors, const compute_t<T>* bias,
+                     const ActivationView<const ScalarX>& X, const ActivationView<ScalarY>& Y) {
   using Compute = compute_t<T>;
   if constexpr (!std::is_same_v<ScalarY, Compute>) {
-    const ActivationView<Compute> results = forward_columns<Compute, ForwardMemory::results>(Y.rows, Y.cols);
-    batched_forward<T, Order>(weight, factors, bias, X, results);
+    const ActivationView<Compute> results{forward_memory<Compute, ForwardMemory::results>(Y.rows * Y.cols), Y.rows,
+                                          Y.cols, 1, Y.rows};
+    forward_columns<T, Order>(weight, factors, bias, X, results);
     const FpEnvironment environment;
     copy_activations(results.constant(), Y);
+  } else if (X.cols > skinny_batch) {
+    batched_forward<T, Order>(weight, factors, bias, X, Y);
   } else {
-    const BatchedKernels<T> kernels = batched_kernels<T, Order>();
-    Compute* panels =
-        forward_memory<Compute, ForwardMemory::panels>(padded(X.rows, 16) * padded(X.cols, column_group));
-    ForwardTerms<Compute> terms{nullptr, nullptr, 0, bias, Y.data, Y.row_stride, Y.column_stride, X.cols};
-    const bool low_rank = factors != nullptr && factors->depth() != 0;
-    if (low_rank) {
-      const BatchedKernels<Compute> low_rank_kernels = batched_kernels<Compute, row_major>();
-      pack_batch<row_major>(X, low_rank_kernels.depth, low_rank_kernels.width, panels);
-      multiply_low_rank(*factors, panels, low_rank_kernels.product, terms);
-    }
-    if (!low_rank || Order != row_major) pack_batch<Order>(X, kernels.depth, kernels.width, panels);
-    const ForwardWeight<T> W{weight.data, weight.stride, weight.rows(), weight.cols()};
-    share_rows(W.rows, finished_rows, W.rows * (W.cols + terms.depth) * X.cols,
-               [&](Index first, Index last) { kernels.product(W, panels, terms, first, last); });
+    skinny_forward<T, Order>(weight, factors, bias, X, Y);
   }
 }
 
@@ -236,12 +238,8 @@ void forward_pass(const Lines<const T>& weight, const StackedFactors<compute_t<T
   for (Index first = 0, batch; first < X.cols; first += batch) {
     batch = std::min(X.cols - first, most);
     // A few more than a skinny product takes are cheaper in two of these.
-    if (batch > skinny_batch + 8) {
-      batched_forward<T, Order>(weight, factors, bias, X.columns(first, batch), Y.columns(first, batch));
-    } else {
-      batch = std::min(batch, skinny_batch);
-      skinny_forward<T, Order>(weight, factors, bias, X.columns(first, batch), Y.columns(first, batch));
-    }
+    if (batch <= skinny_batch + 8) batch = std::min(batch, skinny_batch);
+    forward_columns<T, Order>(weight, factors, bias, X.columns(first, batch), Y.columns(first, batch));
   }
 }
 

@@ -56,6 +56,11 @@ struct ForwardTerms {
   }
 };
 
+/// Rows `first` to `last` of Y. `panels` are X as the product takes it.
+template <class T>
+using ForwardProduct = void(const ForwardWeight<T>& W, const compute_t<T>* panels,
+                            const ForwardTerms<compute_t<T>>& terms, Index first, Index last);
+
 /// X is cut into panels of `width` columns, the last one of 1 column when only one is left, else filled up with zeros. A
 /// panel is [row / 16][column][row % 16] with zeros below X.
 constexpr Index panel_columns(Index left, Index width) { return left == 1 ? 1 : width; }
@@ -96,10 +101,8 @@ class Ahead {
 /// The kernel for a weight of type T. Must run under an FpEnvironment, set by a caller it is not inlined into.
 template <class T>
 struct SkinnyKernels {
-  using Compute = compute_t<T>;
   Index width;  ///< of a panel
-  void (*product)(const ForwardWeight<T>& W, const Compute* panels, const ForwardTerms<Compute>& terms, Index first,
-                  Index last);
+  ForwardProduct<T>* product;
 };
 
 #define LORA_TARGET_FILE "lora/kernel/skinny_kernels.inc"
@@ -108,11 +111,7 @@ struct SkinnyKernels {
 /// The kernel for this machine. Throws what isa() throws.
 template <class T, StorageOrder Order>
 SkinnyKernels<T> skinny_kernels() {
-#if LORA_TARGETS_X86
-  if (isa() == Isa::avx512) return avx512::skinny_kernels<T, Order>();
-  if (isa() == Isa::avx2) return avx2::skinny_kernels<T, Order>();
-#endif
-  return portable::skinny_kernels<T, Order>();
+  return LORA_FOR_ISA(skinny_kernels<T, Order>());
 }
 
 /// Calls run(first, last) for shares of `rows` rows, multiples of `unit`, on as many threads as `work` multiply-adds are

@@ -93,4 +93,13 @@ inline Isa isa() {
   return chosen;
 }
 
+// What is called `...` in the namespace of the instruction set that isa() says; stands in lora::detail.
+#if LORA_TARGETS_X86
+#define LORA_FOR_ISA(...)                                  \
+  (isa() == Isa::avx512 ? avx512::__VA_ARGS__              \
+                        : isa() == Isa::avx2 ? avx2::__VA_ARGS__ : portable::__VA_ARGS__)
+#else
+#define LORA_FOR_ISA(...) portable::__VA_ARGS__
+#endif
+
 LORA_NAMESPACE_END
