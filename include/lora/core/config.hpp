@@ -46,6 +46,16 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #define LORA_NOINLINE
 #endif
 
+// The bodies of declared functions stand in `-inl.hpp` headers, which a header includes at its end. A program that links the
+// compiled library (LORA_COMPILED) sees the declarations alone.
+#if defined(LORA_COMPILED)
+#define LORA_HEADER_ONLY 0
+#define LORA_FUNC
+#else
+#define LORA_HEADER_ONLY 1
+#define LORA_FUNC inline
+#endif
+
 // Loops over a register tile must be unrolled at -O2 as well: kept as loops they spill every accumulator.
 #if defined(__clang__)
 #define LORA_UNROLL _Pragma("clang loop unroll(full)")
