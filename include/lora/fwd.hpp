@@ -9,20 +9,33 @@
 LORA_NAMESPACE_BEGIN
 
 /// Whether an object holds its weight or looks at the caller's memory.
-enum class Ownership { owned, view };
+enum class Ownership : std::uint8_t { owned, view };
 
+class Executor;
 class Scaling;
 class UndoRecord;
-struct ActiveUpdate;
+class Workspace;
+struct ActiveName;
+struct Context;
+template <class Compute>
+class Update;
 template <class Scalar>
 class LowRank;
+template <class Scalar>
+class DoRA;
+template <class Scalar>
+class Dense;
 template <class Compute>
-struct Weighted;
+struct ActiveUpdate;
 template <class Compute>
-struct SharedUpdate;
+class ActiveSet;
 template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
 class FrozenWeight;
 template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
 class Linear;
+template <class Compute>
+class AnyLinear;
+template <class Compute>
+class LayerGroup;
 
 LORA_NAMESPACE_END

@@ -3,6 +3,19 @@
 
 /// What every header needs first: the compilers and modes that are refused, the inline namespace, debug checks.
 
+// The language and the modes come before anything is included, so that their sentence is the first error.
+#if (defined(_MSVC_LANG) && _MSVC_LANG < 202002L) || (!defined(_MSVC_LANG) && __cplusplus < 202002L)
+#error "lora: C++20 is needed; compile with -std=c++20 (CMake: target_compile_features(your_target PRIVATE cxx_std_20))"
+#elif !defined(__cpp_exceptions)
+#error "lora: errors are told by exceptions; drop -fno-exceptions for the files that include lora"
+#elif defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+#error "lora: -ffast-math, -Ofast and -funsafe-math-optimizations let the compiler reorder additions, and an unmerge would not give back W0; drop the flag"
+#elif defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "lora: -freciprocal-math and -fno-signed-zeros change the bits of a merge, and an unmerge would not give back W0; drop the flag"
+#elif defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "lora: -ffinite-math-only lets the compiler take NaN and infinities for impossible, and an unmerge would not give back W0; drop the flag"
+#else
+
 #include "lora/core/version.hpp"
 
 #include <bit>
@@ -11,12 +24,6 @@
 
 #include <Eigen/Core>
 
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
-#error "lora: -ffast-math (-Ofast) lets the compiler reorder additions, and an unmerge would not give back W0; drop the flag"
-#endif
-#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
-#error "lora: -ffinite-math-only lets the compiler take NaN and infinities for impossible, and an unmerge would not give back W0; drop the flag"
-#endif
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "lora: float expressions must be evaluated in float (FLT_EVAL_METHOD 0)"
 #endif
@@ -75,14 +82,14 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #endif
 #endif
 
-// The inline namespace names the version and everything that changes the code: OpenMP, debug checks, the alignment of
-// Eigen's own memory, which follows the instruction set, whether the compiler may use fused multiply-adds anywhere,
-// whether Eigen's products go to a BLAS, and which kernels are left out. Translation units that differ in these keep their
-// own copies instead of sharing whichever the linker met first.
-#define LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, blas, targets) \
-  v##major##_##minor##openmp##debug##_align##align##fma##blas##targets
-#define LORA_DETAIL_JOIN(major, minor, openmp, debug, align, fma, blas, targets) \
-  LORA_DETAIL_JOIN_(major, minor, openmp, debug, align, fma, blas, targets)
+// Everything lies in an inline namespace that names the version alone: a program catches and takes what a library with
+// other flags throws and gives. What flags change lies in one more, inside detail (LORA_TAGGED_BEGIN), whose name says OpenMP,
+// debug checks, whether the compiler may use fused multiply-adds anywhere, and which kernels are left out. Translation units
+// that differ in these keep their own copies instead of sharing whichever the linker met first. The compiled library has
+// one copy, for all.
+#define LORA_DETAIL_JOIN_(a, b, c, d) a##b##c##d
+#define LORA_DETAIL_JOIN(a, b, c, d) LORA_DETAIL_JOIN_(a, b, c, d)
+#define LORA_ABI_NAMESPACE LORA_DETAIL_JOIN(v, LORA_VERSION_MAJOR, _, LORA_VERSION_MINOR)
 #if defined(_OPENMP)
 #define LORA_DETAIL_TAG_OPENMP _openmp
 #else
@@ -93,34 +100,22 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #else
 #define LORA_DETAIL_TAG_DEBUG
 #endif
-#if EIGEN_MAX_ALIGN_BYTES == 0
-#define LORA_DETAIL_TAG_ALIGN 0
-#elif EIGEN_MAX_ALIGN_BYTES <= 16
-#define LORA_DETAIL_TAG_ALIGN 16
-#elif EIGEN_MAX_ALIGN_BYTES == 32
-#define LORA_DETAIL_TAG_ALIGN 32
-#else
-#define LORA_DETAIL_TAG_ALIGN 64
-#endif
 #if defined(__FMA__)
 #define LORA_DETAIL_TAG_FMA _fma
 #else
 #define LORA_DETAIL_TAG_FMA
 #endif
-#if defined(EIGEN_USE_BLAS)
-#define LORA_DETAIL_TAG_BLAS _blas
-#else
-#define LORA_DETAIL_TAG_BLAS
-#endif
 #if LORA_TARGETS_X86
-#define LORA_DETAIL_TAG_TARGETS
+#define LORA_DETAIL_TAG_TARGETS flags
 #else
-#define LORA_DETAIL_TAG_TARGETS _portable
+#define LORA_DETAIL_TAG_TARGETS portable
 #endif
-#define LORA_ABI_NAMESPACE                                                                                          \
-  LORA_DETAIL_JOIN(LORA_VERSION_MAJOR, LORA_VERSION_MINOR, LORA_DETAIL_TAG_OPENMP, LORA_DETAIL_TAG_DEBUG,           \
-                   LORA_DETAIL_TAG_ALIGN, LORA_DETAIL_TAG_FMA, LORA_DETAIL_TAG_BLAS, \
-                   LORA_DETAIL_TAG_TARGETS)
+#if LORA_HEADER_ONLY
+#define LORA_TAG_NAMESPACE \
+  LORA_DETAIL_JOIN(LORA_DETAIL_TAG_TARGETS, LORA_DETAIL_TAG_OPENMP, LORA_DETAIL_TAG_DEBUG, LORA_DETAIL_TAG_FMA)
+#else
+#define LORA_TAG_NAMESPACE compiled
+#endif
 
 #define LORA_NAMESPACE_BEGIN \
   namespace lora {           \
@@ -128,6 +123,14 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #define LORA_NAMESPACE_END \
   }                        \
   }
+#define LORA_TAGGED_BEGIN \
+  LORA_NAMESPACE_BEGIN    \
+  namespace detail {      \
+  inline namespace LORA_TAG_NAMESPACE {
+#define LORA_TAGGED_END \
+  }                     \
+  }                     \
+  LORA_NAMESPACE_END
 
 LORA_NAMESPACE_BEGIN
 
@@ -135,3 +138,5 @@ LORA_NAMESPACE_BEGIN
 using Index = Eigen::Index;
 
 LORA_NAMESPACE_END
+
+#endif  // the language and the modes

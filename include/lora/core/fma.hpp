@@ -10,8 +10,7 @@
 #include <cmath>
 #include <cstdint>
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// a * b + c in float, rounded once, out of double arithmetic. The product of two floats is exact in double; the sum is
 /// rounded to odd (its last bit records whether anything was lost), so that the second rounding, to float, is the only one
@@ -43,5 +42,4 @@ inline float fma(float a, float b, float c) {
 }
 inline double fma(double a, double b, double c) { return std::fma(a, b, c); }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

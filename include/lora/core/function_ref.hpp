@@ -7,10 +7,9 @@
 #include <type_traits>
 
 LORA_NAMESPACE_BEGIN
-namespace detail {
 
 /// A reference to something that can be called, for functions that take work to do: they are compiled once, not once for
-/// each caller. The callable must outlive it.
+/// each caller. The callable must outlive it. Does not allocate.
 template <class Signature>
 class FunctionRef;
 
@@ -31,5 +30,4 @@ class FunctionRef<Result(Arguments...)> {
   Result (*call_)(const void*, Arguments...);
 };
 
-}  // namespace detail
 LORA_NAMESPACE_END

@@ -32,7 +32,55 @@ using MatrixMap =
                                   Matrix<std::remove_const_t<Scalar>, Order>>,
                Eigen::Unaligned, Eigen::OuterStride<>>;
 
+/// A matrix in memory of any storage type and layout: element (i, j) lies i * row_stride + j * column_stride elements behind
+/// `data`.
+struct MatrixView {
+  const void* data = nullptr;
+  ScalarType type = ScalarType::float32;
+  Index rows = 0, cols = 0;
+  Index row_stride = 0, column_stride = 0;
+};
+
+/// A row-major `[batch, features]` buffer, PyTorch's, as activations `features x batch`: the same memory, no copy.
+template <class Scalar>
+auto samples(Scalar* data, Index batch, Index features) {
+  static_assert(detail::is_scalar_v<std::remove_const_t<Scalar>>,
+                "lora::samples: activations must be of float, double, Eigen::half or Eigen::bfloat16");
+  using Plain = Activations<std::remove_const_t<Scalar>>;
+  return Eigen::Map<std::conditional_t<std::is_const_v<Scalar>, const Plain, Plain>>(data, features, batch);
+}
+
 namespace detail {
+
+/// The memory of an Eigen object that has some: a Matrix, Map, Ref or Block.
+template <class Derived>
+MatrixView view_of(const Eigen::DenseBase<Derived>& object) {
+  using Scalar = typename Derived::Scalar;
+  static_assert(is_scalar_v<Scalar>, "lora: expected float, double, Eigen::half or Eigen::bfloat16");
+  static_assert((Derived::Flags & Eigen::DirectAccessBit) != 0,
+                "lora: expected an Eigen object that owns or maps memory (Matrix, Map, Ref, Block); evaluate the "
+                "expression into a Matrix first");
+  const Derived& own = object.derived();
+  return {own.data(), ScalarTraits<Scalar>::type, own.rows(), own.cols(), own.rowStride(), own.colStride()};
+}
+
+/// Element (i, j) of a view whose type is Scalar.
+template <class Scalar>
+const Scalar& element(const MatrixView& view, Index i, Index j) {
+  return static_cast<const Scalar*>(view.data)[i * view.row_stride + j * view.column_stride];
+}
+
+/// Calls work(T()) with the type that `type` names.
+template <class Work>
+decltype(auto) with_type(ScalarType type, const Work& work) {
+  switch (type) {
+    case ScalarType::half: return work(Eigen::half());
+    case ScalarType::bfloat16: return work(Eigen::bfloat16());
+    case ScalarType::float64: return work(double());
+    case ScalarType::float32: break;
+  }
+  return work(float());
+}
 
 /// The next multiple of `unit`.
 constexpr Index padded(Index size, Index unit) { return (size + unit - 1) / unit * unit; }

@@ -190,6 +190,21 @@ typename ScalarTraits<T>::Signed ordered(Bits<T> bits) {
 template <class T>
 using compute_t = typename detail::ScalarTraits<std::remove_const_t<T>>::Compute;
 
+namespace detail {
+
+/// Bytes of an element.
+constexpr std::size_t element_size(ScalarType type) {
+  switch (type) {
+    case ScalarType::half:
+    case ScalarType::bfloat16: return 2;
+    case ScalarType::float32: return 4;
+    case ScalarType::float64: return 8;
+  }
+  return 0;
+}
+
+}  // namespace detail
+
 /// "half", "bfloat16", "float" or "double".
 inline const char* name(ScalarType type) {
   switch (type) {

@@ -8,8 +8,7 @@
 #include "lora/simd/avx512_bytes.hpp"
 #include "lora/simd/portable_bytes.hpp"
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// The most cells that are packed or unpacked at once.
 inline constexpr Index codec_cells = 8;
@@ -51,5 +50,4 @@ inline CellCodec cell_codec() {
   return {portable::extreme_distances, portable::pack_cells, portable::unpack_cells};
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

@@ -13,8 +13,7 @@
 #include <cstdint>
 #include <cstring>
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// `lines` lines of `bytes` bytes, `stride` bytes apart.
 struct ByteLines {
@@ -59,5 +58,4 @@ inline std::uint64_t checksum(const unsigned char* data, std::size_t size) {
   return checksum(ByteLines{data, 1, static_cast<Index>(size), static_cast<Index>(size)});
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

@@ -20,30 +20,23 @@ inline void expect_record(bool condition, const char* what, TextPiece expected, 
   if (!condition) throw RecordError(join({"lora: undo record: ", what, ": expected ", expected, ", found ", found}));
 }
 
+/// What a merge multiplied the rows or the columns of its weight with: numbers of the weight's compute type.
+struct RecordedGains {
+  std::uint8_t axis = 0;  ///< 0 rows, 1 columns
+  std::vector<std::byte> values;
+};
+
 }  // namespace detail
 
 /// What a merge keeps so that W0 can be given back bit for bit: where round(W' - delta) differs from W0, and by how much.
-/// It knows its weight (shape, type, order, a checksum for each block of W') and the factors it was made with. For Gaussian
-/// weights with ||delta|| / ||W0|| = 3 % it takes about 4.5 % of a half or bfloat16 weight, 3.4 % of a float one; never more
-/// than the weight's own bytes, 16 bytes a block and 72 bytes. Source: docs/UNDO-FORMAT.md.
+/// It knows its weight (shape, type, order, a checksum for each block of W') and the factors it was made with, and keeps the
+/// gains, which come from a W0 that an unmerge does not have. For Gaussian weights with ||delta|| / ||W0|| = 3 % it takes about
+/// 4.5 % of a half or bfloat16 weight, 3.4 % of a float one; never more than the weight's own bytes, 16 bytes a block, 72 bytes
+/// and the gains. Source: docs/UNDO-FORMAT.md.
 class UndoRecord {
  public:
   UndoRecord() = default;
-  UndoRecord(const UndoRecord& other)
-      : rows_(other.rows_),
-        cols_(other.cols_),
-        type_(other.type_),
-        order_(other.order_),
-        fingerprint_(other.fingerprint_),
-        entries_(other.entries_) {
-    arenas_.emplace_back(other.payload_size());
-    unsigned char* out = arenas_[0].reserve(other.payload_size());
-    for (detail::BlockEntry& entry : entries_) {
-      std::memcpy(out, entry.payload, entry.size);
-      entry.payload = out;
-      out += entry.size;
-    }
-  }
+  UndoRecord(const UndoRecord& other);
   /// What is moved from becomes a default record, which belongs to no weight.
   UndoRecord(UndoRecord&& other) noexcept { swap(other); }
   UndoRecord& operator=(UndoRecord other) noexcept {
@@ -61,7 +54,7 @@ class UndoRecord {
   std::uint64_t fingerprint() const { return fingerprint_; }
 
   /// The number of bytes serialize() gives.
-  std::size_t size_bytes() const { return fixed_size + entries_.size() * entry_size + payload_size(); }
+  std::size_t size_bytes() const { return fixed_size + entries_.size() * entry_size + gains_size() + payload_size(); }
 
   /// The record as bytes: the same for the same weight and factors, whatever machine, threads or instruction set made it.
   [[nodiscard]] std::vector<std::byte> serialize() const;
@@ -72,9 +65,9 @@ class UndoRecord {
 
  private:
   friend struct detail::UndoRecordAccess;
-  static constexpr std::size_t header_size = 64, entry_size = 16, fixed_size = header_size + 8;
+  static constexpr std::size_t header_size = 64, entry_size = 16, fixed_size = header_size + 8,
+                               gains_header = 8;
   static constexpr char magic[8] = {'l', 'o', 'r', 'a', 'u', 'n', 'd', 'o'};
-  static constexpr std::uint32_t version = 1;
   static constexpr std::uint32_t raw_bit = 0x80000000u;
 
   void swap(UndoRecord& other) noexcept {
@@ -84,7 +77,13 @@ class UndoRecord {
     std::swap(order_, other.order_);
     std::swap(fingerprint_, other.fingerprint_);
     entries_.swap(other.entries_);
+    gains_.swap(other.gains_);
     arenas_.swap(other.arenas_);
+  }
+  std::size_t gains_size() const {
+    std::size_t size = 0;
+    for (const detail::RecordedGains& gains : gains_) size += gains_header + gains.values.size();
+    return size;
   }
   std::size_t payload_size() const {
     std::size_t size = 0;
@@ -100,16 +99,17 @@ class UndoRecord {
   StorageOrder order_ = row_major;
   std::uint64_t fingerprint_ = 0;
   std::vector<detail::BlockEntry> entries_;
-  std::vector<detail::PayloadArena> arenas_;  // one for each thread that wrote
+  std::vector<detail::RecordedGains> gains_;
+  std::vector<detail::PayloadArena> arenas_;  // one for each task that wrote
 };
 
 namespace detail {
 
 /// The kernels' way into a record.
 struct UndoRecordAccess {
-  /// A record without payloads, with memory of its own for each thread.
+  /// A record without payloads, with memory of its own for each task.
   static UndoRecord create(Index rows, Index cols, ScalarType type, StorageOrder order, std::uint64_t fingerprint,
-                           int threads) {
+                           int tasks) {
     UndoRecord record;
     record.rows_ = rows;
     record.cols_ = cols;
@@ -117,9 +117,13 @@ struct UndoRecordAccess {
     record.order_ = order;
     record.fingerprint_ = fingerprint;
     record.entries_.resize(static_cast<std::size_t>(record.grid().count()));
-    record.arenas_.resize(static_cast<std::size_t>(threads));
+    record.arenas_.resize(static_cast<std::size_t>(tasks));
     return record;
   }
+  static void add_gains(UndoRecord& record, std::uint8_t axis, std::span<const std::byte> values) {
+    record.gains_.push_back({axis, {values.begin(), values.end()}});
+  }
+  static std::span<const RecordedGains> gains(const UndoRecord& record) { return record.gains_; }
   static std::span<BlockEntry> entries(UndoRecord& record) { return record.entries_; }
   static std::span<const BlockEntry> entries(const UndoRecord& record) { return record.entries_; }
   static std::span<PayloadArena> arenas(UndoRecord& record) { return record.arenas_; }
@@ -128,4 +132,6 @@ struct UndoRecordAccess {
 }  // namespace detail
 LORA_NAMESPACE_END
 
-#include "lora/exact/undo_format.hpp"
+#if LORA_HEADER_ONLY
+#include "lora/exact/undo_record-inl.hpp"
+#endif

@@ -10,13 +10,16 @@
 
 #include "lora/kernel/skinny.hpp"
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// The columns of a vector, and the most columns of X a batched product takes.
 inline constexpr Index column_group = 16;
 template <class Compute>
 inline constexpr Index batched_columns = 1024 / sizeof(Compute);
+
+/// Results a task works on at once: rows times columns.
+template <class Compute>
+inline constexpr Index batched_results = 128 * batched_columns<Compute>;
 
 /// The lanes in an order in which each sum of two is needed as soon as both are known: that of their bits reversed.
 inline constexpr int lane_order[16] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
@@ -66,6 +69,7 @@ class MemoryAhead {
 template <class T>
 struct BatchedKernels {
   Index depth, width;  ///< of a block and a panel of X
+  Index scratch;       ///< numbers a task needs, 64-byte aligned
   ForwardProduct<T>* product;
 };
 
@@ -84,5 +88,4 @@ auto transpose_kernel() -> void (*)(const T* const* columns, compute_t<T>* const
   return LORA_FOR_ISA(transpose<T>);
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

@@ -3,6 +3,7 @@
 
 /// What the kernels work on: a block of the weight, the packed factors that reach it, and one cell.
 
+#include "lora/core/fma.hpp"
 #include "lora/core/scalar.hpp"
 #include "lora/exact/cell_codec.hpp"
 
@@ -11,8 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// A block of a weight in memory order: `lines` lines of `length` elements, `stride` elements apart. `lines_below` more may
 /// be prefetched.
@@ -26,18 +26,46 @@ struct WeightBlock {
 /// The order of lanes that kernels want: position p of 32 is in lane order[p].
 using LaneOrder = std::array<std::uint8_t, cell_length>;
 
+/// Gains of lines or positions and what to divide by to take them back: the gain itself, 1 where it is 0.
+template <class Compute>
+struct GainView {
+  const Compute* gains = nullptr;  ///< null: none
+  const Compute* divisors = nullptr;
+
+  GainView from(Index i) const { return gains == nullptr ? GainView{} : GainView{gains + i, divisors + i}; }
+};
+
+/// What a set has besides factors: a dense part and gains, from the first line and position of cells on.
+template <class Compute>
+struct CellExtras {
+  const Compute* dense = nullptr;  ///< [line][lane], `dense_stride` from line to line, 64-byte aligned; null: none
+  Index dense_stride = 0;
+  GainView<Compute> lines;      ///< one for each line
+  GainView<Compute> positions;  ///< [position / 32][lane]
+  bool lines_first = false;     ///< the gains of lines are h, which W0 is multiplied with first
+
+  CellExtras from(Index line, Index position) const {
+    return {dense == nullptr ? nullptr : dense + line * dense_stride + position, dense_stride, lines.from(line),
+            positions.from(position), lines_first};
+  }
+};
+
 /// The factors of cells side by side, from their first line and position on: left [k][8], right [cell][k][lane].
 template <class Compute>
 struct CellFactors {
   const Compute* left;
   const Compute* right;
   Index depth;
+  CellExtras<Compute> extras;
 
   /// Those of one of the cells.
-  CellFactors cell(Index i) const { return {left, right + i * cell_length * depth, depth}; }
+  CellFactors cell(Index i) const {
+    return {left, right + i * cell_length * depth, depth, extras.from(0, i * cell_length)};
+  }
 };
 
-/// The factors that give a block's delta: delta(i, j) is the chain acc = fma(left(i, k), right(k, j), acc) over k, from +0.
+/// The factors that give a block's delta: delta(i, j) is the chain acc = fma(left(i, k), right(k, j), acc) over k, from the
+/// dense part or +0.
 /// For a row-major weight left is c B and right is A; for a column-major one left is A^T and right is (c B)^T, which gives
 /// the same bits.
 ///   left  [line / 8][k][line % 8]            from the block's first line
@@ -48,9 +76,10 @@ struct BlockFactors {
   const Compute* left;
   const Compute* right;
   Index depth;
+  CellExtras<Compute> extras;
 
   CellFactors<Compute> cells(Index line, Index position) const {
-    return {left + line * depth, right + position * depth, depth};
+    return {left + line * depth, right + position * depth, depth, extras.from(line, position)};
   }
 };
 
@@ -103,5 +132,4 @@ class EdgeCell {
   alignas(64) T copy_[cell_elements];
 };
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

@@ -7,8 +7,7 @@
 #include "lora/kernel/dispatch.hpp"
 #include "lora/kernel/mend.hpp"
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// Calls work(row, line, position) for the block's cells in order, some of them at a time.
 template <class T, class Work>
@@ -36,7 +35,9 @@ class BlockKernels {
   using Weight = WeightBlock<T>;
   using Factors = BlockFactors<Compute>;
 
-  BlockKernels() : BlockKernels(cell_kernels<T>(), cell_codec()) {}
+  /// `extras`: for sets with a dense part or gains.
+  explicit BlockKernels(bool extras)
+      : BlockKernels(extras ? cell_kernels<T, true>() : cell_kernels<T, false>(), cell_codec()) {}
   BlockKernels(const CellKernels<T>& cells, const CellCodec& codec) : cells_(cells), codec_(codec) {}
 
   /// W' = round(W0 + delta).
@@ -64,12 +65,12 @@ class BlockKernels {
     });
   }
 
-  /// unmerge with `from`, then merge with `to`, some cells at a time.
-  LORA_NOINLINE void exchange(const Weight& w, const Factors& from, PayloadView in, const Factors& to,
-                              PayloadCursors& out) const {
+  /// unmerge with `from`, then merge with `to` and its kernels, some cells at a time.
+  LORA_NOINLINE void switch_over(const Weight& w, const Factors& from, PayloadView in, const BlockKernels& to_kernels,
+                                 const Factors& to, PayloadCursors& out) const {
     for_rows<T>(w, [&](const CellRow<T>& row, Index line, Index position) {
       unmerge_row(row, from.cells(line, position), in);
-      merge_row(row, to.cells(line, position), out);
+      to_kernels.merge_row(row, to.cells(line, position), out);
     });
   }
 
@@ -92,6 +93,7 @@ class BlockKernels {
     CellDelta<T> delta;
     cells_.delta(factors, delta.lanes);
     delta.order = cells_.order;
+    delta.extras = factors.extras;
     return delta;
   }
   LORA_NOINLINE void mend_added(const CellRow<T>& row, const CellFactors<Compute>& factors, const T* old,
@@ -118,12 +120,18 @@ class BlockKernels {
       load_escaped(row.cell(i), distances + i * cell_elements, raw);
     }
   }
+  /// Behind the weight's edge a gain may have turned a +0 into -0.
+  LORA_NOINLINE static void clear_outside(const CellRow<T>& cell, std::int8_t* distances) {
+    for (Index i = 0; i < cell_lines; ++i)
+      for (Index j = i < cell.lines ? cell.length : 0; j < cell_length; ++j) distances[i * cell_length + j] = 0;
+  }
   LORA_INLINE void merge_row(const CellRow<T>& row, const CellFactors<Compute>& factors, PayloadCursors& out) const {
     alignas(64) T old[row_elements];
     alignas(64) std::int8_t distances[row_elements];
     const Doubts doubts = cells_.merge(row, factors, old, distances);
     if ((doubts.nonfinite | doubts.extreme) != 0) [[unlikely]]
       mend_merged(row, factors, old, distances, doubts, out.raw);
+    if (row.lines < cell_lines || row.length < cell_length) clear_outside(row, distances);
     codec_.pack(distances, row.count, out);
   }
   LORA_INLINE void unmerge_row(const CellRow<T>& row, const CellFactors<Compute>& factors, PayloadView& in) const {
@@ -138,5 +146,4 @@ class BlockKernels {
   CellCodec codec_;
 };
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

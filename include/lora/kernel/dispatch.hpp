@@ -12,8 +12,7 @@
 #include "lora/simd/portable_bytes.hpp"
 #include "lora/simd/prefetch.hpp"
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// What is done to cells. Must run under an FpEnvironment, set by a caller it is not inlined into.
 template <class T>
@@ -36,11 +35,10 @@ struct CellKernels {
 #define LORA_TARGET_FILE "lora/kernel/cell_kernels.inc"
 #include "lora/simd/for_each_target.inc"
 
-/// The kernels for weights of type T. Throws what isa() throws.
-template <class T>
+/// The kernels for weights of type T: for sets of factors alone, or with dense parts and gains. Throws what isa() throws.
+template <class T, bool Extras = false>
 CellKernels<T> cell_kernels() {
-  return LORA_FOR_ISA(cell_kernels<T>());
+  return LORA_FOR_ISA(cell_kernels<T, Extras>());
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

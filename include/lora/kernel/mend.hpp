@@ -8,13 +8,25 @@
 
 #include <bit>
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
-/// W' = round(W0 + delta). A NaN in W0 stays as it is; every other NaN is the canonical one.
+/// One element's delta and gains: 1 where there is none.
+template <class Compute>
+struct ElementChange {
+  Compute delta, first = 1, second = 1, first_divisor = 1, second_divisor = 1;
+};
+
+/// W' = round(second (first W0) + delta). A NaN in W0 stays as it is; every other NaN is the canonical one.
 template <class T>
-T merged_value(T w0, compute_t<T> delta) {
-  return is_nan(w0) ? w0 : narrow<T>(widen(w0) + delta);
+T merged_value(T w0, const ElementChange<compute_t<T>>& change) {
+  return is_nan(w0) ? w0 : narrow<T>(fma(change.second, change.first * widen(w0), change.delta));
+}
+
+/// What an unmerge takes for W0 before the record corrects it. (w + d) - d must be computed as it stands.
+template <class T>
+T candidate_value(T merged, const ElementChange<compute_t<T>>& change) {
+  volatile compute_t<T> sum = widen(merged);
+  return narrow<T>((sum - change.delta) / change.second_divisor / change.first_divisor);
 }
 
 /// The lanes of a group that hold an infinity or NaN.
@@ -30,9 +42,21 @@ template <class T>
 struct CellDelta {
   alignas(64) compute_t<T> lanes[cell_elements];
   const LaneOrder* order;
+  CellExtras<compute_t<T>> extras;
 
-  compute_t<T> operator[](unsigned element) const {
-    return lanes[element / cell_length * cell_length + (*order)[element % cell_length]];
+  ElementChange<compute_t<T>> operator[](unsigned element) const {
+    const unsigned line = element / cell_length, lane = (*order)[element % cell_length];
+    ElementChange<compute_t<T>> out{lanes[line * cell_length + lane]};
+    const bool lines_first = extras.lines_first;
+    if (extras.lines.gains != nullptr) {
+      (lines_first ? out.first : out.second) = extras.lines.gains[line];
+      (lines_first ? out.first_divisor : out.second_divisor) = extras.lines.divisors[line];
+    }
+    if (extras.positions.gains != nullptr) {
+      (lines_first ? out.second : out.first) = extras.positions.gains[lane];
+      (lines_first ? out.second_divisor : out.first_divisor) = extras.positions.divisors[lane];
+    }
+    return out;
   }
 };
 
@@ -68,8 +92,7 @@ LORA_NOINLINE void mend_changes(const CellRow<T>& cell, const T* old, const Cell
       w[i] = merged_value(w0, delta[at]);
       Signed distance = -128;
       if (is_finite(w0) && is_finite(w[i])) {
-        volatile compute_t<T> sum = widen(w[i]);  // (w + d) - d must be computed as it stands
-        const auto from = static_cast<Bits<T>>(ordered<T>(to_bits(narrow<T>(sum - delta[at]))));
+        const auto from = static_cast<Bits<T>>(ordered<T>(to_bits(candidate_value(w[i], delta[at]))));
         distance = static_cast<Signed>(static_cast<Bits<T>>(static_cast<Bits<T>>(ordered<T>(to_bits(w0))) - from));
         if (distance < -127 || distance > 127) distance = -128;
       }
@@ -93,5 +116,4 @@ LORA_NOINLINE void load_escaped(const CellRow<T>& cell, const std::int8_t* dista
       }
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

@@ -9,30 +9,28 @@
 ///                    j = l, l + 16, ... from +0, with W and X continued by zeros to a multiple of 16 columns; the lanes
 ///                    are added as l + (l + 8) for l < 8, then + 4, + 2, + 1; the blocks' sums are added in order to +0
 ///   column-major W   one chain over j = 0, 1, ... from +0
-///   then             the chain goes on with fma(B(i, k), H(k, c), acc) over k, and ends with + bias(i)
-/// H = A X is a skinny product with a row-major A. A result that is NaN is the canonical one.
+///   then             with gains g or a dense part D: fma(g(i), acc, d) or acc + d, d = (D X)(i, c) or +0
+///                    the chain goes on with fma(B(i, k), H(k, c), acc) over k, and ends with + bias(i)
+/// H = A X and D X are skinny products with a row-major A and D; W's X is h o X where there are gains h. A result that is NaN
+/// is the canonical one.
 
-#include "lora/core/function_ref.hpp"
+#include "lora/core/context.hpp"
 #include "lora/core/matrix.hpp"
 #include "lora/exact/layout.hpp"
-#include "lora/kernel/threads.hpp"
 #include "lora/simd/avx2_double.hpp"
 #include "lora/simd/avx512_double.hpp"
 #include "lora/simd/fp_environment.hpp"
 #include "lora/simd/portable.hpp"
 #include "lora/simd/prefetch.hpp"
+#include "lora/update/form.hpp"
 
 #include <cstring>
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// The most columns of X a skinny product takes, the rows of W it works on together, and the columns it sums up at once:
 /// so many that what is used of X stays in the first cache, for all rows.
 inline constexpr Index skinny_batch = 32, skinny_rows = 8, skinny_block = 512;
-
-/// The rows of results that are finished together: a vector of them.
-inline constexpr Index finished_rows = 16;
 
 template <class T>
 struct ForwardWeight {
@@ -50,16 +48,24 @@ struct ForwardTerms {
   Compute* Y;
   Index row_stride, column_stride;
   Index batch;
+  const Compute* gains = nullptr;  ///< g, filled up to whole vectors, 64-byte aligned, or null
+  const Compute* dense = nullptr;  ///< D X, column-major, 64-byte aligned, or null
+  Index dense_stride = 0;          ///< from column to column, a multiple of finished_rows
 
   ForwardTerms columns(Index first, Index count) const {
-    return {B, H + first * depth, depth, bias, Y + first * column_stride, row_stride, column_stride, count};
+    ForwardTerms out = *this;
+    out.H += first * depth;
+    out.Y += first * column_stride;
+    out.batch = count;
+    if (dense != nullptr) out.dense += first * dense_stride;
+    return out;
   }
 };
 
-/// Rows `first` to `last` of Y. `panels` are X as the product takes it.
+/// Rows `first` to `last` of Y. `panels` are X as the product takes it, `scratch` is a task's own memory.
 template <class T>
 using ForwardProduct = void(const ForwardWeight<T>& W, const compute_t<T>* panels,
-                            const ForwardTerms<compute_t<T>>& terms, Index first, Index last);
+                            const ForwardTerms<compute_t<T>>& terms, Index first, Index last, compute_t<T>* scratch);
 
 /// X is cut into panels of `width` columns, the last one of 1 column when only one is left, else filled up with zeros. A
 /// panel is [row / 16][column][row % 16] with zeros below X.
@@ -114,18 +120,22 @@ SkinnyKernels<T> skinny_kernels() {
   return LORA_FOR_ISA(skinny_kernels<T, Order>());
 }
 
-/// Calls run(first, last) for shares of `rows` rows, multiples of `unit`, on as many threads as `work` multiply-adds are
+/// Calls run(task, first, last) for shares of `rows` rows, multiples of `unit`, in as many tasks as `work` multiply-adds are
 /// worth, each under an FpEnvironment.
-inline void share_rows(Index rows, Index unit, Index work, FunctionRef<void(Index, Index)> run) {
-  constexpr Index work_per_thread = 128 * 1024;
-  const Index groups = padded(rows, unit) / unit;
-  const int threads =
-      static_cast<int>(std::min<Index>(thread_count(work, work_per_thread), std::max<Index>(groups, 1)));
-  parallel(threads, [&](int t) {
+inline void share_rows(Executor& executor, Index rows, Index unit, Index work,
+                       FunctionRef<void(int, Index, Index)> run) {
+  constexpr Index work_per_task = 128 * 1024;
+  const Index groups = std::max<Index>(padded(rows, unit) / unit, 1);
+  const Index wanted = std::min(work / work_per_task, groups);
+  const Index tasks = wanted <= 1 ? 1 : std::min<Index>(wanted, std::max(executor.concurrency(), 1));
+  const auto share = [&](int t) {
     const FpEnvironment environment;
-    run(groups * t / threads * unit, std::min(rows, groups * (t + 1) / threads * unit));
-  });
+    run(t, groups * t / tasks * unit, std::min(rows, groups * (t + 1) / tasks * unit));
+  };
+  if (tasks == 1)
+    share(0);
+  else
+    executor.run(static_cast<int>(tasks), share);
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

@@ -7,33 +7,46 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// The memory of an Eigen object that has some.
-template <class Scalar, class Object>
-ActivationView<Scalar> activation_view(Scalar* data, const Object& object) {
-  return {data, object.rows(), object.cols(), object.rowStride(), object.colStride()};
+/// Throws ShapeError unless X is in x batch and Y out x batch. Says so when a matrix has one row per sample.
+void expect_activations(const char* what, Index out, Index in, Index X_rows, Index X_cols, Index Y_rows, Index Y_cols);
+
+/// An Eigen object's memory as activations for arithmetic in Compute.
+template <class Compute, class Derived>
+ActivationRef<Compute> activations_of(const Eigen::DenseBase<Derived>& object) {
+  const Derived& own = object.derived();
+  return activation_ref<Compute>(own.data(), own.rows(), own.cols(), own.rowStride(), own.colStride());
 }
 
-/// Calls run(x, y) with views of X and Y where they lie. An X that is an expression is evaluated first.
-template <class Compute, class X, class Y, class Run>
-void with_activations(const X& x, Y& y, const Run& run) {
-  using ScalarX = typename X::Scalar;
-  using ScalarY = typename Y::Scalar;
-  static_assert(is_scalar_v<ScalarX> && is_scalar_v<ScalarY>,
-                "lora: activations must be of float, double, Eigen::half or Eigen::bfloat16");
-  static_assert(sizeof(compute_t<ScalarX>) <= sizeof(Compute),
+/// Calls run(x) with X where it lies. An expression is evaluated first.
+template <class Compute, class Derived, class Run>
+void with_activations(const Eigen::MatrixBase<Derived>& X, const Run& run) {
+  using Scalar = typename Derived::Scalar;
+  static_assert(is_scalar_v<Scalar>, "lora: activations must be of float, double, Eigen::half or Eigen::bfloat16");
+  static_assert(sizeof(compute_t<Scalar>) <= sizeof(Compute),
                 "lora: X is of double and the layer computes in float; cast it with X.cast<float>()");
-  static_assert((Y::Flags & Eigen::DirectAccessBit) != 0,
-                "lora: Y must be an Eigen object that owns or maps memory (Matrix, Map, Ref, Block)");
-  static_assert(!std::is_const_v<std::remove_pointer_t<decltype(y.data())>>,
-                "lora: Y is read-only (a const matrix or an Eigen::Map<const ...>)");
-  const ActivationView<ScalarY> out = activation_view(y.data(), y);
-  if constexpr ((X::Flags & Eigen::DirectAccessBit) != 0) {
-    run(activation_view<const ScalarX>(x.data(), x), out);
+  if constexpr ((Derived::Flags & Eigen::DirectAccessBit) != 0) {
+    run(activations_of<Compute>(X));
   } else {
-    const Activations<ScalarX> evaluated = x;
-    run(activation_view<const ScalarX>(evaluated.data(), evaluated), out);
+    const Activations<Scalar> evaluated = X;
+    run(activations_of<Compute>(evaluated));
   }
+}
+
+/// Y where it lies.
+template <class Compute, class Results>
+ActivationRef<Compute> results_of(Results& Y) {
+  static_assert((Results::Flags & Eigen::DirectAccessBit) != 0,
+                "lora: Y must be an Eigen object that owns or maps memory (Matrix, Map, Ref, Block)");
+  static_assert(is_scalar_v<typename Results::Scalar>,
+                "lora: activations must be of float, double, Eigen::half or Eigen::bfloat16");
+  static_assert(!std::is_const_v<std::remove_pointer_t<decltype(Y.data())>>,
+                "lora: Y is read-only (a const matrix or an Eigen::Map<const ...>)");
+  return activations_of<Compute>(Y);
 }
 
 }  // namespace detail
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/layer/activations-inl.hpp"
+#endif

@@ -4,28 +4,80 @@
 /// The unmerged forward pass over a weight somebody else owns: lora::merge's companion for engines without lora::Linear.
 
 #include "lora/layer/activations.hpp"
-#include "lora/weight/merge.hpp"
+#include "lora/update/active_set.hpp"
+#include "lora/weight/weight_lines.hpp"
 
 LORA_NAMESPACE_BEGIN
+namespace detail {
 
-/// Y = W X + sum of weight s B (A X), out x batch: any Eigen object with memory for W (out x in), X in x batch of its storage
-/// or compute type. An empty set gives W X, which for a merged W is the merged pass. Throws ShapeError and ValueError.
-/// Allocates Y and stacked copies of the factors; lora::Linear keeps those from pass to pass.
+/// The bias as the kernels take it: null when it is empty. Throws ShapeError.
+template <class Compute, class Derived>
+const Compute* bias_of(const Eigen::MatrixBase<Derived>& bias, Index out) {
+  static_assert(std::is_same_v<typename Derived::Scalar, Compute> && (Derived::Flags & Eigen::DirectAccessBit) != 0,
+                "lora::forward_into: a bias is a vector in memory of the compute type (float for half, bfloat16 and float "
+                "weights); cast it with bias.cast<float>() into one");
+  if (bias.size() == 0) return nullptr;
+  expect_shape("forward_into: bias", out, 1, bias.rows(), bias.cols());
+  if (bias.derived().innerStride() != 1)
+    throw ShapeError(text("lora: forward_into: bias: expected an inner stride of 1, found ", bias.derived().innerStride()));
+  return bias.derived().data();
+}
+
+template <class Weight, class Derived, class Results>
+void forward_with_bias(const Weight& W, const ActiveSet<WeightCompute<const Weight>>& set,
+                       const Eigen::MatrixBase<Derived>& X, Results& Y, const WeightCompute<const Weight>* bias,
+                       const Context& context) {
+  using Compute = WeightCompute<const Weight>;
+  using Value = std::remove_const_t<WeightScalar<const Weight>>;
+  constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
+  const Lines<const Value> lines = readable_lines(W);
+  set.expect_fits("forward_into", lines.rows(), lines.cols());
+  expect_activations("forward_into", lines.rows(), lines.cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+  const Form<Compute>& form = set.form();
+  with_activations<Compute>(X, [&](const ActivationRef<Compute>& x) {
+    forward_pass<Value, order>(lines, &form, bias, x, results_of<Compute>(Y), context);
+  });
+}
+
+}  // namespace detail
+
+/// Y = W X + sum of coefficient s B A X + bias, or the form of the set (update/form.hpp), into Y: W (out x in) is any Eigen
+/// object with memory, X is in x batch of any type that the compute type holds, Y out x batch of any type (rounded once), bias
+/// out x 1 of the compute type or empty. X and Y must not overlap. An empty set gives W X, which for a merged W is the merged
+/// pass. Nothing is packed again: make the set once. Does not allocate after the first call of a thread of its size, nor ever
+/// with a workspace. The order of summation is specified in docs/FORWARD-ORDER.md. Throws ShapeError, and StateError for a set
+/// whose gains need for_weight().
+template <class Weight, class Derived, class Results, class DerivedBias>
+void forward_into(const Weight& W, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
+                  const Eigen::MatrixBase<Derived>& X, Results&& Y, const Eigen::MatrixBase<DerivedBias>& bias,
+                  const Context& context = {}) {
+  detail::forward_with_bias(W, set, X, Y, detail::bias_of<detail::WeightCompute<const Weight>>(bias, W.rows()), context);
+}
+template <class Weight, class Derived, class Results>
+void forward_into(const Weight& W, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
+                  const Eigen::MatrixBase<Derived>& X, Results&& Y, const Context& context = {}) {
+  detail::forward_with_bias(W, set, X, Y, nullptr, context);
+}
+
+/// The same into a new matrix. Allocates Y.
 template <class Weight, class Derived>
-[[nodiscard]] auto forward(const Weight& weight,
-                           std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>> set,
-                           const Eigen::MatrixBase<Derived>& X) {
-  using Compute = detail::WeightCompute<const Weight>;
+[[nodiscard]] auto forward(const Weight& W,
+                           const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
+                           const Eigen::MatrixBase<Derived>& X, const Context& context = {}) {
+  Activations<detail::WeightCompute<const Weight>> Y(W.rows(), X.cols());
+  forward_into(W, set, X, Y, context);
+  return Y;
+}
+
+/// Bytes of scratch memory that forward_into(W, set, X, ...) needs at most for X of so many columns: see Context::workspace.
+template <class Weight>
+[[nodiscard]] std::size_t forward_workspace(
+    const Weight& W, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set, Index batch,
+    const Context& context = {}) {
   using Value = std::remove_const_t<detail::WeightScalar<const Weight>>;
   constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
-  const detail::Lines<const Value> lines = detail::lines_of(weight);
-  detail::expect_shape("forward: X", lines.cols(), X.cols(), X.rows(), X.cols());
-  const detail::StackedFactors<Compute> factors = detail::stack<Compute>(set, lines.rows(), lines.cols());
-  Activations<Compute> Y(lines.rows(), X.cols());
-  detail::with_activations<Compute>(X.derived(), Y, [&](const auto& x, const auto& y) {
-    detail::forward_pass<Value, order>(lines, &factors, nullptr, x, y);
-  });
-  return Y;
+  return detail::forward_workspace<Value, order>(W.rows(), W.cols(), &set.form(), batch,
+                                                 std::max(detail::executor_of(context).concurrency(), 1));
 }
 
 LORA_NAMESPACE_END

@@ -1,36 +1,33 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/layer/attachments.hpp"
 #include "lora/layer/forward.hpp"
+#include "lora/update/low_rank.hpp"
 #include "lora/weight/frozen_weight.hpp"
-
-#include <algorithm>
-#include <initializer_list>
-#include <string>
 
 LORA_NAMESPACE_BEGIN
 
-/// One entry of an active set: the name of an attached update and its weight.
-struct ActiveUpdate {
-  std::string name;
-  double weight = 1.0;  ///< what the update is multiplied with, besides its own scaling
-
-  friend bool operator==(const ActiveUpdate&, const ActiveUpdate&) = default;
-};
-
 /// A linear layer y = W0 x + bias with updates attached by name, of which an ordered set is active:
-/// unmerged y = W0 x + sum of weight s B (A x) + bias, merged y = W' x + bias with W' = round(W0 + sum of weight s B A).
+/// unmerged y = W0 x + sum of coefficient s B (A x) + bias, merged y = W' x + bias with W' = round(W0 + sum of coefficient
+/// s B A); updates other than LowRank reduce to the form of update/form.hpp.
 ///
-/// `Scalar` is the weight's storage type, compute_t<Scalar> that of factors, bias and results. An owning layer copies deeply; a
-/// view (see view()) looks at the caller's memory and can only be move-constructed; unmerge it before it goes away, or W'
-/// stays there (FrozenWeight). forward() may run on many threads at once;
-/// everything that is not const needs exclusive access.
+///     lora::Linear<float> layer(W0);
+///     layer.attach("style", lora::LowRank<float>(B, A, lora::scaling::alpha(16)));
+///     layer.activate({{"style", 1.0}});
+///     layer.merge();
+///
+/// `Scalar` is the weight's storage type, compute_t<Scalar> that of bias and results. An owning layer copies deeply; a view
+/// (see view()) looks at the caller's memory and can be moved, not copied; unmerge it before it goes away, or take its record
+/// out with release(), or W' stays there (FrozenWeight). forward() may run on many threads at once; everything that is not
+/// const needs exclusive access.
 template <class Scalar, StorageOrder Order, Ownership Own>
 class Linear {
  public:
   using Weight = FrozenWeight<Scalar, Order, Own>;
   using Value = std::remove_const_t<Scalar>;
   using Compute = typename Weight::Compute;
+  using Set = ActiveSet<Compute>;
   using Vector = Eigen::Matrix<Compute, Eigen::Dynamic, 1>;
 
   /// Copies W0 (out x in), and the bias (out x 1) where there is one. Throws ShapeError.
@@ -82,9 +79,7 @@ class Linear {
   {
     return *this = Linear(other);  // all or nothing
   }
-  Linear& operator=(Linear&&)
-    requires(Own == Ownership::owned)
-  = default;
+  Linear& operator=(Linear&&) = default;
 
   /// out and in.
   Index rows() const { return weight_.rows(); }
@@ -94,45 +89,49 @@ class Linear {
   const Weight& weight() const { return weight_; }
 
   /// out x 1, or empty.
-  const Vector& bias() const { return bias_; }
+  Eigen::Map<const Vector> bias() const { return {bias_.data(), bias_.rows()}; }
 
-  /// Sets or replaces the bias; an empty one takes it away. Throws ShapeError.
+  /// Sets or replaces the bias; an empty one takes it away. Throws ShapeError, and ValueError when an element is not finite.
   template <class Derived>
   void set_bias(const Eigen::MatrixBase<Derived>& bias) {
     static_assert(sizeof(compute_t<typename Derived::Scalar>) <= sizeof(Compute),
                   "lora::Linear: a bias of double does not fit a layer that computes in float; cast it with cast<float>()");
     if (bias.size() != 0) detail::expect_shape("Linear: bias", rows(), 1, bias.rows(), bias.cols());
     const auto& values = bias.derived().eval();
-    Vector copy(values.size());
-    for (Index i = 0; i < values.size(); ++i) copy(i) = detail::widen(values(i));
+    detail::AlignedMatrix<Compute, column_major> copy;
+    if (bias.size() != 0) copy = detail::AlignedMatrix<Compute, column_major>(bias.size(), 1);
+    detail::copy_finite("Linear: bias", detail::view_of(values), detail::ScalarTraits<Compute>::type, copy.data());
     bias_ = std::move(copy);
   }
 
-  /// Gives the layer an update, not yet active. Copies the factors to the compute type (exact). Throws ShapeError, and
-  /// StateError when the name is taken.
+  /// Gives the layer an update, not yet active: a copy, which shares the factors of the library's own kinds in the type they
+  /// are. Throws ShapeError, and StateError when the name is taken.
+  template <class Kind>
+    requires std::derived_from<Kind, Update<Compute>>
+  void attach(std::string name, const Kind& update) {
+    attach(std::move(name), std::make_shared<const Kind>(update));
+  }
+
+  /// The same of factors that compute in float, for a layer that computes in double: cast, exact.
   template <class Factor>
+    requires(!std::derived_from<LowRank<Factor>, Update<Compute>>)
   void attach(std::string name, const LowRank<Factor>& update) {
     static_assert(sizeof(compute_t<Factor>) <= sizeof(Compute),
                   "lora::Linear::attach: factors of double do not fit a layer that computes in float; cast them with "
                   "LowRank::cast<float>()");
-    attach(std::move(name), std::make_shared<const LowRank<Compute>>(update.template cast<Compute>()));
+    attach(std::move(name), update.template cast<Compute>());
   }
 
   /// The same with an update that other layers hold too. Throws ValueError when it is null.
-  void attach(std::string name, std::shared_ptr<const LowRank<Compute>> update) {
-    if (update == nullptr) throw ValueError(detail::text("lora: Linear: the update \"", name, "\" is a null pointer"));
-    detail::expect_shape(detail::text("Linear: update \"", name, "\""), rows(), cols(), update->rows(), update->cols());
-    if (find(name) != attached_.end())
-      throw StateError(detail::text("lora: Linear: an update named \"", name, "\" is attached already"));
-    attached_.push_back({std::move(name), std::move(update)});
+  void attach(std::string name, std::shared_ptr<const Update<Compute>> update) {
+    attached_.attach(std::move(name), std::move(update), rows(), cols());
   }
 
   /// Takes an update away, out of the active set as well. Throws ValueError when there is none of this name, StateError when it
   /// is merged.
   void detach(const std::string& name) {
-    const auto found = expect_attached(name);
-    std::vector<ActiveUpdate> rest;
-    for (const ActiveUpdate& entry : active_)
+    std::vector<ActiveName> rest;
+    for (const ActiveName& entry : active_)
       if (entry.name != name) rest.push_back(entry);
     if (rest.size() != active_.size()) {
       if (merged())
@@ -140,116 +139,132 @@ class Linear {
                                       "\" is merged; unmerge or activate another set before detaching it"));
       activate(rest);
     }
-    attached_.erase(found);
+    attached_.detach(name);
   }
 
   /// The names of the attached updates, in the order they came.
-  std::vector<std::string> attached() const {
-    std::vector<std::string> names;
-    for (const Attached& entry : attached_) names.push_back(entry.name);
-    return names;
-  }
+  std::vector<std::string> attached() const { return attached_.names(); }
 
   /// Makes these the active set. On a merged layer that is a switch: one pass over the weight. Throws ValueError for a name
-  /// that is not attached or stands twice and for a weight that is not finite, on a merged layer also what lora::switch_to
+  /// that is not attached or stands twice and for a coefficient that is not finite, on a merged layer also what lora::switch_to
   /// throws; nothing has changed then.
-  void activate(std::span<const ActiveUpdate> set) {
-    Updates updates;
-    for (std::size_t i = 0; i < set.size(); ++i) {
-      const auto found = expect_attached(set[i].name);
-      for (std::size_t j = 0; j < i; ++j)
-        if (set[j].name == set[i].name)
-          throw ValueError(detail::text("lora: Linear: \"", set[i].name, "\" stands twice in the active set"));
-      updates.push_back({found->update, set[i].weight});
-    }
-    std::vector<ActiveUpdate> active(set.begin(), set.end());
-    auto stacked = detail::stack<Compute>(detail::active_set(updates), rows(), cols());
+  void activate(std::span<const ActiveName> active, const Context& context = {}) {
+    std::vector<ActiveName> names(active.begin(), active.end());
+    Set set = weight_.for_weight(attached_.make_set(active), context);
     if constexpr (!std::is_const_v<Scalar>) {
-      if (merged()) weight_.switch_to(updates);
+      if (merged()) weight_.switch_bound(set, context);
     }
-    active_ = std::move(active);
-    updates_ = std::move(updates);
-    stacked_ = std::move(stacked);
+    active_ = std::move(names);
+    set_ = std::move(set);
   }
-  void activate(std::initializer_list<ActiveUpdate> set) { activate(std::span<const ActiveUpdate>(set.begin(), set.size())); }
-
-  /// The active set, in order.
-  const std::vector<ActiveUpdate>& active() const { return active_; }
-
-  /// The active set's updates, with factors of the compute type.
-  const typename Weight::Updates& active_updates() const { return updates_; }
-
-  /// delta = sum of weight s B A over the active set, out x in: the very numbers merge() adds. Allocates the result.
-  [[nodiscard]] Matrix<Compute> delta() const {
-    return lora::delta<Compute>(detail::active_set(updates_), rows(), cols());
+  void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
+    activate(std::span<const ActiveName>(active.begin(), active.size()), context);
   }
+
+  /// The active set, in order, by name and as a set.
+  const std::vector<ActiveName>& active() const { return active_; }
+  const Set& active_set() const { return set_; }
+
+  /// delta = sum of coefficient s B A over the active set, out x in: the very numbers merge() adds. Allocates the result. Throws
+  /// what lora::delta throws.
+  [[nodiscard]] Matrix<Compute> delta() const { return lora::delta<Compute>(set_, rows(), cols()); }
 
   /// Writes the active set into the weight. Throws StateError when the layer is merged already, and what lora::merge throws.
-  void merge() {
+  void merge(const Context& context = {}) {
     static_assert(!std::is_const_v<Scalar>,
                   "lora::Linear::merge: this layer looks at read-only memory (an Eigen::Map<const ...>), so nothing can be "
                   "merged into it; use forward(), or view it without const");
     if (merged()) throw StateError("lora: Linear::merge: the layer is merged already; activate() switches");
-    weight_.merge(updates_);
+    weight_.merge_bound(set_, context);
   }
 
   /// Every bit of W0 again; the active set stays. Throws StateError when the layer is not merged, and what lora::unmerge throws.
-  void unmerge() {
+  void unmerge(const Context& context = {}) {
     static_assert(!std::is_const_v<Scalar>, "lora::Linear::unmerge: a layer over read-only memory is never merged");
-    weight_.unmerge();
+    weight_.unmerge(context);
+  }
+
+  /// Says that the weight's memory holds W' of these updates, as after a restart: the record is the one of that merge, and the
+  /// updates are attached. Throws what activate() and FrozenWeight::resume throw.
+  void resume(std::span<const ActiveName> active, UndoRecord record) {
+    std::vector<ActiveName> names(active.begin(), active.end());
+    weight_.resume(attached_.make_set(active), std::move(record));
+    set_ = weight_.merged_set();
+    active_ = std::move(names);
+  }
+  void resume(std::initializer_list<ActiveName> active, UndoRecord record) {
+    resume(std::span<const ActiveName>(active.begin(), active.size()), std::move(record));
+  }
+
+  /// Hands the undo record out, for a restart or before a merged view goes away: see FrozenWeight::release. The active set is
+  /// empty then.
+  [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() {
+    UndoRecord record = weight_.release();
+    set_ = Set();
+    active_.clear();
+    return record;
   }
 
   /// Whether the weight holds the active set.
   bool merged() const { return weight_.merged(); }
 
+  /// A set with the gains of this layer's W0, for forward_into(X, Y, set): see lora::for_weight.
+  [[nodiscard]] Set for_weight(const Set& set, const Context& context = {}) const {
+    return weight_.for_weight(set, context);
+  }
+
   /// Y (out x batch) of X (in x batch, one column per sample, of the compute type or the storage type). Allocates Y, and on
   /// each calling thread memory for packed activations that grows with the largest X, and stays. Throws ShapeError.
   template <class Derived>
-  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X) const {
+  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const Context& context = {}) const {
     Activations<Compute> Y(rows(), X.cols());
-    forward_into(X, Y);
+    forward_into(X, Y, context);
     return Y;
   }
 
-  /// The same into Y, which must have the right shape and may be of the compute type or the storage type (rounded once). X and
-  /// Y must not overlap. Column-major X and Y of the compute type are used where they lie. Throws ShapeError.
+  /// The same into Y, which must have the right shape and may be of another type (rounded once). X and Y must not overlap.
+  /// Column-major X and Y of the compute type are used where they lie. Throws ShapeError.
   template <class DerivedX, class Results>
-  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y) const {
-    detail::expect_shape("Linear: X", cols(), X.cols(), X.rows(), X.cols());
-    detail::expect_shape("Linear: Y", rows(), X.cols(), Y.rows(), Y.cols());
-    detail::with_activations<Compute>(X.derived(), Y, [&](const auto& x, const auto& y) {
-      detail::forward_pass<Value, Order>(detail::lines_of(weight_.matrix()), merged() ? nullptr : &stacked_,
-                                         bias_.size() == 0 ? nullptr : bias_.data(), x, y);
-    });
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const Context& context = {}) const {
+    forward_with(X, Y, nullptr, context);
+  }
+
+  /// The same with a set of this call's own instead of the active one: many threads, each with its set, over one W. Nothing is
+  /// copied, nothing locked. Throws ShapeError, and StateError when the layer is merged, or when the set needs for_weight().
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const Set& set, const Context& context = {}) const {
+    forward_with(X, Y, &set, context);
   }
 
  private:
-  using Updates = typename Weight::Updates;
-  struct Attached {
-    std::string name;
-    std::shared_ptr<const LowRank<Compute>> update;
-  };
+  template <class>
+  friend class AnyLinear;
 
-  auto find(const std::string& name) {
-    return std::find_if(attached_.begin(), attached_.end(), [&](const Attached& entry) { return entry.name == name; });
+  template <class DerivedX, class Results>
+  void forward_with(const Eigen::MatrixBase<DerivedX>& X, Results& Y, const Set* set, const Context& context) const {
+    detail::expect_activations("Linear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+    detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
+      forward_refs(x, detail::results_of<Compute>(Y), set, context);
+    });
   }
-  auto expect_attached(const std::string& name) {
-    const auto found = find(name);
-    if (found == attached_.end()) {
-      std::string names;
-      for (const Attached& entry : attached_) names += (names.empty() ? "" : ", ") + entry.name;
-      throw ValueError(detail::text("lora: Linear: no update named \"", name, "\" is attached; attached are: ",
-                                    names.empty() ? "none" : names));
+
+  /// With a set of the call's own, or the active one where it is null.
+  void forward_refs(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y, const Set* set,
+                    const Context& context) const {
+    if (set != nullptr) {
+      if (merged())
+        throw StateError("lora: Linear::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
+      set->expect_fits("Linear::forward_into", rows(), cols());
     }
-    return found;
+    const Form<Compute>* form = set != nullptr ? &set->form() : merged() ? nullptr : &set_.form();
+    detail::forward_pass<Value, Order>(detail::readable_lines(weight_.matrix()), form, bias_.data(), X, Y, context);
   }
 
   Weight weight_;
-  Vector bias_;
-  std::vector<Attached> attached_;
-  std::vector<ActiveUpdate> active_;
-  Updates updates_;                          // the active set's
-  detail::StackedFactors<Compute> stacked_;  // the same, for forward passes
+  detail::AlignedMatrix<Compute, column_major> bias_;
+  detail::Attachments<Compute> attached_;
+  std::vector<ActiveName> active_;
+  Set set_;  // the active one, with this weight's gains
 };
 
 LORA_NAMESPACE_END

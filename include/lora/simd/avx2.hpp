@@ -10,9 +10,9 @@
 #if LORA_TARGETS_X86
 #include <immintrin.h>
 
-LORA_NAMESPACE_BEGIN
+LORA_TAGGED_BEGIN
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
-namespace detail::avx2 {
+namespace avx2 {
 
 struct FloatLanes {
   using Compute = float;
@@ -34,6 +34,8 @@ struct FloatLanes {
   }
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
   static LORA_INLINE F add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+  static LORA_INLINE F mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+  static LORA_INLINE F div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
   static LORA_INLINE void zip(F x, F y, F& low, F& high) {
     zip(x.a, y.a, low.a, low.b);
     zip(x.b, y.b, high.a, high.b);
@@ -282,7 +284,7 @@ struct Lanes<Eigen::half> : ShortLanes<Eigen::half, 0x7c00> {
   }
 };
 
-}  // namespace detail::avx2
+}  // namespace avx2
 LORA_TARGET_END
-LORA_NAMESPACE_END
+LORA_TAGGED_END
 #endif

@@ -13,8 +13,8 @@
 #if LORA_TARGETS_X86
 #include <immintrin.h>
 
-LORA_NAMESPACE_BEGIN
-namespace detail::avx2 {
+LORA_TAGGED_BEGIN
+namespace avx2 {
 
 /// For each 8-bit mask, the byte shuffles that move the marked bytes to the front, and back (0x80 writes a zero).
 struct ShuffleTables {
@@ -37,10 +37,10 @@ struct ShuffleTables {
 };
 inline constexpr ShuffleTables shuffle_tables;
 
-}  // namespace detail::avx2
+}  // namespace avx2
 
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
-namespace detail::avx2 {
+namespace avx2 {
 
 LORA_INLINE bool any_extreme(const std::int8_t* bytes) {
   __m256i largest = _mm256_setzero_si256();
@@ -154,7 +154,7 @@ struct ChecksumLanes {
   }
 };
 
-}  // namespace detail::avx2
+}  // namespace avx2
 LORA_TARGET_END
-LORA_NAMESPACE_END
+LORA_TAGGED_END
 #endif

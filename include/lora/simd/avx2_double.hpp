@@ -6,9 +6,9 @@
 #include "lora/simd/avx2.hpp"
 
 #if LORA_TARGETS_X86
-LORA_NAMESPACE_BEGIN
+LORA_TAGGED_BEGIN
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
-namespace detail::avx2 {
+namespace avx2 {
 
 template <>
 struct Lanes<double> {
@@ -36,6 +36,12 @@ struct Lanes<double> {
   static LORA_INLINE F fma(F x, F y, F z) {
     return {_mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b), _mm256_fmadd_pd(x.c, y.c, z.c),
             _mm256_fmadd_pd(x.d, y.d, z.d)};
+  }
+  static LORA_INLINE F mul(F x, F y) {
+    return {_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b), _mm256_mul_pd(x.c, y.c), _mm256_mul_pd(x.d, y.d)};
+  }
+  static LORA_INLINE F div(F x, F y) {
+    return {_mm256_div_pd(x.a, y.a), _mm256_div_pd(x.b, y.b), _mm256_div_pd(x.c, y.c), _mm256_div_pd(x.d, y.d)};
   }
   static LORA_INLINE F add(F x, F y) {
     return {_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b), _mm256_add_pd(x.c, y.c), _mm256_add_pd(x.d, y.d)};
@@ -167,7 +173,7 @@ struct Lanes<double> {
   }
 };
 
-}  // namespace detail::avx2
+}  // namespace avx2
 LORA_TARGET_END
-LORA_NAMESPACE_END
+LORA_TAGGED_END
 #endif

@@ -17,9 +17,9 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
-LORA_NAMESPACE_BEGIN
+LORA_TAGGED_BEGIN
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
-namespace detail::avx512 {
+namespace avx512 {
 
 struct FloatLanes {
   using Compute = float;
@@ -34,6 +34,8 @@ struct FloatLanes {
   static LORA_INLINE void store(float* p, F x) { _mm512_store_ps(p, x); }
   static LORA_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static LORA_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static LORA_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static LORA_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
   static LORA_INLINE void zip(F a, F b, F& low, F& high) {
     low = _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
     high = _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
@@ -212,9 +214,9 @@ struct Lanes<Eigen::half> : ShortLanes<Eigen::half, 0x7c00> {
   }
 };
 
-}  // namespace detail::avx512
+}  // namespace avx512
 LORA_TARGET_END
-LORA_NAMESPACE_END
+LORA_TAGGED_END
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop

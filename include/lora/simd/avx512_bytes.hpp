@@ -20,9 +20,9 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
-LORA_NAMESPACE_BEGIN
+LORA_TAGGED_BEGIN
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
-namespace detail::avx512 {
+namespace avx512 {
 
 LORA_INLINE bool any_extreme(const std::int8_t* bytes) {
   __m512i largest = _mm512_setzero_si512();
@@ -49,11 +49,11 @@ struct ChecksumLanes {
   }
 };
 
-}  // namespace detail::avx512
+}  // namespace avx512
 LORA_TARGET_END
 
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512_VBMI2)
-namespace detail::avx512_vbmi2 {
+namespace avx512_vbmi2 {
 
 struct CellBytes {
   static LORA_INLINE void masks(const std::int8_t* bytes, std::uint16_t* out) {
@@ -118,9 +118,9 @@ struct CellBytes {
   }
 };
 
-}  // namespace detail::avx512_vbmi2
+}  // namespace avx512_vbmi2
 LORA_TARGET_END
-LORA_NAMESPACE_END
+LORA_TAGGED_END
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop

@@ -13,9 +13,9 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
-LORA_NAMESPACE_BEGIN
+LORA_TAGGED_BEGIN
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
-namespace detail::avx512 {
+namespace avx512 {
 
 template <>
 struct Lanes<double> {
@@ -35,6 +35,8 @@ struct Lanes<double> {
   }
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm512_fmadd_pd(x.a, y.a, z.a), _mm512_fmadd_pd(x.b, y.b, z.b)}; }
   static LORA_INLINE F add(F x, F y) { return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)}; }
+  static LORA_INLINE F mul(F x, F y) { return {_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)}; }
+  static LORA_INLINE F div(F x, F y) { return {_mm512_div_pd(x.a, y.a), _mm512_div_pd(x.b, y.b)}; }
   static LORA_INLINE void zip(F x, F y, F& low, F& high) {
     zip(x.a, y.a, low.a, low.b);
     zip(x.b, y.b, high.a, high.b);
@@ -146,9 +148,9 @@ struct Lanes<double> {
   }
 };
 
-}  // namespace detail::avx512
+}  // namespace avx512
 LORA_TARGET_END
-LORA_NAMESPACE_END
+LORA_TAGGED_END
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop

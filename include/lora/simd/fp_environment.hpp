@@ -5,21 +5,18 @@
 
 #include <cstdint>
 
-#if LORA_TARGETS_X86
-#include <immintrin.h>
-#elif defined(__SSE__) || defined(_M_X64)
+#if defined(_M_X64)
 #include <xmmintrin.h>
-#elif !defined(__aarch64__)
+#elif !defined(__SSE__) && !defined(__aarch64__)
 #include <cfenv>
 #endif
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 #if LORA_TARGETS_X86
 /// Clears the upper halves of vector registers, which slow down the SSE code of everybody else. gcc does so at the end of
 /// a kernel from -O2 on, but not at -O1 and -Os.
-__attribute__((target("avx"))) LORA_NOINLINE inline void clear_upper_halves() { _mm256_zeroupper(); }
+__attribute__((target("avx"))) LORA_NOINLINE inline void clear_upper_halves() { __builtin_ia32_vzeroupper(); }
 #endif
 
 /// Rounding to nearest, no flushing of denormals, no traps, for the lifetime of the object and on this thread; then the
@@ -27,13 +24,13 @@ __attribute__((target("avx"))) LORA_NOINLINE inline void clear_upper_halves() { 
 /// under one environment could not be undone under another.
 ///
 /// The compiler does not know that arithmetic depends on it: what is computed must stand in a function that is not inlined
-/// into the one that holds the object.
+/// into the one that holds the object. with_fp_environment() sees to that.
 class FpEnvironment {
  public:
 #if defined(__SSE__) || defined(_M_X64)
-  FpEnvironment() : caller_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
+  FpEnvironment() : caller_(get()) { set(0x1f80); }
   ~FpEnvironment() {
-    _mm_setcsr(caller_);
+    set(caller_);
 #if LORA_TARGETS_X86
     if (__builtin_cpu_supports("avx")) clear_upper_halves();
 #endif
@@ -59,7 +56,13 @@ class FpEnvironment {
   FpEnvironment& operator=(const FpEnvironment&) = delete;
 
  private:
-#if defined(__SSE__) || defined(_M_X64)
+#if defined(__SSE__)  // the builtins behind _mm_getcsr and _mm_setcsr, without a header of intrinsics
+  static unsigned get() { return __builtin_ia32_stmxcsr(); }
+  static void set(unsigned word) { __builtin_ia32_ldmxcsr(word); }
+  unsigned caller_;
+#elif defined(_M_X64)
+  static unsigned get() { return _mm_getcsr(); }
+  static void set(unsigned word) { _mm_setcsr(word); }
   unsigned caller_;
 #elif defined(__aarch64__)
   std::uint64_t caller_ = 0, caller_flags_ = 0;
@@ -68,5 +71,16 @@ class FpEnvironment {
 #endif
 };
 
-}  // namespace detail
-LORA_NAMESPACE_END
+template <class Work>
+LORA_NOINLINE void run_apart(const Work& work) {
+  work();
+}
+
+/// Runs work() under an FpEnvironment, as the rule above wants it.
+template <class Work>
+LORA_NOINLINE void with_fp_environment(const Work& work) {
+  const FpEnvironment environment;
+  run_apart(work);
+}
+
+LORA_TAGGED_END

@@ -44,7 +44,8 @@ inline const char* name(Isa isa) {
   return "portable";
 }
 
-namespace detail {
+LORA_NAMESPACE_END
+LORA_TAGGED_BEGIN
 
 inline Isa machine_isa() {
 #if LORA_TARGETS_X86
@@ -81,7 +82,8 @@ inline Isa capped_isa(std::string_view cap) {
   throw ValueError(text("lora: LORA_ISA: expected portable, avx2 or avx512, found ", cap));
 }
 
-}  // namespace detail
+LORA_TAGGED_END
+LORA_NAMESPACE_BEGIN
 
 /// The instruction set the kernels use: the best this machine has, capped by the environment variable LORA_ISA, which is
 /// read once (`portable`, `avx2`, `avx512`; for tests and benchmarks). Throws ValueError when it holds another word.

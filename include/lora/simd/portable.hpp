@@ -5,7 +5,7 @@
 /// simd/avx2.hpp and simd/avx512.hpp share. `Lanes<T>` is for weights stored as T:
 ///
 ///   F                       16 numbers of the compute type
-///   zero broadcast load store (64-byte aligned) fma add
+///   zero broadcast load store (64-byte aligned) fma add mul div
 ///   canonical(F)            every NaN becomes the canonical one
 ///   load_widened(p)         16 elements of T in memory of any alignment: exact
 ///   zip(a, b, F&, F&)       lane l of a and of b to lanes 2l and 2l + 1 of the two results together
@@ -39,8 +39,8 @@
 #include <cstring>
 #include <limits>
 
-LORA_NAMESPACE_BEGIN
-namespace detail::portable {
+LORA_TAGGED_BEGIN
+namespace portable {
 
 template <class T>
 struct Lanes {
@@ -68,6 +68,14 @@ struct Lanes {
   static LORA_INLINE F fma(const F& a, const F& b, F c) {
     for (int i = 0; i < 16; ++i) c.v[i] = detail::fma(a.v[i], b.v[i], c.v[i]);
     return c;
+  }
+  static LORA_INLINE F mul(F a, const F& b) {
+    for (int i = 0; i < 16; ++i) a.v[i] *= b.v[i];
+    return a;
+  }
+  static LORA_INLINE F div(F a, const F& b) {
+    for (int i = 0; i < 16; ++i) a.v[i] /= b.v[i];
+    return a;
   }
   static LORA_INLINE F add(F a, const F& b) {
     for (int i = 0; i < 16; ++i) a.v[i] += b.v[i];
@@ -166,5 +174,5 @@ struct Lanes {
   }
 };
 
-}  // namespace detail::portable
-LORA_NAMESPACE_END
+}  // namespace portable
+LORA_TAGGED_END

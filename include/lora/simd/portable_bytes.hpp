@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <cstring>
 
-LORA_NAMESPACE_BEGIN
-namespace detail::portable {
+LORA_TAGGED_BEGIN
+namespace portable {
 
 /// Whether any of a cell's 256 bytes is beyond -126 .. 126.
 LORA_INLINE bool any_extreme(const std::int8_t* bytes) {
@@ -98,5 +98,5 @@ struct ChecksumLanes {
   }
 };
 
-}  // namespace detail::portable
-LORA_NAMESPACE_END
+}  // namespace portable
+LORA_TAGGED_END

@@ -3,8 +3,7 @@
 
 #include "lora/core/config.hpp"
 
-LORA_NAMESPACE_BEGIN
-namespace detail {
+LORA_TAGGED_BEGIN
 
 /// Asks for the cache line at an address, which may lie outside of any memory: into the first cache (3) or the second (2).
 /// (Inline by force: gcc drops the call of a function that does nothing but prefetch.)
@@ -15,5 +14,4 @@ LORA_INLINE void prefetch([[maybe_unused]] const void* address) {
 #endif
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

@@ -3,9 +3,6 @@
 
 #include "lora/core/error.hpp"
 #include "lora/core/scalar.hpp"
-#include "lora/simd/fp_environment.hpp"
-
-#include <cmath>
 
 LORA_NAMESPACE_BEGIN
 
@@ -23,23 +20,9 @@ class Scaling {
   double value() const { return value_; }
 
   /// s for this rank, to nearest whatever the caller's rounding. Throws ValueError when the result is not finite.
-  double operator()(Index rank) const {
-    const detail::FpEnvironment environment;
-    const double s = scaled(static_cast<double>(rank));
-    if (!detail::is_finite(s)) throw ValueError(detail::text("lora: scaling: expected a finite number, found ", s));
-    return s;
-  }
+  double operator()(Index rank) const;
 
  private:
-  LORA_NOINLINE double scaled(double rank) const {
-    switch (rule_) {
-      case Rule::alpha_over_rank: return value_ / rank;
-      case Rule::alpha_over_sqrt_rank: return value_ / std::sqrt(rank);
-      case Rule::fixed: break;
-    }
-    return value_;
-  }
-
   Rule rule_;
   double value_;
 };
@@ -56,4 +39,16 @@ constexpr Scaling rank_stabilized(double value) { return {Scaling::Rule::alpha_o
 constexpr Scaling fixed(double value) { return {Scaling::Rule::fixed, value}; }
 
 }  // namespace scaling
+
+namespace detail {
+
+/// s of factors B (out x B_cols) and A (A_rows x A_cols). Throws ShapeError when they do not share the rank, ValueError when it
+/// is 0.
+double checked_scaling(const Scaling& rule, Index B_cols, Index A_rows, Index A_cols);
+
+}  // namespace detail
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/update/scaling-inl.hpp"
+#endif

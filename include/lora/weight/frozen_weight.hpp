@@ -10,33 +10,17 @@
 
 LORA_NAMESPACE_BEGIN
 
-/// An update that several objects may hold, and what it is weighted with. The factors never change.
-template <class Compute>
-struct SharedUpdate {
-  std::shared_ptr<const LowRank<Compute>> update;
-  double weight = 1.0;  ///< what the update is multiplied with, besides its own scaling
-};
-
-namespace detail {
-
-template <class Compute>
-std::vector<Weighted<Compute>> active_set(const std::vector<SharedUpdate<Compute>>& updates) {
-  std::vector<Weighted<Compute>> set;
-  set.reserve(updates.size());
-  for (const SharedUpdate<Compute>& shared : updates) set.push_back({shared.update.get(), shared.weight});
-  return set;
-}
-
-}  // namespace detail
-
 /// The frozen weight W0 of one layer, out x in, together with what has been merged into it. While something is merged the
-/// memory holds W' = round(W0 + sum of weight s B A), and the object keeps the factors and the undo record.
+/// memory holds W', and the object keeps the active set and the undo record.
 ///
-/// An owning weight copies deeply. A view looks at the caller's memory, which must outlive it, and can only be
-/// move-constructed; a view of const memory cannot be merged. A merged view that goes away leaves W' in the caller's memory
-/// and takes the record with it: unmerge it before, or keep a copy of the record and use lora::unmerge. What has been moved
-/// from is not merged. matrix() may be read by many threads at once; merge, unmerge and switch_to need
-/// exclusive access.
+///     lora::FrozenWeight<float> weight(W0);
+///     weight.merge({{style, 0.7}});
+///     weight.unmerge();               // every bit
+///
+/// An owning weight copies deeply. A view looks at the caller's memory, which must outlive it, and can be moved, not copied; a
+/// view of const memory cannot be merged. A merged view that goes away leaves W' in the caller's memory and takes the record
+/// with it: unmerge it before, or take the record out with release(). What has been moved from is not merged. matrix() may be
+/// read by many threads at once; merge, unmerge and switch_to need exclusive access.
 template <class Scalar, StorageOrder Order, Ownership Own>
 class FrozenWeight {
   using Value = std::remove_const_t<Scalar>;
@@ -47,7 +31,7 @@ class FrozenWeight {
 
  public:
   using Compute = compute_t<Value>;
-  using Updates = std::vector<SharedUpdate<Compute>>;
+  using Set = ActiveSet<Compute>;
 
   /// Copies W0, to a cache line boundary and one line right behind the other.
   template <class Derived>
@@ -70,13 +54,16 @@ class FrozenWeight {
   }
   FrozenWeight(FrozenWeight&& other) noexcept
       : storage_(std::move(other.storage_)),
-        updates_(std::exchange(other.updates_, {})),
+        set_(std::exchange(other.set_, std::nullopt)),
         record_(std::exchange(other.record_, std::nullopt)) {}
-  FrozenWeight& operator=(FrozenWeight&& other) noexcept
-    requires(Own == Ownership::owned)
-  {
-    storage_ = std::move(other.storage_);
-    updates_ = std::exchange(other.updates_, {});
+  FrozenWeight& operator=(FrozenWeight&& other) noexcept {
+    if constexpr (Own == Ownership::owned) {
+      storage_ = std::move(other.storage_);
+    } else {
+      storage_.~Storage();  // an Eigen::Map is not assigned but made anew
+      ::new (static_cast<void*>(&storage_)) Storage(other.storage_);
+    }
+    set_ = std::exchange(other.set_, std::nullopt);
     record_ = std::exchange(other.record_, std::nullopt);
     return *this;
   }
@@ -93,8 +80,11 @@ class FrozenWeight {
   /// Whether the memory holds W'.
   bool merged() const { return record_.has_value(); }
 
-  /// What is merged, in order; empty when nothing is.
-  const Updates& merged_updates() const { return updates_; }
+  /// What is merged. Throws StateError when nothing is.
+  const Set& merged_set() const {
+    expect_merged();
+    return *set_;
+  }
 
   /// The undo record of the merge. Throws StateError when nothing is merged.
   const UndoRecord& record() const {
@@ -102,42 +92,88 @@ class FrozenWeight {
     return *record_;
   }
 
-  /// Writes the updates into the weight: one pass, exact to undo. Throws StateError when something is merged already, and
-  /// what lora::merge throws.
-  void merge(Updates updates) {
+  /// Writes the set into the weight: one pass, exact to undo. Throws StateError when something is merged already, and what
+  /// lora::merge throws.
+  void merge(const Set& set, const Context& context = {}) {
     if (merged()) throw StateError("lora: FrozenWeight::merge: the weight is merged already; use switch_to()");
-    record_ = lora::merge(mutable_matrix(), detail::active_set(updates));
-    updates_ = std::move(updates);
+    merge_bound(for_weight(set, context), context);
   }
 
   /// Every bit of W0 again. Throws StateError when nothing is merged, and what lora::unmerge throws.
-  void unmerge() {
+  void unmerge(const Context& context = {}) {
     expect_merged();
-    lora::unmerge(mutable_matrix(), detail::active_set(updates_), *record_);
+    detail::unmerge_pass(lines(), *set_, *record_, context);
     record_.reset();
-    updates_.clear();
+    set_.reset();
   }
 
-  /// From what is merged to other updates in one pass. Throws StateError when nothing is merged, and what lora::switch_to
+  /// From what is merged to another set in one pass. Throws StateError when nothing is merged, and what lora::switch_to
   /// throws.
-  void switch_to(Updates updates) {
+  void switch_to(const Set& set, const Context& context = {}) {
     expect_merged();
-    record_ = lora::switch_to(mutable_matrix(), detail::active_set(updates_), *record_, detail::active_set(updates));
-    updates_ = std::move(updates);
+    switch_bound(for_weight(set, context), context);
+  }
+
+  /// Says that the memory holds W' of this set, as after a restart: the record is the one of that merge. Throws StateError when
+  /// something is merged already, RecordError when the record is for another weight or other updates. (W' itself is checked
+  /// by the unmerge or switch that reads it.)
+  void resume(const Set& set, UndoRecord record) {
+    if (merged()) throw StateError("lora: FrozenWeight::resume: the weight is merged already");
+    set.expect_fits("FrozenWeight::resume", rows(), cols());
+    detail::check_record(record, detail::ScalarTraits<Value>::type, Order, rows(), cols(), set.fingerprint());
+    set_ = detail::bind_recorded(record, set);
+    record_ = std::move(record);
+  }
+
+  /// Hands the record out: the memory goes on holding W', which this object then takes for its weight, not merged. Throws
+  /// StateError when nothing is merged.
+  [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() {
+    expect_merged();
+    UndoRecord record = std::move(*record_);
+    record_.reset();
+    set_.reset();
+    return record;
+  }
+
+  /// How many finite elements of W0 the merge made infinite. Throws StateError when nothing is merged. Reads the weight once.
+  Index overflows() const { return lora::overflows(matrix(), merged_set(), record()); }
+
+  /// The set with the gains of this weight's W0, whether it is merged or not. See lora::for_weight.
+  Set for_weight(const Set& set, const Context& context = {}) const {
+    set.expect_fits("FrozenWeight", rows(), cols());
+    if (!set.depends_on_W0()) return set;
+    const auto lines = detail::readable_lines(matrix());
+    return merged() ? detail::bind_merged_pass(lines, *set_, *record_, set, context)
+                    : detail::bind_pass(lines, set, context);
   }
 
  private:
+  template <class, StorageOrder, Ownership>
+  friend class Linear;
+
   using Storage =
       std::conditional_t<Own == Ownership::owned, detail::AlignedMatrix<Value, Order>, MatrixMap<Scalar, Order>>;
 
   void expect_merged() const {
     if (!merged()) throw StateError("lora: FrozenWeight: nothing is merged into the weight");
   }
-  MatrixMap<Scalar, Order> mutable_matrix() {
-    return {storage_.data(), rows(), cols(), Eigen::OuterStride<>(storage_.outerStride())};
+  detail::Lines<Scalar> lines() {
+    const bool by_rows = Order == row_major;
+    return {storage_.data(), by_rows ? rows() : cols(), by_rows ? cols() : rows(), storage_.outerStride(), Order};
   }
+
+  /// merge() and switch_to() of a set that has this weight's gains.
+  void merge_bound(Set set, const Context& context) {
+    record_ = detail::merge_pass(lines(), set, context);
+    set_ = std::move(set);
+  }
+  void switch_bound(Set set, const Context& context) {
+    record_ = detail::switch_pass(lines(), *set_, *record_, set, context);
+    set_ = std::move(set);
+  }
+
   Storage storage_;
-  Updates updates_;
+  std::optional<Set> set_;  // with the gains that the record has
   std::optional<UndoRecord> record_;
 };
 

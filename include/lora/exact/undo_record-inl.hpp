@@ -3,6 +3,7 @@
 
 /// The bytes of an undo record (docs/UNDO-FORMAT.md): UndoRecord::serialize and deserialize.
 
+#include "lora/exact/block_payload.hpp"
 #include "lora/exact/checksum.hpp"
 #include "lora/exact/undo_record.hpp"
 
@@ -17,6 +18,10 @@ class FieldWriter {
   void put(Field value) {
     std::memcpy(out_, &value, sizeof value);
     out_ += sizeof value;
+  }
+  void put(std::span<const std::byte> bytes) {
+    if (!bytes.empty()) std::memcpy(out_, bytes.data(), bytes.size());
+    out_ += bytes.size();
   }
 
  private:
@@ -39,27 +44,34 @@ class FieldReader {
 
 inline const unsigned char* as_unsigned(const std::byte* data) { return reinterpret_cast<const unsigned char*>(data); }
 
-inline std::size_t element_size(ScalarType type) {
-  switch (type) {
-    case ScalarType::half:
-    case ScalarType::bfloat16: return 2;
-    case ScalarType::float32: return 4;
-    case ScalarType::float64: return 8;
-  }
-  return 0;
-}
-
 }  // namespace detail
 
-inline std::vector<std::byte> UndoRecord::serialize() const {
+LORA_FUNC UndoRecord::UndoRecord(const UndoRecord& other)
+    : rows_(other.rows_),
+      cols_(other.cols_),
+      type_(other.type_),
+      order_(other.order_),
+      fingerprint_(other.fingerprint_),
+      entries_(other.entries_),
+      gains_(other.gains_) {
+  arenas_.emplace_back(other.payload_size());
+  unsigned char* out = arenas_[0].reserve(other.payload_size());
+  for (detail::BlockEntry& entry : entries_) {
+    std::memcpy(out, entry.payload, entry.size);
+    entry.payload = out;
+    out += entry.size;
+  }
+}
+
+LORA_FUNC std::vector<std::byte> UndoRecord::serialize() const {
   std::vector<std::byte> bytes(size_bytes());
   const detail::BlockGrid blocks = grid();
   detail::FieldWriter fields(bytes.data());
   for (const char letter : magic) fields.put(letter);
-  fields.put(version);
+  fields.put(std::uint32_t{gains_.empty() ? 1u : 2u});
   fields.put(type_);
   fields.put(order_);
-  fields.put(std::uint16_t{0});
+  fields.put(static_cast<std::uint16_t>(gains_.size()));
   fields.put(static_cast<std::uint64_t>(rows_));
   fields.put(static_cast<std::uint64_t>(cols_));
   fields.put(static_cast<std::uint32_t>(blocks.block_lines()));
@@ -72,7 +84,13 @@ inline std::vector<std::byte> UndoRecord::serialize() const {
     fields.put(entry.size | (entry.raw ? raw_bit : 0));
     fields.put(static_cast<std::uint32_t>(detail::checksum(entry.payload, entry.size)));
   }
-  const std::size_t index_end = header_size + entries_.size() * entry_size;
+  std::size_t index_end = header_size + entries_.size() * entry_size;
+  for (const detail::RecordedGains& gains : gains_) {
+    fields.put(std::uint32_t{gains.axis});
+    fields.put(std::uint32_t{0});
+    fields.put(std::span<const std::byte>(gains.values));
+    index_end += gains_header + gains.values.size();
+  }
   fields.put(detail::checksum(detail::as_unsigned(bytes.data()), index_end));
   std::byte* out = bytes.data() + index_end + 8;
   for (const detail::BlockEntry& entry : entries_) {
@@ -82,7 +100,7 @@ inline std::vector<std::byte> UndoRecord::serialize() const {
   return bytes;
 }
 
-inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
+LORA_FUNC UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
   using detail::expect_record;
   expect_record(bytes.size() >= fixed_size, "size", detail::text("at least ", fixed_size, " bytes"), bytes.size());
   if (std::memcmp(bytes.data(), magic, sizeof magic) != 0)
@@ -90,12 +108,13 @@ inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
 
   detail::FieldReader fields(bytes.data() + sizeof magic);
   const auto found_version = fields.get<std::uint32_t>();
-  expect_record(found_version == version, "version", version, found_version);
+  expect_record(found_version == 1 || found_version == 2, "version", "1 or 2", found_version);
   const auto type = fields.get<std::uint8_t>(), order = fields.get<std::uint8_t>();
   expect_record(type >= 1 && type <= 4, "scalar type", "1 to 4", static_cast<int>(type));
   expect_record(order <= 1, "storage order", "0 or 1", static_cast<int>(order));
-  const auto reserved = fields.get<std::uint16_t>();
-  expect_record(reserved == 0, "reserved field", 0, reserved);
+  const auto gains_count = fields.get<std::uint16_t>();
+  if (found_version == 1) expect_record(gains_count == 0, "reserved field", 0, gains_count);
+  if (found_version == 2) expect_record(gains_count != 0, "number of gains", "at least 1", gains_count);
   const auto rows = fields.get<std::uint64_t>(), cols = fields.get<std::uint64_t>();
   constexpr std::uint64_t largest = std::uint64_t{1} << 32;
   expect_record(rows <= largest && cols <= largest, "shape", detail::text("at most ", largest, " rows and columns"),
@@ -116,7 +135,20 @@ inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
   expect_record(count <= (bytes.size() - fixed_size) / entry_size, "number of blocks",
                 detail::text("at most ", (bytes.size() - fixed_size) / entry_size), count);
   expect_record(count == static_cast<std::uint64_t>(blocks.count()), "number of blocks", blocks.count(), count);
-  const std::size_t index_end = header_size + count * entry_size;
+  std::size_t index_end = header_size + count * entry_size;
+  // The sizes of the gains stand in their headers, which have to be there first.
+  const std::size_t compute_size = record.type_ == ScalarType::float64 ? 8 : 4;
+  for (std::uint16_t i = 0; i < gains_count; ++i) {
+    expect_record(bytes.size() - index_end - 8 >= gains_header, "size", "room for the gains", bytes.size());
+    detail::FieldReader header(bytes.data() + index_end);
+    const auto axis = header.get<std::uint32_t>(), zero = header.get<std::uint32_t>();
+    expect_record(axis <= 1 && zero == 0, "axis of gains", "0 or 1", axis);
+    const std::size_t size = (axis == 0 ? rows : cols) * compute_size;
+    expect_record(bytes.size() - index_end - 8 - gains_header >= size, "size", "room for the gains", bytes.size());
+    detail::UndoRecordAccess::add_gains(record, static_cast<std::uint8_t>(axis),
+                                        bytes.subspan(index_end + gains_header, size));
+    index_end += gains_header + size;
+  }
   expect_record(payload_bytes == bytes.size() - index_end - 8, "size of the payloads", bytes.size() - index_end - 8,
                 payload_bytes);
 
@@ -135,7 +167,7 @@ inline UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
     offset += entry.size;
   }
   expect_record(offset == payload_bytes, "sizes of the blocks together", payload_bytes, offset);
-  if (fields.get<std::uint64_t>() != detail::checksum(detail::as_unsigned(bytes.data()), index_end))
+  if (detail::FieldReader(bytes.data() + index_end).get<std::uint64_t>() != detail::checksum(detail::as_unsigned(bytes.data()), index_end))
     throw RecordError("lora: undo record: the index does not match its checksum");
 
   record.arenas_.emplace_back(payload_bytes);

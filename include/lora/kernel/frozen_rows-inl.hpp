@@ -1,0 +1,201 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/kernel/activations.hpp"
+#include "lora/kernel/frozen_rows.hpp"
+#include "lora/kernel/passes-inl.hpp"
+#include "lora/kernel/skinny.hpp"
+
+LORA_TAGGED_BEGIN
+
+/// products[i * count + k] = <row i of L, row k of R> for doubles, as forward passes sum up: L is rows x length with `stride`
+/// from row to row, `panels` R^T as skinny products take it. Must run under an FpEnvironment of the caller's.
+inline void multiply_doubles(const double* L, Index rows, Index length, Index stride, const double* panels, Index count,
+                             double* products) {
+  const SkinnyKernels<double> kernels = skinny_kernels<double, row_major>();
+  for (Index k = 0; k < count; k += skinny_batch) {
+    const Index batch = std::min(skinny_batch, count - k);
+    const ForwardTerms<double> terms{nullptr, nullptr, 0, nullptr, products + k, count, 1, batch};
+    kernels.product({L, stride, rows, length}, panels + k * padded(length, 16), terms, 0, rows, nullptr);
+  }
+}
+
+/// R^T (R: count x length) as panels, skinny_batch columns at a time.
+class DoublePanels {
+ public:
+  DoublePanels(const double* R, Index count, Index length)
+      : panels_(aligned_array<double>(static_cast<std::size_t>(padded(length, 16) * padded(count, skinny_batch)))) {
+    with_fp_environment([&] {
+      const Index width = skinny_kernels<double, row_major>().width;
+      for (Index k = 0; k < count; k += skinny_batch)
+        pack_panels<double, double>({R + k * length, length, std::min(skinny_batch, count - k), 1, length}, width,
+                                    panels_.get() + k * padded(length, 16));
+    });
+  }
+  const double* get() const { return panels_.get(); }
+
+ private:
+  AlignedArray<double> panels_;
+};
+
+/// What FrozenRows needs of a weight: bands of rows, as doubles.
+class RowBands {
+ public:
+  virtual ~RowBands() = default;
+  virtual Index rows() const = 0;
+  virtual Index cols() const = 0;
+  virtual Index band_rows() const = 0;
+  /// Rows of a band into out, row-major without gaps; `task` has memory of its own.
+  virtual void read(int task, Index first, Index count, double* out) = 0;
+};
+
+class FrozenRowsOf final : public FrozenRows {
+ public:
+  /// Takes as many tasks as the bands have memory for.
+  FrozenRowsOf(RowBands& bands, int tasks, Executor& executor) : bands_(bands), tasks_(tasks), executor_(executor) {}
+
+  void inner_products(const double* A, Index count, double* products, double* squares) const override {
+    const Index rows = bands_.rows(), cols = bands_.cols(), height = bands_.band_rows();
+    const Index bands = (rows + height - 1) / height;
+    const DoublePanels panels(A, count, cols);
+    const auto memory = aligned_array<double>(static_cast<std::size_t>(tasks_ * (height * cols + padded(cols, 16) + 8)));
+    executor_.run(tasks_, [&](int t) {
+      double* band = memory.get() + t * (height * cols + padded(cols, 16) + 8);
+      double* panel = band + height * cols;
+      panel += (-reinterpret_cast<std::uintptr_t>(panel) & 63u) / sizeof(double);
+      with_fp_environment([&] {
+        for (Index b = bands * t / tasks_; b < bands * (t + 1) / tasks_; ++b) {
+          const Index first = b * height, used = std::min(height, rows - first);
+          bands_.read(t, first, used, band);
+          multiply_doubles(band, used, cols, cols, panels.get(), count, products + first * count);
+          for (Index i = 0; i < used; ++i) {
+            const double* row = band + i * cols;
+            pack_panels<double, double>({row, cols, 1, 1, cols}, 1, panel);
+            multiply_doubles(row, 1, cols, cols, panel, 1, squares + first + i);
+          }
+        }
+      });
+    });
+  }
+
+  void inner_products(const double* L, Index rows, Index length, const double* R, Index count,
+                      double* products) const override {
+    const DoublePanels panels(R, count, length);
+    with_fp_environment([&] { multiply_doubles(L, rows, length, length, panels.get(), count, products); });
+  }
+
+ private:
+  RowBands& bands_;
+  int tasks_;
+  Executor& executor_;
+};
+
+/// A weight's rows where they lie.
+template <class T>
+class WeightRows final : public RowBands {
+ public:
+  explicit WeightRows(const Lines<const T>& weight) : weight_(weight) {}
+
+  Index rows() const override { return weight_.rows(); }
+  Index cols() const override { return weight_.cols(); }
+  Index band_rows() const override { return 16; }
+  void read(int, Index first, Index count, double* out) override {
+    const bool by_rows = weight_.order == row_major;
+    const Index to_row = by_rows ? weight_.stride : 1, to_column = by_rows ? 1 : weight_.stride;
+    for (Index i = 0; i < count; ++i) {
+      const T* row = weight_.data + (first + i) * to_row;
+      for (Index j = 0; j < cols(); ++j) *out++ = static_cast<double>(widen(row[j * to_column]));
+    }
+  }
+
+ private:
+  Lines<const T> weight_;
+};
+
+/// The rows of the W0 under a merged weight.
+template <class T>
+class MergedRows final : public RowBands {
+ public:
+  using Compute = compute_t<T>;
+
+  MergedRows(const Lines<const T>& merged, const ActiveSet<Compute>& set, const UndoRecord& record, int tasks)
+      : lines_{const_cast<T*>(merged.data), merged.lines, merged.length, merged.stride, merged.order},  // only read
+        weight_(lines_),
+        set_(set.form(), lines_),
+        entries_(UndoRecordAccess::entries(record)),
+        copies_(aligned_array<T>(static_cast<std::size_t>(tasks * block_elements))),
+        dense_(aligned_array<Compute>(static_cast<std::size_t>(tasks * set_.factors.scratch_size()))) {}
+
+  Index rows() const override { return lines_.rows(); }
+  Index cols() const override { return lines_.cols(); }
+  Index band_rows() const override { return by_rows() ? weight_.grid.block_lines() : weight_.grid.block_length(); }
+
+  void read(int task, Index first, Index, double* out) override {
+    T* copy = copies_.get() + task * block_elements;
+    Compute* dense = dense_.get() + task * set_.factors.scratch_size();
+    const Index along = weight_.grid.blocks_per_line(), count = weight_.grid.count();
+    const Index begin = by_rows() ? first / weight_.grid.block_lines() * along : first / weight_.grid.block_length();
+    const Index end = by_rows() ? begin + along : count, step = by_rows() ? 1 : along;
+    for (Index b = begin; b < end; b += step) {
+      const Block block = weight_.grid[b];
+      const WeightBlock<T> own{copy, block.length, block.lines, block.length, 0};
+      weight_.store(weight_.at(block), reinterpret_cast<unsigned char*>(copy));
+      set_.restore(own, block, entries_[static_cast<std::size_t>(b)], dense);
+      for (Index i = 0; i < block.lines; ++i)
+        for (Index j = 0; j < block.length; ++j) {
+          const Index at = by_rows() ? i * cols() + block.position + j : j * cols() + block.line + i;
+          out[at] = static_cast<double>(widen(copy[i * block.length + j]));
+        }
+    }
+  }
+
+ private:
+  bool by_rows() const { return lines_.order == row_major; }
+
+  Lines<T> lines_;
+  WeightBlocks<T> weight_;
+  MergeSet<T> set_;
+  std::span<const BlockEntry> entries_;
+  AlignedArray<T> copies_;
+  AlignedArray<Compute> dense_;
+};
+
+template <class T>
+ActiveSet<compute_t<T>> bind_pass(const Lines<const T>& W0, const ActiveSet<compute_t<T>>& set, const Context& context) {
+  if (!set.depends_on_W0()) return set;
+  Executor& executor = executor_of(context);
+  WeightRows<T> rows(W0);
+  return set.bound_to(FrozenRowsOf(rows, task_count(W0.lines * W0.length, elements_per_thread, executor), executor));
+}
+
+template <class T>
+ActiveSet<compute_t<T>> bind_merged_pass(const Lines<const T>& weight, const ActiveSet<compute_t<T>>& merged,
+                                         const UndoRecord& record, const ActiveSet<compute_t<T>>& set,
+                                         const Context& context) {
+  if (!set.depends_on_W0()) return set;
+  check_record(record, weight, merged);
+  Executor& executor = executor_of(context);
+  const int tasks = task_count(weight.lines * weight.length, elements_per_thread, executor);
+  MergedRows<T> rows(weight, merged, record, tasks);
+  return set.bound_to(FrozenRowsOf(rows, tasks, executor));
+}
+
+template <class Compute>
+ActiveSet<Compute> bind_recorded(const UndoRecord& record, const ActiveSet<Compute>& set) {
+  if (!set.depends_on_W0()) return set;
+  std::vector<Gains<Compute>> gains;
+  for (const RecordedGains& recorded : UndoRecordAccess::gains(record)) {
+    Gains<Compute> own;
+    own.axis = static_cast<typename Gains<Compute>::Axis>(recorded.axis);
+    own.values.resize(recorded.values.size() / sizeof(Compute));
+    if (!recorded.values.empty()) std::memcpy(own.values.data(), recorded.values.data(), recorded.values.size());
+    gains.push_back(std::move(own));
+  }
+  const bool same = set.is_bound() && std::ranges::equal(set.form().gains(), gains, [](const auto& a, const auto& b) {
+    return a.axis == b.axis && a.values.size() == b.values.size() &&
+           std::memcmp(a.values.data(), b.values.data(), a.values.size() * sizeof(Compute)) == 0;
+  });
+  return same ? set : set.bound_to(gains);
+}
+
+LORA_TAGGED_END

@@ -1,0 +1,122 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/aligned.hpp"
+#include "lora/kernel/block.hpp"
+#include "lora/update/form.hpp"
+
+#include <cstddef>
+
+LORA_TAGGED_BEGIN
+
+/// A form laid out for the block kernels of a weight in one storage order.
+template <class Compute>
+class MergeFactors {
+ public:
+  /// For a weight of rows x cols in the given order and kernels with this order of lanes. Looks at the form, which has to
+  /// outlive it. Allocates (rows + cols) * (sum of ranks) numbers and what the gains take.
+  LORA_NOINLINE MergeFactors(const Form<Compute>& form, Index rows, Index cols, StorageOrder order, const LaneOrder& lanes)
+      : form_(&form),
+        order_(order),
+        lanes_(lanes),
+        lines_(order == row_major ? rows : cols),
+        length_(order == row_major ? cols : rows),
+        depth_(form.depth()) {
+    left_ = aligned_array<Compute>(static_cast<std::size_t>(padded(lines_, cell_lines) * depth_));
+    right_ = aligned_array<Compute>(static_cast<std::size_t>(padded(length_, cell_length) * depth_));
+    const LaneOrder lines = natural_order();
+    const auto b = [&](Index i, Index k) { return form.B(i, k); };
+    const auto a = [&](Index j, Index k) { return form.A()[k * cols + j]; };
+    if (order == row_major) {
+      pack<cell_lines>(left_.get(), rows, lines, b);
+      pack<cell_length>(right_.get(), cols, lanes, a);
+    } else {
+      pack<cell_lines>(left_.get(), cols, lines, a);
+      pack<cell_length>(right_.get(), rows, lanes, b);
+    }
+    const Compute* of_lines = order == row_major ? form.row_gains() : form.column_gains();
+    const Compute* of_positions = order == row_major ? form.column_gains() : form.row_gains();
+    if (of_lines != nullptr) line_gains_ = GainArrays(of_lines, lines_, lines);
+    if (of_positions != nullptr) position_gains_ = GainArrays(of_positions, length_, lanes);
+  }
+
+  /// Whether the set has a dense part or gains.
+  bool has_extras() const { return !form_->is_low_rank(); }
+
+  /// Numbers of scratch memory that at() needs, on a 64-byte boundary.
+  Index scratch_size() const { return form_->dense() == nullptr ? 0 : block_elements; }
+
+  /// The factors of one block.
+  BlockFactors<Compute> at(const Block& block, Compute* scratch) const {
+    LORA_ASSERT(block.line % cell_lines == 0 && block.position % cell_length == 0);
+    LORA_ASSERT(block.line + block.lines <= lines_ && block.position + block.length <= length_);
+    BlockFactors<Compute> out{left_.get() + block.line * depth_, right_.get() + block.position * depth_, depth_, {}};
+    out.extras.lines = line_gains_.view().from(block.line);
+    out.extras.positions = position_gains_.view().from(block.position);
+    out.extras.lines_first = order_ == column_major;
+    if (form_->dense() != nullptr) {
+      out.extras.dense = scratch;
+      out.extras.dense_stride = padded(block.length, cell_length);
+      pack_dense(block, out.extras.dense_stride, scratch);
+    }
+    return out;
+  }
+
+ private:
+  /// Gains and divisors for whole cells, in the order of lanes.
+  struct GainArrays {
+    AlignedArray<Compute> gains, divisors;
+
+    GainArrays() = default;
+    LORA_NOINLINE GainArrays(const Compute* values, Index size, const LaneOrder& order) {
+      const Index all = padded(size, cell_length);
+      gains = aligned_array<Compute>(static_cast<std::size_t>(all));
+      divisors = aligned_array<Compute>(static_cast<std::size_t>(all));
+      for (Index i = 0; i < all; ++i) {
+        const Index to = i / cell_length * cell_length + order[static_cast<std::size_t>(i % cell_length)];
+        gains[static_cast<std::size_t>(to)] = i < size ? values[i] : Compute{1};
+        const bool zero = i < size && static_cast<Bits<Compute>>(to_bits(values[i]) << 1) == 0;
+        divisors[static_cast<std::size_t>(to)] = i >= size || zero ? Compute{1} : values[i];
+      }
+    }
+    GainView<Compute> view() const { return {gains.get(), divisors.get()}; }
+  };
+
+  static constexpr LaneOrder natural_order() {
+    LaneOrder order{};
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint8_t>(i);
+    return order;
+  }
+
+  /// out[i / Unit][k][order[i % Unit]] = value(i, k) for i < size, and 0 from there to the next multiple of Unit.
+  template <Index Unit, class Value>
+  void pack(Compute* out, Index size, const LaneOrder& order, const Value& value) const {
+    for (Index begin = 0; begin < size; begin += Unit) {
+      Compute* part = out + begin * depth_;
+      const Index used = std::min(Unit, size - begin);
+      for (Index k = 0; k < depth_; ++k)
+        for (Index i = 0; i < Unit; ++i)
+          part[k * Unit + order[static_cast<std::size_t>(i)]] = i < used ? value(begin + i, k) : Compute{0};
+    }
+  }
+
+  /// D's block, its lines filled up to whole cells with zeros, in the order of lanes.
+  LORA_NOINLINE void pack_dense(const Block& block, Index stride, Compute* out) const {
+    const Index cols = form_->cols(), to_line = order_ == row_major ? cols : 1, to_position = order_ == row_major ? 1 : cols;
+    const Compute* in = form_->dense() + block.line * to_line + block.position * to_position;
+    std::memset(out, 0, static_cast<std::size_t>(padded(block.lines, cell_lines) * stride) * sizeof(Compute));
+    for (Index i = 0; i < block.lines; ++i)
+      for (Index j = 0; j < block.length; ++j)
+        out[i * stride + j / cell_length * cell_length + lanes_[static_cast<std::size_t>(j % cell_length)]] =
+            in[i * to_line + j * to_position];
+  }
+
+  const Form<Compute>* form_;
+  StorageOrder order_;
+  LaneOrder lanes_;
+  Index lines_, length_, depth_;
+  AlignedArray<Compute> left_, right_;
+  GainArrays line_gains_, position_gains_;
+};
+
+LORA_TAGGED_END

@@ -1,0 +1,267 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/kernel/passes.hpp"
+#include "lora/kernel/weight_blocks.hpp"
+#include "lora/simd/fp_environment.hpp"
+
+#include <exception>
+
+LORA_TAGGED_BEGIN
+
+/// Enough elements for a thread of its own to be worth while.
+inline constexpr Index elements_per_thread = 64 * 1024;
+
+/// How many tasks `work` units are worth, of which one should have at least `grain`.
+inline int task_count(Index work, Index grain, const Executor& executor) {
+  return static_cast<int>(std::clamp<Index>(work / grain, 1, std::max(1, executor.concurrency())));
+}
+
+/// Calls work(t, i) for every block i, in contiguous shares, task t under an FpEnvironment. When a call throws, calls undo(i)
+/// for every block whose work was done, and rethrows. `undo` must not throw.
+LORA_NOINLINE inline void for_blocks(const BlockGrid& grid, int tasks, Executor& executor,
+                                     FunctionRef<void(int, Index)> work, FunctionRef<void(Index)> undo) {
+  struct Share {
+    Index begin = 0, done = 0;
+    std::exception_ptr error;
+  };
+  std::vector<Share> shares(static_cast<std::size_t>(tasks));
+  const Index count = grid.count();
+  executor.run(tasks, [&](int t) {
+    with_fp_environment([&] {
+      Share& share = shares[static_cast<std::size_t>(t)];
+      const Index end = count * (t + 1) / tasks;
+      share.begin = count * t / tasks;
+      try {
+        for (share.done = share.begin; share.done < end; ++share.done) work(t, share.done);
+      } catch (...) {
+        share.error = std::current_exception();
+      }
+    });
+  });
+  for (const Share& failed : shares) {
+    if (!failed.error) continue;
+    with_fp_environment([&] {
+      for (const Share& share : shares)
+        for (Index i = share.begin; i < share.done; ++i) undo(i);
+    });
+    std::rethrow_exception(failed.error);
+  }
+}
+
+/// The tasks of a pass over a weight, and their memory.
+template <class T>
+class PassTasks {
+ public:
+  /// Throws what Workspace::reserve does.
+  PassTasks(const Lines<T>& weight, const Context& context, Index from_size, Index to_size)
+      : executor_(executor_of(context)), count_(task_count(weight.lines * weight.length, elements_per_thread, executor_)) {
+    Scratch needed;
+    for (int t = 0; t < count_; ++t) PassMemory<T>::take(needed, from_size, to_size);
+    Scratch scratch(workspace_of(context).reserve(needed.size()));
+    memory_.reserve(static_cast<std::size_t>(count_));
+    for (int t = 0; t < count_; ++t) memory_.push_back(PassMemory<T>::take(scratch, from_size, to_size));
+  }
+
+  int count() const { return count_; }
+  const PassMemory<T>& memory(int t) const { return memory_[static_cast<std::size_t>(t)]; }
+
+  void run(const BlockGrid& grid, FunctionRef<void(int, Index)> work, FunctionRef<void(Index)> undo) const {
+    for_blocks(grid, count_, executor_, work, undo);
+  }
+
+ private:
+  Executor& executor_;
+  int count_;
+  std::vector<PassMemory<T>> memory_;
+};
+
+template <class T>
+std::size_t pass_workspace(Index tasks) {
+  Scratch needed;
+  for (Index t = 0; t < tasks; ++t) PassMemory<T>::take(needed, block_elements, block_elements);
+  return needed.size() + 63;  // the caller's memory may begin anywhere
+}
+
+inline void check_record(const UndoRecord& record, ScalarType type, StorageOrder order, Index rows, Index cols,
+                         std::uint64_t fingerprint) {
+  const auto order_text = [](StorageOrder which) { return which == row_major ? "row-major" : "column-major"; };
+  expect_record(record.type() == type, "scalar type", name(type), name(record.type()));
+  expect_record(record.order() == order, "storage order", order_text(order), order_text(record.order()));
+  expect_record(record.rows() == rows && record.cols() == cols, "shape", shape_text(rows, cols),
+                shape_text(record.rows(), record.cols()));
+  expect_record(record.fingerprint() == fingerprint,
+                "fingerprint of the factors (was the weight merged with other ones?)", fingerprint,
+                record.fingerprint());
+}
+
+template <class T>
+void check_record(const UndoRecord& record, const Lines<T>& weight, const ActiveSet<compute_t<T>>& set) {
+  check_record(record, ScalarTraits<std::remove_const_t<T>>::type, weight.order, weight.rows(), weight.cols(), set.fingerprint());
+}
+
+inline void expect_no_gains(bool has_gains) {
+  if (has_gains)
+    throw StateError("lora: delta: expected a set without gains, found one that has some (DoRA): what it changes depends on W0");
+}
+
+/// Throws RecordError unless the block still is what the merge wrote.
+template <class T>
+void check_block(const WeightBlocks<T>& weight, Index i, const BlockEntry& entry) {
+  const Block block = weight.grid[i];
+  if (weight.checksum_of(block) == entry.checksum) return;
+  const bool by_rows = weight.lines.order == row_major;
+  throw RecordError(
+      text("lora: undo record: the merged weight is not the one this record was made for, or was changed: ",
+           by_rows ? "rows " : "columns ", block.line, " to ", block.line + block.lines - 1,
+           by_rows ? ", columns " : ", rows ", block.position, " to ", block.position + block.length - 1,
+           " do not match their checksum"));
+}
+
+/// A record without payloads, with memory of its own for each task.
+template <class T>
+UndoRecord empty_record(const Lines<T>& weight, const ActiveSet<compute_t<T>>& set, int tasks) {
+  UndoRecord record = UndoRecordAccess::create(weight.rows(), weight.cols(), ScalarTraits<T>::type, weight.order,
+                                               set.fingerprint(), tasks);
+  for (const Gains<compute_t<T>>& gains : set.form().gains())
+    UndoRecordAccess::add_gains(record, static_cast<std::uint8_t>(gains.axis),
+                                std::as_bytes(std::span(gains.values)));
+  return record;
+}
+
+template <class T>
+void add_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, const Context& context) {
+  const WeightBlocks<T> weight(lines);
+  const MergeSet<T> merge(set.form(), lines);
+  const PassTasks<T> tasks(lines, context, 0, merge.factors.scratch_size());
+  tasks.run(
+      weight.grid,
+      [&](int t, Index i) {
+        merge.kernels.add(weight.at(weight.grid[i]), merge.factors.at(weight.grid[i], tasks.memory(t).to));
+      },
+      [](Index) {});
+}
+
+template <class T>
+UndoRecord merge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, const Context& context) {
+  const WeightBlocks<T> weight(lines);
+  const MergeSet<T> merge(set.form(), lines);
+  const PassTasks<T> tasks(lines, context, 0, merge.factors.scratch_size());
+  UndoRecord record = empty_record(lines, set, tasks.count());
+  const std::span<BlockEntry> entries = UndoRecordAccess::entries(record);
+  const std::span<PayloadArena> arenas = UndoRecordAccess::arenas(record);
+  tasks.run(
+      weight.grid,
+      [&](int t, Index i) {
+        const Block block = weight.grid[i];
+        const BlockFactors<compute_t<T>> own = merge.factors.at(block, tasks.memory(t).to);
+        write_entry<T>(weight, merge.kernels, block, own, arenas[static_cast<std::size_t>(t)], tasks.memory(t),
+                       entries[static_cast<std::size_t>(i)],
+                       [&](PayloadCursors& out) { merge.kernels.merge(weight.at(block), own, out); });
+      },
+      [&](Index i) {
+        merge.restore(weight, weight.grid[i], entries[static_cast<std::size_t>(i)], tasks.memory(0).to);
+      });
+  return record;
+}
+
+template <class T>
+void unmerge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, const UndoRecord& record,
+                  const Context& context) {
+  check_record(record, lines, set);
+  const WeightBlocks<T> weight(lines);
+  const MergeSet<T> merged(set.form(), lines);
+  const PassTasks<T> tasks(lines, context, merged.factors.scratch_size(), 0);
+  const std::span<const BlockEntry> entries = UndoRecordAccess::entries(record);
+  tasks.run(
+      weight.grid,
+      [&](int t, Index i) {
+        const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
+        check_block(weight, i, entry);
+        merged.restore(weight, weight.grid[i], entry, tasks.memory(t).from);
+      },
+      [&](Index i) {
+        merged.kernels.add(weight.at(weight.grid[i]), merged.factors.at(weight.grid[i], tasks.memory(0).from));
+      });
+}
+
+template <class T>
+UndoRecord switch_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& from, const UndoRecord& record,
+                       const ActiveSet<compute_t<T>>& to, const Context& context) {
+  check_record(record, lines, from);
+  const WeightBlocks<T> weight(lines);
+  const MergeSet<T> old(from.form(), lines), next(to.form(), lines);
+  const PassTasks<T> tasks(lines, context, old.factors.scratch_size(), next.factors.scratch_size());
+  UndoRecord next_record = empty_record(lines, to, tasks.count());
+  const std::span<const BlockEntry> old_entries = UndoRecordAccess::entries(record);
+  const std::span<BlockEntry> entries = UndoRecordAccess::entries(next_record);
+  const std::span<PayloadArena> arenas = UndoRecordAccess::arenas(next_record);
+  tasks.run(
+      weight.grid,
+      [&](int t, Index i) {
+        const Block block = weight.grid[i];
+        const PassMemory<T>& memory = tasks.memory(t);
+        const BlockEntry& old_entry = old_entries[static_cast<std::size_t>(i)];
+        check_block(weight, i, old_entry);
+        const BlockFactors<compute_t<T>> own = next.factors.at(block, memory.to);
+        write_entry<T>(weight, next.kernels, block, own, arenas[static_cast<std::size_t>(t)], memory,
+                       entries[static_cast<std::size_t>(i)], [&](PayloadCursors& out) {
+                         if (old_entry.raw) {
+                           weight.load(weight.at(block), old_entry.payload);
+                           next.kernels.merge(weight.at(block), own, out);
+                         } else {
+                           old.kernels.switch_over(weight.at(block), old.factors.at(block, memory.from),
+                                                   view_payload(old_entry.payload, block), next.kernels, own, out);
+                         }
+                       });
+      },
+      [&](Index i) {
+        const Block block = weight.grid[i];
+        next.restore(weight, block, entries[static_cast<std::size_t>(i)], tasks.memory(0).to);
+        old.kernels.add(weight.at(block), old.factors.at(block, tasks.memory(0).from));
+      });
+  return next_record;
+}
+
+template <class Compute>
+void delta_pass(const Lines<Compute>& lines, const ActiveSet<Compute>& set, const Context& context) {
+  const WeightBlocks<Compute> out(lines);
+  const MergeSet<Compute> merge(set.form(), lines);
+  const PassTasks<Compute> tasks(lines, context, 0, merge.factors.scratch_size());
+  tasks.run(
+      out.grid,
+      [&](int t, Index i) {
+        merge.kernels.write_delta(out.at(out.grid[i]), merge.factors.at(out.grid[i], tasks.memory(t).to));
+      },
+      [](Index) {});
+}
+
+template <class T>
+Index overflow_pass(const Lines<const T>& merged, const ActiveSet<compute_t<T>>& set, const UndoRecord& record) {
+  check_record(record, merged, set);
+  const Lines<T> lines{const_cast<T*>(merged.data), merged.lines, merged.length, merged.stride, merged.order};  // only read
+  const WeightBlocks<T> weight(lines);
+  const MergeSet<T> merge(set.form(), lines);
+  const std::span<const BlockEntry> entries = UndoRecordAccess::entries(record);
+  const auto copy = aligned_array<T>(static_cast<std::size_t>(block_elements));
+  const auto dense = aligned_array<compute_t<T>>(static_cast<std::size_t>(merge.factors.scratch_size()));
+  Index count = 0;
+  with_fp_environment([&] {
+    for (Index b = 0; b < weight.grid.count(); ++b) {
+      const Block block = weight.grid[b];
+      const WeightBlock<T> now = weight.at(block), before{copy.get(), block.length, block.lines, block.length, 0};
+      bool any = false;
+      for (Index i = 0; i < block.lines && !any; ++i)
+        any = !std::all_of(now.data + i * now.stride, now.data + i * now.stride + block.length, is_finite<T>);
+      if (!any) continue;
+      weight.store(now, reinterpret_cast<unsigned char*>(copy.get()));
+      merge.restore(before, block, entries[static_cast<std::size_t>(b)], dense.get());
+      for (Index i = 0; i < block.lines; ++i)
+        for (Index j = 0; j < block.length; ++j)
+          count += !is_finite(now.data[i * now.stride + j]) && is_finite(copy[static_cast<std::size_t>(i * block.length + j)]);
+    }
+  });
+  return count;
+}
+
+LORA_TAGGED_END

@@ -1,0 +1,110 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// A weight cut in blocks, and what one task of a pass over it needs.
+
+#include "lora/exact/undo_record.hpp"
+#include "lora/kernel/block_kernels.hpp"
+#include "lora/kernel/merge_factors.hpp"
+
+#include <vector>
+
+LORA_TAGGED_BEGIN
+
+/// A weight, its blocks and its kernels.
+template <class T>
+struct WeightBlocks {
+  using Compute = typename ScalarTraits<T>::Compute;
+
+  explicit WeightBlocks(const Lines<T>& weight) : lines(weight), grid(weight.lines, weight.length) {}
+
+  WeightBlock<T> at(const Block& block) const {
+    return {lines.line(block.line) + block.position, lines.stride, block.lines, block.length,
+            lines.lines - block.line - block.lines};
+  }
+  std::uint64_t checksum_of(const Block& block) const {
+    return checksum(ByteLines{reinterpret_cast<const unsigned char*>(lines.line(block.line) + block.position),
+                              block.lines, block.length * Index{sizeof(T)}, lines.stride * Index{sizeof(T)}});
+  }
+  static std::size_t bytes(const Block& block) { return static_cast<std::size_t>(block.elements()) * sizeof(T); }
+
+  /// The block's elements, line after line, out of it and into it.
+  static void store(const WeightBlock<T>& block, unsigned char* out) {
+    const std::size_t size = static_cast<std::size_t>(block.length) * sizeof(T);
+    for (Index i = 0; i < block.lines; ++i, out += size) std::memcpy(out, block.data + i * block.stride, size);
+  }
+  static void load(const WeightBlock<T>& block, const unsigned char* in) {
+    const std::size_t size = static_cast<std::size_t>(block.length) * sizeof(T);
+    for (Index i = 0; i < block.lines; ++i, in += size)
+      std::memcpy(static_cast<void*>(block.data + i * block.stride), in, size);
+  }
+
+  Lines<T> lines;
+  BlockGrid grid;
+};
+
+/// A set as the block kernels take it, for one weight.
+template <class T>
+struct MergeSet {
+  using Compute = compute_t<T>;
+
+  MergeSet(const Form<Compute>& form, const Lines<T>& weight)
+      : factors(form, weight.rows(), weight.cols(), weight.order, *cell_kernels<std::remove_const_t<T>>().order),
+        kernels(factors.has_extras()) {}
+
+  /// W0 out of W', in place. `scratch` is factors.scratch_size() numbers.
+  void restore(const WeightBlocks<T>& weight, const Block& block, const BlockEntry& entry, Compute* scratch) const {
+    restore(weight.at(block), block, entry, scratch);
+  }
+  void restore(const WeightBlock<T>& merged, const Block& block, const BlockEntry& entry, Compute* scratch) const {
+    if (entry.raw)
+      WeightBlocks<T>::load(merged, entry.payload);
+    else
+      kernels.unmerge(merged, factors.at(block, scratch), view_payload(entry.payload, block));
+  }
+
+  MergeFactors<Compute> factors;
+  BlockKernels<T> kernels;
+};
+
+/// One task's memory for a pass.
+template <class T>
+struct PassMemory {
+  unsigned char* streams;
+  T* copy;
+  compute_t<T>*from, *to;  ///< dense parts of a block
+
+  static PassMemory take(Scratch& scratch, Index from_size, Index to_size) {
+    return {scratch.take<unsigned char>(static_cast<Index>(PayloadBuffer::bytes(sizeof(T)))),
+            scratch.take<T>(block_elements), scratch.take<compute_t<T>>(from_size), scratch.take<compute_t<T>>(to_size)};
+  }
+};
+
+/// Fills `entry` with what `kernel` (called with the cursors) records while it merges the block with `factors`. Throws
+/// std::bad_alloc before the kernel is called, or not at all.
+template <class T>
+void write_entry(const WeightBlocks<T>& weight, const BlockKernels<T>& kernels, const Block& block,
+                 const BlockFactors<compute_t<T>>& factors, PayloadArena& arena, const PassMemory<T>& memory,
+                 BlockEntry& entry, FunctionRef<void(PayloadCursors&)> kernel) {
+  const std::size_t raw_size = weight.bytes(block);
+  unsigned char* out = arena.reserve(raw_size);
+  const PayloadBuffer buffer(memory.streams);
+  PayloadCursors cursors = buffer.cursors();
+  kernel(cursors);
+  entry.raw = buffer.size(cursors) > raw_size;
+  entry.size = static_cast<std::uint32_t>(entry.raw ? raw_size : buffer.size(cursors));
+  if (entry.raw) {
+    const WeightBlock<T> merged = weight.at(block);
+    const WeightBlock<T> copy{memory.copy, block.length, block.lines, block.length, 0};
+    weight.store(merged, reinterpret_cast<unsigned char*>(copy.data));
+    kernels.unmerge(copy, factors, buffer.view());
+    weight.store(copy, out);
+  } else {
+    buffer.concatenate(cursors, out);
+  }
+  entry.checksum = weight.checksum_of(block);
+  entry.payload = out;
+  arena.keep(entry.size);
+}
+
+LORA_TAGGED_END

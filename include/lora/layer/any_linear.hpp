@@ -1,0 +1,149 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/layer/linear.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// What a Linear of any storage type, order and ownership can do, for AnyLinear.
+template <class Compute>
+class LinearInterface {
+ public:
+  virtual ~LinearInterface() = default;
+  virtual Index rows() const = 0;
+  virtual Index cols() const = 0;
+  virtual ScalarType type() const = 0;
+  virtual bool merged() const = 0;
+  virtual void attach(std::string name, std::shared_ptr<const Update<Compute>> update) = 0;
+  virtual void detach(const std::string& name) = 0;
+  virtual std::vector<std::string> attached() const = 0;
+  virtual void activate(std::span<const ActiveName> active, const Context& context) = 0;
+  virtual const std::vector<ActiveName>& active() const = 0;
+  virtual void merge(const Context& context) = 0;
+  virtual void unmerge(const Context& context) = 0;
+  virtual const UndoRecord& record() const = 0;
+  virtual void resume(std::span<const ActiveName> active, UndoRecord record) = 0;
+  virtual UndoRecord release() = 0;
+  virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
+  virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const ActiveSet<Compute>* set,
+                       const Context& context) const = 0;
+};
+
+}  // namespace detail
+
+/// A Linear of any storage type, order and ownership, so that layers of a real model, which mix these, fit one container.
+///
+///     std::vector<lora::AnyLinear<float>> layers;
+///     layers.emplace_back(lora::Linear<Eigen::bfloat16>::view(W));
+///     layers.emplace_back(lora::Linear<float>(head));
+///
+/// Can be moved, not copied. Its calls are those of lora::Linear, which documents them.
+template <class Compute>
+class AnyLinear {
+ public:
+  template <class Scalar, StorageOrder Order, Ownership Own>
+    requires(std::is_same_v<compute_t<Scalar>, Compute> && !std::is_const_v<Scalar>)
+  AnyLinear(Linear<Scalar, Order, Own>&& layer) : layer_(std::make_unique<Held<Scalar, Order, Own>>(std::move(layer))) {}
+
+  Index rows() const { return layer_->rows(); }
+  Index cols() const { return layer_->cols(); }
+  /// The weight's storage type.
+  ScalarType type() const { return layer_->type(); }
+  bool merged() const { return layer_->merged(); }
+
+  template <class Kind>
+    requires std::derived_from<Kind, Update<Compute>>
+  void attach(std::string name, const Kind& update) {
+    attach(std::move(name), std::make_shared<const Kind>(update));
+  }
+  void attach(std::string name, std::shared_ptr<const Update<Compute>> update) {
+    layer_->attach(std::move(name), std::move(update));
+  }
+  void detach(const std::string& name) { layer_->detach(name); }
+  std::vector<std::string> attached() const { return layer_->attached(); }
+
+  void activate(std::span<const ActiveName> active, const Context& context = {}) { layer_->activate(active, context); }
+  void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
+    activate(std::span<const ActiveName>(active.begin(), active.size()), context);
+  }
+  const std::vector<ActiveName>& active() const { return layer_->active(); }
+
+  void merge(const Context& context = {}) { layer_->merge(context); }
+  void unmerge(const Context& context = {}) { layer_->unmerge(context); }
+  const UndoRecord& record() const { return layer_->record(); }
+  void resume(std::span<const ActiveName> active, UndoRecord record) { layer_->resume(active, std::move(record)); }
+  [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() { return layer_->release(); }
+
+  [[nodiscard]] ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context = {}) const {
+    return layer_->for_weight(set, context);
+  }
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const Context& context = {}) const {
+    forward_with(X, Y, nullptr, context);
+  }
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const ActiveSet<Compute>& set,
+                    const Context& context = {}) const {
+    forward_with(X, Y, &set, context);
+  }
+  template <class Derived>
+  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const Context& context = {}) const {
+    Activations<Compute> Y(rows(), X.cols());
+    forward_into(X, Y, context);
+    return Y;
+  }
+
+ private:
+  template <class Scalar, StorageOrder Order, Ownership Own>
+  class Held final : public detail::LinearInterface<Compute> {
+   public:
+    explicit Held(Linear<Scalar, Order, Own>&& layer) : layer_(std::move(layer)) {}
+    Index rows() const override { return layer_.rows(); }
+    Index cols() const override { return layer_.cols(); }
+    ScalarType type() const override { return detail::ScalarTraits<Scalar>::type; }
+    bool merged() const override { return layer_.merged(); }
+    void attach(std::string name, std::shared_ptr<const Update<Compute>> update) override {
+      layer_.attach(std::move(name), std::move(update));
+    }
+    void detach(const std::string& name) override { layer_.detach(name); }
+    std::vector<std::string> attached() const override { return layer_.attached(); }
+    void activate(std::span<const ActiveName> active, const Context& context) override {
+      layer_.activate(active, context);
+    }
+    const std::vector<ActiveName>& active() const override { return layer_.active(); }
+    void merge(const Context& context) override { layer_.merge(context); }
+    void unmerge(const Context& context) override { layer_.unmerge(context); }
+    const UndoRecord& record() const override { return layer_.weight().record(); }
+    void resume(std::span<const ActiveName> active, UndoRecord record) override {
+      layer_.resume(active, std::move(record));
+    }
+    UndoRecord release() override { return layer_.release(); }
+    ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const override {
+      return layer_.for_weight(set, context);
+    }
+    void forward(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y,
+                 const ActiveSet<Compute>* set, const Context& context) const override {
+      layer_.forward_refs(X, Y, set, context);
+    }
+
+   private:
+    Linear<Scalar, Order, Own> layer_;
+  };
+
+  template <class DerivedX, class Results>
+  void forward_with(const Eigen::MatrixBase<DerivedX>& X, Results& Y, const ActiveSet<Compute>* set,
+                    const Context& context) const {
+    detail::expect_activations("AnyLinear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+    detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
+      layer_->forward(x, detail::results_of<Compute>(Y), set, context);
+    });
+  }
+
+  std::unique_ptr<detail::LinearInterface<Compute>> layer_;
+};
+
+template <class Scalar, StorageOrder Order, Ownership Own>
+AnyLinear(Linear<Scalar, Order, Own>&&) -> AnyLinear<compute_t<Scalar>>;
+
+LORA_NAMESPACE_END

@@ -1,0 +1,130 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/layer/any_linear.hpp"
+
+#include <functional>
+#include <map>
+
+LORA_NAMESPACE_BEGIN
+
+/// The layers of a model by their paths, which take an adapter by name, merge and switch together.
+///
+///     lora::LayerGroup<float> model;
+///     model.add("encoder.0.query", lora::Linear<Eigen::bfloat16>::view(W));
+///     model.attach("science", {{"encoder.0.query", update}});
+///     model.activate({{"science", 1.0}});
+///     model.merge();
+///
+/// A layer that an adapter has no update for goes without. Calls that change layers are all or nothing: when one throws, the
+/// layers before it are taken back. Can be moved, not copied.
+template <class Compute>
+class LayerGroup {
+ public:
+  using Shared = std::shared_ptr<const Update<Compute>>;
+
+  /// Throws StateError when there is a layer with this path.
+  void add(std::string path, AnyLinear<Compute> layer) {
+    if (layers_.contains(path)) throw StateError(detail::text("lora: LayerGroup: a layer \"", path, "\" is there already"));
+    layers_.emplace(std::move(path), std::move(layer));
+  }
+
+  /// Throws ValueError when there is none.
+  AnyLinear<Compute>& operator[](std::string_view path) { return find(path)->second; }
+  const AnyLinear<Compute>& operator[](std::string_view path) const {
+    return const_cast<LayerGroup*>(this)->find(path)->second;
+  }
+
+  /// Layers in the order of their paths.
+  auto begin() { return layers_.begin(); }
+  auto end() { return layers_.end(); }
+  std::size_t size() const { return layers_.size(); }
+
+  /// Gives the layers named an adapter's updates, not yet active. Throws ValueError for a path without a layer, and what
+  /// Linear::attach throws.
+  void attach(const std::string& name, const std::vector<std::pair<std::string, Shared>>& updates) {
+    if (std::find(adapters_.begin(), adapters_.end(), name) != adapters_.end())
+      throw StateError(detail::text("lora: LayerGroup: an adapter \"", name, "\" is attached already"));
+    adapters_.reserve(adapters_.size() + 1);
+    all_or_nothing(
+        updates, [&](const auto& entry) { find(entry.first)->second.attach(name, entry.second); },
+        [&](const auto& entry) { find(entry.first)->second.detach(name); });
+    adapters_.push_back(name);
+  }
+
+  /// Takes an adapter away. Throws ValueError when there is none of this name, StateError when it is active.
+  void detach(const std::string& name) {
+    expect_adapter(name);
+    for (const ActiveName& entry : active_)
+      if (entry.name == name)
+        throw StateError(detail::text("lora: LayerGroup: the adapter \"", name, "\" is active; activate another set first"));
+    for (auto& [path, layer] : layers_)
+      if (has(layer, name)) layer.detach(name);
+    std::erase(adapters_, name);
+  }
+
+  /// The names of the adapters, in the order they came.
+  const std::vector<std::string>& attached() const { return adapters_; }
+
+  /// Makes these the active adapters of all layers; on merged layers that is a switch. Throws what Linear::activate throws.
+  void activate(std::span<const ActiveName> active, const Context& context = {}) {
+    for (const ActiveName& entry : active) expect_adapter(entry.name);
+    std::vector<ActiveName> names(active.begin(), active.end());
+    all_or_nothing(
+        layers_, [&](auto& entry) { activate(entry.second, names, context); },
+        [&](auto& entry) { activate(entry.second, active_, context); });
+    active_ = std::move(names);
+  }
+  void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
+    activate(std::span<const ActiveName>(active.begin(), active.size()), context);
+  }
+  const std::vector<ActiveName>& active() const { return active_; }
+
+  /// Writes the active adapters into all weights, or takes them out again. Throws StateError when that is so already.
+  void merge(const Context& context = {}) {
+    all_or_nothing(
+        layers_, [&](auto& entry) { entry.second.merge(context); }, [&](auto& entry) { entry.second.unmerge(context); });
+  }
+  void unmerge(const Context& context = {}) {
+    all_or_nothing(
+        layers_, [&](auto& entry) { entry.second.unmerge(context); }, [&](auto& entry) { entry.second.merge(context); });
+  }
+  bool merged() const { return !layers_.empty() && layers_.begin()->second.merged(); }
+
+ private:
+  auto find(std::string_view path) {
+    const auto found = layers_.find(path);
+    if (found == layers_.end()) throw ValueError(detail::text("lora: LayerGroup: no layer \"", path, "\""));
+    return found;
+  }
+  void expect_adapter(const std::string& name) const {
+    if (std::find(adapters_.begin(), adapters_.end(), name) == adapters_.end())
+      throw ValueError(detail::text("lora: LayerGroup: no adapter \"", name, "\" is attached"));
+  }
+  static bool has(const AnyLinear<Compute>& layer, const std::string& name) {
+    const std::vector<std::string> names = layer.attached();
+    return std::find(names.begin(), names.end(), name) != names.end();
+  }
+  static void activate(AnyLinear<Compute>& layer, const std::vector<ActiveName>& active, const Context& context) {
+    std::vector<ActiveName> own;
+    for (const ActiveName& entry : active)
+      if (has(layer, entry.name)) own.push_back(entry);
+    if (own != layer.active()) layer.activate(own, context);
+  }
+  template <class Entries, class Do, class Undo>
+  static void all_or_nothing(Entries& entries, const Do& apply, const Undo& undo) {
+    auto next = entries.begin();
+    try {
+      for (; next != entries.end(); ++next) apply(*next);
+    } catch (...) {
+      for (auto done = entries.begin(); done != next; ++done) undo(*done);
+      throw;
+    }
+  }
+
+  std::map<std::string, AnyLinear<Compute>, std::less<>> layers_;
+  std::vector<std::string> adapters_;
+  std::vector<ActiveName> active_;
+};
+
+LORA_NAMESPACE_END

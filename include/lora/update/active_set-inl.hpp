@@ -1,0 +1,70 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/simd/fp_environment.hpp"
+#include "lora/update/active_set.hpp"
+
+LORA_NAMESPACE_BEGIN
+
+template <class Compute>
+ActiveSet<Compute>::ActiveSet() : ActiveSet(std::vector<ActiveUpdate<Compute>>()) {}
+
+template <class Compute>
+ActiveSet<Compute>::ActiveSet(std::vector<ActiveUpdate<Compute>> updates)
+    : state_(make_state(std::move(updates), nullptr, {})) {}
+
+template <class Compute>
+auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, const FrozenRows* W0,
+                                    std::span<const Gains<Compute>> recorded) -> std::shared_ptr<State> {
+  auto state = std::make_shared<State>();
+  for (std::size_t i = 0; i < updates.size(); ++i) {
+    const auto& [update, coefficient] = updates[i];
+    if (update == nullptr)
+      throw ValueError(detail::text("lora: update ", i, " of the active set is a null pointer"));
+    if (!detail::is_finite(coefficient))
+      throw ValueError(detail::text("lora: the coefficient of update ", i, " of the active set: expected a finite number, found ",
+                                    coefficient));
+    if (state->rows < 0) {
+      state->rows = update->rows();
+      state->cols = update->cols();
+    }
+    detail::expect_shape(detail::text("update ", i, " of the active set (", update->kind(), ")"), state->rows, state->cols,
+                         update->rows(), update->cols());
+  }
+  FormBuilder<Compute> builder(std::max<Index>(state->rows, 0), std::max<Index>(state->cols, 0), W0, recorded);
+  detail::with_fp_environment([&] {
+    for (const auto& [update, coefficient] : updates)
+      if (coefficient != 0.0) update->add_to(builder, coefficient);
+    state->form = builder.take();
+  });
+  state->fingerprint = builder.fingerprint();
+  state->depends_on_W0 = builder.depends_on_W0();
+  state->bound = !builder.incomplete();
+  state->updates = std::move(updates);
+  return state;
+}
+
+template <class Compute>
+ActiveSet<Compute> ActiveSet<Compute>::bound_to(const FrozenRows& W0) const {
+  return depends_on_W0() ? ActiveSet(std::shared_ptr<const State>(make_state(state_->updates, &W0, {}))) : *this;
+}
+
+template <class Compute>
+ActiveSet<Compute> ActiveSet<Compute>::bound_to(std::span<const Gains<Compute>> recorded) const {
+  if (!depends_on_W0()) return *this;
+  if (recorded.empty()) throw RecordError("lora: undo record: it has no gains, and these updates have some");
+  return ActiveSet(std::shared_ptr<const State>(make_state(state_->updates, nullptr, recorded)));
+}
+
+template <class Compute>
+void ActiveSet<Compute>::expect_fits(const char* what, Index rows, Index cols) const {
+  if (!empty()) detail::expect_shape(detail::text(what, ": the active set's updates"), rows, cols, this->rows(), this->cols());
+}
+
+template <class Compute>
+void ActiveSet<Compute>::throw_unbound() {
+  throw StateError("lora: the active set has gains that come from W0 (DoRA): expected lora::for_weight(set, W0), "
+                   "found a set that knows no weight");
+}
+
+LORA_NAMESPACE_END

@@ -1,0 +1,76 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The one form that every active set reduces to, for one weight W0 (out x in):
+///
+///   W'(i, j) = round(g_i h_j W0(i, j) + acc),  acc = the chain over k of fma(B(i, k), A(k, j), acc), from D(i, j) or +0
+///   y        = g o (W0 (h o x)) + D x + B (A x) + bias
+///
+/// It is all that kernels know. What is absent costs nothing. Gains multiply as t = h_j W0(i, j), rounded, then
+/// fma(g_i, t, acc); where one is absent its step is too.
+
+#include "lora/core/aligned.hpp"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// The rows of B that lie together: as many as a forward pass finishes together.
+inline constexpr Index finished_rows = 16;
+
+}  // namespace detail
+
+/// Numbers that an update multiplied the rows or the columns of a weight with.
+template <class Compute>
+struct Gains {
+  enum class Axis : std::uint8_t { rows = 0, columns = 1 };
+
+  Axis axis = Axis::rows;
+  std::vector<Compute> values;
+};
+
+/// See above. Made by FormBuilder.
+template <class Compute>
+class Form {
+ public:
+  Form() = default;
+
+  Index rows() const { return rows_; }
+  Index cols() const { return cols_; }
+
+  /// The sum of the ranks: A is depth x in, row-major without gaps, B out x depth.
+  Index depth() const { return depth_; }
+  const Compute* A() const { return A_.data(); }
+  /// B as [row / 16][k][row % 16], rows behind the last one are zeros.
+  const Compute* B() const { return B_.data(); }
+  Compute B(Index i, Index k) const {
+    return B_.data()[(i / detail::finished_rows * depth_ + k) * detail::finished_rows + i % detail::finished_rows];
+  }
+
+  /// D, out x in, row-major without gaps; null when there is none.
+  const Compute* dense() const { return D_.data(); }
+
+  /// g and h; null when there are none.
+  const Compute* row_gains() const { return g_.data(); }
+  const Compute* column_gains() const { return h_.data(); }
+  bool has_gains() const { return row_gains() != nullptr || column_gains() != nullptr; }
+
+  /// Whether the kernels for low-rank sums alone do.
+  bool is_low_rank() const { return !has_gains() && dense() == nullptr; }
+
+  /// All gains in the order in which they came: what an undo record keeps.
+  std::span<const Gains<Compute>> gains() const { return steps_; }
+
+ private:
+  template <class>
+  friend class FormBuilder;
+
+  Index rows_ = 0, cols_ = 0, depth_ = 0;
+  detail::AlignedMatrix<Compute, row_major> A_, B_, D_, g_, h_;  // g and h are padded with ones to a multiple of 32
+  std::vector<Gains<Compute>> steps_;
+};
+
+LORA_NAMESPACE_END

@@ -1,0 +1,208 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/fma.hpp"
+#include "lora/exact/checksum.hpp"
+#include "lora/update/form_builder.hpp"
+
+#include <algorithm>
+#include <utility>
+
+LORA_TAGGED_BEGIN
+
+/// A copy of a matrix in another type, row-major without gaps: exact towards a wider one.
+template <class Compute>
+LORA_NOINLINE AlignedMatrix<Compute, row_major> converted(const MatrixView& view) {
+  AlignedMatrix<Compute, row_major> out(view.rows, view.cols);
+  with_type(view.type, [&](auto zero) {
+    using Scalar = decltype(zero);
+    Compute* to = out.data();
+    for (Index i = 0; i < view.rows; ++i)
+      for (Index j = 0; j < view.cols; ++j) *to++ = convert<Compute>(element<Scalar>(view, i, j));
+  });
+  return out;
+}
+
+/// c = T(s * coefficient), the product in double: the number every entry of B is multiplied with. Throws ValueError unless
+/// finite.
+template <class Compute>
+LORA_NOINLINE Compute finite_scale(double scale) {
+  const auto c = static_cast<Compute>(scale);
+  if (!is_finite(c))
+    throw ValueError(text("lora: an update's scaling times its coefficient: expected a finite number, found ", scale));
+  return c;
+}
+
+template <class Compute>
+LORA_NOINLINE void multiply_by(Compute* numbers, Index count, Compute factor) {
+  for (Index i = 0; i < count; ++i) numbers[i] = factor * numbers[i];
+}
+
+template <class Compute>
+LORA_NOINLINE void multiply_each(Compute* numbers, const Compute* factors, Index count) {
+  for (Index i = 0; i < count; ++i) numbers[i] = factors[i] * numbers[i];
+}
+
+/// D = c M, or fma(c, M, D).
+template <class Compute>
+LORA_NOINLINE void accumulate(Compute* D, const Compute* M, Index count, Compute c, bool first) {
+  for (Index i = 0; i < count; ++i) D[i] = first ? c * M[i] : fma(c, M[i], D[i]);
+}
+
+LORA_TAGGED_END
+LORA_NAMESPACE_BEGIN
+
+template <class Compute>
+FormBuilder<Compute>::FormBuilder(Index rows, Index cols, const FrozenRows* W0, std::span<const Gains<Compute>> recorded)
+    : W0_(W0), recorded_(recorded), fingerprint_(detail::ChecksumState::mix(sizeof(Compute))) {
+  form_.rows_ = rows;
+  form_.cols_ = cols;
+}
+
+template <class Compute>
+void FormBuilder<Compute>::mix(std::uint64_t word) {
+  fingerprint_ = detail::ChecksumState::mix(fingerprint_ ^ word) + detail::ChecksumState::step;
+}
+template <class Compute>
+void FormBuilder<Compute>::mix(const Compute* numbers, Index count) {
+  mix(detail::checksum(reinterpret_cast<const unsigned char*>(numbers), static_cast<std::size_t>(count) * sizeof(Compute)));
+}
+
+template <class Compute>
+void FormBuilder<Compute>::add_low_rank(double scale, const MatrixView& L, const MatrixView& R) {
+  detail::expect_shape("an update's B", rows(), R.rows, L.rows, L.cols);
+  detail::expect_shape("an update's A", R.rows, cols(), R.rows, R.cols);
+  const Compute c = detail::finite_scale<Compute>(scale);
+  Factors factors{detail::converted<Compute>(L), detail::converted<Compute>(R)};
+  mix(static_cast<std::uint64_t>(detail::to_bits(c)));
+  mix(static_cast<std::uint64_t>(R.rows));
+  mix(factors.B.data(), L.rows * L.cols);
+  mix(factors.A.data(), R.rows * R.cols);
+  detail::multiply_by(factors.B.data(), L.rows * L.cols, c);
+  form_.depth_ += R.rows;
+  factors_.push_back(std::move(factors));
+}
+
+// The words that tell the fingerprints of other parts from those of factors, whose second word is a rank.
+namespace detail {
+inline constexpr std::uint64_t dense_word = 0x6573'6e65'64ff'ffffu, rows_word = 0x7377'6f72'ffff'ffffu,
+                               columns_word = 0x736c'6f63'ffff'ffffu, norm_word = 0x6d72'6f6e'ffff'ffffu;
+}
+
+template <class Compute>
+void FormBuilder<Compute>::add_dense(double scale, const MatrixView& M) {
+  detail::expect_shape("an update's dense part", rows(), cols(), M.rows, M.cols);
+  const Compute c = detail::finite_scale<Compute>(scale);
+  const auto numbers = detail::converted<Compute>(M);
+  mix(static_cast<std::uint64_t>(detail::to_bits(c)));
+  mix(detail::dense_word);
+  mix(numbers.data(), rows() * cols());
+  const bool first = form_.dense() == nullptr;
+  if (first) form_.D_ = detail::AlignedMatrix<Compute, row_major>(rows(), cols());
+  detail::accumulate(form_.D_.data(), numbers.data(), rows() * cols(), c, first);
+}
+
+template <class Compute>
+void FormBuilder<Compute>::scale_rows(const MatrixView& g) {
+  detail::expect_shape("an update's row gains", rows(), 1, g.rows, g.cols);
+  const auto values = detail::converted<Compute>(g);
+  mix(detail::rows_word);
+  mix(values.data(), rows());
+  next_recorded(Gains<Compute>::Axis::rows);
+  multiply(Gains<Compute>::Axis::rows, {values.data(), values.data() + rows()});
+}
+
+template <class Compute>
+void FormBuilder<Compute>::scale_columns(const MatrixView& h) {
+  detail::expect_shape("an update's column gains", cols(), 1, h.rows, h.cols);
+  const auto values = detail::converted<Compute>(h);
+  mix(detail::columns_word);
+  mix(values.data(), cols());
+  next_recorded(Gains<Compute>::Axis::columns);
+  multiply(Gains<Compute>::Axis::columns, {values.data(), values.data() + cols()});
+}
+
+template <class Compute>
+void FormBuilder<Compute>::scale_rows_from_W0(const MatrixView& source,
+                                              FunctionRef<void(const FrozenRows& W0, Compute* g)> gains) {
+  const auto values = detail::converted<Compute>(source);
+  mix(detail::norm_word);
+  mix(values.data(), source.rows * source.cols);
+  depends_on_W0_ = true;
+  std::vector<Compute> g(static_cast<std::size_t>(rows()));
+  if (const Gains<Compute>* recorded = next_recorded(Gains<Compute>::Axis::rows)) {
+    g = recorded->values;
+  } else if (W0_ != nullptr) {
+    gains(*W0_, g.data());
+    for (Compute& value : g) value = detail::narrow<Compute>(value);  // one NaN
+  } else {
+    incomplete_ = true;
+    return;
+  }
+  multiply(Gains<Compute>::Axis::rows, std::move(g));
+}
+
+template <class Compute>
+const Gains<Compute>* FormBuilder<Compute>::next_recorded(typename Gains<Compute>::Axis axis) {
+  const std::size_t at = form_.steps_.size();
+  if (W0_ != nullptr || recorded_.empty()) return nullptr;
+  const std::size_t size = static_cast<std::size_t>(axis == Gains<Compute>::Axis::rows ? rows() : cols());
+  if (at >= recorded_.size() || recorded_[at].axis != axis || recorded_[at].values.size() != size)
+    throw RecordError("lora: undo record: its gains are not those of these updates");
+  return &recorded_[at];
+}
+
+template <class Compute>
+void FormBuilder<Compute>::multiply(typename Gains<Compute>::Axis axis, std::vector<Compute> values) {
+  const bool by_rows = axis == Gains<Compute>::Axis::rows;
+  auto& all = by_rows ? form_.g_ : form_.h_;
+  const auto size = static_cast<Index>(values.size());
+  if (all.data() == nullptr) {
+    all = detail::AlignedMatrix<Compute, row_major>(1, detail::padded(size, 32));
+    std::fill_n(all.data(), detail::padded(size, 32), Compute{1});
+    std::copy(values.begin(), values.end(), all.data());
+  } else {
+    detail::multiply_each(all.data(), values.data(), size);
+  }
+  for (Factors& factors : factors_) {
+    if (by_rows) {
+      const Index rank = factors.B.cols();
+      for (Index i = 0; i < rows(); ++i)
+        detail::multiply_by(factors.B.data() + i * rank, rank, values[static_cast<std::size_t>(i)]);
+    } else {
+      for (Index k = 0; k < factors.A.rows(); ++k)
+        detail::multiply_each(factors.A.data() + k * cols(), values.data(), cols());
+    }
+  }
+  if (form_.dense() != nullptr)
+    for (Index i = 0; i < rows(); ++i) {
+      if (by_rows)
+        detail::multiply_by(form_.D_.data() + i * cols(), cols(), values[static_cast<std::size_t>(i)]);
+      else
+        detail::multiply_each(form_.D_.data() + i * cols(), values.data(), cols());
+    }
+  form_.steps_.push_back({axis, std::move(values)});
+}
+
+template <class Compute>
+Form<Compute> FormBuilder<Compute>::take() {
+  using detail::finished_rows;
+  const Index depth = form_.depth_, tiles = detail::padded(rows(), finished_rows) / finished_rows;
+  form_.A_ = detail::AlignedMatrix<Compute, row_major>(depth, cols());
+  form_.B_ = detail::AlignedMatrix<Compute, row_major>(tiles * depth, finished_rows);
+  std::fill_n(form_.B_.data(), tiles * depth * finished_rows, Compute{0});
+  Index first = 0;
+  for (const Factors& factors : factors_) {
+    const Index rank = factors.A.rows();
+    std::copy_n(factors.A.data(), rank * cols(), form_.A_.data() + first * cols());
+    for (Index i = 0; i < rows(); ++i)
+      for (Index k = 0; k < rank; ++k)
+        form_.B_.data()[(i / finished_rows * depth + first + k) * finished_rows + i % finished_rows] =
+            factors.B.data()[i * rank + k];
+    first += rank;
+  }
+  factors_.clear();
+  return std::move(form_);
+}
+
+LORA_NAMESPACE_END

@@ -1,0 +1,90 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/core/function_ref.hpp"
+#include "lora/update/form.hpp"
+
+LORA_NAMESPACE_BEGIN
+
+/// What an update may ask of W0: inner products in double, summed up in the order of forward passes (docs/FORWARD-ORDER.md),
+/// so that they are the same bits everywhere.
+class FrozenRows {
+ public:
+  virtual ~FrozenRows() = default;
+
+  /// products[i * count + k] = <row i of W0, row k of A> (A: count x in, row-major) and squares[i] = ||row i of W0||^2.
+  virtual void inner_products(const double* A, Index count, double* products, double* squares) const = 0;
+
+  /// products[i * count + k] = <row i of L, row k of R>: L is rows x length, R count x length, both row-major.
+  virtual void inner_products(const double* L, Index rows, Index length, const double* R, Index count,
+                              double* products) const = 0;
+};
+
+/// Takes what the updates of an active set do to a weight W0, one after the other, and makes a Form of it. After every call
+/// the weight so far is W = g h W0 + D + B A.
+template <class Compute>
+class FormBuilder {
+ public:
+  /// For a weight of rows x cols. `W0` may be null, and then gains that come from W0 are not known, unless `recorded` has them:
+  /// the gains of an undo record, one for each call that scales, in order.
+  FormBuilder(Index rows, Index cols, const FrozenRows* W0, std::span<const Gains<Compute>> recorded);
+
+  Index rows() const { return form_.rows_; }
+  Index cols() const { return form_.cols_; }
+
+  /// W += scale L R with L out x r and R r x in: B gets the columns c L, A the rows R, with c = Compute(scale). Throws ShapeError,
+  /// and ValueError when c is not finite.
+  void add_low_rank(double scale, const MatrixView& L, const MatrixView& R);
+  template <class DerivedL, class DerivedR>
+  void add_low_rank(double scale, const Eigen::DenseBase<DerivedL>& L, const Eigen::DenseBase<DerivedR>& R) {
+    add_low_rank(scale, detail::view_of(L), detail::view_of(R));
+  }
+
+  /// W += scale M with M out x in: D = c M, or fma(c, M, D) when there is a D. Throws as add_low_rank().
+  void add_dense(double scale, const MatrixView& M);
+  template <class Derived>
+  void add_dense(double scale, const Eigen::DenseBase<Derived>& M) {
+    add_dense(scale, detail::view_of(M));
+  }
+
+  /// Row i of W, all that is in it so far, times g(i) (out x 1), or column j times h(j) (in x 1). Throws ShapeError.
+  void scale_rows(const MatrixView& g);
+  void scale_columns(const MatrixView& h);
+
+  /// Row i of W times what `gains` makes of W0. `source` is all that the result depends on besides W0 and the update's other
+  /// tensors: an undo record is recognised by it. `gains` is not called when W0 is not there.
+  void scale_rows_from_W0(const MatrixView& source, FunctionRef<void(const FrozenRows& W0, Compute* g)> gains);
+
+  /// Whether gains were asked for that come from W0, and whether they are missing because it is not there.
+  bool depends_on_W0() const { return depends_on_W0_; }
+  bool incomplete() const { return incomplete_; }
+
+  /// Identifies all that was added, scaled, in order.
+  std::uint64_t fingerprint() const { return fingerprint_; }
+
+  /// What came together. Call it last.
+  Form<Compute> take();
+
+ private:
+  struct Factors {
+    detail::AlignedMatrix<Compute, row_major> B, A;
+  };
+
+  void mix(std::uint64_t word);
+  void mix(const Compute* numbers, Index count);
+  void multiply(typename Gains<Compute>::Axis axis, std::vector<Compute> values);
+  const Gains<Compute>* next_recorded(typename Gains<Compute>::Axis axis);
+
+  Form<Compute> form_;
+  std::vector<Factors> factors_;
+  const FrozenRows* W0_;
+  std::span<const Gains<Compute>> recorded_;
+  bool depends_on_W0_ = false, incomplete_ = false;
+  std::uint64_t fingerprint_;
+};
+
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/update/form_builder-inl.hpp"
+#endif

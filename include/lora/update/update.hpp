@@ -1,0 +1,51 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/update/form_builder.hpp"
+
+#include <string_view>
+#include <vector>
+
+LORA_NAMESPACE_BEGIN
+
+/// One of an update's own tensors: what a file keeps of it. The name is PEFT's where PEFT has one, such as "lora_A".
+struct UpdateTensor {
+  std::string_view name;
+  MatrixView view;
+};
+
+/// What one weight, out x in, gets from one adapter: LowRank, DoRA, Dense, or a class of your own that says in add_to() what
+/// it does to W. `Compute` is the type that arithmetic is in, float or double.
+///
+///     class Scaled final : public lora::Update<float> {     // W' = W + coefficient D diag(v)
+///       ...
+///       void add_to(lora::FormBuilder<float>& form, double coefficient) const override { form.add_dense(coefficient, D_); }
+///     };
+///
+/// An update never changes once it is in a set, and many threads read it at once. docs/UPDATES.md shows a whole one.
+template <class Compute>
+class Update {
+ public:
+  virtual ~Update() = default;
+
+  /// The shape of the weight it is for: out and in.
+  virtual Index rows() const = 0;
+  virtual Index cols() const = 0;
+
+  /// A short name of what it is, such as "LoRA".
+  virtual std::string_view kind() const = 0;
+
+  /// What a file has to keep, besides numbers that are not tensors (the scaling). They live as long as the update.
+  virtual std::vector<UpdateTensor> tensors() const = 0;
+
+  /// Does to `form` what the update with this coefficient does to a weight. Called under rounding to nearest. Deterministic:
+  /// an unmerge calls it again.
+  virtual void add_to(FormBuilder<Compute>& form, double coefficient) const = 0;
+
+ protected:
+  Update() = default;
+  Update(const Update&) = default;
+  Update& operator=(const Update&) = default;
+};
+
+LORA_NAMESPACE_END
