@@ -5,8 +5,8 @@
 
 #include "fuzz/fuzz.hpp"
 
-#include <lora/io/peft.hpp>
-#include <lora/io/save_adapter.hpp>
+#include <lora/io/peft/load_adapter.hpp>
+#include <lora/io/peft/save_adapter.hpp>
 
 #include <fstream>
 

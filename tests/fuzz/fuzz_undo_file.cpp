@@ -4,7 +4,7 @@
 
 #include "fuzz/fuzz.hpp"
 
-#include <lora/io/undo_file.hpp>
+#include <lora/io/undo/undo_file.hpp>
 
 namespace {
 

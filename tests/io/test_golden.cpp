@@ -4,7 +4,7 @@
 
 #include "io/files.hpp"
 
-#include <lora/io/peft.hpp>
+#include <lora/io/peft/load_adapter.hpp>
 
 #include <cmath>
 #include <limits>

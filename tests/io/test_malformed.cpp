@@ -5,7 +5,7 @@
 
 #include "io/files.hpp"
 
-#include <lora/io/peft.hpp>
+#include <lora/io/peft/load_adapter.hpp>
 
 #include <cstdlib>
 #include <map>

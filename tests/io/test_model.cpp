@@ -4,7 +4,7 @@
 
 #include "io/files.hpp"
 
-#include <lora/io/model_writer.hpp>
+#include <lora/io/model/model_writer.hpp>
 
 namespace io = lora::io;
 namespace fs = std::filesystem;

@@ -4,8 +4,8 @@
 
 #include "io/files.hpp"
 
-#include <lora/io/peft.hpp>
-#include <lora/io/save_adapter.hpp>
+#include <lora/io/peft/load_adapter.hpp>
+#include <lora/io/peft/save_adapter.hpp>
 
 #include <sys/resource.h>
 #include <sys/stat.h>

@@ -5,8 +5,8 @@
 #include "io/files.hpp"
 #include "reference/random.hpp"
 
-#include <lora/io/safetensors_writer.hpp>
-#include <lora/io/undo_file.hpp>
+#include <lora/io/safetensors/writer.hpp>
+#include <lora/io/undo/undo_file.hpp>
 #include <lora/weight/merge.hpp>
 
 namespace io = lora::io;

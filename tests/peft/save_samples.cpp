@@ -4,7 +4,7 @@
 
 #include "reference/random.hpp"
 
-#include <lora/io/save_adapter.hpp>
+#include <lora/io/peft/save_adapter.hpp>
 
 #include <cstdio>
 #include <fstream>

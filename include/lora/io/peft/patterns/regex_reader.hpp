@@ -3,8 +3,8 @@
 
 /// How a regular expression out of a file becomes a program: groups, alternatives and repetitions.
 
-#include "lora/io/pattern_budget.hpp"
-#include "lora/io/regex_characters.hpp"
+#include "lora/io/peft/patterns/pattern_budget.hpp"
+#include "lora/io/peft/patterns/regex_characters.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/dtype.hpp"
 #include "lora/io/error.hpp"
+#include "lora/io/safetensors/dtype.hpp"
 #include "lora/update/low_rank.hpp"
 
 #include <algorithm>

@@ -4,7 +4,7 @@
 /// Strict JSON out of files nobody vouches for: UTF-8, no comments, no NaN, no repeated keys, nesting bounded, and
 /// nothing that recurses with the input. The only header that needs nlohmann-json.
 
-#include "lora/io/input_file.hpp"
+#include "lora/io/file/input_file.hpp"
 
 #include <algorithm>
 #include <numeric>

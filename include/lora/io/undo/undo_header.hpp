@@ -3,7 +3,7 @@
 
 /// The header of an undo file (docs/UNDO-FILE.md), written and read.
 
-#include "lora/io/undo_tensor.hpp"
+#include "lora/io/undo/undo_tensor.hpp"
 
 #include <charconv>
 

@@ -5,7 +5,7 @@
 /// data_offsets} with an optional "__metadata__" of strings, then the data. Read and checked completely before anything
 /// is believed.
 
-#include "lora/io/safetensors_events.hpp"
+#include "lora/io/safetensors/header_events.hpp"
 
 #include <bit>
 #include <cstring>

@@ -1,10 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/adapter.hpp"
-#include "lora/io/peft_config.hpp"
-#include "lora/io/peft_names.hpp"
-#include "lora/io/safetensors.hpp"
+#include "lora/io/peft/adapter.hpp"
+#include "lora/io/peft/config.hpp"
+#include "lora/io/peft/names.hpp"
+#include "lora/io/safetensors/safetensors.hpp"
 
 #include <map>
 

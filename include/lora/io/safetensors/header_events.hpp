@@ -3,8 +3,8 @@
 
 /// What a safetensors header consists of, and how its JSON is taken apart.
 
-#include "lora/io/dtype.hpp"
-#include "lora/io/json.hpp"
+#include "lora/io/safetensors/dtype.hpp"
+#include "lora/io/text/json.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/config_reader.hpp"
-#include "lora/io/patterns.hpp"
+#include "lora/io/peft/patterns/patterns.hpp"
+#include "lora/io/text/config_reader.hpp"
 #include "lora/update/scaling.hpp"
 
 #include <array>

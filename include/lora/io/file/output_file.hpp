@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/input_file.hpp"
+#include "lora/io/file/input_file.hpp"
 
 #include <atomic>
 

@@ -3,7 +3,7 @@
 
 /// What lies in a folder, for copying it as a whole.
 
-#include "lora/io/input_file.hpp"
+#include "lora/io/file/input_file.hpp"
 
 #include <algorithm>
 #include <string>

@@ -3,8 +3,8 @@
 
 /// The undo file of a merged model: everything that gives the original back. Its format is docs/UNDO-FILE.md's.
 
-#include "lora/io/output_file.hpp"
-#include "lora/io/undo_header.hpp"
+#include "lora/io/file/output_file.hpp"
+#include "lora/io/undo/undo_header.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/regex_reader.hpp"
+#include "lora/io/peft/patterns/regex_reader.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {

@@ -4,8 +4,8 @@
 /// What an undo file knows (docs/UNDO-FILE.md): which tensors of which files, and what was merged into them.
 
 #include "lora/exact/undo_record.hpp"
-#include "lora/io/config_reader.hpp"
-#include "lora/io/model.hpp"
+#include "lora/io/model/model.hpp"
+#include "lora/io/text/config_reader.hpp"
 #include "lora/update/low_rank.hpp"
 
 LORA_NAMESPACE_BEGIN

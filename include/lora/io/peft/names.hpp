@@ -3,7 +3,7 @@
 
 /// How PEFT names the factors of a linear layer in adapter_model.safetensors.
 
-#include "lora/io/safetensors_events.hpp"
+#include "lora/io/safetensors/header_events.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lora/core/scalar.hpp"
-#include "lora/io/json.hpp"
+#include "lora/io/text/json.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/output_file.hpp"
-#include "lora/io/safetensors_header.hpp"
+#include "lora/io/file/output_file.hpp"
+#include "lora/io/safetensors/header.hpp"
 
 #include <map>
 #include <mutex>

@@ -3,7 +3,7 @@
 
 /// The part of a regular expression that stands for single characters: escapes and classes.
 
-#include "lora/io/regex_program.hpp"
+#include "lora/io/peft/patterns/regex_program.hpp"
 
 #include <optional>
 

@@ -4,8 +4,8 @@
 /// How an adapter's configuration speaks of modules: PEFT's rules for rank_pattern, alpha_pattern, target_modules,
 /// exclude_modules, layers_to_transform and layers_pattern. A module is named by its path in the base model.
 
-#include "lora/io/literal_patterns.hpp"
-#include "lora/io/regex.hpp"
+#include "lora/io/peft/patterns/literal_patterns.hpp"
+#include "lora/io/peft/patterns/regex.hpp"
 
 #include <set>
 

@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/model.hpp"
-#include "lora/io/output_folder.hpp"
-#include "lora/io/safetensors_writer.hpp"
+#include "lora/io/file/output_folder.hpp"
+#include "lora/io/model/model.hpp"
+#include "lora/io/safetensors/writer.hpp"
 
 #include <memory>
 

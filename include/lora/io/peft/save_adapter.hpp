@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/peft_config_writer.hpp"
-#include "lora/io/peft_names.hpp"
-#include "lora/io/safetensors_writer.hpp"
+#include "lora/io/peft/config_writer.hpp"
+#include "lora/io/peft/names.hpp"
+#include "lora/io/safetensors/writer.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {

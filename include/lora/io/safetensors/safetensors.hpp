@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lora/core/matrix.hpp"
-#include "lora/io/safetensors_header.hpp"
+#include "lora/io/safetensors/header.hpp"
 #include "lora/simd/fp_environment.hpp"
 
 LORA_NAMESPACE_BEGIN

@@ -3,8 +3,8 @@
 
 /// The adapter_config.json that gives every module of an adapter its rank and its very scaling.
 
-#include "lora/io/adapter.hpp"
-#include "lora/io/peft_config.hpp"
+#include "lora/io/peft/adapter.hpp"
+#include "lora/io/peft/config.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {

@@ -3,8 +3,8 @@
 
 /// A whole model: one safetensors file, or a folder with model.safetensors or with shards and their index.
 
-#include "lora/io/folder.hpp"
-#include "lora/io/safetensors.hpp"
+#include "lora/io/file/folder.hpp"
+#include "lora/io/safetensors/safetensors.hpp"
 
 #include <set>
 

@@ -3,8 +3,8 @@
 
 /// Patterns that are plain names, found in about the time of a lookup: an adapter may have one for each of its modules.
 
-#include "lora/io/pattern_budget.hpp"
-#include "lora/io/regex_program.hpp"
+#include "lora/io/peft/patterns/pattern_budget.hpp"
+#include "lora/io/peft/patterns/regex_program.hpp"
 
 #include <map>
 #include <optional>
