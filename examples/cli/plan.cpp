@@ -126,12 +126,12 @@ Target make_target(const io::Model& base, const io::ModelTensor& tensor, const i
 /// Whether a configuration, or that of the language model within it, ties the output layer to the embeddings. (Those of
 /// encoders for pictures and sounds say so by default, and mean nothing by it.)
 bool ties_head(const io::detail::Json& config) {
-  const io::detail::Json* key = config.find("tie_word_embeddings");
-  const bool* flag = key == nullptr ? nullptr : key->as<bool>();
-  if (flag != nullptr && *flag) return true;
-  for (const std::string_view part : {"text_config", "llm_config", "language_config"}) {
-    const io::detail::Json* within = config.find(part);
-    if (within != nullptr && ties_head(*within)) return true;
+  if (!config.is_object()) return false;
+  const auto flag = config.find("tie_word_embeddings");
+  if (flag != config.end() && flag->is_boolean() && flag->get<bool>()) return true;
+  for (const char* const part : {"text_config", "llm_config", "language_config"}) {
+    const auto within = config.find(part);
+    if (within != config.end() && ties_head(*within)) return true;
   }
   return false;
 }

@@ -5,6 +5,7 @@
 #include "reference/random.hpp"
 
 #include <lora/io/peft/save_adapter.hpp>
+#include <lora/io/text/json.hpp>
 
 #include <cstdio>
 #include <fstream>

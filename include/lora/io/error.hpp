@@ -27,16 +27,15 @@ template <class... Pieces>
 }
 
 /// Throws FileError with the operating system's reason for a call that has just failed.
-[[noreturn]] inline void fail_system(const std::filesystem::path& file, std::string_view action, int error_number) {
-  fail(file, action, ": ", std::generic_category().message(error_number));
-}
+[[noreturn]] void fail_system(const std::filesystem::path& file, std::string_view action, int error_number);
 
 /// An error's message without the library's name, for quoting it in another message.
-inline std::string_view bare(const Error& error) {
-  const std::string_view message = error.what();
-  return message.substr(message.starts_with("lora: ") ? 6 : 0);
-}
+std::string_view bare(const Error& error);
 
 }  // namespace detail
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/error-inl.hpp"
+#endif

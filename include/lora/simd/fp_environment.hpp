@@ -27,7 +27,7 @@ __attribute__((target("avx"))) LORA_NOINLINE inline void clear_upper_halves() { 
 /// under one environment could not be undone under another.
 ///
 /// The compiler does not know that arithmetic depends on it: what is computed must stand in a function that is not inlined
-/// into the one that holds the object.
+/// into the one that holds the object. with_fp_environment() sees to that.
 class FpEnvironment {
  public:
 #if defined(__SSE__) || defined(_M_X64)
@@ -67,6 +67,18 @@ class FpEnvironment {
   std::fenv_t caller_;
 #endif
 };
+
+template <class Work>
+LORA_NOINLINE void run_apart(const Work& work) {
+  work();
+}
+
+/// Runs work() under an FpEnvironment, as the rule above wants it.
+template <class Work>
+LORA_NOINLINE void with_fp_environment(const Work& work) {
+  const FpEnvironment environment;
+  run_apart(work);
+}
 
 }  // namespace detail
 LORA_NAMESPACE_END

@@ -16,49 +16,45 @@ namespace io {
 class ModelWriter {
  public:
   /// Throws FileError when the target cannot be written.
-  ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync = Sync::yes)
-      : target_(target), sync_(sync) {
-    if (like.is_folder()) folder_.emplace(target, sync);
-    for (std::size_t i = 0; i < like.shards().size(); ++i)
-      shards_.push_back(std::make_unique<SafetensorsWriter>(folder_ ? folder_->place(like.shard_name(i)) : target,
-                                                            like.shards()[i].header(), sync,
-                                                            folder_ ? target / like.shard_name(i) : target));
-  }
+  ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync = Sync::yes);
 
   const std::filesystem::path& path() const { return target_; }
 
-  /// Writes bytes of a tensor of the other model, from byte `offset` of it on. Throws FileError.
-  void write_at(const ModelTensor& tensor, std::uint64_t offset, std::span<const std::byte> bytes) {
-    shards_[tensor.shard]->write_at(tensor.info->begin + offset, bytes);
+  /// Writes bytes of a tensor of the other model, from byte `offset` of it on. Throws FileError, also when the tensor has not
+  /// as many.
+  void write_at(const ModelTensor& tensor, std::uint64_t offset, std::span<const std::byte> bytes);
+
+  /// Writes a whole tensor of two dimensions, bit for bit: a matrix, Map, Ref, block or expression of either storage order whose
+  /// scalar type is the tensor's. Throws FileError naming both when its type or shape is another one. Allocates a copy unless
+  /// the matrix lies row-major and contiguous in memory.
+  template <class Derived>
+  void write_matrix(const ModelTensor& tensor, const Eigen::MatrixBase<Derived>& W) {
+    using T = typename Derived::Scalar;
+    static_assert(lora::detail::is_scalar_v<T>,
+                  "lora::io: a matrix is written as float, double, Eigen::half or Eigen::bfloat16");
+    using Dense = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    expect_tensor(tensor, lora::detail::ScalarTraits<T>::type, W.rows(), W.cols());
+    const Eigen::Ref<const Dense> lines(W.derived());
+    if (lines.outerStride() == lines.cols() || lines.rows() <= 1)
+      write_at(tensor, 0, std::as_bytes(std::span(lines.data(), static_cast<std::size_t>(lines.size()))));
+    else
+      write_matrix(tensor, Dense(lines));
   }
 
   /// One of the folder's other files, to be written and committed. Throws FileError.
-  OutputFile file(const std::string& name) const {
-    if (!folder_) throw StateError("lora: ModelWriter::file: the model is a file, not a folder");
-    if (!detail::is_within(name))
-      detail::fail(target_, "expected the name of a file within the folder, found ", detail::in_quotes(name));
-    return OutputFile(folder_->place(name), sync_, target_ / name);
-  }
+  OutputFile file(const std::string& name) const;
 
   /// Puts all tensors on disk: the slow part of a commit, and the last that can fail for lack of space. Throws FileError,
   /// also when a byte was never written.
-  void flush() {
-    for (const auto& shard : shards_) shard->flush();
-    if (!folder_ || is_complete_) return;
-    for (const auto& shard : shards_) shard->commit();  // within the folder that nobody sees yet
-    is_complete_ = true;
-  }
+  void flush();
 
   /// The model takes its name. Throws FileError; the target is then as it was.
-  void commit() {
-    flush();
-    if (folder_)
-      folder_->commit();
-    else
-      shards_.front()->commit();
-  }
+  void commit();
 
  private:
+  /// Throws FileError unless the tensor has this type and shape.
+  void expect_tensor(const ModelTensor& tensor, ScalarType type, Index rows, Index cols) const;
+
   std::filesystem::path target_;
   Sync sync_;
   std::optional<OutputFolder> folder_;
@@ -68,3 +64,7 @@ class ModelWriter {
 
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/model/model_writer-inl.hpp"
+#endif

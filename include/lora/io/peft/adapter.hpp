@@ -24,31 +24,15 @@ struct AdapterModule {
   std::optional<DType> a_dtype = std::nullopt, b_dtype = std::nullopt;
 
   /// out, in, r and s of the update.
-  Index rows() const {
-    return std::visit([](const auto& u) { return u.rows(); }, update);
-  }
-  Index cols() const {
-    return std::visit([](const auto& u) { return u.cols(); }, update);
-  }
-  Index rank() const {
-    return std::visit([](const auto& u) { return u.rank(); }, update);
-  }
-  double scaling() const {
-    return std::visit([](const auto& u) { return u.scaling(); }, update);
-  }
+  Index rows() const;
+  Index cols() const;
+  Index rank() const;
+  double scaling() const;
 
   /// Whether a base weight stored with this shape is the transpose, (in, out), and gets the transposed delta. The shape
   /// decides; a square one is as fan_in_fan_out says (PEFT sees the model's classes and goes by them). Throws
   /// ShapeError when the weight is neither (out, in) nor (in, out).
-  bool is_transposed(Index stored_rows, Index stored_cols) const {
-    const bool plain = stored_rows == rows() && stored_cols == cols();
-    const bool transposed = stored_rows == cols() && stored_cols == rows();
-    if (!plain && !transposed)
-      throw ShapeError(detail::text("lora: module ", detail::in_quotes(path), ": expected a base weight of ",
-                                    lora::detail::shape_text(rows(), cols()), " (or its transpose), found ",
-                                    lora::detail::shape_text(stored_rows, stored_cols)));
-    return plain && transposed ? fan_in_fan_out : transposed;
-  }
+  bool is_transposed(Index stored_rows, Index stored_cols) const;
 };
 
 /// A named set of updates for a model's modules.
@@ -61,12 +45,12 @@ struct Adapter {
   std::string base_model = "", task_type = "";
 
   /// The module of exactly that path, or null.
-  const AdapterModule* find(std::string_view path) const {
-    const auto at =
-        std::find_if(modules.begin(), modules.end(), [&](const AdapterModule& m) { return m.path == path; });
-    return at == modules.end() ? nullptr : &*at;
-  }
+  const AdapterModule* find(std::string_view path) const;
 };
 
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/peft/adapter-inl.hpp"
+#endif

@@ -1,10 +1,15 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The adapter_config.json that gives every module of an adapter its rank and its very scaling.
+/// The adapter_config.json that gives every module of an adapter its rank and its very scaling. For bodies (-inl.hpp).
 
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/config.hpp"
+#include "lora/io/peft/patterns/regex_program.hpp"
+#include "lora/io/text/json_events.hpp"
+
+#include <cmath>
+#include <map>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -154,12 +159,14 @@ class PeftConfigWriter {
       fail(file_, "expected a configuration of at most ", PeftConfig::max_file_bytes, " bytes, found ",
            configuration.size());
     const PeftConfig config = PeftConfig::parse(file_, configuration);
-    PatternBudget budget;
+    std::vector<std::string> paths;
+    for (const AdapterModule& module : adapter_.modules) paths.push_back(module.path);
     try {
-      for (const AdapterModule& module : adapter_.modules)
-        if (!config.selects(module.path, budget) || config.rank(module.path, budget) != module.rank() ||
-            config.scaling(module.path, budget)(module.rank()) != module.scaling())
-          return &module;
+      const std::vector<PeftConfig::Module> read = config.modules(paths);
+      for (std::size_t i = 0; i < read.size(); ++i) {
+        const AdapterModule& module = adapter_.modules[i];
+        if (read[i].rank != module.rank() || read[i].scaling(module.rank()) != module.scaling()) return &module;
+      }
     } catch (const ValueError& error) {  // the patterns take too long
       fail(file_, bare(error));
     }

@@ -1,9 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// How PEFT names the factors of a linear layer in adapter_model.safetensors.
+/// How PEFT names the factors of a linear layer in adapter_model.safetensors. For bodies (-inl.hpp).
 
-#include "lora/io/safetensors/header_events.hpp"
+#include "lora/io/error.hpp"
+#include "lora/io/safetensors/tensor_info.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {

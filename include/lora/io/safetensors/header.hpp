@@ -5,10 +5,10 @@
 /// data_offsets} with an optional "__metadata__" of strings, then the data. Read and checked completely before anything
 /// is believed.
 
-#include "lora/io/safetensors/header_events.hpp"
+#include "lora/io/error.hpp"
+#include "lora/io/safetensors/tensor_info.hpp"
 
-#include <bit>
-#include <cstring>
+#include <cstddef>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -22,79 +22,18 @@ class SafetensorsHeader {
   /// is strict and repeats no name; shapes and types give exactly the bytes of the offsets (checked arithmetic, zero
   /// extents allowed); in offset order the tensors cover the data from 0 to its end without gap or overlap. Time n log
   /// n, memory a small multiple of the header. Throws FileError.
-  static SafetensorsHeader parse(const std::filesystem::path& file, std::string raw, std::uint64_t file_size) {
-    expect_length(file, raw, file_size);
-    if (raw.size() - 8 != length(raw))
-      detail::fail(file, "header: expected ", length(raw), " bytes of JSON, found ", raw.size() - 8);
-    const std::string_view json = std::string_view(raw).substr(8);
-    if (json.empty() || json.front() != '{') detail::fail(file, "header: expected a JSON object, found something else");
-    detail::HeaderEvents events(file);
-    detail::parse_json(file, "header: ", json, events);
-
-    SafetensorsHeader header;
-    header.tensors_ = std::move(events.tensors);
-    header.metadata_ = std::move(events.metadata);
-    header.raw_ = std::move(raw);
-    header.check(file, file_size - header.raw_.size());
-    return header;
-  }
+  static SafetensorsHeader parse(const std::filesystem::path& file, std::string raw, std::uint64_t file_size);
 
   /// The header for new tensors, one after the other in the order given (offsets are set here), padded with spaces so
   /// that the data begins at a multiple of 8. `file` names it in messages. Throws FileError when a name is given twice
   /// or is not UTF-8, or a size overflows.
   static SafetensorsHeader make(const std::filesystem::path& file, std::span<const TensorInfo> tensors,
-                                const Metadata& metadata = {}) {
-    std::string json = "{", metadata_json;
-    std::uint64_t end = 0;
-    const auto string = [&](std::string& out, std::string_view value) {
-      detail::expect_utf8(file, "header: ", value);
-      detail::append_json_string(out, value);
-    };
-    for (const auto& [key, value] : metadata) {
-      metadata_json += metadata_json.empty() ? "" : ",";
-      string(metadata_json, key);
-      metadata_json += ':';
-      string(metadata_json, value);
-    }
-    if (!metadata.empty()) json += detail::text("\"__metadata__\":{", metadata_json, "}");
-    for (const TensorInfo& tensor : tensors) {
-      const std::optional<std::uint64_t> bytes = detail::tensor_bytes(tensor.dtype, tensor.shape);
-      if (tensor.name == "__metadata__") detail::fail(file, "header: a tensor cannot be named __metadata__");
-      if (!bytes || *bytes > (std::uint64_t{1} << 62) || end > (std::uint64_t{1} << 62))
-        detail::fail(file, "tensor ", detail::in_quotes(tensor.name), ": expected less than 2^62 whole bytes, found ",
-                     name(tensor.dtype), " ", detail::shape_list(tensor.shape));
-      if (json.size() > 1) json += ',';
-      string(json, tensor.name);
-      json += detail::text(":{\"dtype\":\"", name(tensor.dtype), "\",\"shape\":[");
-      for (std::size_t i = 0; i < tensor.shape.size(); ++i) json += detail::text(i == 0 ? "" : ",", tensor.shape[i]);
-      json += detail::text("],\"data_offsets\":[", end, ",", end + *bytes, "]}");
-      end += *bytes;
-    }
-    json += '}';
-    json.append((8 - json.size() % 8) % 8, ' ');
-    const auto prefix = std::bit_cast<std::array<char, 8>>(static_cast<std::uint64_t>(json.size()));
-    json.insert(0, prefix.data(), prefix.size());
-    const std::uint64_t file_size = json.size() + end;
-    return parse(file, std::move(json), file_size);
-  }
+                                const Metadata& metadata = {});
 
   /// Throws FileError unless `raw`, the first bytes of a file, holds a header length that fits the file.
-  static void expect_length(const std::filesystem::path& file, std::string_view raw, std::uint64_t file_size) {
-    if (raw.size() < 8 || file_size < 8)
-      detail::fail(file, "expected a safetensors file, found ", file_size,
-                   " bytes: too short for the 8 bytes of the header's length");
-    if (length(raw) > max_header_bytes)
-      detail::fail(file, "header: expected a length of at most ", max_header_bytes, " bytes, found ", length(raw));
-    if (length(raw) > file_size - 8)
-      detail::fail(file, "header: expected a length of at most ", file_size - 8, " bytes, the rest of the file, found ",
-                   length(raw));
-  }
+  static void expect_length(const std::filesystem::path& file, std::string_view raw, std::uint64_t file_size);
   /// The header's length as its first 8 bytes say.
-  static std::uint64_t length(std::string_view raw) {
-    std::uint64_t value = 0;
-    std::memcpy(&value, raw.data(), 8);
-    return value;
-  }
+  static std::uint64_t length(std::string_view raw);
 
   /// In the order of their data.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
@@ -107,55 +46,10 @@ class SafetensorsHeader {
   std::uint64_t data_bytes() const { return tensors_.empty() ? 0 : tensors_.back().end; }
 
   /// The tensor of exactly that name, or null.
-  const TensorInfo* find(std::string_view tensor) const {
-    const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), tensor,
-                                     [&](std::uint32_t i, std::string_view key) { return tensors_[i].name < key; });
-    return at != by_name_.end() && tensors_[*at].name == tensor ? &tensors_[*at] : nullptr;
-  }
+  const TensorInfo* find(std::string_view tensor) const;
 
  private:
-  void check(const std::filesystem::path& file, std::uint64_t data_size) {
-    // Two tensors may begin at the same byte when one is empty: it goes first.
-    std::stable_sort(tensors_.begin(), tensors_.end(), [](const TensorInfo& a, const TensorInfo& b) {
-      return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-    });
-    by_name_.resize(tensors_.size());
-    std::iota(by_name_.begin(), by_name_.end(), std::uint32_t{0});
-    std::sort(by_name_.begin(), by_name_.end(),
-              [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].name < tensors_[b].name; });
-    for (std::size_t i = 1; i < by_name_.size(); ++i)
-      if (tensors_[by_name_[i - 1]].name == tensors_[by_name_[i]].name)
-        detail::fail(file, "header: expected every tensor once, found ", detail::in_quotes(tensors_[by_name_[i]].name),
-                     " twice");
-    std::vector<std::string_view> keys;
-    for (const auto& [key, value] : metadata_) keys.push_back(key);
-    detail::expect_unique(file, "header: __metadata__: ", std::move(keys));
-
-    std::uint64_t end = 0;
-    for (const TensorInfo& tensor : tensors_) {
-      const auto complain = [&](const auto&... pieces) {
-        detail::fail(file, "tensor ", detail::in_quotes(tensor.name), ": ", pieces...);
-      };
-      if (tensor.end < tensor.begin)
-        complain("expected data_offsets in order, found [", tensor.begin, ", ", tensor.end, "]");
-      const std::optional<std::uint64_t> bytes = detail::tensor_bytes(tensor.dtype, tensor.shape);
-      if (!bytes)
-        complain("expected a shape of whole bytes that 63 bits can count, found ", name(tensor.dtype), " ",
-                 detail::shape_list(tensor.shape));
-      if (*bytes != tensor.bytes())
-        complain("expected ", *bytes, " bytes for ", name(tensor.dtype), " ", detail::shape_list(tensor.shape),
-                 ", found ", tensor.bytes(), " between the data_offsets [", tensor.begin, ", ", tensor.end, "]");
-      if (tensor.begin != end)
-        complain("expected its data to begin at byte ", end, ", where the tensor before it ends, found ", tensor.begin,
-                 tensor.begin > end ? ": the bytes between belong to no tensor" : ": the two share bytes");
-      if (tensor.end > data_size)
-        complain("expected its data to end within the ", data_size, " bytes of data, found an end at ", tensor.end);
-      end = tensor.end;
-    }
-    if (end != data_size)
-      detail::fail(file, "expected ", end, " bytes of data, found ", data_size, ": the last ", data_size - end,
-                   " belong to no tensor");
-  }
+  void check(const std::filesystem::path& file, std::uint64_t data_size);
 
   std::vector<TensorInfo> tensors_;
   Metadata metadata_;
@@ -165,3 +59,7 @@ class SafetensorsHeader {
 
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/safetensors/header-inl.hpp"
+#endif

@@ -1,49 +1,15 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// What a safetensors header consists of, and how its JSON is taken apart.
+/// How the JSON of a safetensors header is taken apart. For bodies (-inl.hpp).
 
-#include "lora/io/safetensors/dtype.hpp"
-#include "lora/io/text/json.hpp"
+#include "lora/io/safetensors/tensor_info.hpp"
+#include "lora/io/text/json_events.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// One tensor of a safetensors file.
-struct TensorInfo {
-  std::string name;
-  DType dtype = DType::F32;
-  std::vector<std::uint64_t> shape;  ///< slowest dimension first; empty: a scalar
-  std::uint64_t begin = 0, end = 0;  ///< bytes from the beginning of the data
-
-  std::uint64_t bytes() const { return end - begin; }
-};
-
-/// String to string, in the order of the file.
-using Metadata = std::vector<std::pair<std::string, std::string>>;
-
 namespace detail {
-
-/// "[2, 3]"
-inline std::string shape_list(std::span<const std::uint64_t> shape) {
-  std::string out = "[";
-  for (std::size_t i = 0; i < shape.size() && i < 8; ++i) out += text(i == 0 ? "" : ", ", shape[i]);
-  return out + (shape.size() > 8 ? text(", ... ", shape.size(), " dimensions]") : "]");
-}
-
-/// The bytes of a tensor, or nothing when they are not a whole number or come near 2^63.
-inline std::optional<std::uint64_t> tensor_bytes(DType dtype, std::span<const std::uint64_t> shape) {
-  constexpr std::uint64_t limit = std::uint64_t{1} << 63;
-  std::uint64_t count = 1;
-  for (const std::uint64_t extent : shape) {
-    if (extent >= limit || (extent != 0 && count > (limit - 1) / extent)) return std::nullopt;
-    count *= extent;
-  }
-  const unsigned width = bits(dtype);
-  // Eight elements are `width` whole bytes, whatever the width.
-  if (count / 8 > (limit - 1) / width - 1 || (count % 8) * width % 8 != 0) return std::nullopt;
-  return count / 8 * width + count % 8 * width / 8;
-}
 
 /// Collects the tensors and metadata out of the header's JSON; anything the format does not have is a FileError.
 class HeaderEvents final : public JsonEvents {

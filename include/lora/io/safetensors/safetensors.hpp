@@ -2,8 +2,8 @@
 #pragma once
 
 #include "lora/core/matrix.hpp"
+#include "lora/io/file/input_file.hpp"
 #include "lora/io/safetensors/header.hpp"
-#include "lora/simd/fp_environment.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -12,16 +12,7 @@ namespace io {
 class Safetensors {
  public:
   /// Opens and checks. Throws FileError naming the file, the tensor, what was expected and what was found.
-  static Safetensors open(const std::filesystem::path& path) {
-    InputFile file(path);
-    std::string raw(file.size() < 8 ? 0 : 8, '\0');
-    file.read(0, std::as_writable_bytes(std::span(raw)));
-    SafetensorsHeader::expect_length(path, raw, file.size());
-    raw.resize(8 + static_cast<std::size_t>(SafetensorsHeader::length(raw)));
-    file.read(0, std::as_writable_bytes(std::span(raw)));
-    SafetensorsHeader header = SafetensorsHeader::parse(path, std::move(raw), file.size());
-    return {std::move(file), std::move(header)};
-  }
+  static Safetensors open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file_.path(); }
   const InputFile& file() const { return file_; }
@@ -37,22 +28,14 @@ class Safetensors {
   const TensorInfo* find(std::string_view name) const { return header_.find(name); }
 
   /// The same; throws FileError when there is none.
-  const TensorInfo& tensor(std::string_view name) const {
-    if (const TensorInfo* found = find(name)) return *found;
-    detail::fail(path(), "expected a tensor ", detail::in_quotes(name), ", found none of that name");
-  }
+  const TensorInfo& tensor(std::string_view name) const;
 
   /// Where a tensor's data begins in the file.
   std::uint64_t file_offset(const TensorInfo& tensor) const { return header_.raw().size() + tensor.begin; }
 
   /// Copies `into.size()` bytes of a tensor, from byte `offset` of it on. Throws FileError when the file became
   /// shorter.
-  void read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> into) const {
-    if (offset > tensor.bytes() || into.size() > tensor.bytes() - offset)
-      detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected at most ", tensor.bytes(),
-                   " bytes to be read, found ", into.size(), " from byte ", offset, " on");
-    file_.read(file_offset(tensor) + offset, into);
-  }
+  void read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> into) const;
 
   /// A tensor of two dimensions as a matrix. F16, BF16, F32 and F64 are read: bit for bit when T is that type, exactly
   /// towards a wider one, rounded once towards a narrower one. Throws FileError naming the tensor. Allocates the
@@ -61,42 +44,31 @@ class Safetensors {
   Matrix<T> read_matrix(const TensorInfo& tensor) const {
     static_assert(lora::detail::is_scalar_v<T>,
                   "lora::io: a matrix is read as float, double, Eigen::half or Eigen::bfloat16");
-    if (tensor.shape.size() != 2)
-      detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected two dimensions, found the shape ",
-                   detail::shape_list(tensor.shape));
-    if (!scalar_type(tensor.dtype))
-      detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected F16, BF16, F32 or F64, found ",
-                   name(tensor.dtype));
+    expect_dimensions(tensor, 2);
     Matrix<T> out(static_cast<Index>(tensor.shape[0]), static_cast<Index>(tensor.shape[1]));
-    switch (tensor.dtype) {
-      case DType::F16: read_elements<Eigen::half>(tensor, out); break;
-      case DType::BF16: read_elements<Eigen::bfloat16>(tensor, out); break;
-      case DType::F32: read_elements<float>(tensor, out); break;
-      case DType::F64: read_elements<double>(tensor, out); break;
-      default: break;  // refused above
-    }
+    read_elements(tensor, lora::detail::ScalarTraits<T>::type, out.data());
+    return out;
+  }
+
+  /// A tensor of one dimension as a column vector; everything else as of read_matrix.
+  template <class T>
+  Eigen::Matrix<T, Eigen::Dynamic, 1> read_vector(const TensorInfo& tensor) const {
+    static_assert(lora::detail::is_scalar_v<T>,
+                  "lora::io: a vector is read as float, double, Eigen::half or Eigen::bfloat16");
+    expect_dimensions(tensor, 1);
+    Eigen::Matrix<T, Eigen::Dynamic, 1> out(static_cast<Index>(tensor.shape[0]));
+    read_elements(tensor, lora::detail::ScalarTraits<T>::type, out.data());
     return out;
   }
 
  private:
   Safetensors(InputFile file, SafetensorsHeader header) : file_(std::move(file)), header_(std::move(header)) {}
 
-  template <class Stored, class T>
-  void read_elements(const TensorInfo& tensor, Matrix<T>& out) const {
-    const lora::detail::FpEnvironment environment;  // to nearest, whatever the caller's rounding
-    const std::span<T> elements(out.data(), static_cast<std::size_t>(out.size()));
-    if constexpr (std::is_same_v<Stored, T>) {
-      read(tensor, 0, std::as_writable_bytes(elements));
-    } else {
-      std::vector<Stored> buffer(std::min<std::size_t>(elements.size(), 65536 / sizeof(Stored)));
-      for (std::size_t at = 0; at < elements.size(); at += buffer.size()) {
-        const std::span<Stored> part(buffer.data(), std::min(buffer.size(), elements.size() - at));
-        read(tensor, at * sizeof(Stored), std::as_writable_bytes(part));
-        std::transform(part.begin(), part.end(), elements.begin() + static_cast<std::ptrdiff_t>(at),
-                       [](Stored value) { return lora::detail::convert<T>(value); });
-      }
-    }
-  }
+  /// Throws FileError unless the tensor has a scalar type and as many dimensions.
+  void expect_dimensions(const TensorInfo& tensor, std::size_t count) const;
+
+  /// All elements, converted to `type`.
+  void read_elements(const TensorInfo& tensor, ScalarType type, void* out) const;
 
   InputFile file_;
   SafetensorsHeader header_;
@@ -104,3 +76,7 @@ class Safetensors {
 
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/safetensors/safetensors-inl.hpp"
+#endif

@@ -18,10 +18,7 @@ class SafetensorsWriter {
   /// A file with this header, byte for byte: of another file (`Safetensors::header()`), or SafetensorsHeader::make's.
   /// Messages call it `shown`, see OutputFile. Throws FileError.
   SafetensorsWriter(std::filesystem::path target, SafetensorsHeader header, Sync sync = Sync::yes,
-                    std::filesystem::path shown = {})
-      : header_(std::move(header)), file_(std::move(target), sync, std::move(shown)) {
-    file_.write(header_.raw());
-  }
+                    std::filesystem::path shown = {});
 
   /// A file with these tensors (name, dtype, shape), one after the other in this order. Throws FileError.
   SafetensorsWriter(const std::filesystem::path& target, std::span<const TensorInfo> tensors,
@@ -32,58 +29,22 @@ class SafetensorsWriter {
   const SafetensorsHeader& header() const { return header_; }
 
   /// Writes the next bytes of the data, tensor after tensor. Throws FileError when they are more than the tensors have.
-  void write(std::span<const std::byte> bytes) {
-    write_at(next_, bytes);
-    next_ += bytes.size();
-  }
+  void write(std::span<const std::byte> bytes);
 
   /// Writes at `offset` from the beginning of the data (`TensorInfo::begin`); what is written twice is replaced.
-  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
-    const std::uint64_t size = header_.data_bytes();
-    if (offset > size || bytes.size() > size - offset)
-      detail::fail(path(), "expected at most ", size, " bytes of data, found ", bytes.size(), " at offset ", offset);
-    file_.write_at(header_.raw().size() + offset, bytes);
-    const std::lock_guard lock(mutex_);
-    mark(offset, offset + bytes.size());
-  }
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
 
   /// Puts everything on disk, without renaming; see OutputFile::flush.
-  void flush() {
-    expect_complete();
-    file_.flush();
-  }
+  void flush();
 
   /// The file takes its name. Throws FileError when a byte was never written, or the system refuses; the target is then
   /// as it was.
-  void commit() {
-    expect_complete();
-    file_.commit();
-  }
+  void commit();
 
  private:
-  void expect_complete() const {
-    std::uint64_t end = 0;
-    if (!written_.empty() && written_.begin()->first == 0) end = written_.begin()->second;
-    if (end == header_.data_bytes()) return;
-    const auto& tensors = header_.tensors();
-    const auto first = std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& t) { return t.end > end; });
-    detail::fail(path(), "tensor ", detail::in_quotes(first->name), ": expected all ", header_.data_bytes(),
-                 " bytes of data to be written before the commit, found none at offset ", end);
-  }
+  void expect_complete() const;
   // Joins [begin, end) with what it touches.
-  void mark(std::uint64_t begin, std::uint64_t end) {
-    if (begin == end) return;
-    auto after = written_.upper_bound(begin);
-    if (after != written_.begin() && std::prev(after)->second >= begin) {
-      --after;
-      begin = after->first;
-    }
-    while (after != written_.end() && after->first <= end) {
-      end = std::max(end, after->second);
-      after = written_.erase(after);
-    }
-    written_[begin] = end;
-  }
+  void mark(std::uint64_t begin, std::uint64_t end);
 
   SafetensorsHeader header_;
   OutputFile file_;
@@ -94,3 +55,7 @@ class SafetensorsWriter {
 
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/safetensors/writer-inl.hpp"
+#endif

@@ -1,171 +1,75 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Strict JSON out of files nobody vouches for: UTF-8, no comments, no NaN, no repeated keys, nesting bounded, and
-/// nothing that recurses with the input. The only header that needs nlohmann-json.
+/// JSON values out of files: read strictly (see json_events.hpp, and no key twice, nesting bounded), and their members by
+/// type. For bodies (-inl.hpp).
 
+#include "lora/core/scalar.hpp"
 #include "lora/io/file/input_file.hpp"
-
-#include <algorithm>
-#include <numeric>
-#include <variant>
-#include <vector>
-
-#include <nlohmann/json.hpp>
+#include "lora/io/text/json_events.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// Receives the events of parse_json. An integer is one that is written without fraction or exponent and fits.
-class JsonEvents {
- public:
-  JsonEvents() = default;
-  JsonEvents(const JsonEvents&) = delete;
-  JsonEvents& operator=(const JsonEvents&) = delete;
-  virtual ~JsonEvents() = default;
-  virtual void on_null() = 0;
-  virtual void on_bool(bool value) = 0;
-  virtual void on_integer(std::int64_t value) = 0;
-  virtual void on_number(double value, const std::string& spelling) = 0;
-  virtual void on_string(std::string& value) = 0;
-  virtual void on_key(std::string& value) = 0;
-  virtual void begin_object() = 0;
-  virtual void end_object() = 0;
-  virtual void begin_array() = 0;
-  virtual void end_array() = 0;
-};
-
-/// Feeds `characters`, one JSON value, to `events`. Throws FileError (naming `file`, `part` of it and the byte) when it
-/// is not JSON; what the events throw passes through. The parser keeps its state on the heap: no depth can exhaust the
-/// stack.
-inline void parse_json(const std::filesystem::path& file, std::string_view part, std::string_view characters,
-                       JsonEvents& events) {
-  struct Adapter {
-    const std::filesystem::path& file;
-    std::string_view part;
-    JsonEvents& to;
-
-    bool null() { return to.on_null(), true; }
-    bool boolean(bool value) { return to.on_bool(value), true; }
-    bool number_integer(std::int64_t value) { return to.on_integer(value), true; }
-    bool number_unsigned(std::uint64_t value) {
-      if (value <= static_cast<std::uint64_t>(INT64_MAX))
-        to.on_integer(static_cast<std::int64_t>(value));
-      else
-        to.on_number(static_cast<double>(value), std::to_string(value));
-      return true;
-    }
-    bool number_float(double value, const std::string& spelling) { return to.on_number(value, spelling), true; }
-    bool string(std::string& value) { return to.on_string(value), true; }
-    bool binary(nlohmann::json::binary_t&) { return false; }
-    bool key(std::string& value) { return to.on_key(value), true; }
-    bool start_object(std::size_t) { return to.begin_object(), true; }
-    bool end_object() { return to.end_object(), true; }
-    bool start_array(std::size_t) { return to.begin_array(), true; }
-    bool end_array() { return to.end_array(), true; }
-    bool parse_error(std::size_t position, const std::string& token, const nlohmann::json::exception&) {
-      fail(file, part, "expected JSON, found ", in_quotes(token), " at byte ", position);
-    }
-  } adapter{file, part, events};
-  // The parser would skip a byte order mark.
-  if (characters.substr(0, 3) == "\xef\xbb\xbf") fail(file, part, "expected JSON, found a byte order mark");
-  // It would also take a zero byte for the end, whatever follows.
-  if (const std::size_t zero = characters.find('\0'); zero != characters.npos)
-    fail(file, part, "expected JSON, found a zero byte at byte ", zero + 1);
-  nlohmann::json::sax_parse(characters.begin(), characters.end(), &adapter);
+/// What stands there, for messages: "a list", "the string 'x'", "3".
+inline std::string description(const Json& json) {
+  switch (json.type()) {
+    case Json::value_t::null: return "null";
+    case Json::value_t::boolean: return json.get<bool>() ? "true" : "false";
+    case Json::value_t::number_integer:
+    case Json::value_t::number_unsigned: return std::to_string(json.get<std::int64_t>());
+    case Json::value_t::number_float: return text("the number ", json.get<double>());
+    case Json::value_t::string: return "the string " + in_quotes(json.get_ref<const std::string&>());
+    case Json::value_t::array: return "a list";
+    default: return "an object";
+  }
 }
 
-/// A parsed JSON value; objects keep the order of the file and have no key twice.
-struct Json {
-  using Array = std::vector<Json>;
-  using Object = std::vector<std::pair<std::string, Json>>;
-  std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Array, Object> value = nullptr;
-
-  template <class T>
-  const T* as() const {
-    return std::get_if<T>(&value);
-  }
-  const Json* find(std::string_view key) const {
-    if (const Object* object = as<Object>())
-      for (const auto& [name, member] : *object)
-        if (name == key) return &member;
-    return nullptr;
-  }
-
-  /// What stands there, for messages: "a list", "the string 'x'", "3".
-  std::string description() const {
-    if (as<std::nullptr_t>()) return "null";
-    if (const bool* flag = as<bool>()) return *flag ? "true" : "false";
-    if (const auto* integer = as<std::int64_t>()) return std::to_string(*integer);
-    if (const double* number = as<double>()) return text("the number ", *number);
-    if (const auto* characters = as<std::string>()) return "the string " + in_quotes(*characters);
-    return as<Array>() ? "a list" : "an object";
-  }
-
-  /// Null, false, 0, "", "none", [] or {}: the ways of a configuration to say that something is not used.
-  bool is_unused() const {
-    if (const bool* flag = as<bool>()) return !*flag;
-    if (const auto* integer = as<std::int64_t>()) return *integer == 0;
-    if (const double* number = as<double>()) return *number == 0.0;
-    if (const auto* characters = as<std::string>()) return characters->empty() || *characters == "none";
-    if (const Array* array = as<Array>()) return array->empty();
-    if (const Object* object = as<Object>()) return object->empty();
-    return true;
-  }
-};
-
-/// Throws FileError when a key occurs twice.
-inline void expect_unique(const std::filesystem::path& file, std::string_view part,
-                          std::vector<std::string_view> keys) {
-  std::sort(keys.begin(), keys.end());
-  const auto twice = std::adjacent_find(keys.begin(), keys.end());
-  if (twice != keys.end()) fail(file, part, "expected every key once, found ", in_quotes(*twice), " twice");
-}
-
-/// Builds a Json. Nesting deeper than `max_depth`, more than `max_values` values and repeated keys are FileErrors.
+/// Builds a value. Nesting deeper than `max_depth`, more than `max_values` values and repeated keys are FileErrors.
 class JsonBuilder final : public JsonEvents {
  public:
   JsonBuilder(const std::filesystem::path& file, std::string_view part, std::size_t max_values)
       : file_(file), part_(part), max_values_(max_values) {}
   Json take() { return std::move(root_); }
 
-  void on_null() override { put({nullptr}); }
-  void on_bool(bool value) override { put({value}); }
-  void on_integer(std::int64_t value) override { put({value}); }
-  void on_number(double value, const std::string&) override { put({value}); }
-  void on_string(std::string& value) override { put({std::move(value)}); }
+  void on_null() override { put(nullptr); }
+  void on_bool(bool value) override { put(value); }
+  void on_integer(std::int64_t value) override { put(value); }
+  void on_number(double value, const std::string&) override { put(value); }
+  void on_string(std::string& value) override { put(std::move(value)); }
   void on_key(std::string& value) override {
-    std::get<Json::Object>(open_.back()->value).emplace_back(std::move(value), Json{});
+    members(*open_.back()).emplace_back(std::move(value), nullptr);  // looks for no other of that name
   }
-  void begin_object() override { open({Json::Object{}}); }
-  void begin_array() override { open({Json::Array{}}); }
+  void begin_object() override { open(Json::value_t::object); }
+  void begin_array() override { open(Json::value_t::array); }
   void end_array() override { open_.pop_back(); }
   void end_object() override {
     std::vector<std::string_view> keys;
-    for (const auto& [key, member] : std::get<Json::Object>(open_.back()->value)) keys.push_back(key);
+    for (const auto& [key, member] : members(*open_.back())) keys.push_back(key);
     expect_unique(file_, part_, std::move(keys));
     open_.pop_back();
   }
 
  private:
   static constexpr std::size_t max_depth = 64;
+  using Members = std::vector<Json::object_t::value_type, Json::object_t::allocator_type>;
+
+  static Members& members(Json& object) { return object.get_ref<Json::object_t&>(); }
 
   Json* put(Json value) {
     if (values_++ == max_values_) fail(file_, part_, "expected at most ", max_values_, " values, found more");
     Json* place = &root_;
-    if (!open_.empty()) {
-      if (auto* array = std::get_if<Json::Array>(&open_.back()->value))
-        place = &array->emplace_back();
-      else
-        place = &std::get<Json::Object>(open_.back()->value).back().second;
-    }
+    if (!open_.empty() && open_.back()->is_array())
+      place = &open_.back()->get_ref<Json::array_t&>().emplace_back();
+    else if (!open_.empty())
+      place = &members(*open_.back()).back().second;
     *place = std::move(value);
     return place;
   }
-  void open(Json value) {
+  void open(Json::value_t type) {
     if (open_.size() == max_depth)
       fail(file_, part_, "expected lists and objects nested at most ", max_depth, " deep, found more");
-    open_.push_back(put(std::move(value)));
+    open_.push_back(put(Json(type)));
   }
 
   const std::filesystem::path& file_;
@@ -192,16 +96,77 @@ inline Json read_json_file(const std::filesystem::path& path, std::uint64_t max_
   return read_json(path, "", characters);
 }
 
-/// Throws FileError, naming `file` and `part` of it, unless `value` is UTF-8.
-inline void expect_utf8(const std::filesystem::path& file, std::string_view part, std::string_view value) {
-  for (std::size_t at = 0, length = 0; at < value.size(); at += length)
-    if ((length = decode_utf8(value, at).length) == 0) fail(file, part, "expected UTF-8, found ", in_quotes(value));
-}
+/// The members of a JSON object by key and type; what does not fit is a FileError that names the file and the key.
+class JsonFields {
+ public:
+  /// Both must outlive it. Throws FileError when the JSON is not an object.
+  JsonFields(const std::filesystem::path& file, const Json& json) : file_(file), json_(json) {
+    if (!json.is_object()) fail(file, "expected a JSON object, found ", description(json));
+  }
 
-/// Appends `value`, UTF-8, as a JSON string.
-inline void append_json_string(std::string& out, std::string_view value) {
-  out += nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::strict);
-}
+  template <class... Pieces>
+  [[noreturn]] void refuse(std::string_view key, const Pieces&... pieces) const {
+    fail(file_, printable(key), ": ", pieces...);
+  }
+
+  const Json::object_t& members() const { return json_.get_ref<const Json::object_t&>(); }
+
+  /// The value of a key, or null when there is no such key.
+  const Json* find(std::string_view key) const {
+    for (const auto& [name, member] : members())
+      if (name == key) return &member;
+    return nullptr;
+  }
+  /// The same, and null as well when the value is null itself.
+  const Json* value(std::string_view key) const {
+    const Json* found = find(key);
+    return found != nullptr && !found->is_null() ? found : nullptr;
+  }
+  const Json& required(std::string_view key, std::string_view expected) const {
+    const Json* found = find(key);
+    if (found == nullptr) refuse(key, "expected ", expected, ", found no such key");
+    return *found;
+  }
+
+  const std::string& string(std::string_view key) const {
+    const Json& found = required(key, "a string");
+    if (!found.is_string()) refuse(key, "expected a string, found ", description(found));
+    return found.get_ref<const std::string&>();
+  }
+  const Json::array_t& list(std::string_view key) const {
+    const Json& found = required(key, "a list");
+    if (!found.is_array()) refuse(key, "expected a list, found ", description(found));
+    return found.get_ref<const Json::array_t&>();
+  }
+  /// False when the key is missing or null.
+  bool flag(std::string_view key) const {
+    const Json* found = value(key);
+    if (found != nullptr && !found->is_boolean()) refuse(key, "expected true or false, found ", description(*found));
+    return found != nullptr && found->get<bool>();
+  }
+  /// Empty when the key is missing, or no string's.
+  std::string string_or_empty(std::string_view key) const {
+    const Json* found = find(key);
+    return found != nullptr && found->is_string() ? found->get<std::string>() : std::string();
+  }
+
+  // In these `key` only names the value in messages.
+
+  Index positive(std::string_view key, const Json& json) const {
+    if (!json.is_number_integer() || json.get<std::int64_t>() < 1)
+      refuse(key, "expected an integer of at least 1, found ", description(json));
+    return static_cast<Index>(json.get<std::int64_t>());
+  }
+  double finite(std::string_view key, const Json& json) const {
+    if (!json.is_number() || !lora::detail::is_finite(json.get<double>()))
+      refuse(key, "expected a finite number, found ", description(json));
+    return json.get<double>();
+  }
+
+ private:
+  const std::filesystem::path& file_;
+  const Json& json_;
+};
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

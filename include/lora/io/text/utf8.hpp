@@ -21,64 +21,23 @@ struct CodePoint {
 };
 
 /// The code point that begins at text[at]. Overlong forms, surrogates and values above U+10FFFF are not UTF-8.
-inline CodePoint decode_utf8(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(at);
-  if (lead < 0x80) return {lead, 1};
-  const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() - at < length) return {};
-  char32_t value = lead & (0xffu >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(at + i) & 0xc0u) != 0x80u) return {};
-    value = (value << 6) | (byte(at + i) & 0x3fu);
-  }
-  const bool overlong = (length == 3 && value < 0x800) || (length == 4 && value < 0x10000);
-  if (overlong || value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) return {};
-  return {value, length};
-}
+CodePoint decode_utf8(std::string_view text, std::size_t at);
 
 /// Characters that a terminal acts on instead of showing: controls, line separators, marks that reorder or hide text.
-inline bool is_unprintable(char32_t c) {
-  return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || c == 0x61c || (c >= 0x200b && c <= 0x200f) ||
-         (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) ||
-         (c >= 0xe0000 && c <= 0xe0fff);
-}
+bool is_unprintable(char32_t c);
 
-inline void append_printable(std::string& out, std::string_view text) {
-  static constexpr char digits[] = "0123456789abcdef";
-  for (std::size_t at = 0; at < text.size();) {
-    const CodePoint c = decode_utf8(text, at);
-    const std::size_t length = c.length == 0 ? 1 : c.length;
-    if (c.length != 0 && !is_unprintable(c.value)) {
-      if (c.value == '\\') out += '\\';
-      out += text.substr(at, length);
-    } else {
-      for (std::size_t i = at; i < at + length; ++i) {
-        const auto byte = static_cast<unsigned char>(text[i]);
-        out += {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
-      }
-    }
-    at += length;
-  }
-}
+void append_printable(std::string& out, std::string_view text);
 
 }  // namespace detail
 
 /// `text` in a form that is safe to print: control characters, terminal escapes, line breaks, marks that change the
 /// direction of writing and bytes that are not UTF-8 become \xNN, a backslash becomes two. A text longer than `limit`
 /// bytes keeps its beginning and its end and says how long it was.
-inline std::string printable(std::string_view text, std::size_t limit = 200) {
-  std::string out;
-  if (text.size() <= limit) {
-    detail::append_printable(out, text);
-    return out;
-  }
-  const std::size_t tail = limit / 4, head = limit - tail;
-  detail::append_printable(out, text.substr(0, head));
-  out += detail::text("...(", text.size(), " bytes)...");
-  detail::append_printable(out, text.substr(text.size() - tail));
-  return out;
-}
+std::string printable(std::string_view text, std::size_t limit = 200);
 
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/text/utf8-inl.hpp"
+#endif

@@ -3,8 +3,11 @@
 
 /// The undo file of a merged model: everything that gives the original back. Its format is docs/UNDO-FILE.md's.
 
+#include "lora/exact/undo_record.hpp"
 #include "lora/io/file/output_file.hpp"
-#include "lora/io/undo/undo_header.hpp"
+#include "lora/io/model/model.hpp"
+#include "lora/io/undo/undo_tensor.hpp"
+#include "lora/update/low_rank.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -15,68 +18,21 @@ class UndoFileWriter {
   /// For a model with the headers of `model` (those of the merged one are the same), these tensors, which add() then gets
   /// in this order, and these other files. Throws FileError.
   UndoFileWriter(const std::filesystem::path& target, const Model& model, std::vector<UndoTensor> tensors,
-                 std::span<const std::string> copies = {}, Sync sync = Sync::yes)
-      : header_{model.is_folder(), {}, {}, std::move(tensors)}, file_(target, sync) {
-    detail::expect_tensors(model, header_.tensors);
-    for (std::size_t i = 0; i < model.shards().size(); ++i)
-      header_.shards.push_back({model.shard_name(i), detail::header_checksum(model.shards()[i]), 0});
-    for (const std::string& copy : copies) header_.copies.push_back({copy, 0});
-    detail::expect_complete(file_.path(), header_);
-    // The sizes of the records are not known yet: room is left for a header with the largest they can have.
-    std::vector<std::uint64_t> largest;
-    for (const UndoTensor& tensor : header_.tensors) largest.push_back(detail::largest_record(tensor));
-    room_ = detail::undo_header(file_.path(), header_, largest).raw().size();
-    end_ = room_;
-  }
+                 std::span<const std::string> copies = {}, Sync sync = Sync::yes);
 
   const std::filesystem::path& path() const { return file_.path(); }
 
   /// The bytes of the records so far.
-  std::uint64_t record_bytes() const {
-    return std::accumulate(record_bytes_.begin(), record_bytes_.end(), std::uint64_t{0});
-  }
+  std::uint64_t record_bytes() const;
 
   /// Writes the factors and the record of the next tensor. `set` and `record` are those of lora::merge. Throws
   /// StateError when they are not what the constructor was told, FileError. Allocates the serialised record.
   template <class Compute>
-  void add(std::type_identity_t<ActiveSet<Compute>> set, const UndoRecord& record) {
-    if (record_bytes_.size() == header_.tensors.size())
-      throw StateError("lora: UndoFileWriter::add: every tensor has its record already");
-    const UndoTensor& tensor = header_.tensors[record_bytes_.size()];
-    bool fits = compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
-                set.size() == tensor.updates.size() && detail::is_record_of(record, tensor);
-    for (std::size_t i = 0; fits && i < set.size(); ++i)
-      fits = set[i].update->rank() == tensor.updates[i].rank && set[i].weight == tensor.updates[i].weight &&
-             set[i].update->scaling_rule().rule() == tensor.updates[i].scaling.rule() &&
-             set[i].update->scaling_rule().value() == tensor.updates[i].scaling.value();
-    if (!fits)
-      throw StateError(lora::detail::text("lora: UndoFileWriter::add: tensor ", detail::in_quotes(tensor.name),
-                                          ": the record or the updates are not those of this tensor"));
-    for (const Weighted<Compute>& entry : set) {
-      write(std::as_bytes(std::span(entry.update->A().data(), static_cast<std::size_t>(entry.update->A().size()))));
-      write(std::as_bytes(std::span(entry.update->B().data(), static_cast<std::size_t>(entry.update->B().size()))));
-    }
-    const std::vector<std::byte> bytes = record.serialize();
-    write(bytes);
-    record_bytes_.push_back(bytes.size());
-  }
+  void add(std::type_identity_t<ActiveSet<Compute>> set, const UndoRecord& record);
 
   /// Writes the header, after the last add(). `rests` have seen all data of each shard that was not merged, `copies` each
   /// of the other files. Throws StateError, FileError.
-  void finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies = {}) {
-    if (rests.size() != header_.shards.size() || copies.size() != header_.copies.size())
-      throw StateError(lora::detail::text("lora: UndoFileWriter::finish: expected the checksums of ",
-                                          header_.shards.size(), " shards and ", header_.copies.size(),
-                                          " other files, found ", rests.size(), " and ", copies.size()));
-    if (record_bytes_.size() != header_.tensors.size())
-      throw StateError(lora::detail::text("lora: UndoFileWriter::finish: expected the records of ",
-                                          header_.tensors.size(), " tensors, found ", record_bytes_.size()));
-    for (std::size_t i = 0; i < rests.size(); ++i) header_.shards[i].rest = rests[i].value();
-    for (std::size_t i = 0; i < copies.size(); ++i) header_.copies[i].checksum = copies[i].value();
-    const SafetensorsHeader header = detail::undo_header(file_.path(), header_, record_bytes_, room_);
-    file_.write_at(0, header.raw());
-    is_finished_ = true;
-  }
+  void finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies = {});
 
   /// As those of OutputFile; a merged model's own commit is what an undo file's is to be before. Throw StateError before
   /// finish(), FileError.
@@ -88,14 +44,8 @@ class UndoFileWriter {
   }
 
  private:
-  void write(std::span<const std::byte> bytes) {
-    file_.write_at(end_, bytes);
-    end_ += bytes.size();
-  }
-  OutputFile& expect_finished() {
-    if (!is_finished_) throw StateError("lora: UndoFileWriter: commit before finish");
-    return file_;
-  }
+  void write(std::span<const std::byte> bytes);
+  OutputFile& expect_finished();
 
   detail::UndoHeader header_;
   OutputFile file_;
@@ -111,7 +61,7 @@ class UndoFile {
   static UndoFile open(const std::filesystem::path& path) { return UndoFile(Safetensors::open(path)); }
 
   /// Takes a safetensors file that is_undo_file() holds to be one. Throws FileError.
-  explicit UndoFile(Safetensors file) : file_(std::move(file)), header_(detail::UndoHeaderReader(file_).read()) {}
+  explicit UndoFile(Safetensors file);
 
   const std::filesystem::path& path() const { return file_.path(); }
   const Safetensors& file() const { return file_; }
@@ -125,84 +75,24 @@ class UndoFile {
   const std::vector<UndoCopy>& copies() const { return header_.copies; }
 
   /// The size of a tensor's record.
-  std::uint64_t record_bytes(const UndoTensor& tensor) const {
-    return file_.tensor(detail::record_name(tensor)).bytes();
-  }
+  std::uint64_t record_bytes(const UndoTensor& tensor) const;
 
   /// Throws FileError unless `merged` has the very files and headers of the model that was merged, with every tensor as it
   /// was.
-  void expect_made_for(const Model& merged) const {
-    if (merged.is_folder() != is_folder())
-      detail::fail(merged.path(), "expected a ", is_folder() ? "folder" : "file", ", as the undo file ",
-                   detail::in_quotes(path().string()), " was made for, found a ", is_folder() ? "file" : "folder");
-    if (merged.shards().size() != shards().size())
-      detail::fail(merged.path(), "expected ", shards().size(), " files with tensors, as the undo file says, found ",
-                   merged.shards().size());
-    for (std::size_t i = 0; i < shards().size(); ++i)
-      if (merged.shard_name(i) != shards()[i].file)
-        detail::fail(merged.path(), "expected the file ", detail::in_quotes(shards()[i].file),
-                     ", as the undo file says, found ", detail::in_quotes(merged.shard_name(i)));
-    detail::expect_tensors(merged, tensors());
-    for (std::size_t i = 0; i < shards().size(); ++i)
-      if (detail::header_checksum(merged.shards()[i]) != shards()[i].merged)
-        detail::fail(merged.shards()[i].path(), "expected the header of the file that ",
-                     detail::in_quotes(path().string()),
-                     " was made for, found another: it is not the file that was merged");
-  }
+  void expect_made_for(const Model& merged) const;
 
   /// Throws FileError, naming the file, unless the data that was not merged and the other files are what they were at the
   /// merge. `rests` are the checksums of shards(), `checked_copies` those of copies(), in their order; StateError when they are
   /// not as many.
   void expect_rest(const Model& merged, std::span<const RestChecksum> rests,
-                   std::span<const RestChecksum> checked_copies = {}) const {
-    if (rests.size() != shards().size() || checked_copies.size() != copies().size())
-      throw StateError(lora::detail::text("lora: UndoFile::expect_rest: expected the checksums of ", shards().size(),
-                                          " shards and ", copies().size(), " other files, found ", rests.size(),
-                                          " and ", checked_copies.size()));
-    for (std::size_t i = 0; i < shards().size(); ++i)
-      if (rests[i].value() != shards()[i].rest)
-        detail::fail(merged.shards()[i].path(),
-                     "expected the tensors that were not merged to be as they were at the merge, found others: ",
-                     "the file was changed since");
-    for (std::size_t i = 0; i < copies().size(); ++i)
-      if (checked_copies[i].value() != copies()[i].checksum)
-        detail::fail(merged.path() / copies()[i].file, "expected the file as it was at the merge, found another");
-  }
+                   std::span<const RestChecksum> checked_copies = {}) const;
 
   /// A tensor's updates, in the order they were merged. Throws FileError.
   template <class Compute>
-  std::vector<LowRank<Compute>> updates(const UndoTensor& tensor) const {
-    std::vector<LowRank<Compute>> out;
-    for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
-      Matrix<Compute> A = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "A")));
-      Matrix<Compute> B = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "B")));
-      try {
-        out.emplace_back(std::move(B), std::move(A), tensor.updates[i].scaling);
-      } catch (const Error& error) {
-        detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": update ", i, ": ", detail::bare(error));
-      }
-    }
-    return out;
-  }
+  std::vector<LowRank<Compute>> updates(const UndoTensor& tensor) const;
 
   /// A tensor's record. Throws FileError when it is damaged or another tensor's.
-  UndoRecord record(const UndoTensor& tensor) const {
-    const TensorInfo& info = file_.tensor(detail::record_name(tensor));
-    std::vector<std::byte> bytes(static_cast<std::size_t>(info.bytes()));
-    file_.read(info, 0, bytes);
-    try {
-      UndoRecord record = UndoRecord::deserialize(bytes);
-      if (!detail::is_record_of(record, tensor))
-        throw RecordError(lora::detail::text("lora: expected a record for ", lora::name(tensor.type), " ",
-                                             lora::detail::shape_text(tensor.rows, tensor.cols), " ",
-                                             detail::order_name(tensor.order), ", found ", lora::name(record.type()),
-                                             " ", lora::detail::shape_text(record.rows(), record.cols()), " ",
-                                             detail::order_name(record.order())));
-      return record;
-    } catch (const RecordError& error) {
-      detail::fail(path(), "tensor ", detail::in_quotes(info.name), ": ", detail::bare(error));
-    }
-  }
+  UndoRecord record(const UndoTensor& tensor) const;
 
  private:
   Safetensors file_;
@@ -211,3 +101,7 @@ class UndoFile {
 
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/undo/undo_file-inl.hpp"
+#endif

@@ -1,21 +1,18 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The header of an undo file (docs/UNDO-FILE.md), written and read.
+/// The header of an undo file (docs/UNDO-FILE.md), written and read. For bodies (-inl.hpp).
 
+#include "lora/exact/undo_record.hpp"
+#include "lora/io/file/folder.hpp"
+#include "lora/io/model/model.hpp"
+#include "lora/io/text/json.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
 #include <charconv>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
-
-struct UndoHeader {
-  bool is_folder = false;
-  std::vector<UndoShard> shards;    // as Model::shards()
-  std::vector<UndoCopy> copies;     // as Model::other_files()
-  std::vector<UndoTensor> tensors;  // shard after shard, each in the order of its data
-};
 
 inline std::string record_name(const UndoTensor& tensor) { return tensor.name + ".undo"; }
 inline std::string factor_name(const UndoTensor& tensor, std::size_t update, std::string_view factor) {
@@ -84,7 +81,7 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
     json += text("\"checksum\":\"", hexadecimal(copy.checksum), "\"}");
   }
   json += "],\"tensors\":[";
-  const auto number = [](double value) { return nlohmann::json(value).dump(); };
+  const auto number = [](double value) { return Json(value).dump(); };
   std::vector<TensorInfo> tensors;
   for (std::size_t t = 0; t < header.tensors.size(); ++t) {
     const UndoTensor& tensor = header.tensors[t];
@@ -154,23 +151,23 @@ class UndoHeaderReader {
     if (metadata("version") != "1")
       fail(file_.path(), "undo file: expected version 1, found ", in_quotes(metadata("version")));
     const Json json = read_json(file_.path(), "metadata 'lora': ", metadata("lora"));
-    const ConfigReader reader(file_.path(), json);
+    const JsonFields reader(file_.path(), json);
     UndoHeader out;
     reader.required("folder", "true or false");
     out.is_folder = reader.flag("folder");
-    const auto file_name = [&](const ConfigReader& item) {
+    const auto file_name = [&](const JsonFields& item) {
       if (!out.is_folder) return std::string();
-      return string(item, "file");
+      return item.string("file");
     };
-    for (const Json& json_item : list(reader, "shards")) {
-      const ConfigReader item(file_.path(), json_item);
+    for (const Json& json_item : reader.list("shards")) {
+      const JsonFields item(file_.path(), json_item);
       out.shards.push_back({file_name(item), checksum(item, "merged"), checksum(item, "rest")});
     }
-    for (const Json& json_item : list(reader, "copies")) {
-      const ConfigReader item(file_.path(), json_item);
+    for (const Json& json_item : reader.list("copies")) {
+      const JsonFields item(file_.path(), json_item);
       out.copies.push_back({file_name(item), checksum(item, "checksum")});
     }
-    for (const Json& item : list(reader, "tensors")) out.tensors.push_back(tensor(item, out.shards.size()));
+    for (const Json& item : reader.list("tensors")) out.tensors.push_back(tensor(item, out.shards.size()));
     expect_complete(file_.path(), out);
     if (used_ != file_.tensors().size())
       fail(file_.path(), "expected ", used_, " tensors, those that its metadata names, found ", file_.tensors().size());
@@ -183,14 +180,8 @@ class UndoHeaderReader {
       if (name == key) return value;
     fail(file_.path(), "undo file: expected metadata ", in_quotes(key), ", found none");
   }
-  static std::string string(const ConfigReader& reader, std::string_view key) {
-    const Json& value = reader.required(key, "a string");
-    const auto* characters = value.as<std::string>();
-    if (characters == nullptr) reader.refuse(key, "expected a string, found ", value.description());
-    return *characters;
-  }
-  static std::uint64_t checksum(const ConfigReader& reader, std::string_view key) {
-    const std::string digits = string(reader, key);
+  static std::uint64_t checksum(const JsonFields& reader, std::string_view key) {
+    const std::string digits = reader.string(key);
     std::uint64_t value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
     if (error != std::errc() || hexadecimal(value) != digits)
@@ -198,31 +189,24 @@ class UndoHeaderReader {
     return value;
   }
 
-  static const Json::Array& list(const ConfigReader& reader, std::string_view key) {
-    const Json& value = reader.required(key, "a list");
-    const auto* items = value.as<Json::Array>();
-    if (items == nullptr) reader.refuse(key, "expected a list, found ", value.description());
-    return *items;
-  }
-
   UndoTensor tensor(const Json& json, std::size_t shards) {
-    const ConfigReader reader(file_.path(), json);
+    const JsonFields reader(file_.path(), json);
     UndoTensor out;
-    out.name = string(reader, "name");
+    out.name = reader.string("name");
     const Json& shard = reader.required("shard", "an integer");
-    const auto* number = shard.as<std::int64_t>();
-    if (number == nullptr || *number < 0 || static_cast<std::uint64_t>(*number) >= shards)
-      reader.refuse("shard", "expected one of the ", shards, " shards, counted from 0, found ", shard.description());
-    out.shard = static_cast<std::size_t>(*number);
-    const std::optional<DType> dtype = dtype_named(string(reader, "dtype"));
+    const std::int64_t number = shard.is_number_integer() ? shard.get<std::int64_t>() : -1;
+    if (number < 0 || static_cast<std::uint64_t>(number) >= shards)
+      reader.refuse("shard", "expected one of the ", shards, " shards, counted from 0, found ", description(shard));
+    out.shard = static_cast<std::size_t>(number);
+    const std::optional<DType> dtype = dtype_named(reader.string("dtype"));
     const std::optional<ScalarType> type = dtype ? scalar_type(*dtype) : std::nullopt;
-    if (!type) reader.refuse("dtype", "expected F16, BF16, F32 or F64, found ", in_quotes(string(reader, "dtype")));
+    if (!type) reader.refuse("dtype", "expected F16, BF16, F32 or F64, found ", in_quotes(reader.string("dtype")));
     out.type = *type;
-    const std::string order = string(reader, "order");
+    const std::string order = reader.string("order");
     if (order != order_name(row_major) && order != order_name(column_major))
       reader.refuse("order", "expected row_major or column_major, found ", in_quotes(order));
     out.order = order == order_name(row_major) ? row_major : column_major;
-    for (const Json& item : list(reader, "updates")) add_update(out, item);
+    for (const Json& item : reader.list("updates")) add_update(out, item);
     const TensorInfo& record = use(record_name(out), DType::U8);
     if (record.shape.size() != 1)
       fail(file_.path(), "tensor ", in_quotes(record.name), ": expected one dimension, found ",
@@ -231,8 +215,8 @@ class UndoHeaderReader {
   }
 
   void add_update(UndoTensor& tensor, const Json& json) {
-    const ConfigReader reader(file_.path(), json);
-    const std::string rule = string(reader, "scaling");
+    const JsonFields reader(file_.path(), json);
+    const std::string rule = reader.string("scaling");
     const auto* known = std::find_if(scaling_rules.begin(), scaling_rules.end(),
                                      [&](Scaling::Rule candidate) { return name(candidate) == rule; });
     if (known == scaling_rules.end())
@@ -262,7 +246,7 @@ class UndoHeaderReader {
     } catch (const ValueError& error) {
       fail(file_.path(), "tensor ", in_quotes(a.name), ": ", bare(error));
     }
-    tensor.updates.push_back({string(reader, "adapter"), scaling, weight, rank});
+    tensor.updates.push_back({reader.string("adapter"), scaling, weight, rank});
   }
 
   const TensorInfo& use(const std::string& tensor, DType dtype) {

@@ -3,10 +3,9 @@
 
 /// What an undo file knows (docs/UNDO-FILE.md): which tensors of which files, and what was merged into them.
 
-#include "lora/exact/undo_record.hpp"
-#include "lora/io/model/model.hpp"
-#include "lora/io/text/config_reader.hpp"
-#include "lora/update/low_rank.hpp"
+#include "lora/core/matrix.hpp"
+#include "lora/io/safetensors/safetensors.hpp"
+#include "lora/update/scaling.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -30,10 +29,7 @@ struct UndoTensor {
 };
 
 /// The shape of the tensor in its file.
-inline std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor) {
-  const auto rows = static_cast<std::uint64_t>(tensor.rows), cols = static_cast<std::uint64_t>(tensor.cols);
-  return tensor.order == row_major ? std::vector{rows, cols} : std::vector{cols, rows};
-}
+std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor);
 
 /// The type in which a weight of this type computes.
 constexpr ScalarType compute_type(ScalarType type) {
@@ -47,13 +43,8 @@ class RestChecksum {
   static constexpr std::size_t piece_bytes = std::size_t{4} << 20;
 
   /// The checksum of one piece: may be computed on any thread, before those of the pieces in front of it.
-  static std::uint64_t of_piece(std::span<const std::byte> piece) {
-    return lora::detail::checksum(lora::detail::as_unsigned(piece.data()), piece.size());
-  }
-  void add_checksum(std::uint64_t of_piece) {
-    using State = lora::detail::ChecksumState;
-    value_ = State::mix(value_ * State::step ^ of_piece);
-  }
+  static std::uint64_t of_piece(std::span<const std::byte> piece);
+  void add_checksum(std::uint64_t of_piece);
   void add(std::span<const std::byte> piece) { add_checksum(of_piece(piece)); }
   std::uint64_t value() const { return value_; }
 
@@ -74,6 +65,18 @@ struct UndoCopy {
   std::uint64_t checksum = 0;  ///< RestChecksum
 };
 
+namespace detail {
+
+/// What an undo file says of itself.
+struct UndoHeader {
+  bool is_folder = false;
+  std::vector<UndoShard> shards;    // as Model::shards()
+  std::vector<UndoCopy> copies;     // as Model::other_files()
+  std::vector<UndoTensor> tensors;  // shard after shard, each in the order of its data
+};
+
+}  // namespace detail
+
 /// "alpha/r", "alpha/sqrt(r)" or "fixed", as undo files spell it.
 constexpr std::string_view name(Scaling::Rule rule) {
   switch (rule) {
@@ -85,10 +88,11 @@ constexpr std::string_view name(Scaling::Rule rule) {
 }
 
 /// Whether a safetensors file says that it is an undo file.
-inline bool is_undo_file(const Safetensors& file) {
-  return std::any_of(file.metadata().begin(), file.metadata().end(),
-                     [](const auto& entry) { return entry.first == "format" && entry.second == "lora-undo"; });
-}
+bool is_undo_file(const Safetensors& file);
 
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/undo/undo_tensor-inl.hpp"
+#endif

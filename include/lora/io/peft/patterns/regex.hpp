@@ -1,7 +1,11 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/peft/patterns/regex_reader.hpp"
+/// Regular expressions out of files, matched in linear time. For bodies (-inl.hpp).
+
+#include "lora/io/peft/patterns/regex_program.hpp"
+
+#include <cstdint>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -10,91 +14,70 @@ namespace io::detail {
 /// matches (not where). Runs all alternatives side by side (Thompson 1968), so that no pattern out of a file can take
 /// exponential time or exhaust the stack.
 ///
-/// Supported: characters and escapes, `.`, classes, groups `( )` `(?: )` `(?P<name> )`, alternatives, `* + ? {m} {m,}
-/// {,n} {m,n}` greedy and lazy, `^ $ \A \Z \b \B`, lookahead `(?= )` `(?! )`. Refused with a ValueError: back
-/// references, lookbehind, flags, possessive and atomic forms, conditions, and what Python refuses. Beyond ASCII every
-/// character counts as a word character, none as a digit or space. Reading and matching throw ValueError when the
-/// budget is used up.
+/// Supported: characters, escaped punctuation, `.`, classes, `\d \s \w` and their opposites, groups `( )` `(?: )`,
+/// alternatives, `* + ? {m} {m,} {,n} {m,n}` greedy and lazy, `^ $ \A \Z \b \B`. Everything else is refused with a
+/// ValueError, as is what Python refuses. Beyond ASCII every character counts as a word character, none as a digit or
+/// space.
 class Regex {
  public:
-  Regex(std::string_view pattern, PatternBudget& budget) : program_(RegexReader::read(pattern, budget)) {}
+  /// Throws ValueError, also when the program takes more than `max_size` operations.
+  Regex(std::string_view pattern, std::size_t max_size) : program_(RegexReader(pattern, max_size).read()) {}
 
-  /// `re.match`: some beginning of the subject matches.
-  bool match(const Text& subject, PatternBudget& budget) const { return matches({subject, budget}, 0, 0, false); }
+  /// The operations and items of classes it consists of.
+  std::size_t size() const { return program_.size; }
 
-  /// `re.fullmatch`: the whole subject matches.
-  bool full_match(const Text& subject, PatternBudget& budget) const { return matches({subject, budget}, 0, 0, true); }
-
- private:
-  using Kind = RegexProgram::Kind;
-
-  struct Run {
-    const Text& subject;
-    PatternBudget& budget;
-  };
-
-  static bool holds(Kind kind, const Text& subject, std::size_t position) {
-    const std::size_t size = subject.size();
-    switch (kind) {
-      case Kind::begin: return position == 0;
-      case Kind::end: return position == size || (position + 1 == size && subject[position] == U'\n');
-      case Kind::absolute_end: return position == size;
-      default: {
-        const bool before = position > 0 && is_word(subject[position - 1]);
-        const bool behind = position < size && is_word(subject[position]);
-        return (before != behind) == (kind == Kind::word_edge);
-      }
-    }
-  }
-
-  /// Whether the code from `first` on accepts the subject from `position` on, up to its end when `whole`.
-  bool matches(const Run& run, std::size_t first, std::size_t position, bool whole) const {
-    run.budget.spend_steps(1 + program_.code.size() / 8);  // for clearing `seen`
-    std::vector<std::size_t> pending, states, next{first};
+  /// `re.match`: some beginning of the subject matches. Takes the steps it needs from `steps`; throws ValueError when they
+  /// are used up.
+  bool match(const Text& subject, std::uint64_t& steps) const {
+    std::vector<std::size_t> pending{0}, states;
     std::vector<std::size_t> seen(program_.code.size(), 0);  // the position, plus one, an operation was last reached at
-    for (;; ++position) {
+    spend(steps, seen.size() / 8);
+    for (std::size_t position = 0;; ++position) {
       states.clear();
-      pending.assign(next.rbegin(), next.rend());
-      next.clear();
       while (!pending.empty()) {
         const std::size_t at = pending.back();
         pending.pop_back();
         if (seen[at] == position + 1) continue;
         seen[at] = position + 1;
-        run.budget.spend_steps(1);
+        spend(steps, 1);
         const RegexProgram::Operation& operation = program_.code[at];
         const auto go = [&](std::int32_t by) {
           pending.push_back(static_cast<std::size_t>(static_cast<std::ptrdiff_t>(at) + by));
         };
-        switch (operation.kind) {
-          case Kind::accept:
-            if (!whole || position == run.subject.size()) return true;
-            break;
-          case Kind::character:
-          case Kind::set: states.push_back(at); break;
-          case Kind::fork:
-            go(operation.y);
-            go(operation.x);
-            break;
-          case Kind::jump: go(operation.x); break;
-          case Kind::ahead:
-          case Kind::not_ahead:
-            if (matches(run, at + 1, position, false) == (operation.kind == Kind::ahead)) go(operation.x);
-            break;
-          default:
-            if (holds(operation.kind, run.subject, position)) go(1);
-            break;
+        if (operation.kind == RegexProgram::Kind::accept) return true;
+        if (operation.kind == RegexProgram::Kind::set) {
+          states.push_back(at);
+        } else if (operation.kind == RegexProgram::Kind::fork) {
+          go(operation.x);
+          go(operation.y);
+        } else if (holds(operation.assertion, subject, position)) {
+          go(1);
         }
       }
-      if (states.empty() || position == run.subject.size()) return false;
-      for (const std::size_t at : states)
-        if (takes(program_.code[at], run.subject[position])) next.push_back(at + 1);
+      if (states.empty() || position == subject.size()) return false;
+      for (const std::size_t at : states) {
+        const CharacterSet& set = program_.sets[static_cast<std::size_t>(program_.code[at].x)];
+        spend(steps, set.items.size());
+        if (set.contains(subject[position])) pending.push_back(at + 1);
+      }
     }
   }
 
-  bool takes(const RegexProgram::Operation& operation, char32_t c) const {
-    const auto x = static_cast<std::uint32_t>(operation.x);
-    return operation.kind == Kind::character ? c == x : program_.sets[x].contains(c);
+  /// Takes `count` from `steps`, or throws ValueError.
+  static void spend(std::uint64_t& steps, std::size_t count) {
+    if (count > steps) throw ValueError("lora: the patterns take too long to match");
+    steps -= count;
+  }
+
+ private:
+  static bool holds(char32_t assertion, const Text& subject, std::size_t position) {
+    const std::size_t size = subject.size();
+    if (assertion == U'^') return position == 0;
+    if (assertion == U'$') return position == size || (position + 1 == size && subject[position] == U'\n');
+    if (assertion == U'Z') return position == size;
+    const bool before = position > 0 && is_word(subject[position - 1]);
+    const bool behind = position < size && is_word(subject[position]);
+    return (before != behind) == (assertion == U'b');
   }
 
   RegexProgram program_;
