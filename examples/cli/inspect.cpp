@@ -225,7 +225,7 @@ struct Inspect {
     Json files = Json::array();
     for (const io::UndoShard& shard : file.shards())
       if (file.is_folder()) files.push_back(shard.file);
-    for (const std::string& copy : copies_of(file)) files.push_back(copy);
+    for (const io::UndoCopy& copy : file.copies()) files.push_back(copy.file);
     const std::size_t file_count = files.size();
     if (json)
       return print({{"kind", "undo"},

@@ -8,6 +8,8 @@
 #include "lora/io/file/input_file.hpp"
 #include "lora/io/file/output_file.hpp"
 #include "lora/io/file/output_folder.hpp"
+#include "lora/io/model/bind.hpp"
+#include "lora/io/model/merge_model.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_writer.hpp"
 #include "lora/io/peft/adapter.hpp"

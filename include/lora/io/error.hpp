@@ -4,7 +4,7 @@
 #include "lora/io/text/utf8.hpp"
 
 #include <filesystem>
-#include <system_error>
+#include <initializer_list>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -21,9 +21,10 @@ namespace detail {
 inline std::string in_quotes(std::string_view name) { return text("'", printable(name), "'"); }
 
 /// Throws FileError: "lora: <file>: <pieces>".
+[[noreturn]] void fail_with(const std::filesystem::path& file, std::initializer_list<lora::detail::TextPiece> pieces);
 template <class... Pieces>
 [[noreturn]] void fail(const std::filesystem::path& file, const Pieces&... pieces) {
-  throw FileError(text("lora: ", printable(file.string(), 400), ": ", pieces...));
+  fail_with(file, {lora::detail::TextPiece(pieces)...});
 }
 
 /// Throws FileError with the operating system's reason for a call that has just failed.

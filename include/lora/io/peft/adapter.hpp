@@ -48,6 +48,12 @@ struct Adapter {
   const AdapterModule* find(std::string_view path) const;
 };
 
+/// An adapter and what it is multiplied with, besides its own scaling. The adapter lives at least as long as the call.
+struct ActiveAdapter {
+  const Adapter& adapter;
+  double coefficient = 1.0;
+};
+
 }  // namespace io
 LORA_NAMESPACE_END
 

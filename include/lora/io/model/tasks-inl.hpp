@@ -1,30 +1,56 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
 
-#include "tasks.hpp"
+#include "lora/io/model/tasks.hpp"
 
-#include "signals.hpp"
-
-#include <Eigen/Core>
-
+#include <algorithm>
 #include <condition_variable>
 #include <exception>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <thread>
 
-namespace cli {
-namespace {
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
 
-constexpr std::align_val_t alignment{64};
+inline constexpr std::align_val_t buffer_alignment{64};
 
-class Runner {
+/// How many threads a call of the library uses within itself, until the object goes away: the one place that says it.
+class KernelThreads {
  public:
-  Runner(std::span<const Task> tasks, int threads, Progress& progress)
-      : tasks_(tasks), threads_(threads), progress_(progress), finishes_(tasks.size()) {}
+  KernelThreads() : before_(Eigen::nbThreads()) {}
+  KernelThreads(const KernelThreads&) = delete;
+  KernelThreads& operator=(const KernelThreads&) = delete;
+  ~KernelThreads() { use(before_); }
+  void use(int count) { Eigen::setNbThreads(count); }
+
+ private:
+  int before_;
+};
+
+LORA_FUNC int resolved_threads(int threads) {
+#if defined(_OPENMP)
+  if (threads <= 0) threads = Eigen::nbThreads();  // heeds OMP_NUM_THREADS
+#endif
+  return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+LORA_FUNC void expect_not_cancelled(const TaskOptions& options) {
+  if (options.is_cancelled && options.is_cancelled()) throw Cancelled("lora: cancelled: nothing was changed");
+}
+
+class TaskRunner {
+ public:
+  TaskRunner(std::span<const Task> tasks, const TaskOptions& options)
+      : tasks_(tasks), threads_(resolved_threads(options.threads)), options_(options), finishes_(tasks.size()) {
+    for (const Task& task : tasks) total_ += task.bytes + task.passed;
+  }
 
   void run() {
     // Each thread is busy with a task of its own: within one there are more only when it runs alone.
-    Eigen::setNbThreads(1);
+    kernels_.use(1);
+    if (options_.progress) options_.progress(0, total_);
     {
       std::vector<std::jthread> workers;
       for (int i = 1; i < threads_; ++i) {
@@ -36,7 +62,6 @@ class Runner {
       }
       work();
     }
-    Eigen::setNbThreads(threads_);
     if (error_) std::rethrow_exception(error_);
   }
 
@@ -57,19 +82,19 @@ class Runner {
       ++in_flight_;
       bytes_ += tasks_[i].bytes;
       large_ = large;
-      if (large) Eigen::setNbThreads(threads_);
+      if (large) kernels_.use(threads_);
       lock.unlock();
       std::optional<Finish> finish;
       std::exception_ptr error;
       try {
-        interruption_point();
+        expect_not_cancelled(options_);
         finish = tasks_[i].run(buffer);
       } catch (...) {
         error = std::current_exception();
       }
       if (large || buffer.size() > memory_budget / static_cast<std::uint64_t>(threads_)) buffer.release();
       lock.lock();
-      if (large) Eigen::setNbThreads(1);
+      if (large) kernels_.use(1);
       finishes_[i] = std::move(finish);
       if (error) fail(i, error);
       finish_in_order(lock);
@@ -94,7 +119,8 @@ class Runner {
       std::exception_ptr error;
       try {
         if (finish) finish();
-        progress_.add(tasks_[finished_].bytes + tasks_[finished_].passed);
+        done_ += tasks_[finished_].bytes + tasks_[finished_].passed;
+        if (options_.progress) options_.progress(done_, total_);
       } catch (...) {
         error = std::current_exception();
       }
@@ -114,7 +140,9 @@ class Runner {
 
   std::span<const Task> tasks_;
   int threads_;
-  Progress& progress_;
+  const TaskOptions& options_;
+  KernelThreads kernels_;
+  std::uint64_t done_ = 0, total_ = 0;
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -128,24 +156,23 @@ class Runner {
   std::size_t failed_ = 0;
 };
 
-}  // namespace
+LORA_FUNC void Buffer::Free::operator()(std::byte* bytes) const { ::operator delete[](bytes, buffer_alignment); }
 
-void Buffer::Free::operator()(std::byte* bytes) const { ::operator delete[](bytes, alignment); }
-
-std::span<std::byte> Buffer::get(std::size_t size) {
+LORA_FUNC std::span<std::byte> Buffer::get(std::size_t size) {
   if (size > size_) {
     release();
-    bytes_.reset(static_cast<std::byte*>(::operator new[](size, alignment)));
+    bytes_.reset(static_cast<std::byte*>(::operator new[](size, buffer_alignment)));
     size_ = size;
   }
   return {bytes_.get(), size};
 }
 
-void Buffer::release() {
+LORA_FUNC void Buffer::release() {
   bytes_.reset();
   size_ = 0;
 }
 
-void run_tasks(std::span<const Task> tasks, int threads, Progress& progress) { Runner(tasks, threads, progress).run(); }
+LORA_FUNC void run_tasks(std::span<const Task> tasks, const TaskOptions& options) { TaskRunner(tasks, options).run(); }
 
-}  // namespace cli
+}  // namespace io::detail
+LORA_NAMESPACE_END
