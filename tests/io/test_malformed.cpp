@@ -86,8 +86,7 @@ TEST(Malformed, EveryFileIsJudgedAsTheIndexSays) {
   EXPECT_EQ(refused, rejected.size());
   for (const auto& entry : test::fs::directory_iterator(folder())) {
     const std::string name = entry.path().filename().string();
-    EXPECT_TRUE(index.contains(name) || name == "index.json" || name == "README.md" ||
-                name == "base.safetensors")
+    EXPECT_TRUE(index.contains(name) || name == "index.json" || name == "README.md" || name == "base.safetensors")
         << name << " is not in the index";
   }
 }
