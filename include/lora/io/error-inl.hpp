@@ -23,6 +23,5 @@ LORA_FUNC std::string_view bare(const Error& error) {
 }
 
 }  // namespace detail
-
 }  // namespace io
 LORA_NAMESPACE_END

@@ -3,7 +3,7 @@
 
 /// How the modules of an adapter find their tensors. For bodies (-inl.hpp).
 
-#include "lora/io/model/bind.hpp"
+#include "lora/io/model/bound_module.hpp"
 #include "lora/io/text/json.hpp"
 
 #include <algorithm>

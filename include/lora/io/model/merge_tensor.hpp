@@ -24,7 +24,7 @@ class UpdateSet {
   }
   UpdateSet(const UndoFile& file, const UndoTensor& tensor) {
     std::vector<LowRank<Compute>> updates = file.updates<Compute>(tensor);
-    for (std::size_t i = 0; i < updates.size(); ++i) keep(std::move(updates[i]), tensor.updates[i].weight);
+    for (std::size_t i = 0; i < updates.size(); ++i) keep(std::move(updates[i]), tensor.updates[i].coefficient);
   }
 
   ActiveSet<Compute> set() const { return set_; }

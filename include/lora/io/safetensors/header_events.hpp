@@ -8,7 +8,6 @@
 
 LORA_NAMESPACE_BEGIN
 namespace io {
-
 namespace detail {
 
 /// Collects the tensors and metadata out of the header's JSON; anything the format does not have is a FileError.

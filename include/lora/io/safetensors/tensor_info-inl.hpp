@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/io/safetensors/tensor_info.hpp"
+#include "lora/io/text/utf8.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -27,6 +28,5 @@ LORA_FUNC std::optional<std::uint64_t> tensor_bytes(DType dtype, std::span<const
 }
 
 }  // namespace detail
-
 }  // namespace io
 LORA_NAMESPACE_END

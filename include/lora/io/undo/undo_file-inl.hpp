@@ -122,7 +122,7 @@ void UndoFileWriter::add(std::type_identity_t<ActiveSet<Compute>> set, const Und
   bool fits = compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
               set.size() == tensor.updates.size() && detail::is_record_of(record, tensor);
   for (std::size_t i = 0; fits && i < set.size(); ++i)
-    fits = set[i].update->rank() == tensor.updates[i].rank && set[i].weight == tensor.updates[i].weight &&
+    fits = set[i].update->rank() == tensor.updates[i].rank && set[i].weight == tensor.updates[i].coefficient &&
            set[i].update->scaling_rule().rule() == tensor.updates[i].scaling.rule() &&
            set[i].update->scaling_rule().value() == tensor.updates[i].scaling.value();
   if (!fits)

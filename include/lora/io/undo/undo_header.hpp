@@ -96,7 +96,7 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
       json += i == 0 ? "{\"adapter\":" : ",{\"adapter\":";
       append_json_string(json, printable(update.adapter));
       json += text(",\"scaling\":\"", name(update.scaling.rule()), "\",\"value\":", number(update.scaling.value()),
-                   ",\"weight\":", number(update.weight), "}");
+                   ",\"weight\":", number(update.coefficient), "}");
       const auto rank = static_cast<std::uint64_t>(update.rank);
       tensors.push_back({factor_name(tensor, i, "A"), factors, {rank, cols}});
       tensors.push_back({factor_name(tensor, i, "B"), factors, {rows, rank}});

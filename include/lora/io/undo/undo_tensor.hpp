@@ -14,7 +14,7 @@ namespace io {
 struct UndoUpdate {
   std::string adapter;  ///< the adapter's name; in the file made printable()
   Scaling scaling;
-  double weight = 1.0;
+  double coefficient = 1.0;
   Index rank = 0;
 };
 
