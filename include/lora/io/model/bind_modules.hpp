@@ -118,11 +118,10 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
 /// encoders for pictures and sounds say so by default, and mean nothing by it.)
 inline bool ties_head(const Json& config) {
   if (!config.is_object()) return false;
-  const auto flag = config.find("tie_word_embeddings");
-  if (flag != config.end() && flag->is_boolean() && flag->get<bool>()) return true;
-  for (const char* const part : {"text_config", "llm_config", "language_config"}) {
-    const auto within = config.find(part);
-    if (within != config.end() && ties_head(*within)) return true;
+  for (const auto& [key, value] : config.get_ref<const Json::object_t&>()) {
+    const bool is_language = key == "text_config" || key == "llm_config" || key == "language_config";
+    if (key == "tie_word_embeddings" ? value.is_boolean() && boolean(value) : is_language && ties_head(value))
+      return true;
   }
   return false;
 }

@@ -16,9 +16,9 @@ bool is_one_of(const std::array<std::string_view, N>& keys, std::string_view key
 
 /// Null, false, 0, "", "none", [] or {}: the ways of a configuration to say that something is not used.
 inline bool is_unused(const Json& json) {
-  if (json.is_boolean()) return !json.get<bool>();
-  if (json.is_number()) return json.get<double>() == 0.0;
-  if (json.is_string()) return json.get_ref<const std::string&>().empty() || json == "none";
+  if (json.is_boolean()) return !boolean(json);
+  if (json.is_number()) return number(json) == 0.0;
+  if (json.is_string()) return json.get_ref<const std::string&>().empty() || is_string(json, "none");
   return json.empty();
 }
 
@@ -81,7 +81,7 @@ LORA_FUNC PeftConfig PeftConfig::parse(const std::filesystem::path& file, std::s
 LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
   using detail::JsonFields;
   const detail::Json& type = in.required("peft_type", "\"LORA\"");
-  if (type != "LORA")
+  if (!detail::is_string(type, "LORA"))
     in.refuse("peft_type", "expected \"LORA\", the only type supported, found ", detail::description(type));
   rank_ = in.positive("r", in.required("r", "the rank"));
   alpha_ = in.finite("lora_alpha", in.required("lora_alpha", "a number"));

@@ -11,14 +11,23 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
+inline bool boolean(const Json& json) { return json.get_ref<const bool&>(); }
+inline std::int64_t integer(const Json& json) { return json.get_ref<const std::int64_t&>(); }
+inline double number(const Json& json) {
+  return json.is_number_float() ? json.get_ref<const double&>() : static_cast<double>(integer(json));
+}
+inline bool is_string(const Json& json, std::string_view expected) {
+  return json.is_string() && json.get_ref<const std::string&>() == expected;
+}
+
 /// What stands there, for messages: "a list", "the string 'x'", "3".
 inline std::string description(const Json& json) {
   switch (json.type()) {
     case Json::value_t::null: return "null";
-    case Json::value_t::boolean: return json.get<bool>() ? "true" : "false";
+    case Json::value_t::boolean: return boolean(json) ? "true" : "false";
     case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned: return std::to_string(json.get<std::int64_t>());
-    case Json::value_t::number_float: return text("the number ", json.get<double>());
+    case Json::value_t::number_unsigned: return std::to_string(integer(json));
+    case Json::value_t::number_float: return text("the number ", number(json));
     case Json::value_t::string: return "the string " + in_quotes(json.get_ref<const std::string&>());
     case Json::value_t::array: return "a list";
     default: return "an object";
@@ -32,13 +41,13 @@ class JsonBuilder final : public JsonEvents {
       : file_(file), part_(part), max_values_(max_values) {}
   Json take() { return std::move(root_); }
 
-  void on_null() override { put(nullptr); }
-  void on_bool(bool value) override { put(value); }
-  void on_integer(std::int64_t value) override { put(value); }
-  void on_number(double value, const std::string&) override { put(value); }
-  void on_string(std::string& value) override { put(std::move(value)); }
+  void on_null() override { put(Json()); }
+  void on_bool(bool value) override { put(json_value(Json::value_t::boolean, value)); }
+  void on_integer(std::int64_t value) override { put(json_value(Json::value_t::number_integer, value)); }
+  void on_number(double value, const std::string&) override { put(json_value(Json::value_t::number_float, value)); }
+  void on_string(std::string& value) override { put(json_value(Json::value_t::string, std::move(value))); }
   void on_key(std::string& value) override {
-    members(*open_.back()).emplace_back(std::move(value), nullptr);  // looks for no other of that name
+    members(*open_.back()).emplace_back(std::move(value), Json());  // looks for no other of that name
   }
   void begin_object() override { open(Json::value_t::object); }
   void begin_array() override { open(Json::value_t::array); }
@@ -142,25 +151,25 @@ class JsonFields {
   bool flag(std::string_view key) const {
     const Json* found = value(key);
     if (found != nullptr && !found->is_boolean()) refuse(key, "expected true or false, found ", description(*found));
-    return found != nullptr && found->get<bool>();
+    return found != nullptr && boolean(*found);
   }
   /// Empty when the key is missing, or no string's.
   std::string string_or_empty(std::string_view key) const {
     const Json* found = find(key);
-    return found != nullptr && found->is_string() ? found->get<std::string>() : std::string();
+    return found != nullptr && found->is_string() ? found->get_ref<const std::string&>() : std::string();
   }
 
   // In these `key` only names the value in messages.
 
   Index positive(std::string_view key, const Json& json) const {
-    if (!json.is_number_integer() || json.get<std::int64_t>() < 1)
+    if (!json.is_number_integer() || integer(json) < 1)
       refuse(key, "expected an integer of at least 1, found ", description(json));
-    return static_cast<Index>(json.get<std::int64_t>());
+    return static_cast<Index>(integer(json));
   }
   double finite(std::string_view key, const Json& json) const {
-    if (!json.is_number() || !lora::detail::is_finite(json.get<double>()))
+    if (!json.is_number() || !lora::detail::is_finite(number(json)))
       refuse(key, "expected a finite number, found ", description(json));
-    return json.get<double>();
+    return number(json);
   }
 
  private:

@@ -13,8 +13,17 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// A value of nlohmann's; its objects keep the order of the file.
+/// A value of nlohmann's; its objects keep the order of the file. Made by type and read by reference: its conversions from and
+/// to other types cost a second of compile time.
 using Json = nlohmann::ordered_json;
+
+/// A value of that type.
+template <class T>
+Json json_value(Json::value_t type, T value) {
+  Json out(type);
+  out.get_ref<T&>() = std::move(value);
+  return out;
+}
 
 /// Receives the events of parse_json. An integer is one that is written without fraction or exponent and fits.
 class JsonEvents {
@@ -93,7 +102,7 @@ inline void expect_utf8(const std::filesystem::path& file, std::string_view part
 
 /// Appends `value`, UTF-8, as a JSON string.
 inline void append_json_string(std::string& out, std::string_view value) {
-  out += Json(value).dump(-1, ' ', false, Json::error_handler_t::strict);
+  out += json_value(Json::value_t::string, std::string(value)).dump(-1, ' ', false, Json::error_handler_t::strict);
 }
 
 }  // namespace io::detail

@@ -81,7 +81,7 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
     json += text("\"checksum\":\"", hexadecimal(copy.checksum), "\"}");
   }
   json += "],\"tensors\":[";
-  const auto number = [](double value) { return Json(value).dump(); };
+  const auto spelled = [](double value) { return json_value(Json::value_t::number_float, value).dump(); };
   std::vector<TensorInfo> tensors;
   for (std::size_t t = 0; t < header.tensors.size(); ++t) {
     const UndoTensor& tensor = header.tensors[t];
@@ -95,8 +95,8 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
       const UndoUpdate& update = tensor.updates[i];
       json += i == 0 ? "{\"adapter\":" : ",{\"adapter\":";
       append_json_string(json, printable(update.adapter));
-      json += text(",\"scaling\":\"", name(update.scaling.rule()), "\",\"value\":", number(update.scaling.value()),
-                   ",\"weight\":", number(update.coefficient), "}");
+      json += text(",\"scaling\":\"", name(update.scaling.rule()), "\",\"value\":", spelled(update.scaling.value()),
+                   ",\"weight\":", spelled(update.coefficient), "}");
       const auto rank = static_cast<std::uint64_t>(update.rank);
       tensors.push_back({factor_name(tensor, i, "A"), factors, {rank, cols}});
       tensors.push_back({factor_name(tensor, i, "B"), factors, {rows, rank}});
@@ -194,7 +194,7 @@ class UndoHeaderReader {
     UndoTensor out;
     out.name = reader.string("name");
     const Json& shard = reader.required("shard", "an integer");
-    const std::int64_t number = shard.is_number_integer() ? shard.get<std::int64_t>() : -1;
+    const std::int64_t number = shard.is_number_integer() ? integer(shard) : -1;
     if (number < 0 || static_cast<std::uint64_t>(number) >= shards)
       reader.refuse("shard", "expected one of the ", shards, " shards, counted from 0, found ", description(shard));
     out.shard = static_cast<std::size_t>(number);

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
