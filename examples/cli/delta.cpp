@@ -3,10 +3,11 @@
 // lora delta: the numbers a merge adds, as a file.
 
 #include "commands.hpp"
-#include "plan.hpp"
-#include "rewrite.hpp"
+#include "merging.hpp"
 #include "signals.hpp"
 #include "text.hpp"
+
+#include <lora/io/model/merge_tensor.hpp>
 
 #include <map>
 
@@ -24,7 +25,6 @@ struct Delta {
   CommonOptions common;
 
   int run() {
-    common.prepare();
     note_signals();
     const std::vector<ChosenAdapter> chosen = adapters.load();
     expect_apart(files_of(chosen), {out});
@@ -40,7 +40,7 @@ struct Delta {
   struct Module {
     std::string path;
     lora::Index rows, cols;
-    std::vector<Part> parts;
+    std::vector<io::detail::MergePart> parts;
   };
 
   /// The adapters' modules, in the order in which they come first.
@@ -54,10 +54,9 @@ struct Delta {
         Module& known = out[place->second];
         if (known.rows != module.rows() || known.cols != module.cols())
           fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
-               shape_text(known.rows, known.cols), ", as in ",
-               in_quotes(known.parts.front().chosen->adapter.folder.string()), ", found ",
-               shape_text(module.rows(), module.cols()));
-        known.parts.push_back({&one, &module});
+               shape_text(known.rows, known.cols), ", as in ", in_quotes(known.parts.front().adapter->folder.string()),
+               ", found ", shape_text(module.rows(), module.cols()));
+        known.parts.push_back({&one.adapter, &module, one.coefficient});
       }
     return out;
   }
@@ -70,24 +69,24 @@ struct Delta {
                          std::is_same_v<Compute, double> ? io::DType::F64 : io::DType::F32,
                          {static_cast<std::uint64_t>(module.rows), static_cast<std::uint64_t>(module.cols)}});
     io::SafetensorsWriter file(out, tensors, {{"format", "lora-delta"}}, common.sync());
-    std::vector<Task> tasks;
+    std::vector<io::detail::Task> tasks;
     for (std::size_t i = 0; i < modules.size(); ++i)
-      tasks.push_back({file.header().tensors()[i].bytes(), [&, i](Buffer&) -> Finish {
+      tasks.push_back({file.header().tensors()[i].bytes(), [&, i](io::detail::Buffer&) -> io::detail::Finish {
                          const Module& module = modules[i];
-                         named(module.parts.front().chosen->adapter.folder, "module", module.path, [&] {
-                           const UpdateSet<Compute> updates(module.parts);
+                         io::detail::named(module.parts.front().adapter->folder, "module", module.path, [&] {
+                           const io::detail::UpdateSet<Compute> updates(module.parts);
                            const auto D = lora::delta<Compute>(updates.set(), module.rows, module.cols);
                            file.write_at(file.header().tensors()[i].begin,
                                          std::as_bytes(std::span(D.data(), static_cast<std::size_t>(D.size()))));
                          });
                          return {};
                        }});
-    {
-      Progress progress("delta", file.header().data_bytes(), common.quiet);
-      run_tasks(tasks, common.threads, progress);
-    }
+    Progress progress("delta", common.quiet);
+    const io::TaskOptions options = common.task_options(progress);
+    io::detail::run_tasks(tasks, options);
+    progress.clear();
     file.flush();
-    interruption_point();
+    io::detail::expect_not_cancelled(options);
     print(report(modules.size(), file.header().data_bytes()));
     file.commit();
   }
@@ -105,7 +104,8 @@ struct Delta {
 }  // namespace
 
 void add_delta(CLI::App& program, Run& run) {
-  CLI::App* command = program.add_subcommand("delta", "Write what a merge adds: sum of WEIGHT s B A for every module");
+  CLI::App* command =
+      program.add_subcommand("delta", "Write what a merge adds: sum of COEFFICIENT s B A for every module");
   const auto delta = std::make_shared<Delta>();
   delta->adapters.add_to(*command);
   command->add_option("--out", delta->out, "A safetensors file; replaced when it exists")
@@ -122,7 +122,7 @@ void add_delta(CLI::App& program, Run& run) {
       "The tensor M.weight is the delta of the adapters' module M: always (out, in), also where the base stores the\n"
       "transpose (fan_in_fan_out). f32 are the very numbers that a merge adds to F16, BF16 and F32 weights, f64 those\n"
       "it adds to F64 ones.\n",
-      weight_rules));
+      coefficient_rules));
   command->callback([delta, &run] { run = [delta] { return delta->run(); }; });
 }
 

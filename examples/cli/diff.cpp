@@ -4,7 +4,7 @@
 
 #include "commands.hpp"
 #include "difference.hpp"
-#include "rewrite.hpp"
+#include "merging.hpp"
 #include "table.hpp"
 #include "text.hpp"
 
@@ -57,7 +57,7 @@ MetadataValues metadata_of(const io::Model& model) {
   return out;
 }
 
-bool have_same_content(const fs::path& a, const fs::path& b, Buffer& buffer) {
+bool have_same_content(const fs::path& a, const fs::path& b, io::detail::Buffer& buffer) {
   const io::InputFile file_a(a), file_b(b);
   if (file_a.size() != file_b.size()) return false;
   constexpr std::uint64_t step = std::uint64_t{1} << 20;
@@ -78,7 +78,6 @@ struct Diff {
   CommonOptions common;
 
   int run() {
-    common.prepare();
     const io::Model a = io::Model::open(path_a), b = io::Model::open(path_b);
     std::vector<Pair> pairs;
     for (const io::ModelTensor& tensor : a.tensors()) pairs.push_back({&tensor, b.find(tensor.info->name), {}});
@@ -96,14 +95,12 @@ struct Diff {
  private:
   void compare_values(const io::Model& a, const io::Model& b, std::vector<Pair>& pairs) const {
     constexpr std::uint64_t step = std::uint64_t{4} << 20;
-    std::vector<Task> tasks;
-    std::uint64_t total = 0;
+    std::vector<io::detail::Task> tasks;
     for (Pair& pair : pairs) {
       if (!pair.is_comparable()) continue;
       for (std::uint64_t at = 0; at < pair.info().bytes(); at += step) {
         const std::uint64_t size = std::min(step, pair.info().bytes() - at);
-        total += 2 * size;
-        tasks.push_back({2 * size, [&a, &b, &pair, at, size](Buffer& buffer) -> Finish {
+        tasks.push_back({2 * size, [&a, &b, &pair, at, size](io::detail::Buffer& buffer) -> io::detail::Finish {
                            const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(2 * size));
                            const auto part = both.first(static_cast<std::size_t>(size)),
                                       other = both.last(static_cast<std::size_t>(size));
@@ -114,8 +111,8 @@ struct Diff {
                          }});
       }
     }
-    Progress progress("comparing", total, common.quiet);
-    run_tasks(tasks, common.threads, progress);
+    Progress progress("comparing", common.quiet);
+    io::detail::run_tasks(tasks, common.task_options(progress));
     a.expect_unchanged();
     b.expect_unchanged();
   }
@@ -141,7 +138,7 @@ struct Diff {
     Json out = Json::array();
     if (!a.is_folder() || !b.is_folder()) return out;
     const std::vector<std::string> of_a = a.other_files(), of_b = b.other_files();
-    Buffer buffer;
+    io::detail::Buffer buffer;
     for (const std::string& file : of_a)
       if (!std::binary_search(of_b.begin(), of_b.end(), file))
         out.push_back(entry("file", file, "only in A"));

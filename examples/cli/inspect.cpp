@@ -200,12 +200,12 @@ struct Inspect {
       lora::Index rank = 0;
       for (const io::UndoUpdate& update : tensor.updates) {
         updates.push_back({{"adapter", update.adapter},
-                           {"weight", update.weight},
+                           {"weight", update.coefficient},
                            {"rank", update.rank},
                            {"scaling", update.scaling(update.rank)},
                            {"scaling_rule", io::name(update.scaling.rule())},
                            {"scaling_value", update.scaling.value()}});
-        adapters += (adapters.empty() ? "" : " + ") + number_text(update.weight, 6) + " " + update.adapter;
+        adapters += (adapters.empty() ? "" : " + ") + number_text(update.coefficient, 6) + " " + update.adapter;
         rank += update.rank;
       }
       const double percent =
@@ -225,7 +225,7 @@ struct Inspect {
     Json files = Json::array();
     for (const io::UndoShard& shard : file.shards())
       if (file.is_folder()) files.push_back(shard.file);
-    for (const std::string& copy : copies_of(file)) files.push_back(copy);
+    for (const io::UndoCopy& copy : file.copies()) files.push_back(copy.file);
     const std::size_t file_count = files.size();
     if (json)
       return print({{"kind", "undo"},

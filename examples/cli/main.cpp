@@ -70,9 +70,9 @@ int main(int argc, char** argv) {
     return wrong_usage(program, error.what());
   } catch (const cli::UsageError& error) {
     return wrong_usage(program, error.what());
-  } catch (const cli::Interrupted& interrupted) {
+  } catch (const lora::io::Cancelled&) {
     std::cerr << "lora: interrupted: nothing was changed\n";
-    return 128 + interrupted.signal;
+    return 128 + cli::noted_signal();
   } catch (const lora::Error& error) {
     return problem(cli::bare(error));
   } catch (const std::bad_alloc&) {

@@ -1,11 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// What merge, unmerge and switch do to one tensor, and how they tell what was done.
+/// What merge, unmerge and switch share: their options' help, and how they tell what was done.
 
-#include "plan.hpp"
-#include "rewrite.hpp"
-#include "signals.hpp"
+#include "options.hpp"
+#include "progress.hpp"
 
 namespace cli {
 
@@ -13,36 +12,25 @@ namespace cli {
 extern const char* const model_help;
 extern const char* const out_help;
 
-/// Merges a target's updates into its bytes; what it returns adds the record to `undo`, unless that is null. Throws
-/// FileError, naming the module.
-Finish merge_tensor(const lora::io::Model& model, const Target& target, std::span<std::byte> bytes,
-                    lora::io::UndoFileWriter* undo);
-
-/// Undoes the merge of a tensor in its bytes. Throws FileError, naming the tensor.
-void unmerge_tensor(const lora::io::Model& model, const lora::io::UndoFile& undo, const lora::io::UndoTensor& tensor,
-                    std::span<std::byte> bytes);
-
-/// Both in one pass: from what `undo` has recorded to a target's updates.
-Finish switch_tensor(const lora::io::Model& model, const lora::io::UndoFile& undo, const lora::io::UndoTensor& tensor,
-                     const Target& target, std::span<std::byte> bytes, lora::io::UndoFileWriter& new_undo);
-
-/// The other files that belong to the model of an undo file.
-std::vector<std::string> copies_of(const lora::io::UndoFile& undo);
-
-/// Warns of files with weights among those that are only copied: a program that prefers them runs the unmerged model.
-void warn_of_other_weights(const std::vector<std::string>& copies);
-
 /// What a merge or switch did, for people and for programs.
 struct Summary {
   const char* command;
-  const lora::io::Model& model;
   const std::vector<ChosenAdapter>& adapters;
-  const std::vector<Target>& targets;
   const fs::path &out, &undo;  ///< undo: empty without one
-  std::uint64_t record_bytes;
 
-  std::string text() const;
-  std::string json() const;
+  std::string text(const lora::io::ModelChange& change) const;
+  std::string json(const lora::io::ModelChange& change) const;
 };
+
+/// Options for a library call that rewrites a model. Before its outputs take their names the bar goes away, and the call's
+/// warnings and `report` of what it did are printed; interrupted by a signal, it ends with lora::io::Cancelled.
+lora::io::ModelOptions model_options(const CommonOptions& common, Progress& progress,
+                                     std::function<std::string(const lora::io::ModelChange&)> report);
+
+/// Prints on standard output. Throws Error.
+void print(const std::string& report);
+
+/// Prints warnings on standard error.
+void print_warnings(const std::vector<std::string>& warnings);
 
 }  // namespace cli

@@ -3,6 +3,7 @@
 #include "options.hpp"
 
 #include "commands.hpp"
+#include "signals.hpp"
 #include "text.hpp"
 
 #include <charconv>
@@ -13,11 +14,15 @@
 
 namespace cli {
 
+namespace io = lora::io;
+
 const CLI::Validator not_empty(
     [](const std::string& name) { return name.empty() ? "expected a name, found none" : ""; }, "", "");
 
-const char* const weight_rules =
-    "What follows the last '=' of DIR=WEIGHT is the weight when it is a number, else it belongs to the folder's name.\n"
+const char* const coefficient_rules =
+    "What follows the last '=' of DIR=COEFFICIENT is the coefficient when it is a number, else it belongs to the "
+    "folder's\n"
+    "name. "
     "Factors of 64 bits are rounded to 32 where the weight has fewer than 64.";
 
 const char* const name_rules =
@@ -47,17 +52,14 @@ void CommonOptions::add_to(CLI::App& command, bool writes) {
                      "Do not wait until the outputs are on disk: a power failure soon afterwards may cut them");
 }
 
-void CommonOptions::prepare() {
-#if defined(_OPENMP)
-  if (threads == 0) threads = Eigen::nbThreads();  // heeds OMP_NUM_THREADS
-#endif
-  if (threads == 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  Eigen::setNbThreads(threads);
+io::TaskOptions CommonOptions::task_options(Progress& progress) const {
+  return {threads, [&progress](std::uint64_t done, std::uint64_t total) { progress.show(done, total); },
+          [] { return noted_signal() != 0; }};
 }
 
 void AdapterOptions::add_to(CLI::App& command) {
-  command.add_option("--adapter", adapters, "A PEFT folder, times WEIGHT (default 1); may be given several times")
-      ->type_name("DIR[=WEIGHT]")
+  command.add_option("--adapter", adapters, "A PEFT folder, times COEFFICIENT (default 1); may be given several times")
+      ->type_name("DIR[=COEFFICIENT]")
       ->required()
       ->allow_extra_args(false)
       ->check(not_empty);
@@ -75,58 +77,46 @@ std::optional<double> number(std::string_view characters) {
   return error == std::errc() ? value : std::numeric_limits<double>::infinity();
 }
 
-/// Absolute, symbolic links followed as far as there is something.
-fs::path whole_path(const fs::path& path) {
-  std::error_code error;
-  fs::path whole = fs::weakly_canonical(fs::absolute(path, error), error);
-  if (error) whole = fs::absolute(path, error);
-  return whole.has_filename() ? whole : whole.parent_path();
-}
-
-bool is_below(const fs::path& path, const fs::path& folder) {
-  const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
-  return end == folder.end();
-}
-
 }  // namespace
 
 std::vector<ChosenAdapter> AdapterOptions::load() const {
   std::vector<std::pair<std::string, double>> wanted;
   for (const std::string& option : adapters) {
     const std::size_t sign = option.rfind('=');
-    const std::optional<double> weight = sign == option.npos ? std::nullopt : number(option.substr(sign + 1));
-    if (sign == 0) throw UsageError("--adapter: expected DIR=WEIGHT, found " + option + ", without a folder");
+    const std::optional<double> coefficient = sign == option.npos ? std::nullopt : number(option.substr(sign + 1));
+    if (sign == 0) throw UsageError("--adapter: expected DIR=COEFFICIENT, found " + option + ", without a folder");
     std::error_code ignored;
-    if (weight && fs::is_directory(option, ignored) && !fs::is_directory(option.substr(0, sign), ignored))
-      throw UsageError("--adapter: " + option + " is a folder, whose name reads like a folder and a weight; give " +
-                       option + "=1");
-    if (weight && !std::isfinite(*weight))
-      throw UsageError("--adapter: expected a finite weight that 64 bits can hold, found " + option.substr(sign + 1));
-    if (weight && *weight == 0)
-      std::cerr << "lora: warning: " << lora::io::printable(option) << ": a weight of 0 changes nothing\n";
-    wanted.emplace_back(weight ? option.substr(0, sign) : option, weight.value_or(1.0));
+    if (coefficient && fs::is_directory(option, ignored) && !fs::is_directory(option.substr(0, sign), ignored))
+      throw UsageError("--adapter: " + option +
+                       " is a folder, whose name reads like a folder and a coefficient; give " + option + "=1");
+    if (coefficient && !std::isfinite(*coefficient))
+      throw UsageError("--adapter: expected a finite coefficient that 64 bits can hold, found " +
+                       option.substr(sign + 1));
+    if (coefficient && *coefficient == 0)
+      std::cerr << "lora: warning: " << lora::io::printable(option) << ": a coefficient of 0 changes nothing\n";
+    wanted.emplace_back(coefficient ? option.substr(0, sign) : option, coefficient.value_or(1.0));
   }
   std::vector<ChosenAdapter> out;
-  for (const auto& [folder, weight] : wanted) out.push_back({lora::io::load_adapter(folder), weight});
+  for (const auto& [folder, coefficient] : wanted) out.push_back({io::load_adapter(folder), coefficient});
+  return out;
+}
+
+std::vector<io::ActiveAdapter> active(const std::vector<ChosenAdapter>& adapters) {
+  std::vector<io::ActiveAdapter> out;
+  bool any = false;
+  for (const ChosenAdapter& chosen : adapters) {
+    out.push_back({chosen.adapter, chosen.coefficient});
+    any = any || chosen.coefficient != 0;
+  }
+  if (!any) throw UsageError("--adapter: expected a coefficient other than 0, found 0 for all");
   return out;
 }
 
 void expect_apart(const std::vector<fs::path>& inputs, const std::vector<fs::path>& outputs) {
-  std::vector<fs::path> others;
-  for (const fs::path& input : inputs) others.push_back(whole_path(input));
-  for (const fs::path& output : outputs) {
-    if (output.empty()) continue;
-    const fs::path whole = whole_path(output);
-    for (std::size_t i = 0; i < others.size(); ++i) {
-      const char* const kind = i < inputs.size() ? "an input" : "an output";
-      std::error_code ignored;
-      if (whole == others[i] || fs::equivalent(whole, others[i], ignored))
-        throw UsageError(text("the output ", output.string(), " is ", kind, " as well; give it another name"));
-      if (is_below(whole, others[i]) || is_below(others[i], whole))
-        throw UsageError(text("the output ", output.string(), " and ", others[i].string(), ", ", kind,
-                              ", lie within each other; give it another name"));
-    }
-    others.push_back(whole);
+  try {
+    io::expect_apart(inputs, outputs);
+  } catch (const lora::ValueError& error) {
+    throw UsageError(std::string(bare(error)));
   }
 }
 

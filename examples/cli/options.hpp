@@ -3,6 +3,8 @@
 
 /// Options that commands share.
 
+#include "progress.hpp"
+
 #include <lora/io.hpp>
 
 #include <CLI/CLI.hpp>
@@ -20,13 +22,13 @@ extern const CLI::Validator not_empty;
 
 /// --threads, --quiet, --json and, of commands that write, --no-sync.
 struct CommonOptions {
-  int threads = 0;  ///< after prepare(): at least 1
+  int threads = 0;  ///< 0: as many as there are processors
   bool quiet = false, json = false, no_sync = false;
 
   void add_to(CLI::App& command, bool writes);
 
-  /// Resolves `threads` and makes the library use as many.
-  void prepare();
+  /// For work of the library's: its threads, and a bar. Interrupted by a signal, it ends with lora::io::Cancelled.
+  lora::io::TaskOptions task_options(Progress& progress) const;
 
   lora::io::Sync sync() const { return no_sync ? lora::io::Sync::no : lora::io::Sync::yes; }
 };
@@ -34,29 +36,31 @@ struct CommonOptions {
 /// An adapter as the user asked for it, loaded.
 struct ChosenAdapter {
   lora::io::Adapter adapter;
-  double weight = 1.0;
+  double coefficient = 1.0;
 };
 
-/// The option --adapter DIR[=WEIGHT], repeated.
+/// The option --adapter DIR[=COEFFICIENT], repeated.
 struct AdapterOptions {
   std::vector<std::string> adapters;
 
   void add_to(CLI::App& command);
 
-  /// Reads the adapters, in order. Throws UsageError for a weight that is not finite, FileError. Of a weight of 0 it warns
+  /// Reads the adapters, in order. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
   /// on standard error.
   std::vector<ChosenAdapter> load() const;
 };
 
-/// The help text about weights in DIR=WEIGHT, and about how adapters' modules find their tensors.
-extern const char* const weight_rules;
+/// The help text about coefficients in DIR=COEFFICIENT, and about how adapters' modules find their tensors.
+extern const char* const coefficient_rules;
 extern const char* const name_rules;
 
 /// The help text about what is left by a program that was killed.
 extern const char* const leftover_rules;
 
-/// Throws UsageError when an output is one of the inputs or another output, or lies in an input or output that is a
-/// folder: something would be lost.
+/// The adapters as the library takes them. Throws UsageError when all coefficients are 0.
+std::vector<lora::io::ActiveAdapter> active(const std::vector<ChosenAdapter>& adapters);
+
+/// lora::io::expect_apart, as a UsageError.
 void expect_apart(const std::vector<fs::path>& inputs, const std::vector<fs::path>& outputs);
 
 /// The files of adapters, as inputs for expect_apart.

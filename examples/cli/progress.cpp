@@ -11,27 +11,30 @@
 
 namespace cli {
 
-Progress::Progress(std::string title, std::uint64_t total, bool quiet)
+Progress::Progress(std::string title, bool quiet)
     : title_(std::move(title)),
-      total_(total),
-      is_shown_(!quiet && ::isatty(STDERR_FILENO) == 1),
+      is_enabled_(!quiet && ::isatty(STDERR_FILENO) == 1),
       begin_(Clock::now()),
-      drawn_(begin_) {
-  if (is_shown_) draw(begin_);
-}
+      drawn_(begin_) {}
 
-Progress::~Progress() {
-  if (is_shown_) std::cerr << "\r\x1b[K" << std::flush;
-}
+Progress::~Progress() { clear(); }
 
-void Progress::add(std::uint64_t bytes) {
-  if (!is_shown_) return;
+void Progress::show(std::uint64_t done, std::uint64_t total) {
+  if (!is_enabled_) return;
   const std::lock_guard lock(mutex_);
-  done_ += bytes;
+  done_ = done;
+  total_ = total;
   const Clock::time_point now = Clock::now();
-  if (now - drawn_ < std::chrono::milliseconds(100)) return;
+  if (is_shown_ && now - drawn_ < std::chrono::milliseconds(100)) return;
   drawn_ = now;
+  is_shown_ = true;
   draw(now);
+}
+
+void Progress::clear() {
+  const std::lock_guard lock(mutex_);
+  if (is_shown_) std::cerr << "\r\x1b[K" << std::flush;
+  is_shown_ = false;
 }
 
 void Progress::draw(Clock::time_point now) {

@@ -9,16 +9,19 @@
 namespace cli {
 
 /// A bar on standard error, drawn at once and then at most ten times a second, and wiped out at the end; only on a terminal.
-/// Any thread may add to it.
+/// Any thread may call it.
 class Progress {
  public:
-  /// `total` bytes are to be done.
-  Progress(std::string title, std::uint64_t total, bool quiet);
+  Progress(std::string title, bool quiet);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress();
 
-  void add(std::uint64_t bytes);
+  /// `done` of `total` bytes are done.
+  void show(std::uint64_t done, std::uint64_t total);
+
+  /// Wipes the bar out.
+  void clear();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -26,8 +29,8 @@ class Progress {
 
   std::mutex mutex_;
   std::string title_;
-  std::uint64_t total_, done_ = 0;
-  bool is_shown_;
+  std::uint64_t total_ = 0, done_ = 0;
+  bool is_enabled_, is_shown_ = false;
   Clock::time_point begin_, drawn_;
 };
 

@@ -28,9 +28,7 @@ void note_signals() {
   }
 }
 
-void interruption_point() {
-  if (const int signal = noted; signal != 0) throw Interrupted{signal};
-}
+int noted_signal() { return noted; }
 
 void prepare_process() {
   for (int stream = 0; stream < 3; ++stream)

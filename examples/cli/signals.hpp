@@ -5,16 +5,11 @@
 
 namespace cli {
 
-/// What interruption_point() throws; the program's exit code is 128 + signal.
-struct Interrupted {
-  int signal;
-};
-
-/// From now on the first SIGINT or SIGTERM is noted for interruption_point(); a second one ends the program at once.
+/// From now on the first SIGINT or SIGTERM is noted; a second one ends the program at once.
 void note_signals();
 
-/// Throws Interrupted when such a signal has come.
-void interruption_point();
+/// The signal that has come, or 0.
+int noted_signal();
 
 /// At the start of the program. Standard streams that are closed become ones that fail, so that no file of ours gets
 /// their number; a pipe whose reader has gone and a file that becomes too large are errors, not the end.

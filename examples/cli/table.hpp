@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include <lora/io/utf8.hpp>
+#include <lora/io/text/utf8.hpp>
 
 #include <algorithm>
 #include <ostream>

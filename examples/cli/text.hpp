@@ -29,19 +29,6 @@ inline std::string path_text(const std::filesystem::path& path) { return lora::i
 /// A name for JSON: as it is, or printable when it is not UTF-8.
 std::string json_text(std::string_view name);
 
-/// Calls run(); what the library throws about a layer becomes a FileError that names the file and the layer (`kind` is
-/// "module" or "tensor").
-template <class Run>
-auto named(const std::filesystem::path& file, std::string_view kind, std::string_view name, const Run& run) {
-  try {
-    return run();
-  } catch (const lora::io::FileError&) {
-    throw;
-  } catch (const lora::Error& error) {
-    fail(file, kind, " ", in_quotes(name), ": ", bare(error));
-  }
-}
-
 /// "[2, 3]"; "2 x 3".
 inline std::string shape_text(std::span<const std::uint64_t> shape) { return lora::io::detail::shape_list(shape); }
 inline std::string shape_text(lora::Index rows, lora::Index cols) { return lora::detail::shape_text(rows, cols); }

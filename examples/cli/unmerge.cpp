@@ -4,9 +4,8 @@
 
 #include "commands.hpp"
 #include "merging.hpp"
+#include "signals.hpp"
 #include "text.hpp"
-
-#include <algorithm>
 
 #include <nlohmann/json.hpp>
 
@@ -20,55 +19,28 @@ struct Unmerge {
   CommonOptions common;
 
   int run() {
-    common.prepare();
     note_signals();
     expect_apart({merged, undo}, {out});
-    const io::UndoFile record = io::UndoFile::open(undo);
-    const io::Model from = io::Model::open(merged);
-    record.expect_made_for(from);
-
-    io::ModelWriter restored(from, out, common.sync());
-    Rewrite rewrite(from, restored, copies_of(record), true);
-    for (const io::UndoTensor& tensor : record.tensors())
-      rewrite.change(from.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes) {
-        unmerge_tensor(from, record, tensor, bytes);
-        return Finish();
-      });
-    rewrite.run(common, "unmerging");
-    record.expect_rest(from, rewrite.rest_before(), rewrite.copies());
-    record.file().file().expect_unchanged();
-    commit(restored, nullptr, report(from, record));
+    Progress progress("unmerging", common.quiet);
+    io::unmerge_model(merged, undo, out,
+                      model_options(common, progress, [&](const io::ModelChange& change) { return report(change); }));
     return 0;
   }
 
  private:
-  /// The files that were put into the merged folder. As they do not matter, nor does one that cannot be examined.
-  static std::size_t count_others(const io::Model& from, const io::UndoFile& record) {
-    try {
-      const std::vector<std::string> files = from.other_files();
-      std::vector<std::string> copies = copies_of(record);
-      std::sort(copies.begin(), copies.end());
-      return static_cast<std::size_t>(std::count_if(files.begin(), files.end(), [&](const std::string& file) {
-        return !std::binary_search(copies.begin(), copies.end(), file);
-      }));
-    } catch (const io::FileError&) {
-      return 0;
-    }
-  }
-
-  std::string report(const io::Model& from, const io::UndoFile& record) const {
+  std::string report(const io::ModelChange& change) const {
     if (common.json)
       return nlohmann::ordered_json{{"command", "unmerge"},
                                     {"out", json_text(out.string())},
-                                    {"tensors", from.tensors().size()},
-                                    {"restored_tensors", record.tensors().size()}}
+                                    {"tensors", change.tensors},
+                                    {"restored_tensors", change.changed_tensors}}
                  .dump(2, ' ', true) +
              '\n';
     std::string said =
-        text("restored ", record.tensors().size(), " of ", count_text(from.tensors().size(), "tensor"),
-             ", every byte of the original ", from.is_folder() ? "files: " : "file: ", path_text(out), '\n');
-    const std::size_t others = count_others(from, record);
-    if (others != 0) said += text("left out ", count_text(others, "file"), " that the original folder did not have\n");
+        text("restored ", change.changed_tensors, " of ", count_text(change.tensors, "tensor"),
+             ", every byte of the original ", change.is_folder ? "files: " : "file: ", path_text(out), '\n');
+    if (change.left_out_files != 0)
+      said += text("left out ", count_text(change.left_out_files, "file"), " that the original folder did not have\n");
     return said;
   }
 };

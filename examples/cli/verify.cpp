@@ -8,7 +8,9 @@
 #include "table.hpp"
 #include "text.hpp"
 
+#include <lora/io/model/merge_tensor.hpp>
 #include <lora/layer/forward_bound.hpp>
+#include <lora/layer/linear.hpp>
 
 #include <numbers>
 
@@ -18,6 +20,7 @@ namespace cli {
 namespace {
 
 namespace io = lora::io;
+using Target = io::detail::MergeTarget;
 
 /// Standard normal numbers, the same on every machine: splitmix64 (Steele, Lea & Flood, "Fast splittable pseudorandom
 /// number generators", 2014) and the transform of Box & Muller (1958).
@@ -68,10 +71,11 @@ struct Verify {
   CommonOptions common;
 
   int run() {
-    common.prepare();
     const std::vector<ChosenAdapter> chosen = adapters.load();
     const io::Model model = io::Model::open(base);
-    const std::vector<Target> targets = plan_merge(model, chosen);
+    std::vector<std::string> warnings;
+    const std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), &warnings);
+    print_warnings(warnings);
     const std::vector<Outcome> outcomes = verify_layers(model, targets);
 
     std::size_t broken = 0, lost = 0;
@@ -97,20 +101,18 @@ struct Verify {
 
   std::vector<Outcome> verify_layers(const io::Model& model, const std::vector<Target>& targets) const {
     std::vector<Outcome> outcomes(targets.size());
-    std::vector<Task> tasks;
-    std::uint64_t total = 0;
+    std::vector<io::detail::Task> tasks;
     for (std::size_t i = 0; i < targets.size(); ++i) {
       const std::uint64_t bytes = 2 * targets[i].tensor->info->bytes();  // W and W0
-      total += bytes;
-      tasks.push_back({bytes, [&, i, bytes](Buffer& buffer) -> Finish {
+      tasks.push_back({bytes, [&, i, bytes](io::detail::Buffer& buffer) -> io::detail::Finish {
                          const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(bytes));
                          outcomes[i] =
                              verify_layer(model, targets[i], both.first(both.size() / 2), both.last(both.size() / 2));
                          return {};
                        }});
     }
-    Progress progress("verifying", total, common.quiet);
-    run_tasks(tasks, common.threads, progress);
+    Progress progress("verifying", common.quiet);
+    io::detail::run_tasks(tasks, common.task_options(progress));
     model.expect_unchanged();
     return outcomes;
   }
@@ -120,9 +122,9 @@ struct Verify {
     model.read(*target.tensor, 0, original);
     std::copy(original.begin(), original.end(), bytes.begin());
     Outcome outcome;
-    named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
-      with_type(target.type, [&]<class T>() {
-        with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto W) {
+    io::detail::named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
+      io::visit_type(target.type, [&]<class T>(std::type_identity<T>) {
+        io::detail::with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto W) {
           const decltype(W) W0(reinterpret_cast<T*>(original.data()), target.rows, target.cols);
           outcome = verify<T>(W, W0, target);
         });
@@ -140,7 +142,7 @@ struct Verify {
     const auto X = lora::Activations<Compute>::NullaryExpr(target.cols, batch, [&] {
                      return static_cast<Compute>(normal());
                    }).eval();
-    const UpdateSet<Compute> updates(target.parts);
+    const io::detail::UpdateSet<Compute> updates(target.parts);
     auto layer = lora::Linear<T, order>::view(W);
     std::vector<lora::ActiveUpdate> active;
     for (std::size_t i = 0; i < updates.set().size(); ++i) {
@@ -200,7 +202,7 @@ void add_verify(CLI::App& program, Run& run) {
            "merged. The table shows for each the element whose difference is the largest part of its\n"
            "bound, which follows from the roundings of both ways. Exit code 1 when a bound is broken or\n"
            "a bit did not come back. Nothing is written.\n\n",
-           name_rules, "\n", weight_rules));
+           name_rules, "\n", coefficient_rules));
   command->callback([verify, &run] { run = [verify] { return verify->run(); }; });
 }
 

@@ -36,7 +36,7 @@ class RoundTrip(ToolTest):
         self.assertNotEqual(one, other)
 
     def test_a_weight_of_zero_changes_nothing(self):
-        warning = f"lora: warning: {GAMES}=0: a weight of 0 changes nothing\n"
+        warning = f"lora: warning: {GAMES}=0: a coefficient of 0 changes nothing\n"
         self.assertEqual(sha256(self.merge(BASE, f"{GAMES}=0", SCIENCE, warning=warning)),
                          sha256(self.merge(BASE, SCIENCE, out="alone")))
         # Not even -0, which -0 + 0 would.
@@ -46,7 +46,7 @@ class RoundTrip(ToolTest):
         base = Tensors()
         base["m.one.weight"] = base["m.other.weight"] = tensor("F32", [[-0.0, -0.0], [-0.0, -0.0]])
         base.save(self.folder / "base")
-        warning = "lora: warning: other=0: a weight of 0 changes nothing\n"
+        warning = "lora: warning: other=0: a coefficient of 0 changes nothing\n"
         merged = Tensors(self.merge("base", one, "other=0", out="zeros", undo=None, warning=warning))
         self.assertEqual(merged["m.other.weight"], base["m.other.weight"])
         self.assertNotEqual(merged["m.one.weight"], base["m.one.weight"])

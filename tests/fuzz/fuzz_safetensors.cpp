@@ -4,7 +4,7 @@
 
 #include "fuzz/fuzz.hpp"
 
-#include <lora/io/safetensors.hpp>
+#include <lora/io/safetensors/safetensors.hpp>
 
 namespace {
 

@@ -4,7 +4,7 @@
 
 #include "fuzz/fuzz.hpp"
 
-#include <lora/io/undo_file.hpp>
+#include <lora/io/undo/undo_file.hpp>
 
 namespace {
 
@@ -17,7 +17,7 @@ void check_updates(const io::UndoFile& file, const io::UndoTensor& tensor) {
   require(updates.size() == tensor.updates.size() && !updates.empty(), "updates that get lost");
   for (std::size_t i = 0; i < updates.size(); ++i)
     require(updates[i].rows() == tensor.rows && updates[i].cols() == tensor.cols &&
-                updates[i].rank() == tensor.updates[i].rank && std::isfinite(tensor.updates[i].weight),
+                updates[i].rank() == tensor.updates[i].rank && std::isfinite(tensor.updates[i].coefficient),
             "an update that does not fit its tensor");
 }
 

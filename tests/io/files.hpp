@@ -3,7 +3,7 @@
 
 /// What the file tests share: a folder that goes away, bytes in and out of files, and messages of errors.
 
-#include <lora/io/safetensors.hpp>
+#include <lora/io/safetensors/safetensors.hpp>
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #include "io/files.hpp"
 
-#include <lora/io/output_file.hpp>
+#include <lora/io/file/output_file.hpp>
 
 #include <csignal>
 #include <cstdlib>

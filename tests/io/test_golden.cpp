@@ -4,7 +4,8 @@
 
 #include "io/files.hpp"
 
-#include <lora/io/peft.hpp>
+#include <lora/io/peft/load_adapter.hpp>
+#include <lora/io/text/json.hpp>
 
 #include <cmath>
 #include <limits>
@@ -15,10 +16,7 @@ using Doubles = lora::Matrix<double>;
 
 namespace {
 
-double number(const Json& json) {
-  const auto* integer = json.as<std::int64_t>();
-  return integer != nullptr ? static_cast<double>(*integer) : *json.as<double>();
-}
+double number(const Json& json) { return json.get<double>(); }
 
 /// s B A in double, and for each element a bound on how far two such computations, in any order, may be apart: each
 /// makes at most r + 2 roundings of relative size u in terms no larger than s |b| |a|.
@@ -68,7 +66,7 @@ void expect_deltas(const io::Safetensors& expect, const std::string& prefix, con
     return;
   }
   const Doubles rows = expect.read_matrix<double>(expect.tensor(name + "#rows"));
-  const auto& sampled = *about.find("sampled_rows")->as<Json::Array>();
+  const auto& sampled = about.at("sampled_rows");
   ASSERT_EQ(static_cast<std::size_t>(rows.rows()), sampled.size());
   for (lora::Index i = 0; i < rows.rows(); ++i) {
     const auto row = static_cast<lora::Index>(number(sampled[static_cast<std::size_t>(i)]));
@@ -77,15 +75,15 @@ void expect_deltas(const io::Safetensors& expect, const std::string& prefix, con
 }
 
 void expect_module(const io::AdapterModule& module, const Json& about, bool transposed) {
-  EXPECT_EQ(static_cast<double>(module.rank()), number(*about.find("rank")));
-  EXPECT_EQ(module.scaling(), number(*about.find("scaling")));
-  EXPECT_EQ(static_cast<double>(module.rows()), number(*about.find("out")));
-  EXPECT_EQ(static_cast<double>(module.cols()), number(*about.find("in")));
-  const auto& shape = *about.find("weight_shape")->as<Json::Array>();
+  EXPECT_EQ(static_cast<double>(module.rank()), number(about.at("rank")));
+  EXPECT_EQ(module.scaling(), number(about.at("scaling")));
+  EXPECT_EQ(static_cast<double>(module.rows()), number(about.at("out")));
+  EXPECT_EQ(static_cast<double>(module.cols()), number(about.at("in")));
+  const auto& shape = about.at("weight_shape");
   EXPECT_EQ(
       module.is_transposed(static_cast<lora::Index>(number(shape[0])), static_cast<lora::Index>(number(shape[1]))),
       transposed);
-  const std::string dtype = *about.find("adapter_dtype")->as<Json::Array>()->at(0).as<std::string>();
+  const std::string dtype = about.at("adapter_dtype").at(0).get<std::string>();
   EXPECT_EQ(std::holds_alternative<lora::LowRank<double>>(module.update), dtype == "float64");
 }
 
@@ -95,17 +93,17 @@ TEST_P(Golden, LoadsAsPeftDoes) {
   const auto folder = test::data() / "golden" / GetParam();
   const Json about = io::detail::read_json_file(folder / "case.json", 1 << 20);
   const io::Safetensors expect = io::Safetensors::open(folder / "expect.safetensors");
-  const auto& modules = *about.find("modules")->as<Json::Object>();
-  const auto& adapters = *about.find("adapters")->as<Json::Object>();
+  const auto& modules = about.at("modules").get_ref<const Json::object_t&>();
+  const auto& adapters = about.at("adapters").get_ref<const Json::object_t&>();
   for (const auto& [key, place] : adapters) {
-    const io::Adapter adapter = io::load_adapter(folder / *place.as<std::string>());
+    const io::Adapter adapter = io::load_adapter(folder / place.get<std::string>());
     EXPECT_EQ(adapter.modules.size(), modules.size());
     for (const auto& [path, entry] : modules) {
       SCOPED_TRACE(key + " " + path);
       const io::AdapterModule* module = adapter.find(path);
       ASSERT_NE(module, nullptr);
-      const Json& description = adapters.size() > 1 ? *entry.find(key) : entry;
-      const bool transposed = *description.find("kind")->as<std::string>() == "fan_in_fan_out";
+      const Json& description = adapters.size() > 1 ? entry.at(key) : entry;
+      const bool transposed = description.at("kind") == "fan_in_fan_out";
       expect_module(*module, description, transposed);
       expect_deltas(expect, adapters.size() > 1 ? key + "." : "", *module, description, transposed);
     }

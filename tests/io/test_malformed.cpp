@@ -5,7 +5,8 @@
 
 #include "io/files.hpp"
 
-#include <lora/io/peft.hpp>
+#include <lora/io/peft/load_adapter.hpp>
+#include <lora/io/text/json.hpp>
 
 #include <cstdlib>
 #include <map>
@@ -70,10 +71,10 @@ void read(const std::string& name) {
 TEST(Malformed, EveryFileIsJudgedAsTheIndexSays) {
   const Json index = io::detail::read_json_file(folder() / "index.json", 1 << 20);
   std::size_t refused = 0;
-  for (const auto& [name, about] : *index.as<Json::Object>()) {
+  for (const auto& [name, about] : index.get_ref<const Json::object_t&>()) {
     SCOPED_TRACE(name);
     const std::string text = message([&, &file = name] { read(file); });
-    if (*about.find("expect")->as<std::string>() == "accept") {
+    if (about.at("expect") == "accept") {
       EXPECT_EQ(text, "");
       continue;
     }
@@ -85,8 +86,7 @@ TEST(Malformed, EveryFileIsJudgedAsTheIndexSays) {
   EXPECT_EQ(refused, rejected.size());
   for (const auto& entry : test::fs::directory_iterator(folder())) {
     const std::string name = entry.path().filename().string();
-    EXPECT_TRUE(index.find(name) != nullptr || name == "index.json" || name == "README.md" ||
-                name == "base.safetensors")
+    EXPECT_TRUE(index.contains(name) || name == "index.json" || name == "README.md" || name == "base.safetensors")
         << name << " is not in the index";
   }
 }
@@ -134,7 +134,8 @@ TEST(MalformedDeathTest, WhatAFileOnlyClaimsTakesNoMemory) {
   const Json index = io::detail::read_json_file(folder() / "index.json", 1 << 20);
   EXPECT_EXIT(run_within(16 << 20,
                          [&] {
-                           for (const auto& entry : *index.as<Json::Object>()) message([&] { read(entry.first); });
+                           for (const auto& entry : index.get_ref<const Json::object_t&>())
+                             message([&] { read(entry.first); });
                          }),
               testing::ExitedWithCode(0), "");
 

@@ -4,7 +4,8 @@
 
 #include "io/files.hpp"
 
-#include <lora/io/model_writer.hpp>
+#include <lora/io/model/model_writer.hpp>
+#include <lora/io/safetensors/visit_type.hpp>
 
 namespace io = lora::io;
 namespace fs = std::filesystem;
@@ -173,6 +174,77 @@ TEST(ModelWriter, WithoutACommitNothingRemains) {
   EXPECT_EQ(folder.entries(), 1u);
   io::ModelWriter file(io::Model::open(folder / "model/x-2.safetensors"), folder / "f");
   EXPECT_THROW(file.file("other"), lora::StateError);
+}
+
+/// A model of one shard: BF16 [2, 3], F32 [2, 3] and F64 [4], numbers 0, 1, 2 ... in each.
+void make_typed_model(const fs::path& path) {
+  const std::vector<io::TensorInfo> tensors{
+      {"b", io::DType::BF16, {2, 3}}, {"f", io::DType::F32, {2, 3}}, {"v", io::DType::F64, {4}}};
+  io::SafetensorsWriter writer(path, tensors);
+  for (const io::TensorInfo& tensor : writer.header().tensors())
+    io::visit_type(tensor.dtype, [&]<class T>(std::type_identity<T>) {
+      for (std::uint64_t i = 0; i < tensor.bytes() / sizeof(T); ++i) {
+        const T value = static_cast<T>(static_cast<float>(i));
+        writer.write(std::as_bytes(std::span(&value, 1)));
+      }
+    });
+  writer.commit();
+}
+
+TEST(ModelWriter, ATensorWrittenAsAWiderTypeDoesNotOverwriteItsNeighbour) {
+  const test::Folder folder;
+  make_typed_model(folder / "base");
+  const io::Model model = io::Model::open(folder / "base");
+  io::ModelWriter writer(model, folder / "copy");
+  const lora::Matrix<float> wide = model.read_matrix<float>(model.tensor("b"));
+  const auto bytes = std::as_bytes(std::span(wide.data(), 6));
+  expect_pieces(message([&] { writer.write_at(model.tensor("b"), 0, bytes); }),
+                {"copy: ", "tensor 'b'", "BF16 [2, 3]", "12 bytes", "found 24 from byte 0"});
+  expect_pieces(message([&] { writer.write_at(model.tensor("b"), 8, bytes.first(6)); }), {"found 6 from byte 8"});
+  EXPECT_NE(message([&] { writer.write_at(model.tensor("v"), ~std::uint64_t{0}, bytes.first(2)); }), "");
+  EXPECT_NO_THROW(writer.write_at(model.tensor("b"), 8, bytes.first(4)));
+}
+
+TEST(ModelWriter, MatricesOfTheTensorsType) {
+  const test::Folder folder;
+  make_typed_model(folder / "base");
+  const io::Model model = io::Model::open(folder / "base");
+  io::ModelWriter writer(model, folder / "copy");
+  const auto B = model.read_matrix<Eigen::bfloat16>(model.tensor("b"));
+  const auto F = model.read_matrix<float>(model.tensor("f"));
+  expect_pieces(message([&] { writer.write_matrix(model.tensor("b"), F); }),
+                {"tensor 'b'", "BF16 [2, 3]", "F32 (float) [2, 3]"});
+  expect_pieces(message([&] { writer.write_matrix(model.tensor("f"), F.transpose()); }), {"F32 [2, 3]", "[3, 2]"});
+  expect_pieces(message([&] { writer.write_matrix(model.tensor("v"), F); }), {"F64 [4]"});
+  writer.write_matrix(model.tensor("b"), Eigen::Matrix<Eigen::bfloat16, Eigen::Dynamic, Eigen::Dynamic>(B));
+  Eigen::Matrix<float, 4, 5, Eigen::RowMajor> large = Eigen::Matrix<float, 4, 5, Eigen::RowMajor>::Zero();
+  large.block(1, 2, 2, 3) = F;
+  writer.write_matrix(model.tensor("f"), large.block(1, 2, 2, 3));
+  const Eigen::VectorXd V = model.read_vector<double>(model.tensor("v"));
+  writer.write_at(model.tensor("v"), 0, std::as_bytes(std::span(V.data(), 4)));
+  writer.commit();
+  EXPECT_EQ(test::read(folder / "copy"), test::read(folder / "base"));
+}
+
+TEST(Model, VectorsAreReadLikeMatrices) {
+  const test::Folder folder;
+  make_typed_model(folder / "base");
+  const io::Model model = io::Model::open(folder / "base");
+  EXPECT_EQ(model.read_vector<float>(model.tensor("v")), Eigen::Vector4f(0, 1, 2, 3));
+  expect_pieces(message([&] { (void)model.read_vector<float>(model.tensor("f")); }),
+                {"'f'", "one dimension", "[2, 3]"});
+  expect_pieces(message([&] { (void)model.read_matrix<float>(model.tensor("v")); }), {"'v'", "two dimensions", "[4]"});
+}
+
+TEST(VisitType, TheTypesThatWeightsHave) {
+  const auto size = [](io::DType dtype) {
+    return io::visit_type(dtype, []<class T>(std::type_identity<T>) { return lora::detail::ScalarTraits<T>::name; });
+  };
+  EXPECT_STREQ(size(io::DType::F16), "half");
+  EXPECT_STREQ(size(io::DType::BF16), "bfloat16");
+  EXPECT_STREQ(size(io::DType::F32), "float");
+  EXPECT_STREQ(size(io::DType::F64), "double");
+  expect_pieces(message<lora::ValueError>([&] { size(io::DType::I32); }), {"F16, BF16, F32 or F64", "found I32"});
 }
 
 TEST(OutputFolder, TakesANewNameOrAnEmptyFolder) {

@@ -1,15 +1,15 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #include "io/files.hpp"
 
-#include <lora/io/peft.hpp>
-#include <lora/io/safetensors_writer.hpp>
+#include <lora/io/peft/load_adapter.hpp>
+#include <lora/io/safetensors/writer.hpp>
 
 #include <limits>
 
 #include <sys/stat.h>
 
 namespace io = lora::io;
-using io::DType, io::PatternBudget, io::PeftConfig, io::TensorInfo;
+using io::DType, io::PeftConfig, io::TensorInfo;
 using test::expect_pieces, test::message;
 
 namespace {
@@ -18,11 +18,9 @@ const std::string minimal = R"("peft_type":"LORA","r":2,"lora_alpha":4)";
 
 /// A configuration, and what it says of modules.
 struct Config : PeftConfig {
-  lora::Index rank(std::string_view module) const { return PeftConfig::rank(module, budget); }
-  double alpha(std::string_view module) const { return PeftConfig::alpha(module, budget); }
-  lora::Scaling scaling(std::string_view module) const { return PeftConfig::scaling(module, budget); }
-  bool selects(std::string_view module) const { return PeftConfig::selects(module, budget); }
-  mutable PatternBudget budget = {};
+  lora::Index rank(const std::string& path) const { return module(path).rank; }
+  double alpha(const std::string& path) const { return module(path).scaling.value(); }
+  lora::Scaling scaling(const std::string& path) const { return module(path).scaling; }
 };
 Config config(const std::string& more) {
   return {PeftConfig::parse("adapter_config.json", "{" + minimal + (more.empty() ? "" : "," + more) + "}")};
@@ -96,28 +94,12 @@ TEST(PeftConfig, InitialisersThatChangeTheBaseWeightAreRefused) {
     expect_pieces(refused(std::string("\"init_lora_weights\":") + value), {"init_lora_weights", "path_initial_model"});
 }
 
-TEST(PeftConfig, Targets) {
-  EXPECT_TRUE(config("").selects("x"));
-  EXPECT_TRUE(config(R"("target_modules":"all-linear")").selects("x"));
-  const Config list =
-      config(R"("target_modules":["q"],"exclude_modules":["b.q"],"layers_to_transform":1,"layers_pattern":"h")");
-  EXPECT_TRUE(list.selects("m.h.1.q"));
-  EXPECT_TRUE(list.selects("q")) << "a whole path needs no layer";
-  EXPECT_FALSE(list.selects("m.h.2.q"));
-  EXPECT_FALSE(list.selects("m.h.1.v"));
-  EXPECT_FALSE(list.selects("m.h.1.b.q"));
-  const Config expression = config(R"("target_modules":".*\\.q","exclude_modules":"m\\..*")");
-  EXPECT_TRUE(expression.selects("a.q"));
-  EXPECT_FALSE(expression.selects("m.q"));
-  EXPECT_FALSE(config(R"("target_modules":[])").selects("x"));
-  expect_pieces(refused(R"("target_modules":3)"), {"target_modules", "found 3"});
-  expect_pieces(refused(R"("target_modules":["q",3])"), {"target_modules", "found 3 in it"});
-  expect_pieces(refused(R"("exclude_modules":"a++")"), {"exclude_modules", "a++"});
-  expect_pieces(refused(R"("target_modules":"q","layers_to_transform":[1])"), {"layers_to_transform", "a list"});
-  expect_pieces(refused(R"("target_modules":["q"],"layers_to_transform":[-1])"), {"layers_to_transform", "found -1"});
-  expect_pieces(refused(R"("target_modules":["q"],"layers_to_transform":["1"])"), {"layers_to_transform", "'1'"});
-  expect_pieces(refused(R"("target_modules":["q"],"layers_to_transform":[1],"layers_pattern":["("])"),
-                {"layers_pattern"});
+TEST(PeftConfig, PatternsThatTakeTooLongAreNamed) {
+  const Config slow = config(R"("alpha_pattern":{"(a*){900}b":1})");
+  EXPECT_EQ(slow.alpha("ab"), 1.0);
+  const std::vector<std::string> paths(20, std::string(4000, 'a'));
+  EXPECT_EQ(slow.alpha(paths.front()), 4.0);
+  expect_pieces(message<lora::ValueError>([&] { slow.modules(paths); }), {"module 'aaa", "take too long"});
 }
 
 TEST(PeftConfig, JsonIsStrict) {
@@ -245,7 +227,8 @@ TEST(LoadAdapter, FactorsThatDoNotFit) {
   expect_pieces(AdapterFolder(pair("m", DType::F32, 3)).refused(), {"module 'm'", "rank 2", "[3, 4]"});
   expect_pieces(AdapterFolder(pair("m"), R"("rank_pattern":{"m":5})").refused(), {"module 'm'", "rank 5", "[2, 4]"});
   expect_pieces(AdapterFolder(pair("m", DType::I32)).refused(), {"lora_B.weight", "found I32"});
-  expect_pieces(AdapterFolder(pair("m"), R"("target_modules":["q"])").refused(), {"module 'm'", "target_modules"});
+  EXPECT_EQ(AdapterFolder(pair("m"), R"("target_modules":["q"],"exclude_modules":"(")").refused(), "")
+      << "what there are factors for is adapted, as in PEFT";
   expect_pieces(AdapterFolder({}).refused(), {"at least one module"});
   expect_pieces(
       AdapterFolder(pair("m"), R"("alpha_pattern":{"m":0.5})").load().modules.at(0).scaling() == 0.25 ? "ok" : "",
@@ -323,8 +306,6 @@ TEST(LoadAdapter, NumbersAtTheirLimits) {
   expect_pieces(with(R"("r":2,"lora_alpha":1e999)"), {"adapter_config.json", "1e999"});
   expect_pieces(with(R"("r":2,"lora_alpha":-1e999)"), {"adapter_config.json", "1e999"});
   expect_pieces(with(R"("r":-2,"lora_alpha":4)"), {"r:", "-2"});
-  expect_pieces(with(R"("r":2,"lora_alpha":4,"layers_to_transform":[1e3],"target_modules":["m"])"),
-                {"layers_to_transform", "1000"});
   EXPECT_EQ(with(R"("r":2,"lora_alpha":-1.7976931348623157e308)"), "") << "a negative alpha is a number";
   EXPECT_EQ(with(R"("r":2,"lora_alpha":0)"), "");
 }
@@ -349,16 +330,6 @@ TEST(LoadAdapter, FilesThatShrinkBetweenOpeningAndReading) {
   const PeftConfig config = PeftConfig::load(folder.folder() / "adapter_config.json");
   test::fs::resize_file(file.path(), file.header().raw().size() + 4);
   expect_pieces(message([&] { io::detail::AdapterReader(file, config).read(); }), {"became shorter"});
-}
-
-TEST(LoadAdapter, PatternsThatTakeTooLongAreNamed) {
-  const AdapterFolder folder(pair("m"), R"("exclude_modules":"(a*)*b")");
-  const io::Safetensors file = io::Safetensors::open(folder.folder() / "adapter_model.safetensors");
-  const PeftConfig config = PeftConfig::load(folder.folder() / "adapter_config.json");
-  PatternBudget nearly_spent;
-  nearly_spent.spend_steps(PatternBudget::max_steps - 3);
-  expect_pieces(message([&] { io::detail::AdapterReader(file, config, nearly_spent).read(); }),
-                {"adapter_config.json", "module 'm'", "too long"});
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #include "io/files.hpp"
 
-#include <lora/io/safetensors.hpp>
+#include <lora/io/safetensors/safetensors.hpp>
 
 #include <chrono>
 #include <cmath>

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #include "io/files.hpp"
 
-#include <lora/io/safetensors.hpp>
-#include <lora/io/safetensors_writer.hpp>
+#include <lora/io/safetensors/safetensors.hpp>
+#include <lora/io/safetensors/writer.hpp>
 
 namespace io = lora::io;
 using io::DType, io::Safetensors, io::SafetensorsWriter, io::TensorInfo;

@@ -5,8 +5,8 @@
 #include "io/files.hpp"
 #include "reference/random.hpp"
 
-#include <lora/io/safetensors_writer.hpp>
-#include <lora/io/undo_file.hpp>
+#include <lora/io/safetensors/writer.hpp>
+#include <lora/io/undo/undo_file.hpp>
 #include <lora/weight/merge.hpp>
 
 namespace io = lora::io;
@@ -72,13 +72,13 @@ void expect_round_trip() {
   EXPECT_EQ(tensor.order, Order);
   ASSERT_EQ(tensor.updates.size(), 2u);
   EXPECT_EQ(tensor.updates[1].adapter, "style");
-  EXPECT_EQ(tensor.updates[1].weight, -0.5);
+  EXPECT_EQ(tensor.updates[1].coefficient, -0.5);
   EXPECT_EQ(tensor.updates[0].rank, 3);
   EXPECT_EQ(tensor.updates[0].scaling.value(), merged.tensor.updates[0].scaling.value());
 
   const std::vector<lora::LowRank<Compute>> updates = file.updates<Compute>(tensor);
   std::vector<lora::Weighted<Compute>> set;
-  for (std::size_t i = 0; i < updates.size(); ++i) set.push_back({&updates[i], tensor.updates[i].weight});
+  for (std::size_t i = 0; i < updates.size(); ++i) set.push_back({&updates[i], tensor.updates[i].coefficient});
   lora::Matrix<T, Order> W(tensor.rows, tensor.cols);
   const std::span elements(W.data(), static_cast<std::size_t>(W.size()));
   model.read(model.tensor("m.weight"), 0, std::as_writable_bytes(elements));

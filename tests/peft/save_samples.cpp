@@ -4,7 +4,8 @@
 
 #include "reference/random.hpp"
 
-#include <lora/io/save_adapter.hpp>
+#include <lora/io/peft/save_adapter.hpp>
+#include <lora/io/text/json.hpp>
 
 #include <cstdio>
 #include <fstream>

@@ -1,10 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/utf8.hpp"
+#include "lora/io/text/utf8.hpp"
 
 #include <filesystem>
-#include <system_error>
+#include <initializer_list>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -21,22 +21,22 @@ namespace detail {
 inline std::string in_quotes(std::string_view name) { return text("'", printable(name), "'"); }
 
 /// Throws FileError: "lora: <file>: <pieces>".
+[[noreturn]] void fail_with(const std::filesystem::path& file, std::initializer_list<lora::detail::TextPiece> pieces);
 template <class... Pieces>
 [[noreturn]] void fail(const std::filesystem::path& file, const Pieces&... pieces) {
-  throw FileError(text("lora: ", printable(file.string(), 400), ": ", pieces...));
+  fail_with(file, {lora::detail::TextPiece(pieces)...});
 }
 
 /// Throws FileError with the operating system's reason for a call that has just failed.
-[[noreturn]] inline void fail_system(const std::filesystem::path& file, std::string_view action, int error_number) {
-  fail(file, action, ": ", std::generic_category().message(error_number));
-}
+[[noreturn]] void fail_system(const std::filesystem::path& file, std::string_view action, int error_number);
 
 /// An error's message without the library's name, for quoting it in another message.
-inline std::string_view bare(const Error& error) {
-  const std::string_view message = error.what();
-  return message.substr(message.starts_with("lora: ") ? 6 : 0);
-}
+std::string_view bare(const Error& error);
 
 }  // namespace detail
 }  // namespace io
 LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/error-inl.hpp"
+#endif

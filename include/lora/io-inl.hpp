@@ -1,0 +1,41 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The bodies of everything in io.hpp: for the source of the compiled library.
+
+#include "lora/io.hpp"
+
+#include "lora/io/error-inl.hpp"
+#include "lora/io/file/folder-inl.hpp"
+#include "lora/io/file/input_file-inl.hpp"
+#include "lora/io/file/output_file-inl.hpp"
+#include "lora/io/file/output_folder-inl.hpp"
+#include "lora/io/model/bind-inl.hpp"
+#include "lora/io/model/merge_model-inl.hpp"
+#include "lora/io/model/model-inl.hpp"
+#include "lora/io/model/model_writer-inl.hpp"
+#include "lora/io/model/tasks-inl.hpp"
+#include "lora/io/peft/adapter-inl.hpp"
+#include "lora/io/peft/config-inl.hpp"
+#include "lora/io/peft/load_adapter-inl.hpp"
+#include "lora/io/peft/save_adapter-inl.hpp"
+#include "lora/io/safetensors/header-inl.hpp"
+#include "lora/io/safetensors/safetensors-inl.hpp"
+#include "lora/io/safetensors/tensor_info-inl.hpp"
+#include "lora/io/safetensors/writer-inl.hpp"
+#include "lora/io/text/utf8-inl.hpp"
+#include "lora/io/undo/undo_file-inl.hpp"
+#include "lora/io/undo/undo_tensor-inl.hpp"
+
+#if !LORA_HEADER_ONLY
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+template void UndoFileWriter::add<float>(ActiveSet<float>, const UndoRecord&);
+template void UndoFileWriter::add<double>(ActiveSet<double>, const UndoRecord&);
+template std::vector<LowRank<float>> UndoFile::updates<float>(const UndoTensor&) const;
+template std::vector<LowRank<double>> UndoFile::updates<double>(const UndoTensor&) const;
+
+}  // namespace io
+LORA_NAMESPACE_END
+#endif

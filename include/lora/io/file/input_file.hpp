@@ -1,0 +1,66 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/error.hpp"
+
+#include <cstdint>
+#include <span>
+#include <utility>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+namespace detail {
+
+/// Owns a file descriptor.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int value) : value_(value) {}
+  Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept;
+  ~Descriptor() { close(); }
+  int get() const { return value_; }
+
+ private:
+  void close() noexcept;
+
+  int value_ = -1;
+};
+
+}  // namespace detail
+
+/// A regular file, open for reading.
+///
+/// Its bytes are copied out, never mapped: reading beyond the end of a mapping that somebody has shortened ends the
+/// program with a signal, where a read ends in an exception. Replacing the file by renaming another one over it (as
+/// OutputFile does) is harmless: the old one stays readable.
+class InputFile {
+ public:
+  /// Throws FileError when the file cannot be opened, or is not a regular file.
+  explicit InputFile(std::filesystem::path path);
+
+  const std::filesystem::path& path() const { return path_; }
+
+  /// In bytes, when it was opened.
+  std::uint64_t size() const { return size_; }
+
+  /// Copies `into.size()` bytes from `offset` on. May run on several threads at once. Throws FileError when the file
+  /// ends before or cannot be read.
+  void read(std::uint64_t offset, std::span<std::byte> into) const;
+
+  /// Throws FileError when the file was written to or cut since it was opened (its size or time of change differs).
+  void expect_unchanged() const;
+
+ private:
+  std::filesystem::path path_;
+  detail::Descriptor file_;
+  std::uint64_t size_ = 0;
+  std::pair<std::int64_t, std::int64_t> changed_{};
+};
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/file/input_file-inl.hpp"
+#endif

@@ -1,0 +1,64 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/file/output_folder.hpp"
+#include "lora/io/file/posix.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+LORA_FUNC OutputFolder::OutputFolder(std::filesystem::path target, Sync sync)
+    : target_(std::move(target)), sync_(sync) {
+  if (!target_.has_filename()) target_ = target_.parent_path();  // "folder/"
+  if (const auto last = target_.filename(); last.empty() || last == "." || last == "..")
+    detail::fail(target_, "expected the name of a folder to write, found one that has none");
+  std::error_code error;
+  const std::filesystem::file_status found = std::filesystem::symlink_status(target_, error);
+  if (std::filesystem::exists(found)) {
+    if (!std::filesystem::is_directory(found))
+      detail::fail(target_, "expected a new name or an empty folder to write a folder to, found something else");
+    if (!std::filesystem::is_empty(target_, error) || error)
+      detail::fail(target_, "expected a new name or an empty folder, found a folder that is not empty");
+    mode_ = static_cast<unsigned>(found.permissions()) & 0777;
+  }
+  for (int tries = 0; tries < 1000; ++tries) {
+    std::filesystem::path name = detail::name_beside(target_, "tmp");
+    if (::mkdir(name.c_str(), static_cast<mode_t>(mode_ | 0700)) == 0) {
+      temporary_ = std::move(name);
+      return;
+    }
+    if (errno != EEXIST) break;
+  }
+  detail::fail_to_create(target_, target_, errno);
+}
+
+LORA_FUNC OutputFolder::~OutputFolder() {
+  std::error_code ignored;
+  if (!temporary_.empty()) std::filesystem::remove_all(temporary_, ignored);
+}
+
+LORA_FUNC std::filesystem::path OutputFolder::place(const std::filesystem::path& relative) const {
+  std::filesystem::path whole = temporary_ / relative;
+  std::error_code error;
+  std::filesystem::create_directories(whole.parent_path(), error);
+  if (error) detail::fail_system(whole.parent_path(), "cannot create the folder", error.value());
+  return whole;
+}
+
+LORA_FUNC void OutputFolder::commit() {
+  if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(target_.string()), ": committed twice"));
+  if (sync_ == Sync::yes) {
+    detail::sync_folder(temporary_);
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_, ignored))
+      if (entry.is_directory(ignored)) detail::sync_folder(entry.path());
+  }
+  if (mode_ != 0777) ::chmod(temporary_.c_str(), static_cast<mode_t>(mode_));  // as the folder it replaces
+  // An empty folder is replaced; one that has got a file since is not.
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) detail::fail_system(target_, "cannot rename", errno);
+  temporary_.clear();
+  if (sync_ == Sync::yes) detail::sync_folder(detail::folder_of(target_));
+}
+
+}  // namespace io
+LORA_NAMESPACE_END

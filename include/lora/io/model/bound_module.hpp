@@ -1,0 +1,60 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/model/model.hpp"
+#include "lora/io/peft/adapter.hpp"
+
+#include <utility>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+/// A module of an adapter and the tensor of a model that it changes. Points into both. The first two are what
+/// `for (auto& [tensor, update] : bind(model, adapter))` binds.
+class BoundModule {
+ public:
+  BoundModule(const ModelTensor& tensor, const AdapterModule& module, StorageOrder order)
+      : tensor_(&tensor), module_(&module), order_(order) {}
+
+  const ModelTensor& tensor() const { return *tensor_; }
+  const AdapterUpdate& update() const { return module_->update; }
+
+  /// The module as the adapter has it: its path, and what its configuration says.
+  const AdapterModule& module() const { return *module_; }
+
+  /// column_major: the tensor is stored (in, out) and gets the transposed delta.
+  StorageOrder order() const { return order_; }
+
+  /// The type of the weight, and its out and in, whatever its order.
+  ScalarType type() const { return *scalar_type(tensor_->info->dtype); }
+  Index rows() const { return module_->rows(); }
+  Index cols() const { return module_->cols(); }
+
+ private:
+  const ModelTensor* tensor_;
+  const AdapterModule* module_;
+  StorageOrder order_;
+};
+
+/// `get<0>` and `get<1>` of a structured binding: the tensor and the update.
+template <std::size_t I>
+const auto& get(const BoundModule& bound) {
+  if constexpr (I == 0)
+    return bound.tensor();
+  else
+    return bound.update();
+}
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+template <>
+struct std::tuple_size<lora::io::BoundModule> : std::integral_constant<std::size_t, 2> {};
+template <>
+struct std::tuple_element<0, lora::io::BoundModule> {
+  using type = const lora::io::ModelTensor&;
+};
+template <>
+struct std::tuple_element<1, lora::io::BoundModule> {
+  using type = const lora::io::AdapterUpdate&;
+};

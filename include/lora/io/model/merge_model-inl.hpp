@@ -1,0 +1,219 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/model/merge_model.hpp"
+#include "lora/io/model/merge_tensor.hpp"
+#include "lora/io/model/plan.hpp"
+#include "lora/io/model/rewrite.hpp"
+
+#include <map>
+#include <set>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+namespace detail {
+
+/// The other files that belong to the model of an undo file.
+inline std::vector<std::string> copies_of(const UndoFile& undo) {
+  std::vector<std::string> out;
+  for (const UndoCopy& copy : undo.copies()) out.push_back(copy.file);
+  return out;
+}
+
+/// Warns of files with weights among those that are only copied: a program that prefers them runs the unmerged model.
+inline void warn_of_other_weights(const std::vector<std::string>& copies, std::vector<std::string>& warnings) {
+  static constexpr std::array<std::string_view, 7> kinds{".safetensors", ".gguf", ".onnx", ".h5",
+                                                         ".msgpack",     ".pth",  ".pt"};
+  for (const std::string& copy : copies) {
+    const std::string name = std::filesystem::path(copy).filename().string();
+    const std::string kind = std::filesystem::path(copy).extension().string();
+    if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end() ||
+        (kind == ".bin" && name.starts_with("pytorch_model")))
+      warnings.push_back(
+          text(printable(copy), ": no part of the model that was merged into: the file is copied as it is"));
+  }
+}
+
+/// The files that have been put into a merged folder. As they do not matter, nor does one that cannot be examined.
+inline std::size_t count_other_files(const Model& merged, const std::vector<std::string>& copies) {
+  try {
+    const std::set<std::string> known(copies.begin(), copies.end());
+    const std::vector<std::string> files = merged.other_files();
+    return static_cast<std::size_t>(
+        std::count_if(files.begin(), files.end(), [&](const std::string& file) { return !known.contains(file); }));
+  } catch (const FileError&) {
+    return 0;
+  }
+}
+
+/// Absolute, symbolic links followed as far as there is something.
+inline std::filesystem::path whole_path(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::path whole = std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error);
+  if (error) whole = std::filesystem::absolute(path, error);
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
+inline bool is_below(const std::filesystem::path& path, const std::filesystem::path& folder) {
+  const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  return end == folder.end();
+}
+
+/// The files of models and adapters, as inputs for expect_apart.
+inline std::vector<std::filesystem::path> inputs_of(const std::vector<ActiveAdapter>& adapters,
+                                                    std::vector<std::filesystem::path> others) {
+  for (const auto& [adapter, coefficient] : adapters)
+    for (const char* const file : {"adapter_model.safetensors", "adapter_config.json"})
+      if (!adapter.folder.empty()) others.push_back(adapter.folder / file);
+  return others;
+}
+
+inline ModelChange change_of(const Model& model) {
+  ModelChange out;
+  out.is_folder = model.is_folder();
+  out.tensors = model.tensors().size();
+  return out;
+}
+inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& targets) {
+  change.changed_tensors = targets.size();
+  for (const MergeTarget& target : targets) change.changed_bytes += target.tensor->info->bytes();
+}
+
+/// Puts everything on disk and lets the outputs take their names, the undo file first: a merged model without its undo file
+/// cannot be taken back.
+inline void commit(ModelWriter& model, UndoFileWriter* undo, const ModelChange& change, const ModelOptions& options) {
+  model.flush();
+  if (undo != nullptr) undo->flush();
+  expect_not_cancelled(options);
+  if (options.before_commit) options.before_commit(change);
+  if (undo != nullptr)
+    undo->commit_before([&] { model.commit(); });
+  else
+    model.commit();
+}
+
+}  // namespace detail
+
+LORA_FUNC void expect_apart(const std::vector<std::filesystem::path>& inputs,
+                            const std::vector<std::filesystem::path>& outputs) {
+  std::vector<std::filesystem::path> others;
+  for (const std::filesystem::path& input : inputs) others.push_back(detail::whole_path(input));
+  for (const std::filesystem::path& output : outputs) {
+    if (output.empty()) continue;
+    const std::filesystem::path whole = detail::whole_path(output);
+    for (std::size_t i = 0; i < others.size(); ++i) {
+      const std::string_view kind = i < inputs.size() ? "an input" : "an output";
+      std::error_code ignored;
+      if (whole == others[i] || std::filesystem::equivalent(whole, others[i], ignored))
+        throw ValueError(detail::text("lora: the output ", printable(output.string(), 4096), " is ", kind,
+                                      " as well; give it another name"));
+      if (detail::is_below(whole, others[i]) || detail::is_below(others[i], whole))
+        throw ValueError(detail::text("lora: the output ", printable(output.string(), 4096), " and ",
+                                      printable(others[i].string(), 4096), ", ", kind,
+                                      ", lie within each other; give it another name"));
+    }
+    others.push_back(whole);
+  }
+}
+
+LORA_ON_CALL
+ModelChange merge_model(const std::filesystem::path& base, const std::vector<ActiveAdapter>& adapters,
+                        const std::filesystem::path& out, const std::filesystem::path& undo,
+                        const ModelOptions& options) {
+  expect_apart(detail::inputs_of(adapters, {base}), {out, undo});
+  const Model model = Model::open(base);
+  ModelChange change = detail::change_of(model);
+  const std::vector<detail::MergeTarget> targets = detail::plan_merge(model, adapters, &change.warnings);
+  detail::count_targets(change, targets);
+  const std::vector<std::string> copies = model.other_files();
+  detail::warn_of_other_weights(copies, change.warnings);
+
+  ModelWriter merged(model, out, options.sync);
+  std::optional<UndoFileWriter> record;
+  if (!undo.empty()) record.emplace(undo, model, detail::undo_tensors(targets), copies, options.sync);
+  detail::Rewrite rewrite(model, merged, copies, record.has_value());
+  for (const detail::MergeTarget& target : targets)
+    rewrite.change(*target.tensor, false, true, [&](std::span<std::byte> bytes) {
+      return detail::merge_tensor(model, target, bytes, record ? &*record : nullptr);
+    });
+  rewrite.run(options);
+  if (record) {
+    record->finish(rewrite.rest_after(), rewrite.copies());
+    change.record_bytes = record->record_bytes();
+  }
+  detail::commit(merged, record ? &*record : nullptr, change, options);
+  return change;
+}
+
+LORA_ON_CALL
+ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesystem::path& undo,
+                          const std::filesystem::path& out, const ModelOptions& options) {
+  expect_apart({merged, undo}, {out});
+  const UndoFile record = UndoFile::open(undo);
+  const Model model = Model::open(merged);
+  record.expect_made_for(model);
+  const std::vector<std::string> copies = detail::copies_of(record);
+  ModelChange change = detail::change_of(model);
+  change.changed_tensors = record.tensors().size();
+
+  ModelWriter restored(model, out, options.sync);
+  detail::Rewrite rewrite(model, restored, copies, true);
+  for (const UndoTensor& tensor : record.tensors()) {
+    change.changed_bytes += model.tensor(tensor.name).info->bytes();
+    rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes) {
+      detail::unmerge_tensor(model, record, tensor, bytes);
+      return detail::Finish();
+    });
+  }
+  rewrite.run(options);
+  record.expect_rest(model, rewrite.rest_before(), rewrite.copies());
+  record.file().file().expect_unchanged();
+  change.left_out_files = detail::count_other_files(model, copies);
+  detail::commit(restored, nullptr, change, options);
+  return change;
+}
+
+LORA_ON_CALL
+ModelChange switch_model(const std::filesystem::path& merged, const std::filesystem::path& undo,
+                         const std::vector<ActiveAdapter>& adapters, const std::filesystem::path& out,
+                         const std::filesystem::path& new_undo, const ModelOptions& options) {
+  expect_apart(detail::inputs_of(adapters, {merged, undo}), {out, new_undo});
+  const UndoFile old = UndoFile::open(undo);
+  const Model model = Model::open(merged);
+  old.expect_made_for(model);
+  ModelChange change = detail::change_of(model);
+  const std::vector<detail::MergeTarget> targets = detail::plan_merge(model, adapters, &change.warnings);
+  detail::count_targets(change, targets);
+  const std::vector<std::string> copies = detail::copies_of(old);
+  detail::warn_of_other_weights(copies, change.warnings);
+
+  ModelWriter switched(model, out, options.sync);
+  UndoFileWriter record(new_undo, model, detail::undo_tensors(targets), copies, options.sync);
+  detail::Rewrite rewrite(model, switched, copies, true);
+  std::map<const ModelTensor*, const UndoTensor*> merged_before;
+  for (const UndoTensor& tensor : old.tensors()) {
+    merged_before[&model.tensor(tensor.name)] = &tensor;
+    rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes) {
+      detail::unmerge_tensor(model, old, tensor, bytes);
+      return detail::Finish();
+    });
+  }
+  for (const detail::MergeTarget& target : targets) {
+    const auto found = merged_before.find(target.tensor);
+    const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
+    rewrite.change(*target.tensor, before != nullptr, true, [&, before](std::span<std::byte> bytes) {
+      if (before == nullptr) return detail::merge_tensor(model, target, bytes, &record);
+      return detail::switch_tensor(model, old, *before, target, bytes, record);
+    });
+  }
+  rewrite.run(options);
+  old.expect_rest(model, rewrite.rest_before(), rewrite.copies());
+  old.file().file().expect_unchanged();
+  record.finish(rewrite.rest_after(), rewrite.copies());
+  change.record_bytes = record.record_bytes();
+  detail::commit(switched, &record, change, options);
+  return change;
+}
+
+}  // namespace io
+LORA_NAMESPACE_END

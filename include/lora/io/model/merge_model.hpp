@@ -1,0 +1,75 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Whole models: adapters merged into one, taken out again, and exchanged, from files to files.
+///
+/// A model is a safetensors file or a folder, see Model; what is written is of the same kind: a file (replaced when it exists)
+/// or a folder (a new or empty one). Its other tensors, its headers and its other files are copied byte for byte. Everything is
+/// checked before it is used, written beside its name and renamed when it is complete and on disk, the undo file first: when a
+/// call throws, or the program is killed at any moment, every name has its old content or its whole new one. Memory is bounded,
+/// whatever the model's size.
+
+#include "lora/io/file/output_file.hpp"
+#include "lora/io/model/on_call.hpp"
+#include "lora/io/model/tasks.hpp"
+#include "lora/io/peft/adapter.hpp"
+
+#include <string>
+#include <vector>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+/// What was done to a model.
+struct ModelChange {
+  bool is_folder = false;             ///< what the models are
+  std::size_t tensors = 0;            ///< of the model
+  std::size_t changed_tensors = 0;    ///< those that are merged now, or were until an unmerge
+  std::uint64_t changed_bytes = 0;    ///< of these
+  std::uint64_t record_bytes = 0;     ///< of the undo records that were written, without the factors
+  std::size_t left_out_files = 0;     ///< of an unmerge: files in the merged folder that the original did not have
+  std::vector<std::string> warnings;  ///< sentences, printable: what may not be meant but is done
+};
+
+struct ModelOptions : TaskOptions {
+  /// Whether to wait until everything is on disk.
+  Sync sync = Sync::yes;
+
+  /// Called when everything is written and nothing has its name yet. What it throws takes everything back.
+  std::function<void(const ModelChange&)> before_commit = {};
+};
+
+/// `out` becomes the model `base` with W' = round(W0 + sum of coefficient s B A) for every adapted tensor (see bind()), and
+/// `undo`, unless it is empty, what unmerge_model() and switch_model() need; docs/UNDO-FILE.md. Several adapters may change one
+/// tensor; one whose coefficient is 0 changes nothing. Throws FileError naming file, tensor or module; ValueError for
+/// coefficients that are not finite or all 0, and where an output is an input or another output, or lies within one; Cancelled;
+/// std::bad_alloc; and what the options' functions throw.
+LORA_ON_CALL_DECLARED
+ModelChange merge_model(const std::filesystem::path& base, const std::vector<ActiveAdapter>& adapters,
+                        const std::filesystem::path& out, const std::filesystem::path& undo = {},
+                        const ModelOptions& options = {});
+
+/// `out` becomes the original, every byte of it, of the model that was merged into `merged` with the undo file `undo`. Files
+/// that have been added to a merged folder are left out. Throws as merge_model() does, and FileError when `merged` is not what
+/// was written then.
+LORA_ON_CALL_DECLARED
+ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesystem::path& undo,
+                          const std::filesystem::path& out, const ModelOptions& options = {});
+
+/// From merged adapters to others in one pass: `out` and `new_undo` become, byte for byte, what merging `adapters` into the
+/// original makes them. Throws as merge_model() and unmerge_model() do.
+LORA_ON_CALL_DECLARED
+ModelChange switch_model(const std::filesystem::path& merged, const std::filesystem::path& undo,
+                         const std::vector<ActiveAdapter>& adapters, const std::filesystem::path& out,
+                         const std::filesystem::path& new_undo, const ModelOptions& options = {});
+
+/// Throws ValueError when an output is one of the inputs or another output, or lies in an input or output that is a folder, or
+/// one of them in it: something would be lost. Empty outputs are none.
+void expect_apart(const std::vector<std::filesystem::path>& inputs, const std::vector<std::filesystem::path>& outputs);
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/model/merge_model-inl.hpp"
+#endif

@@ -1,0 +1,137 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/file/folder.hpp"
+#include "lora/io/model/model.hpp"
+#include "lora/io/text/json.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+namespace detail {
+
+/// Throws FileError unless every tensor of the index is in its shard, and every tensor of a shard in the index.
+inline void expect_indexed(const std::vector<Safetensors>& shards, const std::vector<std::string>& names,
+                           const std::filesystem::path& file, const Json::object_t& entries) {
+  for (const auto& [tensor, value] : entries) {
+    const std::string& name = value.get_ref<const std::string&>();
+    const Safetensors& shard =
+        shards[static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), name) - names.begin())];
+    if (shard.find(tensor) == nullptr)
+      fail(file, "weight_map: expected the tensor ", in_quotes(tensor), " in ", in_quotes(name),
+           ", found none of that name");
+  }
+  std::vector<std::string_view> indexed;
+  for (const auto& [tensor, value] : entries) indexed.push_back(tensor);
+  std::sort(indexed.begin(), indexed.end());
+  for (const Safetensors& shard : shards)
+    for (const TensorInfo& tensor : shard.tensors())
+      if (!std::binary_search(indexed.begin(), indexed.end(), std::string_view(tensor.name)))
+        fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ", Model::index_name,
+             ", found none of that name");
+}
+
+}  // namespace detail
+
+LORA_FUNC Model Model::open(const std::filesystem::path& path) {
+  std::error_code ignored;
+  Model model(path);
+  model.is_folder_ = std::filesystem::is_directory(path, ignored);
+  if (!model.is_folder_) {
+    model.add_shard("", path);
+  } else if (std::filesystem::exists(path / index_name, ignored)) {
+    model.open_shards();
+  } else if (std::filesystem::exists(path / single_name, ignored)) {
+    model.add_shard(std::string(single_name), path / single_name);
+  } else {
+    detail::fail(path, "expected a model: a safetensors file, or a folder with ", single_name, " or ", index_name,
+                 ", found a folder without them");
+  }
+  model.index_tensors();
+  return model;
+}
+
+LORA_FUNC const ModelTensor* Model::find(std::string_view name) const {
+  const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name,
+                                   [&](std::uint32_t i, std::string_view key) { return tensors_[i].info->name < key; });
+  return at != by_name_.end() && tensors_[*at].info->name == name ? &tensors_[*at] : nullptr;
+}
+
+LORA_FUNC const ModelTensor& Model::tensor(std::string_view name) const {
+  if (const ModelTensor* found = find(name)) return *found;
+  detail::fail(path_, "expected a tensor ", detail::in_quotes(name), ", found none of that name");
+}
+
+LORA_FUNC void Model::read(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
+  shard_of(tensor).read(*tensor.info, offset, into);
+}
+
+LORA_FUNC std::uint64_t Model::data_bytes() const {
+  std::uint64_t sum = 0;
+  for (const Safetensors& shard : shards_) sum += shard.header().data_bytes();
+  return sum;
+}
+
+LORA_FUNC std::vector<std::string> Model::other_files() const {
+  if (!is_folder_) return {};
+  std::vector<std::string> files = files_below(path_);
+  std::erase_if(files,
+                [&](const std::string& file) { return std::find(names_.begin(), names_.end(), file) != names_.end(); });
+  return files;
+}
+
+LORA_FUNC void Model::expect_unchanged() const {
+  for (const Safetensors& shard : shards_) shard.file().expect_unchanged();
+}
+
+LORA_FUNC void Model::add_shard(std::string name, const std::filesystem::path& path) {
+  shards_.push_back(Safetensors::open(path));
+  names_.push_back(std::move(name));
+}
+
+LORA_FUNC void Model::open_shards() {
+  const std::filesystem::path file = path_ / index_name;
+  const detail::Json index = detail::read_json_file(file, SafetensorsHeader::max_header_bytes);
+  const detail::Json* map = detail::JsonFields(file, index).find("weight_map");
+  const auto* entries = map != nullptr && map->is_object() ? &map->get_ref<const detail::Json::object_t&>() : nullptr;
+  if (entries == nullptr || entries->empty())
+    detail::fail(file, "weight_map: expected an object of tensors and their files, found ",
+                 map == nullptr       ? "no such key"
+                 : entries != nullptr ? "an empty one"
+                                      : detail::description(*map));
+  std::set<std::string> names;
+  for (const auto& [tensor, value] : *entries) {
+    const auto* name = value.get_ptr<const std::string*>();
+    if (name == nullptr || !detail::is_within(*name) || name->find('/') != name->npos)
+      detail::fail(file, "weight_map: ", detail::in_quotes(tensor),
+                   ": expected the name of a file in this folder, found ", detail::description(value));
+    names.insert(*name);
+  }
+  std::error_code ignored;
+  if (!names.contains(std::string(single_name)) && std::filesystem::exists(path_ / single_name, ignored))
+    detail::fail(path_, "expected one model, found two: ", single_name, " and the shards of ", index_name);
+  for (const std::string& name : names) add_shard(name, path_ / name);
+  detail::expect_indexed(shards_, names_, file, *entries);
+}
+
+LORA_FUNC void Model::index_tensors() {
+  for (std::size_t i = 0; i < shards_.size(); ++i)
+    for (const TensorInfo& tensor : shards_[i].tensors()) tensors_.push_back({i, &tensor});
+  by_name_.resize(tensors_.size());
+  std::iota(by_name_.begin(), by_name_.end(), std::uint32_t{0});
+  std::sort(by_name_.begin(), by_name_.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].info->name < tensors_[b].info->name; });
+  for (std::size_t i = 1; i < by_name_.size(); ++i) {
+    const ModelTensor &a = tensors_[by_name_[i - 1]], &b = tensors_[by_name_[i]];
+    if (a.info->name == b.info->name)
+      detail::fail(path_, "tensor ", detail::in_quotes(a.info->name), ": expected it in one shard, found it in ",
+                   detail::in_quotes(names_[std::min(a.shard, b.shard)]), " and ",
+                   detail::in_quotes(names_[std::max(a.shard, b.shard)]));
+  }
+}
+
+}  // namespace io
+LORA_NAMESPACE_END

@@ -1,0 +1,101 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// A whole model: one safetensors file, or a folder with model.safetensors or with shards and their index.
+
+#include "lora/io/safetensors/safetensors.hpp"
+
+#include <algorithm>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+/// A tensor of a model, and the shard that holds it.
+struct ModelTensor {
+  std::size_t shard = 0;
+  const TensorInfo* info = nullptr;
+};
+
+/// A model, open for reading and completely checked.
+///
+/// A folder has either `model.safetensors` or `model.safetensors.index.json`, whose `weight_map` says which shard holds
+/// which tensor. Its other files are no part of the model but belong to it: `other_files()` lists them.
+class Model {
+ public:
+  static constexpr std::string_view single_name = "model.safetensors", index_name = "model.safetensors.index.json";
+
+  /// Throws FileError when the path is neither a safetensors file nor such a folder; when the index is damaged, names
+  /// files outside of the folder, a tensor its shard does not have, or not all that its shards have; when two shards have
+  /// a tensor of the same name; when the folder has both an index and a model.safetensors that is no shard of it.
+  static Model open(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+
+  /// Whether the path is a folder's.
+  bool is_folder() const { return is_folder_; }
+
+  /// The files with tensors, sorted by name, and their names in the folder (empty for a model that is a file).
+  const std::vector<Safetensors>& shards() const { return shards_; }
+  const std::string& shard_name(std::size_t shard) const { return names_[shard]; }
+
+  /// Shard after shard, each in the order of its data.
+  const std::vector<ModelTensor>& tensors() const { return tensors_; }
+
+  /// The tensor of exactly that name, or null.
+  const ModelTensor* find(std::string_view name) const;
+
+  /// The same; throws FileError when there is none.
+  const ModelTensor& tensor(std::string_view name) const;
+
+  /// The file that holds a tensor.
+  const Safetensors& shard_of(const ModelTensor& tensor) const { return shards_[tensor.shard]; }
+
+  /// Copies `into.size()` bytes of a tensor, from byte `offset` of it on. May run on several threads at once. Throws
+  /// FileError.
+  void read(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const;
+
+  /// A tensor of two dimensions as a matrix, see Safetensors::read_matrix.
+  template <class T>
+  Matrix<T> read_matrix(const ModelTensor& tensor) const {
+    return shard_of(tensor).template read_matrix<T>(*tensor.info);
+  }
+
+  /// A tensor of one dimension as a vector, see Safetensors::read_vector.
+  template <class T>
+  Eigen::Matrix<T, Eigen::Dynamic, 1> read_vector(const ModelTensor& tensor) const {
+    return shard_of(tensor).template read_vector<T>(*tensor.info);
+  }
+
+  /// The size of all tensors.
+  std::uint64_t data_bytes() const;
+
+  /// The folder's files that are not shards (the index, configuration, tokenizer ...), see files_below; none for a model
+  /// that is a file. Looks at the folder. Throws FileError.
+  std::vector<std::string> other_files() const;
+
+  /// Throws FileError when a shard was written to since it was opened.
+  void expect_unchanged() const;
+
+ private:
+  explicit Model(std::filesystem::path path) : path_(std::move(path)) {}
+
+  void add_shard(std::string name, const std::filesystem::path& path);
+
+  void open_shards();
+
+  void index_tensors();
+
+  std::filesystem::path path_;
+  bool is_folder_ = false;
+  std::vector<Safetensors> shards_;
+  std::vector<std::string> names_;  // of the shards, sorted
+  std::vector<ModelTensor> tensors_;
+  std::vector<std::uint32_t> by_name_;
+};
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/model/model-inl.hpp"
+#endif

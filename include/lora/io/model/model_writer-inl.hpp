@@ -1,0 +1,61 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/file/folder.hpp"
+#include "lora/io/model/model_writer.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+LORA_FUNC ModelWriter::ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync)
+    : target_(target), sync_(sync) {
+  if (like.is_folder()) folder_.emplace(target, sync);
+  for (std::size_t i = 0; i < like.shards().size(); ++i)
+    shards_.push_back(std::make_unique<SafetensorsWriter>(folder_ ? folder_->place(like.shard_name(i)) : target,
+                                                          like.shards()[i].header(), sync,
+                                                          folder_ ? target / like.shard_name(i) : target));
+}
+
+LORA_FUNC void ModelWriter::write_at(const ModelTensor& tensor, std::uint64_t offset,
+                                     std::span<const std::byte> bytes) {
+  const TensorInfo& info = *tensor.info;
+  if (offset > info.bytes() || bytes.size() > info.bytes() - offset)
+    detail::fail(target_, "tensor ", detail::in_quotes(info.name), ": expected at most the ", info.bytes(),
+                 " bytes of ", name(info.dtype), " ", detail::shape_list(info.shape), " to be written, found ",
+                 bytes.size(), " from byte ", offset, " on");
+  shards_[tensor.shard]->write_at(info.begin + offset, bytes);
+}
+
+LORA_FUNC OutputFile ModelWriter::file(const std::string& name) const {
+  if (!folder_) throw StateError("lora: ModelWriter::file: the model is a file, not a folder");
+  if (!detail::is_within(name))
+    detail::fail(target_, "expected the name of a file within the folder, found ", detail::in_quotes(name));
+  return OutputFile(folder_->place(name), sync_, target_ / name);
+}
+
+LORA_FUNC void ModelWriter::flush() {
+  for (const auto& shard : shards_) shard->flush();
+  if (!folder_ || is_complete_) return;
+  for (const auto& shard : shards_) shard->commit();  // within the folder that nobody sees yet
+  is_complete_ = true;
+}
+
+LORA_FUNC void ModelWriter::commit() {
+  flush();
+  if (folder_)
+    folder_->commit();
+  else
+    shards_.front()->commit();
+}
+
+LORA_FUNC void ModelWriter::expect_tensor(const ModelTensor& tensor, ScalarType type, Index rows, Index cols) const {
+  const TensorInfo& info = *tensor.info;
+  const std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols)};
+  if (scalar_type(info.dtype) != type || info.shape != shape)
+    detail::fail(target_, "tensor ", detail::in_quotes(info.name), ": expected a matrix of ", name(info.dtype), " ",
+                 detail::shape_list(info.shape), ", found one of ", name(dtype_of(type)), " (", lora::name(type), ") ",
+                 detail::shape_list(shape));
+}
+
+}  // namespace io
+LORA_NAMESPACE_END

@@ -1,0 +1,86 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Which tensors of a model get which updates of which adapters. For bodies (-inl.hpp).
+
+#include "lora/io/model/bind_modules.hpp"
+#include "lora/io/undo/undo_tensor.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
+
+/// What one tensor gets from one adapter.
+struct MergePart {
+  const Adapter* adapter;
+  const AdapterModule* module;
+  double coefficient;
+};
+
+/// One tensor that is to be merged.
+struct MergeTarget {
+  const ModelTensor* tensor;
+  std::string module;  ///< the path of the module, as in the adapter
+  ScalarType type;
+  Index rows, cols;  ///< out and in
+  StorageOrder order;
+  std::vector<MergePart> parts;  ///< in the order of the adapters
+
+  Index rank() const {
+    Index sum = 0;
+    for (const MergePart& part : parts) sum += part.module->rank();
+    return sum;
+  }
+};
+
+/// The tensors of `base` that the adapters change, in the order of its tensors; see bind(). Throws FileError, and ValueError for
+/// coefficients that are not finite or all 0.
+inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
+                                           std::vector<std::string>* warnings) {
+  std::unordered_map<const ModelTensor*, MergeTarget> targets;
+  std::vector<BoundModule> used;
+  for (const auto& [adapter, coefficient] : adapters) {
+    if (!lora::detail::is_finite(coefficient))
+      throw ValueError(
+          text("lora: the adapter ", in_quotes(adapter.name), ": expected a finite coefficient, found ", coefficient));
+    for (const BoundModule& bound : bind_modules(base, adapter)) {
+      const MergeTarget wanted{
+          &bound.tensor(), bound.module().path, bound.type(), bound.rows(), bound.cols(), bound.order(), {}};
+      MergeTarget& target = targets.try_emplace(&bound.tensor(), wanted).first->second;
+      if (wanted.rows != target.rows || wanted.cols != target.cols || wanted.order != target.order)
+        fail(base.shard_of(bound.tensor()).path(), "tensor ", in_quotes(bound.tensor().info->name),
+             ": expected adapters that agree on fan_in_fan_out, found ",
+             in_quotes(target.parts.front().adapter->folder.string()), " and ", in_quotes(adapter.folder.string()),
+             " with different values");
+      target.parts.push_back({&adapter, &bound.module(), coefficient});
+      if (coefficient != 0) used.push_back(bound);
+    }
+  }
+  std::vector<MergeTarget> out;
+  for (const ModelTensor& tensor : base.tensors()) {
+    const auto at = targets.find(&tensor);
+    if (at == targets.end()) continue;
+    std::erase_if(at->second.parts, [](const MergePart& part) { return part.coefficient == 0; });
+    if (!at->second.parts.empty()) out.push_back(std::move(at->second));
+  }
+  if (out.empty()) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
+  expect_untied_head(base, used, warnings);
+  return out;
+}
+
+/// The targets as an undo file describes them.
+inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targets) {
+  std::vector<UndoTensor> out;
+  for (const MergeTarget& target : targets) {
+    std::vector<UndoUpdate> updates;
+    for (const MergePart& part : target.parts)
+      updates.push_back({part.adapter->name,
+                         std::visit([](const auto& update) { return update.scaling_rule(); }, part.module->update),
+                         part.coefficient, part.module->rank()});
+    out.push_back({target.tensor->info->name, target.tensor->shard, target.type, target.rows, target.cols, target.order,
+                   std::move(updates)});
+  }
+  return out;
+}
+
+}  // namespace io::detail
+LORA_NAMESPACE_END

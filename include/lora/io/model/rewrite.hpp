@@ -1,0 +1,148 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Copying a model with some of its tensors changed. For bodies (-inl.hpp).
+
+#include "lora/io/file/input_file.hpp"
+#include "lora/io/model/model_writer.hpp"
+#include "lora/io/model/tasks.hpp"
+#include "lora/io/undo/undo_tensor.hpp"
+
+#include <algorithm>
+
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
+
+/// Changes a tensor's bytes in place, on any thread; what it returns is called in the order of the tensors.
+using Change = std::function<Finish(std::span<std::byte>)>;
+
+/// A copy of a model, and checksums of what is not merged: in `from` (as its undo file has them) and in `to` (for a new
+/// undo file).
+class Rewrite {
+ public:
+  /// `copies` are the other files to be copied; the checksums are left out when nobody wants them.
+  Rewrite(const Model& from, ModelWriter& to, std::vector<std::string> copies, bool with_checksums);
+
+  /// Sets what is done to a tensor, which is merged in `from`, in `to` or in both.
+  void change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change);
+
+  /// Reads, changes and writes. Throws what the changes throw, FileError, Cancelled.
+  void run(const TaskOptions& options);
+
+  // For each shard, and for each of the copies.
+  std::span<const RestChecksum> rest_before() const { return before_; }
+  std::span<const RestChecksum> rest_after() const { return after_; }
+  std::span<const RestChecksum> copies() const { return copied_; }
+
+ private:
+  struct Changed {
+    bool was_merged, is_merged;
+    Change change;
+  };
+  void add_changed(const ModelTensor& tensor, const Changed& changed);
+  void add_pieces(const ModelTensor& tensor);
+  void add_copy(std::size_t i, const TaskOptions& options);
+
+  const Model& from_;
+  ModelWriter& to_;
+  std::vector<std::string> copies_;
+  bool with_checksums_;
+  std::vector<Changed> changes_;  // of each tensor; without a change when it is copied
+  std::vector<RestChecksum> before_, after_, copied_;
+  std::vector<Task> tasks_;
+};
+
+/// The checksums of the pieces that RestChecksum takes.
+inline std::vector<std::uint64_t> piece_checksums(std::span<const std::byte> bytes) {
+  std::vector<std::uint64_t> out;
+  for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), RestChecksum::piece_bytes)))
+    out.push_back(RestChecksum::of_piece(bytes.first(std::min(bytes.size(), RestChecksum::piece_bytes))));
+  return out;
+}
+
+inline Rewrite::Rewrite(const Model& from, ModelWriter& to, std::vector<std::string> copies, bool with_checksums)
+    : from_(from),
+      to_(to),
+      copies_(std::move(copies)),
+      with_checksums_(with_checksums),
+      changes_(from.tensors().size()),
+      before_(from.shards().size()),
+      after_(from.shards().size()),
+      copied_(copies_.size()) {}
+
+inline void Rewrite::change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change) {
+  changes_[static_cast<std::size_t>(&tensor - from_.tensors().data())] = {was_merged, is_merged, std::move(change)};
+}
+
+inline void Rewrite::run(const TaskOptions& options) {
+  for (std::size_t i = 0; i < copies_.size(); ++i) add_copy(i, options);
+  for (std::size_t i = 0; i < changes_.size(); ++i)
+    if (changes_[i].change)
+      add_changed(from_.tensors()[i], changes_[i]);
+    else
+      add_pieces(from_.tensors()[i]);
+  run_tasks(tasks_, options);
+  from_.expect_unchanged();
+}
+
+inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& changed) {
+  tasks_.push_back({tensor.info->bytes(), [this, &tensor, &changed](Buffer& buffer) -> Finish {
+                      const std::span<std::byte> bytes = buffer.get(static_cast<std::size_t>(tensor.info->bytes()));
+                      from_.read(tensor, 0, bytes);
+                      std::vector<std::uint64_t> before, after;
+                      if (with_checksums_ && !changed.was_merged) before = piece_checksums(bytes);
+                      Finish finish = changed.change(bytes);
+                      if (with_checksums_ && !changed.is_merged) after = piece_checksums(bytes);
+                      to_.write_at(tensor, 0, bytes);
+                      return [this, &tensor, finish = std::move(finish), before = std::move(before),
+                              after = std::move(after)] {
+                        if (finish) finish();
+                        for (const std::uint64_t piece : before) before_[tensor.shard].add_checksum(piece);
+                        for (const std::uint64_t piece : after) after_[tensor.shard].add_checksum(piece);
+                      };
+                    }});
+}
+
+inline void Rewrite::add_pieces(const ModelTensor& tensor) {
+  constexpr std::uint64_t step = RestChecksum::piece_bytes;
+  for (std::uint64_t at = 0; at < tensor.info->bytes(); at += step) {
+    const std::uint64_t size = std::min(step, tensor.info->bytes() - at);
+    tasks_.push_back({size, [this, &tensor, at, size](Buffer& buffer) -> Finish {
+                        const std::span<std::byte> bytes = buffer.get(static_cast<std::size_t>(size));
+                        from_.read(tensor, at, bytes);
+                        const std::uint64_t checksum = with_checksums_ ? RestChecksum::of_piece(bytes) : 0;
+                        to_.write_at(tensor, at, bytes);
+                        return [this, &tensor, checksum] {
+                          before_[tensor.shard].add_checksum(checksum);
+                          after_[tensor.shard].add_checksum(checksum);
+                        };
+                      }});
+  }
+}
+
+inline void Rewrite::add_copy(std::size_t i, const TaskOptions& options) {
+  std::error_code none;  // what cannot be examined is an error when it is copied
+  const std::uintmax_t found = std::filesystem::file_size(from_.path() / copies_[i], none);
+  const std::uint64_t size = none ? 0 : found;
+  const std::uint64_t memory = std::min<std::uint64_t>(size, RestChecksum::piece_bytes);
+  tasks_.push_back({memory,
+                    [this, i, &options](Buffer& buffer) -> Finish {
+                      const InputFile file(from_.path() / copies_[i]);
+                      OutputFile copy = to_.file(copies_[i]);
+                      while (copy.position() < file.size()) {
+                        expect_not_cancelled(options);
+                        const std::span<std::byte> piece = buffer.get(static_cast<std::size_t>(
+                            std::min<std::uint64_t>(RestChecksum::piece_bytes, file.size() - copy.position())));
+                        file.read(copy.position(), piece);
+                        if (with_checksums_) copied_[i].add(piece);
+                        copy.write(piece);
+                      }
+                      file.expect_unchanged();
+                      copy.commit();
+                      return {};
+                    },
+                    size - memory});
+}
+
+}  // namespace io::detail
+LORA_NAMESPACE_END

@@ -1,0 +1,62 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/error.hpp"
+#include "lora/io/safetensors/dtype.hpp"
+#include "lora/update/low_rank.hpp"
+
+#include <algorithm>
+#include <variant>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+/// A module's update: factors stored in 64 bits keep them, all others are floats (exactly).
+using AdapterUpdate = std::variant<LowRank<float>, LowRank<double>>;
+
+/// What an adapter does to one module of the base model.
+struct AdapterModule {
+  std::string path;      ///< in the base model: its weight is the tensor `<path>.weight`
+  AdapterUpdate update;  ///< B: out x r, A: r x in
+  bool fan_in_fan_out;   ///< the configuration's word that the base weight is stored (in, out)
+
+  /// How a file holds the factors: F16, BF16, F32 or F64. Without: as the update does.
+  std::optional<DType> a_dtype = std::nullopt, b_dtype = std::nullopt;
+
+  /// out, in, r and s of the update.
+  Index rows() const;
+  Index cols() const;
+  Index rank() const;
+  double scaling() const;
+
+  /// Whether a base weight stored with this shape is the transpose, (in, out), and gets the transposed delta. The shape
+  /// decides; a square one is as fan_in_fan_out says (PEFT sees the model's classes and goes by them). Throws
+  /// ShapeError when the weight is neither (out, in) nor (in, out).
+  bool is_transposed(Index stored_rows, Index stored_cols) const;
+};
+
+/// A named set of updates for a model's modules.
+struct Adapter {
+  std::string name;  ///< the folder's
+  std::filesystem::path folder;
+  std::vector<AdapterModule> modules;  ///< in the order of their factors in the file; never empty
+
+  /// What it was made for, as its configuration says; not computed with, and often empty.
+  std::string base_model = "", task_type = "";
+
+  /// The module of exactly that path, or null.
+  const AdapterModule* find(std::string_view path) const;
+};
+
+/// An adapter and what it is multiplied with, besides its own scaling. The adapter lives at least as long as the call.
+struct ActiveAdapter {
+  const Adapter& adapter;
+  double coefficient = 1.0;
+};
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/peft/adapter-inl.hpp"
+#endif

@@ -1,0 +1,99 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/error.hpp"
+#include "lora/update/scaling.hpp"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+namespace detail {
+class PatternKeys;
+class JsonFields;
+}  // namespace detail
+
+/// What an `adapter_config.json` of PEFT says about a linear LoRA adapter.
+///
+/// Read: peft_type, r, lora_alpha, use_rslora, rank_pattern, alpha_pattern, fan_in_fan_out, init_lora_weights. r and
+/// lora_alpha must be there (PEFT would assume 8). Not used, since they do not change what a finished adapter computes:
+/// see `ignored_keys`. Every other key, known or not, is refused by its name unless it is null, false, 0, "", "none", []
+/// or {}.
+///
+/// A module is named by its path in the base model. Of rank_pattern and alpha_pattern the first key, in file order, counts
+/// for which Python's `re.match("(.*\.)?(KEY)$", path)` succeeds, as in PEFT: `q_proj` is the end of
+/// `layers.0.self_attn.q_proj`, `attn.q_proj` is not.
+class PeftConfig {
+ public:
+  /// Keys about training, provenance, or another key that is refused when it is used: lora_dropout acts in training
+  /// only, the *_config keys belong to initialisers (init_lora_weights decides), ensure_weight_tying to
+  /// modules_to_save, qalora_group_size to use_qalora, megatron_core to megatron_config, runtime_config to training on
+  /// several devices, merge_weights to old versions' layers; target_modules and those that restrict it say where factors
+  /// were to be made, and the file has those that were.
+  static constexpr std::array<std::string_view, 21> ignored_keys{
+      "auto_mapping",        "base_model_class",    "base_model_name_or_path",
+      "corda_config",        "ensure_weight_tying", "eva_config",
+      "exclude_modules",     "inference_mode",      "layers_pattern",
+      "layers_to_transform", "loftq_config",        "lora_dropout",
+      "lora_ga_config",      "megatron_core",       "merge_weights",
+      "peft_version",        "qalora_group_size",   "revision",
+      "runtime_config",      "target_modules",      "task_type"};
+
+  /// Enough for the names of 20 000 modules in each of three lists.
+  static constexpr std::uint64_t max_file_bytes = 8 << 20;
+
+  /// Reads the file. Throws FileError naming the file, the key, what was expected and what was found.
+  static PeftConfig load(const std::filesystem::path& file);
+
+  /// The same from characters already read; `file` names them in messages.
+  static PeftConfig parse(const std::filesystem::path& file, std::string_view characters);
+
+  /// What it says of one module.
+  struct Module {
+    Index rank;       ///< r, or what rank_pattern has for the module
+    Scaling scaling;  ///< alpha / r, or alpha / sqrt(r) with use_rslora; alpha is lora_alpha, or alpha_pattern's
+  };
+
+  /// Of all modules of an adapter, in their order. Throws ValueError, naming the module, when the patterns take too long to
+  /// match: a configuration out of a file can hold any number of patterns, each harmless alone.
+  std::vector<Module> modules(std::span<const std::string> paths) const;
+
+  /// Of one. Throws as modules() does.
+  Module module(const std::string& path) const;
+
+  /// fan_in_fan_out: the base weight is stored (in, out), as in GPT-2's Conv1D.
+  bool fan_in_fan_out() const { return fan_in_fan_out_; }
+
+  /// base_model_name_or_path and task_type: what the adapter was made for, and nothing that is computed with. Empty
+  /// when they are no strings.
+  const std::string& base_model() const { return base_model_; }
+  const std::string& task_type() const { return task_type_; }
+
+ private:
+  template <class Value>
+  struct Pattern {
+    std::shared_ptr<const detail::PatternKeys> keys;
+    std::vector<Value> values;
+  };
+
+  explicit PeftConfig(const detail::JsonFields& in);
+
+  Index rank_ = 0;
+  double alpha_ = 0.0;
+  bool rank_stabilized_ = false, fan_in_fan_out_ = false;
+  std::string base_model_, task_type_;
+  Pattern<Index> ranks_;
+  Pattern<double> alphas_;
+};
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/peft/config-inl.hpp"
+#endif

@@ -1,0 +1,33 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/peft/adapter.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+/// Writes a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, that PEFT loads and load_adapter gives
+/// back: the same modules, factors bit for bit in their own dtypes, and the same scalings. The folder is made if need
+/// be, the one above it must exist.
+///
+/// The configuration names every module in target_modules. r and lora_alpha are the most frequent ones, rank_pattern
+/// and alpha_pattern have the modules that differ: by their paths where that is unambiguous, else by regular
+/// expressions for the whole path, which PEFT understands from 0.15 on. Scalings of different rules, or fixed ones,
+/// become an alpha that gives the very same double, by one rule for all. In the file wide elements come first, else
+/// modules keep their order. Saving what was loaded from a saved folder gives the same bytes.
+///
+/// Throws FileError, naming the module, when PEFT cannot hold the adapter: modules that differ in fan_in_fan_out, a
+/// scaling no alpha gives exactly, a factor with values its dtype does not have, two modules of one path; and when the
+/// system refuses.
+///
+/// In a folder that exists the two files are replaced and all others stay. Both are complete and on disk before either
+/// takes its name. The configuration goes first and comes last, so that an interrupted program leaves a folder without
+/// it (and the old files as `<name>.old-<process>-<number>`), never one with the configuration of other factors; after an
+/// exception everything is as it was.
+void save_adapter(const Adapter& adapter, const std::filesystem::path& folder);
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/peft/save_adapter-inl.hpp"
+#endif

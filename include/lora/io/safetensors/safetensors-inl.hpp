@@ -1,0 +1,58 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/safetensors/convert.hpp"
+#include "lora/io/safetensors/safetensors.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+LORA_FUNC Safetensors Safetensors::open(const std::filesystem::path& path) {
+  InputFile file(path);
+  std::string raw(file.size() < 8 ? 0 : 8, '\0');
+  file.read(0, std::as_writable_bytes(std::span(raw)));
+  SafetensorsHeader::expect_length(path, raw, file.size());
+  raw.resize(8 + static_cast<std::size_t>(SafetensorsHeader::length(raw)));
+  file.read(0, std::as_writable_bytes(std::span(raw)));
+  SafetensorsHeader header = SafetensorsHeader::parse(path, std::move(raw), file.size());
+  return {std::move(file), std::move(header)};
+}
+
+LORA_FUNC const TensorInfo& Safetensors::tensor(std::string_view name) const {
+  if (const TensorInfo* found = find(name)) return *found;
+  detail::fail(path(), "expected a tensor ", detail::in_quotes(name), ", found none of that name");
+}
+
+LORA_FUNC void Safetensors::read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> into) const {
+  if (offset > tensor.bytes() || into.size() > tensor.bytes() - offset)
+    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected at most ", tensor.bytes(),
+                 " bytes to be read, found ", into.size(), " from byte ", offset, " on");
+  file_.read(file_offset(tensor) + offset, into);
+}
+
+LORA_FUNC void Safetensors::expect_dimensions(const TensorInfo& tensor, std::size_t count) const {
+  if (tensor.shape.size() != count)
+    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected ",
+                 count == 1 ? "one dimension" : "two dimensions", ", found the shape ",
+                 detail::shape_list(tensor.shape));
+  if (!scalar_type(tensor.dtype))
+    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected F16, BF16, F32 or F64, found ",
+                 name(tensor.dtype));
+}
+
+LORA_FUNC void Safetensors::read_elements(const TensorInfo& tensor, ScalarType type, void* out) const {
+  std::byte* const to = static_cast<std::byte*>(out);
+  const std::uint64_t count = tensor.bytes() * 8 / bits(tensor.dtype);
+  if (tensor.dtype == dtype_of(type)) return read(tensor, 0, {to, static_cast<std::size_t>(tensor.bytes())});
+  const std::size_t from_size = bits(tensor.dtype) / 8, to_size = bits(dtype_of(type)) / 8;
+  const std::uint64_t step = 65536 / from_size;
+  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(count, step)) * from_size);
+  for (std::uint64_t at = 0; at < count; at += step) {
+    const auto part = static_cast<std::size_t>(std::min(step, count - at));
+    read(tensor, at * from_size, std::span(buffer).first(part * from_size));
+    detail::convert_elements(*scalar_type(tensor.dtype), buffer.data(), type, to + at * to_size, part);
+  }
+}
+
+}  // namespace io
+LORA_NAMESPACE_END

@@ -1,0 +1,156 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/undo/undo_file.hpp"
+#include "lora/io/undo/undo_header.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+LORA_FUNC UndoFileWriter::UndoFileWriter(const std::filesystem::path& target, const Model& model,
+                                         std::vector<UndoTensor> tensors, std::span<const std::string> copies,
+                                         Sync sync)
+    : header_{model.is_folder(), {}, {}, std::move(tensors)}, file_(target, sync) {
+  detail::expect_tensors(model, header_.tensors);
+  for (std::size_t i = 0; i < model.shards().size(); ++i)
+    header_.shards.push_back({model.shard_name(i), detail::header_checksum(model.shards()[i]), 0});
+  for (const std::string& copy : copies) header_.copies.push_back({copy, 0});
+  detail::expect_complete(file_.path(), header_);
+  // The sizes of the records are not known yet: room is left for a header with the largest they can have.
+  std::vector<std::uint64_t> largest;
+  for (const UndoTensor& tensor : header_.tensors) largest.push_back(detail::largest_record(tensor));
+  room_ = detail::undo_header(file_.path(), header_, largest).raw().size();
+  end_ = room_;
+}
+
+LORA_FUNC std::uint64_t UndoFileWriter::record_bytes() const {
+  std::uint64_t sum = 0;
+  for (const std::uint64_t bytes : record_bytes_) sum += bytes;
+  return sum;
+}
+
+LORA_FUNC void UndoFileWriter::finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies) {
+  if (rests.size() != header_.shards.size() || copies.size() != header_.copies.size())
+    throw StateError(lora::detail::text("lora: UndoFileWriter::finish: expected the checksums of ",
+                                        header_.shards.size(), " shards and ", header_.copies.size(),
+                                        " other files, found ", rests.size(), " and ", copies.size()));
+  if (record_bytes_.size() != header_.tensors.size())
+    throw StateError(lora::detail::text("lora: UndoFileWriter::finish: expected the records of ",
+                                        header_.tensors.size(), " tensors, found ", record_bytes_.size()));
+  for (std::size_t i = 0; i < rests.size(); ++i) header_.shards[i].rest = rests[i].value();
+  for (std::size_t i = 0; i < copies.size(); ++i) header_.copies[i].checksum = copies[i].value();
+  const SafetensorsHeader header = detail::undo_header(file_.path(), header_, record_bytes_, room_);
+  file_.write_at(0, header.raw());
+  is_finished_ = true;
+}
+
+LORA_FUNC void UndoFileWriter::write(std::span<const std::byte> bytes) {
+  file_.write_at(end_, bytes);
+  end_ += bytes.size();
+}
+
+LORA_FUNC OutputFile& UndoFileWriter::expect_finished() {
+  if (!is_finished_) throw StateError("lora: UndoFileWriter: commit before finish");
+  return file_;
+}
+
+LORA_FUNC UndoFile::UndoFile(Safetensors file)
+    : file_(std::move(file)), header_(detail::UndoHeaderReader(file_).read()) {}
+
+LORA_FUNC std::uint64_t UndoFile::record_bytes(const UndoTensor& tensor) const {
+  return file_.tensor(detail::record_name(tensor)).bytes();
+}
+
+LORA_FUNC void UndoFile::expect_made_for(const Model& merged) const {
+  if (merged.is_folder() != is_folder())
+    detail::fail(merged.path(), "expected a ", is_folder() ? "folder" : "file", ", as the undo file ",
+                 detail::in_quotes(path().string()), " was made for, found a ", is_folder() ? "file" : "folder");
+  if (merged.shards().size() != shards().size())
+    detail::fail(merged.path(), "expected ", shards().size(), " files with tensors, as the undo file says, found ",
+                 merged.shards().size());
+  for (std::size_t i = 0; i < shards().size(); ++i)
+    if (merged.shard_name(i) != shards()[i].file)
+      detail::fail(merged.path(), "expected the file ", detail::in_quotes(shards()[i].file),
+                   ", as the undo file says, found ", detail::in_quotes(merged.shard_name(i)));
+  detail::expect_tensors(merged, tensors());
+  for (std::size_t i = 0; i < shards().size(); ++i)
+    if (detail::header_checksum(merged.shards()[i]) != shards()[i].merged)
+      detail::fail(merged.shards()[i].path(), "expected the header of the file that ",
+                   detail::in_quotes(path().string()),
+                   " was made for, found another: it is not the file that was merged");
+}
+
+LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestChecksum> rests,
+                                     std::span<const RestChecksum> checked_copies) const {
+  if (rests.size() != shards().size() || checked_copies.size() != copies().size())
+    throw StateError(lora::detail::text("lora: UndoFile::expect_rest: expected the checksums of ", shards().size(),
+                                        " shards and ", copies().size(), " other files, found ", rests.size(), " and ",
+                                        checked_copies.size()));
+  for (std::size_t i = 0; i < shards().size(); ++i)
+    if (rests[i].value() != shards()[i].rest)
+      detail::fail(merged.shards()[i].path(),
+                   "expected the tensors that were not merged to be as they were at the merge, found others: ",
+                   "the file was changed since");
+  for (std::size_t i = 0; i < copies().size(); ++i)
+    if (checked_copies[i].value() != copies()[i].checksum)
+      detail::fail(merged.path() / copies()[i].file, "expected the file as it was at the merge, found another");
+}
+
+LORA_FUNC UndoRecord UndoFile::record(const UndoTensor& tensor) const {
+  const TensorInfo& info = file_.tensor(detail::record_name(tensor));
+  std::vector<std::byte> bytes(static_cast<std::size_t>(info.bytes()));
+  file_.read(info, 0, bytes);
+  try {
+    UndoRecord record = UndoRecord::deserialize(bytes);
+    if (!detail::is_record_of(record, tensor))
+      throw RecordError(lora::detail::text("lora: expected a record for ", lora::name(tensor.type), " ",
+                                           lora::detail::shape_text(tensor.rows, tensor.cols), " ",
+                                           detail::order_name(tensor.order), ", found ", lora::name(record.type()), " ",
+                                           lora::detail::shape_text(record.rows(), record.cols()), " ",
+                                           detail::order_name(record.order())));
+    return record;
+  } catch (const RecordError& error) {
+    detail::fail(path(), "tensor ", detail::in_quotes(info.name), ": ", detail::bare(error));
+  }
+}
+
+template <class Compute>
+void UndoFileWriter::add(std::type_identity_t<ActiveSet<Compute>> set, const UndoRecord& record) {
+  if (record_bytes_.size() == header_.tensors.size())
+    throw StateError("lora: UndoFileWriter::add: every tensor has its record already");
+  const UndoTensor& tensor = header_.tensors[record_bytes_.size()];
+  bool fits = compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
+              set.size() == tensor.updates.size() && detail::is_record_of(record, tensor);
+  for (std::size_t i = 0; fits && i < set.size(); ++i)
+    fits = set[i].update->rank() == tensor.updates[i].rank && set[i].weight == tensor.updates[i].coefficient &&
+           set[i].update->scaling_rule().rule() == tensor.updates[i].scaling.rule() &&
+           set[i].update->scaling_rule().value() == tensor.updates[i].scaling.value();
+  if (!fits)
+    throw StateError(lora::detail::text("lora: UndoFileWriter::add: tensor ", detail::in_quotes(tensor.name),
+                                        ": the record or the updates are not those of this tensor"));
+  for (const Weighted<Compute>& entry : set) {
+    write(std::as_bytes(std::span(entry.update->A().data(), static_cast<std::size_t>(entry.update->A().size()))));
+    write(std::as_bytes(std::span(entry.update->B().data(), static_cast<std::size_t>(entry.update->B().size()))));
+  }
+  const std::vector<std::byte> bytes = record.serialize();
+  write(bytes);
+  record_bytes_.push_back(bytes.size());
+}
+
+template <class Compute>
+std::vector<LowRank<Compute>> UndoFile::updates(const UndoTensor& tensor) const {
+  std::vector<LowRank<Compute>> out;
+  for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
+    Matrix<Compute> A = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "A")));
+    Matrix<Compute> B = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "B")));
+    try {
+      out.emplace_back(std::move(B), std::move(A), tensor.updates[i].scaling);
+    } catch (const Error& error) {
+      detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": update ", i, ": ", detail::bare(error));
+    }
+  }
+  return out;
+}
+
+}  // namespace io
+LORA_NAMESPACE_END

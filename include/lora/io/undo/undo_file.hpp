@@ -1,0 +1,107 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The undo file of a merged model: everything that gives the original back. Its format is docs/UNDO-FILE.md's.
+
+#include "lora/exact/undo_record.hpp"
+#include "lora/io/file/output_file.hpp"
+#include "lora/io/model/model.hpp"
+#include "lora/io/undo/undo_tensor.hpp"
+#include "lora/update/low_rank.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+/// Writes an undo file, tensor after tensor, while a merge goes on. The file appears under its name with commit().
+class UndoFileWriter {
+ public:
+  /// For a model with the headers of `model` (those of the merged one are the same), these tensors, which add() then gets
+  /// in this order, and these other files. Throws FileError.
+  UndoFileWriter(const std::filesystem::path& target, const Model& model, std::vector<UndoTensor> tensors,
+                 std::span<const std::string> copies = {}, Sync sync = Sync::yes);
+
+  const std::filesystem::path& path() const { return file_.path(); }
+
+  /// The bytes of the records so far.
+  std::uint64_t record_bytes() const;
+
+  /// Writes the factors and the record of the next tensor. `set` and `record` are those of lora::merge. Throws
+  /// StateError when they are not what the constructor was told, FileError. Allocates the serialised record.
+  template <class Compute>
+  void add(std::type_identity_t<ActiveSet<Compute>> set, const UndoRecord& record);
+
+  /// Writes the header, after the last add(). `rests` have seen all data of each shard that was not merged, `copies` each
+  /// of the other files. Throws StateError, FileError.
+  void finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies = {});
+
+  /// As those of OutputFile; a merged model's own commit is what an undo file's is to be before. Throw StateError before
+  /// finish(), FileError.
+  void flush() { expect_finished().flush(); }
+  void commit() { expect_finished().commit(); }
+  template <class Next>
+  void commit_before(const Next& next) {
+    expect_finished().commit_before(next);
+  }
+
+ private:
+  void write(std::span<const std::byte> bytes);
+  OutputFile& expect_finished();
+
+  detail::UndoHeader header_;
+  OutputFile file_;
+  std::uint64_t room_ = 0, end_ = 0;
+  std::vector<std::uint64_t> record_bytes_;
+  bool is_finished_ = false;
+};
+
+/// An undo file, open for reading; what it says of itself is checked completely, each record when it is read.
+class UndoFile {
+ public:
+  /// Throws FileError.
+  static UndoFile open(const std::filesystem::path& path) { return UndoFile(Safetensors::open(path)); }
+
+  /// Takes a safetensors file that is_undo_file() holds to be one. Throws FileError.
+  explicit UndoFile(Safetensors file);
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  const Safetensors& file() const { return file_; }
+
+  /// Shard after shard, each in the order of its data.
+  const std::vector<UndoTensor>& tensors() const { return header_.tensors; }
+
+  /// The model's files with tensors, whether they lie in a folder, and its other files.
+  const std::vector<UndoShard>& shards() const { return header_.shards; }
+  bool is_folder() const { return header_.is_folder; }
+  const std::vector<UndoCopy>& copies() const { return header_.copies; }
+
+  /// The size of a tensor's record.
+  std::uint64_t record_bytes(const UndoTensor& tensor) const;
+
+  /// Throws FileError unless `merged` has the very files and headers of the model that was merged, with every tensor as it
+  /// was.
+  void expect_made_for(const Model& merged) const;
+
+  /// Throws FileError, naming the file, unless the data that was not merged and the other files are what they were at the
+  /// merge. `rests` are the checksums of shards(), `checked_copies` those of copies(), in their order; StateError when they are
+  /// not as many.
+  void expect_rest(const Model& merged, std::span<const RestChecksum> rests,
+                   std::span<const RestChecksum> checked_copies = {}) const;
+
+  /// A tensor's updates, in the order they were merged. Throws FileError.
+  template <class Compute>
+  std::vector<LowRank<Compute>> updates(const UndoTensor& tensor) const;
+
+  /// A tensor's record. Throws FileError when it is damaged or another tensor's.
+  UndoRecord record(const UndoTensor& tensor) const;
+
+ private:
+  Safetensors file_;
+  detail::UndoHeader header_;
+};
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/undo/undo_file-inl.hpp"
+#endif

@@ -1,0 +1,32 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/exact/undo_record.hpp"
+#include "lora/io/undo/undo_tensor.hpp"
+
+#include <algorithm>
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+LORA_FUNC std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor) {
+  const auto rows = static_cast<std::uint64_t>(tensor.rows), cols = static_cast<std::uint64_t>(tensor.cols);
+  return tensor.order == row_major ? std::vector{rows, cols} : std::vector{cols, rows};
+}
+
+LORA_FUNC std::uint64_t RestChecksum::of_piece(std::span<const std::byte> piece) {
+  return lora::detail::checksum(lora::detail::as_unsigned(piece.data()), piece.size());
+}
+
+LORA_FUNC void RestChecksum::add_checksum(std::uint64_t of_piece) {
+  using State = lora::detail::ChecksumState;
+  value_ = State::mix(value_ * State::step ^ of_piece);
+}
+
+LORA_FUNC bool is_undo_file(const Safetensors& file) {
+  return std::any_of(file.metadata().begin(), file.metadata().end(),
+                     [](const auto& entry) { return entry.first == "format" && entry.second == "lora-undo"; });
+}
+
+}  // namespace io
+LORA_NAMESPACE_END

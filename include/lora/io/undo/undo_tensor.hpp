@@ -1,0 +1,98 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// What an undo file knows (docs/UNDO-FILE.md): which tensors of which files, and what was merged into them.
+
+#include "lora/core/matrix.hpp"
+#include "lora/io/safetensors/safetensors.hpp"
+#include "lora/update/scaling.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+/// One update that was merged into a tensor; its factors are tensors of the undo file.
+struct UndoUpdate {
+  std::string adapter;  ///< the adapter's name; in the file made printable()
+  Scaling scaling;
+  double coefficient = 1.0;
+  Index rank = 0;
+};
+
+/// One merged tensor.
+struct UndoTensor {
+  std::string name;
+  std::size_t shard = 0;  ///< which of the model's shards holds it
+  ScalarType type = ScalarType::float32;
+  Index rows = 0, cols = 0;                      ///< out and in of the weight
+  StorageOrder order = StorageOrder::row_major;  ///< column_major: the tensor is stored (in, out)
+  std::vector<UndoUpdate> updates;               ///< in the order they were merged
+};
+
+/// The shape of the tensor in its file.
+std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor);
+
+/// The type in which a weight of this type computes.
+constexpr ScalarType compute_type(ScalarType type) {
+  return type == ScalarType::float64 ? ScalarType::float64 : ScalarType::float32;
+}
+
+/// A checksum over data that a merge only copies, so that an unmerge can tell that it is still the same. Pieces of
+/// `piece_bytes`, the last of a tensor or file shorter, are added in the order of the data.
+class RestChecksum {
+ public:
+  static constexpr std::size_t piece_bytes = std::size_t{4} << 20;
+
+  /// The checksum of one piece: may be computed on any thread, before those of the pieces in front of it.
+  static std::uint64_t of_piece(std::span<const std::byte> piece);
+  void add_checksum(std::uint64_t of_piece);
+  void add(std::span<const std::byte> piece) { add_checksum(of_piece(piece)); }
+  std::uint64_t value() const { return value_; }
+
+ private:
+  std::uint64_t value_ = 0;
+};
+
+/// One of the model's files with tensors.
+struct UndoShard {
+  std::string file;          ///< its name in the model's folder; empty for a model that is a file
+  std::uint64_t merged = 0;  ///< checksum of its header, length prefix included
+  std::uint64_t rest = 0;    ///< RestChecksum of its tensors that were not merged
+};
+
+/// One of the other files in the model's folder.
+struct UndoCopy {
+  std::string file;
+  std::uint64_t checksum = 0;  ///< RestChecksum
+};
+
+namespace detail {
+
+/// What an undo file says of itself.
+struct UndoHeader {
+  bool is_folder = false;
+  std::vector<UndoShard> shards;    // as Model::shards()
+  std::vector<UndoCopy> copies;     // as Model::other_files()
+  std::vector<UndoTensor> tensors;  // shard after shard, each in the order of its data
+};
+
+}  // namespace detail
+
+/// "alpha/r", "alpha/sqrt(r)" or "fixed", as undo files spell it.
+constexpr std::string_view name(Scaling::Rule rule) {
+  switch (rule) {
+    case Scaling::Rule::alpha_over_rank: return "alpha/r";
+    case Scaling::Rule::alpha_over_sqrt_rank: return "alpha/sqrt(r)";
+    case Scaling::Rule::fixed: break;
+  }
+  return "fixed";
+}
+
+/// Whether a safetensors file says that it is an undo file.
+bool is_undo_file(const Safetensors& file);
+
+}  // namespace io
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/io/undo/undo_tensor-inl.hpp"
+#endif

@@ -1,0 +1,267 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+/// Whole models: bound, merged, switched and given back by library calls.
+
+#include "io/files.hpp"
+
+#include <lora/io.hpp>
+
+namespace io = lora::io;
+namespace fs = std::filesystem;
+using test::expect_pieces, test::message;
+
+namespace {
+
+/// A small real model and two adapters for it.
+fs::path example(const std::string& name) { return test::data().parent_path().parent_path() / "examples/data" / name; }
+
+/// The message of a ValueError.
+template <class Run>
+std::string value_error(const Run& run) {
+  return message<lora::ValueError>(run);
+}
+
+lora::LowRank<float> update(lora::Index rows, lora::Index cols) {
+  return {lora::Matrix<float>::Constant(rows, 1, 0.5f), lora::Matrix<float>::Ones(1, cols), lora::scaling::fixed(1)};
+}
+io::Adapter adapter(std::vector<io::AdapterModule> modules) { return {"one", "one", std::move(modules)}; }
+
+/// Tensors of F32, all 1.
+struct Tensor {
+  std::string name;
+  std::vector<std::uint64_t> shape;
+};
+void write_model(const fs::path& path, const std::vector<Tensor>& tensors) {
+  std::vector<io::TensorInfo> infos;
+  for (const Tensor& tensor : tensors) infos.push_back({tensor.name, io::DType::F32, tensor.shape});
+  io::SafetensorsWriter writer(path, infos);
+  for (std::uint64_t at = 0; at < writer.header().data_bytes(); at += sizeof(float)) {
+    const float one = 1;
+    writer.write(std::as_bytes(std::span(&one, 1)));
+  }
+  writer.commit();
+}
+
+TEST(MergeModel, ThereAcrossAndBackByteForByte) {
+  const test::Folder folder;
+  const fs::path base = example("base.safetensors");
+  const io::Adapter games = io::load_adapter(example("adapters/games"));
+  const io::Adapter science = io::load_adapter(example("adapters/science"));
+  const io::ModelChange merged = io::merge_model(base, {{games}, {science, -0.5}}, folder / "m", folder / "m.undo");
+  EXPECT_EQ(merged.tensors, io::Model::open(base).tensors().size());
+  EXPECT_GT(merged.changed_tensors, 0u);
+  EXPECT_GT(merged.record_bytes, 0u);
+  EXPECT_FALSE(merged.is_folder);
+  EXPECT_TRUE(merged.warnings.empty());
+  EXPECT_NE(test::read(folder / "m"), test::read(base));
+
+  const io::ModelChange back = io::unmerge_model(folder / "m", folder / "m.undo", folder / "back");
+  EXPECT_EQ(back.changed_tensors, merged.changed_tensors);
+  EXPECT_EQ(back.changed_bytes, merged.changed_bytes);
+  EXPECT_EQ(test::read(folder / "back"), test::read(base));
+
+  io::switch_model(folder / "m", folder / "m.undo", {{science}}, folder / "s", folder / "s.undo");
+  io::merge_model(base, {{science, 1.0}}, folder / "f", folder / "f.undo");
+  EXPECT_EQ(test::read(folder / "s"), test::read(folder / "f"));
+  EXPECT_EQ(test::read(folder / "s.undo"), test::read(folder / "f.undo"));
+  io::merge_model(base, {{science}}, folder / "f");
+  EXPECT_EQ(test::read(folder / "s"), test::read(folder / "f")) << "without an undo file";
+}
+
+TEST(MergeModel, TheNumbersAreThoseOfTheLibrary) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"a.weight", {2, 3}}, {"b", {1}}});
+  const io::Adapter one = adapter({{"a", update(2, 3), false}});
+  io::merge_model(folder / "base", {{one, 4.0}}, folder / "out");
+  const io::Model out = io::Model::open(folder / "out");
+  EXPECT_EQ(out.read_matrix<float>(out.tensor("a.weight")), lora::Matrix<float>::Constant(2, 3, 3.0f));
+  EXPECT_EQ(out.read_vector<float>(out.tensor("b"))(0), 1.0f);
+}
+
+TEST(MergeModel, ProgressGrowsFromNothingToAll) {
+  const test::Folder folder;
+  const io::Adapter games = io::load_adapter(example("adapters/games"));
+  for (const int threads : {1, 3}) {
+    std::vector<std::uint64_t> done;
+    std::uint64_t all = 0;
+    io::ModelOptions options;
+    options.threads = threads;
+    options.sync = io::Sync::no;
+    options.progress = [&](std::uint64_t now, std::uint64_t total) {
+      done.push_back(now);
+      all = total;
+    };
+    const int before = Eigen::nbThreads();
+    io::merge_model(example("base.safetensors"), {{games}}, folder / "m", {}, options);
+    EXPECT_EQ(Eigen::nbThreads(), before) << "what a call uses is its own";
+    ASSERT_GT(done.size(), 2u);
+    EXPECT_EQ(done.front(), 0u);
+    EXPECT_EQ(done.back(), all);
+    EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
+  }
+}
+
+TEST(MergeModel, CancelledItLeavesNothingBehind) {
+  const test::Folder folder;
+  const fs::path base = example("base.safetensors");
+  const io::Adapter games = io::load_adapter(example("adapters/games"));
+  test::write(folder / "undo", "old");
+  int steps = 0;
+  io::ModelOptions options;
+  options.threads = 1;
+  options.is_cancelled = [&] { return ++steps, false; };
+  io::merge_model(base, {{games}}, folder / "m", {}, options);
+  fs::remove(folder / "m");
+  const int all = steps;
+  ASSERT_GT(all, 3);
+  for (const int last : {1, all / 2, all}) {
+    steps = 0;
+    options.is_cancelled = [&] { return ++steps == last; };
+    EXPECT_THROW(io::merge_model(base, {{games}}, folder / "m", folder / "undo", options), io::Cancelled) << last;
+    EXPECT_EQ(folder.entries(), 1u);
+    EXPECT_EQ(test::read(folder / "undo"), "old");
+  }
+  options.is_cancelled = {};
+  io::merge_model(base, {{games}}, folder / "m", folder / "undo", options);
+  const auto expect_all_taken_back = [&](const auto& run, std::size_t entries) {
+    options.before_commit = [](const io::ModelChange&) { throw std::runtime_error("no"); };
+    EXPECT_THROW(run(), std::runtime_error);
+    options.before_commit = {};
+    options.is_cancelled = [] { return true; };
+    EXPECT_THROW(run(), io::Cancelled);
+    options.is_cancelled = {};
+    EXPECT_EQ(folder.entries(), entries);
+  };
+  expect_all_taken_back([&] { io::unmerge_model(folder / "m", folder / "undo", folder / "back", options); }, 2);
+  expect_all_taken_back(
+      [&] {
+        io::switch_model(folder / "m", folder / "undo", {{games, 2}}, folder / "s", folder / "s.undo", options);
+      },
+      2);
+}
+
+TEST(MergeModel, CoefficientsAndNamesThatCannotBeMeant) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"a.weight", {2, 3}}});
+  const io::Adapter one = adapter({{"a", update(2, 3), false}});
+  const auto merge = [&](double coefficient, const char* out, const char* undo) {
+    return value_error([&] { io::merge_model(folder / "base", {{one, coefficient}}, folder / out, folder / undo); });
+  };
+  expect_pieces(merge(std::numeric_limits<double>::quiet_NaN(), "m", "u"), {"'one'", "finite coefficient"});
+  expect_pieces(merge(0, "m", "u"), {"coefficient other than 0"});
+  expect_pieces(merge(1, "base", "u"), {"the output", "is an input"});
+  expect_pieces(merge(1, "m", "base"), {"the output", "is an input"});
+  expect_pieces(merge(1, "m", "m"), {"the output", "is an output"});
+  expect_pieces(merge(1, "m", "m/undo"), {"lie within each other"});
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+TEST(MergeModel, WarnsOfOtherWeightsInTheFolder) {
+  const test::Folder folder;
+  fs::create_directory(folder / "base");
+  write_model(folder / "base/model.safetensors", {{"a.weight", {2, 3}}});
+  test::write(folder / "base/pytorch_model.bin", "x");
+  test::write(folder / "base/config.json", "{}");
+  const io::Adapter one = adapter({{"a", update(2, 3), false}});
+  const io::ModelChange change = io::merge_model(folder / "base", {{one}}, folder / "m", folder / "undo");
+  EXPECT_TRUE(change.is_folder);
+  ASSERT_EQ(change.warnings.size(), 1u);
+  expect_pieces(change.warnings.front(), {"pytorch_model.bin", "copied as it is"});
+  test::write(folder / "m/added", "x");
+  EXPECT_EQ(io::unmerge_model(folder / "m", folder / "undo", folder / "back").left_out_files, 1u);
+  EXPECT_EQ(io::files_below(folder / "back"), io::files_below(folder / "base"));
+}
+
+TEST(Bind, GivesATensorAndAnUpdateForEachModule) {
+  const io::Adapter games = io::load_adapter(example("adapters/games"));
+  const io::Model model = io::Model::open(example("base.safetensors"));
+  std::size_t count = 0;
+  for (auto& [tensor, found] : io::bind(model, games)) {
+    EXPECT_EQ(tensor.info->name, games.modules[count].path + ".weight");
+    EXPECT_EQ(&found, &games.modules[count].update);
+    ++count;
+  }
+  EXPECT_EQ(count, games.modules.size());
+}
+
+TEST(Bind, PrefixesThatOneSideHasAndTheOtherHasNot) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"bert.layer.0.q.weight", {2, 3}}, {"bert.layer.1.q.weight", {2, 3}}});
+  const io::Model model = io::Model::open(folder / "base");
+  const auto names = [&](const std::string& prefix) {
+    std::vector<std::string> out;
+    const io::Adapter two =
+        adapter({{prefix + "layer.1.q", update(2, 3), false}, {prefix + "layer.0.q", update(2, 3), false}});
+    for (const io::BoundModule& bound : io::bind(model, two)) out.push_back(bound.tensor().info->name);
+    return out;
+  };
+  const std::vector<std::string> expected{"bert.layer.1.q.weight", "bert.layer.0.q.weight"};
+  EXPECT_EQ(names("bert."), expected);
+  EXPECT_EQ(names(""), expected);
+  EXPECT_EQ(names("model.bert."), expected);
+  expect_pieces(message([&] { names("other."); }),
+                {"module 'other.layer.1.q'", "'other.layer.1.q.weight'", "found none"});
+}
+
+TEST(Bind, NamesWhatIsMissingOrDoesNotFit) {
+  const test::Folder folder;
+  write_model(folder / "base",
+              {{"a.weight", {2, 3}}, {"b.weight", {6}}, {"x.c.weight", {2, 3}}, {"y.c.weight", {2, 3}}});
+  const io::Model model = io::Model::open(folder / "base");
+  const auto refused = [&](std::vector<io::AdapterModule> modules) {
+    return message([&] { io::bind(model, adapter(std::move(modules))); });
+  };
+  expect_pieces(refused({{"a", update(2, 3), false}, {"d", update(2, 3), false}}),
+                {"module 'd'", "'d.weight'", "found none"});
+  expect_pieces(refused({{"a", update(2, 4), false}}), {"'a.weight'", "2 x 4", "2 x 3"});
+  expect_pieces(refused({{"b", update(2, 3), false}}), {"'b.weight'", "two dimensions", "[6]"});
+  expect_pieces(refused({{"c", update(2, 3), false}}), {"module 'c'", "several", "'x.c.weight'", "'y.c.weight'"});
+}
+
+TEST(Bind, TheShapeTellsWhichWayAWeightIsStored) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"a.weight", {3, 2}}, {"b.weight", {2, 3}}, {"s.weight", {2, 2}}});
+  const io::Model model = io::Model::open(folder / "base");
+  const auto order = [&](std::vector<io::AdapterModule> modules) {
+    const io::Adapter one = adapter(std::move(modules));
+    return io::bind(model, one).back().order();
+  };
+  EXPECT_EQ(order({{"a", update(2, 3), false}}), lora::column_major);
+  EXPECT_EQ(order({{"b", update(2, 3), true}}), lora::row_major);
+  EXPECT_EQ(order({{"s", update(2, 2), true}}), lora::column_major);
+  EXPECT_EQ(order({{"s", update(2, 2), false}}), lora::row_major);
+  expect_pieces(message([&] {
+                  order({{"a", update(2, 3), false}, {"s", update(2, 2), false}});
+                }),
+                {"module 's'", "square", "'a'", "contradicts"});
+
+  const io::Adapter one = adapter({{"a", update(2, 3), true}});
+  io::merge_model(folder / "base", {{one, 2}}, folder / "m", folder / "u");
+  EXPECT_EQ(io::UndoFile::open(folder / "u").tensors().front().order, lora::column_major);
+  io::unmerge_model(folder / "m", folder / "u", folder / "back");
+  EXPECT_EQ(test::read(folder / "back"), test::read(folder / "base"));
+}
+
+TEST(Bind, ATiedHeadIsRefused) {
+  const test::Folder folder;
+  fs::create_directory(folder / "base");
+  write_model(folder / "base/model.safetensors", {{"lm_head.weight", {2, 3}}});
+  const io::Model model = io::Model::open(folder / "base");
+  const io::Adapter head = adapter({{"lm_head", update(2, 3), false}});
+  EXPECT_EQ(io::bind(model, head).size(), 1u);
+  for (const char* tied : {R"({"tie_word_embeddings":true})", R"({"text_config":{"tie_word_embeddings":true}})"}) {
+    test::write(folder / "base/config.json", tied);
+    expect_pieces(message([&] { io::bind(model, head); }), {"tie_word_embeddings", "'lm_head.weight'"});
+  }
+  test::write(folder / "base/config.json", R"({"vision_config":{"tie_word_embeddings":true},"tie_word_embeddings":1})");
+  EXPECT_EQ(io::bind(model, head).size(), 1u);
+  test::write(folder / "base/config.json", "{");
+  std::vector<std::string> warnings;
+  EXPECT_EQ(io::bind(model, head, &warnings).size(), 1u);
+  ASSERT_EQ(warnings.size(), 1u);
+  expect_pieces(warnings.front(), {"config.json", "'lm_head.weight'", "is lost"});
+  const io::Adapter gone = adapter({{"a.lm_head", update(2, 3), false}, {"b.lm_head", update(2, 3), false}});
+  expect_pieces(message([&] { io::bind(model, gone); }), {"ties it to its embeddings"});
+}
+
+}  // namespace
