@@ -1,64 +1,79 @@
 #!/usr/bin/env bash
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-# The time examples/quickstart.cpp takes to compile, beside a bare Eigen program with the same flags: best of three.
+# What lora costs a compiler: the time of two small programs, header-only and with the compiled library's declarations
+# (LORA_COMPILED), as ratios to a bare Eigen product in the same run. User seconds at -O2, medians, the programs by turns.
 #
-#   bash tests/compile_time.sh [--cxx COMPILER] [--limit SECONDS] [-- FLAGS...]
+#   bash tests/compile_time.sh [--cxx COMPILER] [--repeat N] [--slack PERCENT] [--PROGRAM RATIO]... [-- FLAGS...]
 #
-# Exits 1 when quickstart takes longer than the limit.
+# --PROGRAM RATIO: the most that PROGRAM may take: quickstart, quickstart-compiled (examples/quickstart.cpp), load-save,
+# load-save-compiled (tests/compile_time/load_save.cpp). --slack: how much more is taken for noise (default: 15).
+# Exits 1 when a program takes more, or does not compile.
 set -euo pipefail
 shopt -s inherit_errexit
 
 usage() {
-  echo "usage: compile_time.sh [--cxx COMPILER] [--limit SECONDS] [-- FLAGS...]" >&2
+  echo "usage: compile_time.sh [--cxx COMPILER] [--repeat N] [--slack PERCENT] [--PROGRAM RATIO]... [-- FLAGS...]" >&2
   exit 2
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cxx=${CXX:-g++}
-limit=4
+repeat=3
+slack=15
+programs=(eigen quickstart quickstart-compiled load-save load-save-compiled)
+declare -A limit=([quickstart]=2.6 [quickstart-compiled]=1.4 [load-save]=4 [load-save-compiled]=2.5)
+declare -A source=([eigen]=tests/compile_time/eigen_product.cpp
+                   [quickstart]=examples/quickstart.cpp [load-save]=tests/compile_time/load_save.cpp)
 flags=(-isystem /usr/include/eigen3)
 while (($#)); do
-  case $1 in
-    --cxx) cxx=${2:?$(usage)}; shift 2 ;;
-    --limit) limit=${2:?$(usage)}; shift 2 ;;
-    --) shift; flags=("$@"); break ;;
-    *) usage ;;
+  option=$1
+  [[ $option == -- ]] && { shift; flags=("$@"); break; }
+  [[ $option == --* && $# -ge 2 ]] || usage
+  case ${option#--} in
+    cxx) cxx=$2 ;;
+    repeat) repeat=$2 ;;
+    slack) slack=$2 ;;
+    *) [[ -v "limit[${option#--}]" ]] || usage; limit[${option#--}]=$2 ;;
   esac
+  shift 2
 done
 flags=(-std=c++20 -O2 "-I$root/include" "${flags[@]}")
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cat >"$work/eigen.cpp" <<'CPP'
-#include <Eigen/Core>
-#include <iostream>
 
-int main() {
-  const Eigen::MatrixXf B = Eigen::MatrixXf::Random(64, 4), A = Eigen::MatrixXf::Random(4, 48);
-  Eigen::MatrixXf W = Eigen::MatrixXf::Random(64, 48);
-  W.noalias() += 4.0f * (B * A);
-  std::cout << W.norm() << '\n';
+# compile PROGRAM: the user seconds go into PROGRAM.times
+compile() {
+  local define=()
+  [[ $1 != *-compiled ]] || define=(-DLORA_COMPILED)
+  local TIMEFORMAT=%3U
+  { time "$cxx" "${flags[@]}" "${define[@]}" -c "$root/${source[${1%-compiled}]}" -o "$work/$1.o" 2>"$work/errors"; } \
+    2>>"$work/$1.times" || { head -n 5 "$work/errors" >&2; return 1; }
 }
-CPP
+median() { sort -n "$1" | awk '{ t[NR] = $1 } END { print (t[int((NR + 1) / 2)] + t[int(NR / 2) + 1]) / 2 }'; }
 
-# milliseconds FILE
-milliseconds() {
-  local best=0 begin end time
-  for _ in 1 2 3; do
-    begin=$(date +%s%N)
-    "$cxx" "${flags[@]}" -c "$1" -o "$work/out.o"
-    end=$(date +%s%N)
-    time=$(((end - begin) / 1000000))
-    if ((best == 0 || time < best)); then best=$time; fi
+broken=()
+for ((turn = 0; turn < repeat; ++turn)); do
+  for program in "${programs[@]}"; do
+    [[ " ${broken[*]} " == *" $program "* ]] || compile "$program" || broken+=("$program")
   done
-  echo "$best"
-}
+done
 
-eigen=$(milliseconds "$work/eigen.cpp")
-quickstart=$(milliseconds "$root/examples/quickstart.cpp")
-awk -v e="$eigen" -v q="$quickstart" -v l="$limit" -v cxx="$cxx" 'BEGIN {
-  printf "compile time with %s -O2, best of 3\n", cxx
-  printf "  a bare Eigen program     %6.2f s\n", e / 1000
-  printf "  examples/quickstart.cpp  %6.2f s   (limit %g s)\n", q / 1000, l
-  if (q / 1000 > l) { print "too slow"; exit 1 }
-}'
+echo "user seconds with $cxx -O2, medians of $repeat"
+printf '%-20s %8s %8s %8s %10s\n' program seconds ratio limit "object kB"
+base=$(median "$work/eigen.times")
+status=0
+for program in "${programs[@]}"; do
+  if [[ " ${broken[*]} " == *" $program "* ]]; then
+    printf '%-20s does not compile\n' "$program"
+    status=1
+    continue
+  fi
+  awk -v program="$program" -v time="$(median "$work/$program.times")" -v base="$base" -v limit="${limit[$program]-}" \
+    -v slack="$slack" -v size="$(stat -c %s "$work/$program.o")" 'BEGIN {
+      late = limit != "" && time / base > limit * (1 + slack / 100)
+      printf "%-20s %8.2f %8.2f %8s %10.0f%s\n", program, time, time / base, limit, size / 1000, late ? "  too slow" : ""
+      exit late
+    }' || status=1
+done
+exit $status

@@ -1,23 +1,28 @@
 #!/usr/bin/env bash
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-# Sets up, builds and runs all tests: gcc with everything, the unit tests with clang and sanitizers, the contract suite for
-# 64-bit Arm under qemu. One ctest run over all builds comes last.
+# Sets up, builds and runs the tests: gcc with everything, the unit tests with clang and sanitizers (addresses and undefined
+# behaviour; threads). One ctest run over all builds comes last.
 #
-#   bash tests/run.sh [--quick]
+#   bash tests/run.sh [--quick | --full]
 #
-# --quick: the gcc build alone. LORA_JOBS: how many jobs at once (default: the number of processors).
-# LORA_BUILD_DIR: where to build (default: build).
+# Where a suite takes minutes, a sample of it is run: some folders with the address sanitizer, seconds of fuzzing, a crossed
+# build or two for each setting. --full: all of everything, also the contract suite for 64-bit Arm under qemu, and the
+# benchmarks are compiled. --quick: the gcc build alone.
+# LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
 jobs=${LORA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 purpose=all
-builds=(default asan aarch64)
+builds=(default asan tsan)
+full=OFF
+asan_folders="exact;io;laws;layer;weight;fuzz"
 case "${1-}" in
   "") ;;
   --quick) purpose=tests; builds=(default) ;;
-  *) echo "usage: run.sh [--quick]" >&2; exit 2 ;;
+  --full) full=ON; builds+=(aarch64); asan_folders="" ;;
+  *) echo "usage: run.sh [--quick | --full]" >&2; exit 2 ;;
 esac
 
 bash "$root/cmake/setup.sh" "$purpose"
@@ -28,7 +33,12 @@ mkdir -p "$build/ctest"
 for preset in "${builds[@]}"; do
   printf '\n== building: %s ==\n' "$preset"
   begin=$SECONDS
-  cmake --preset "$preset" -B "$build/$preset" --log-level=WARNING
+  options=("-DLORA_TEST_FULL=$full")
+  case $preset in
+    default) options+=("-DLORA_BUILD_BENCHMARKS=$full") ;;
+    asan) options+=("-DLORA_TEST_FOLDERS=$asan_folders") ;;
+  esac
+  cmake --preset "$preset" -B "$build/$preset" --log-level=WARNING "${options[@]}"
   cmake --build "$build/$preset" --parallel "$jobs"
   echo "built in $((SECONDS - begin)) s"
   echo "subdirs(\"$build/$preset\")" >>"$build/ctest/CTestTestfile.cmake"
