@@ -29,8 +29,9 @@ if(LORA_SANITIZE)
   target_link_options(lora_own INTERFACE -fsanitize=${LORA_SANITIZE})
 endif()
 
-# The kernels, compiled once for the project's larger programs.
-file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/lora-kernels.cpp" CONTENT "#include <lora/instantiate.hpp>\n")
-add_library(lora_kernels STATIC EXCLUDE_FROM_ALL "${CMAKE_BINARY_DIR}/lora-kernels.cpp")
-target_link_libraries(lora_kernels PUBLIC lora_own)
-target_compile_definitions(lora_kernels PUBLIC LORA_EXTERN_TEMPLATES)
+# The project's larger programs use the compiled library.
+if(NOT TARGET lora_compiled)
+  include("${CMAKE_CURRENT_LIST_DIR}/lora-compiled.cmake")
+endif()
+add_library(lora_own_compiled INTERFACE)
+target_link_libraries(lora_own_compiled INTERFACE lora_own lora_compiled)

@@ -57,7 +57,7 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 // compiled library (LORA_COMPILED) sees the declarations alone.
 #if defined(LORA_COMPILED)
 #define LORA_HEADER_ONLY 0
-#define LORA_FUNC
+#define LORA_FUNC __attribute__((weak))  // several sources of the compiled library define them
 #else
 #define LORA_HEADER_ONLY 1
 #define LORA_FUNC inline

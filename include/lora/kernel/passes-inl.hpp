@@ -83,7 +83,7 @@ std::size_t pass_workspace(Index tasks) {
   return needed.size() + 63;  // the caller's memory may begin anywhere
 }
 
-inline void check_record(const UndoRecord& record, ScalarType type, StorageOrder order, Index rows, Index cols,
+LORA_FUNC void check_record(const UndoRecord& record, ScalarType type, StorageOrder order, Index rows, Index cols,
                          std::uint64_t fingerprint) {
   const auto order_text = [](StorageOrder which) { return which == row_major ? "row-major" : "column-major"; };
   expect_record(record.type() == type, "scalar type", name(type), name(record.type()));
@@ -100,7 +100,7 @@ void check_record(const UndoRecord& record, const Lines<T>& weight, const Active
   check_record(record, ScalarTraits<std::remove_const_t<T>>::type, weight.order, weight.rows(), weight.cols(), set.fingerprint());
 }
 
-inline void expect_no_gains(bool has_gains) {
+LORA_FUNC void expect_no_gains(bool has_gains) {
   if (has_gains)
     throw StateError("lora: delta: expected a set without gains, found one that has some (DoRA): what it changes depends on W0");
 }
