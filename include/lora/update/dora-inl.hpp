@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/core/fma.hpp"
+#include "lora/simd/inner_products.hpp"
 #include "lora/update/dora.hpp"
 #include "lora/update/form_builder-inl.hpp"
 
@@ -27,16 +28,23 @@ namespace detail {
 template <class Compute>
 void dora_gains(const FrozenRows& W0, double scale, const MatrixView& B, const MatrixView& A, const MatrixView& m,
                 Compute* g) {
-  const Index out = B.rows, rank = A.rows;
+  const Index rank = A.rows;
   const auto c = static_cast<double>(finite_scale<Compute>(scale));
   const auto b = converted<double>(B), a = converted<double>(A), magnitude = converted<double>(m);
-  AlignedMatrix<double, row_major> p(out, rank), q(out, 1), gram(rank, rank), t(out, rank);
-  W0.inner_products(a.data(), rank, p.data(), q.data());
-  W0.inner_products(a.data(), rank, A.cols, a.data(), rank, gram.data());
-  W0.inner_products(b.data(), out, rank, gram.data(), rank, t.data());
-  for (Index i = 0; i < out; ++i)
-    g[i] = static_cast<Compute>(dora_gain(magnitude.data()[i], q.data()[i], b.data() + i * rank, p.data() + i * rank,
-                                          t.data() + i * rank, rank, c));
+  AlignedMatrix<double, row_major> gram(rank, rank);
+  for (Index k = 0; k < rank; ++k)
+    inner_products(a.data() + k * A.cols, a.data(), rank, A.cols, gram.data() + k * rank);
+  W0.for_bands([&](Index first, Index count, const double* rows) {
+    std::vector<double> p(static_cast<std::size_t>(rank)), t(static_cast<std::size_t>(rank));
+    for (Index i = first; i < first + count; ++i, rows += A.cols) {
+      const double* own = b.data() + i * rank;
+      double q = 0;
+      inner_products(rows, rows, 1, A.cols, &q);
+      inner_products(rows, a.data(), rank, A.cols, p.data());
+      inner_products(own, gram.data(), rank, rank, t.data());
+      g[i] = static_cast<Compute>(dora_gain(magnitude.data()[i], q, own, p.data(), t.data(), rank, c));
+    }
+  });
 }
 
 }  // namespace detail
