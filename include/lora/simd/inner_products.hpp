@@ -16,10 +16,11 @@ LORA_TAGGED_BEGIN
 #define LORA_TARGET_FILE "lora/simd/inner_products.inc"
 #include "lora/simd/for_each_target.inc"
 
-/// out[k] = <row, row k of others> for k < count; `others` is count x length, row-major without gaps. Must run under an
-/// FpEnvironment of the caller's. Throws what isa() throws.
-inline void inner_products(const double* row, const double* others, Index count, Index length, double* out) {
-  LORA_FOR_ISA(row_products(row, others, count, length, out));
+/// out[r * count + k] = <row r of rows, row k of others>: `rows` is row_count x length, `others` count x length, both row-major
+/// without gaps. Must run under an FpEnvironment of the caller's. Throws what isa() throws.
+inline void inner_products(const double* rows, Index row_count, const double* others, Index count, Index length,
+                           double* out) {
+  LORA_FOR_ISA(row_products(rows, row_count, others, count, length, out));
 }
 
 LORA_TAGGED_END

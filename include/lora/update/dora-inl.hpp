@@ -32,17 +32,16 @@ void dora_gains(const FrozenRows& W0, double scale, const MatrixView& B, const M
   const auto c = static_cast<double>(finite_scale<Compute>(scale));
   const auto b = converted<double>(B), a = converted<double>(A), magnitude = converted<double>(m);
   AlignedMatrix<double, row_major> gram(rank, rank);
-  for (Index k = 0; k < rank; ++k)
-    inner_products(a.data() + k * A.cols, a.data(), rank, A.cols, gram.data() + k * rank);
+  inner_products(a.data(), rank, a.data(), rank, A.cols, gram.data());
+  AlignedMatrix<double, row_major> p(B.rows, rank), t(B.rows, rank);
   W0.for_bands([&](Index first, Index count, const double* rows) {
-    std::vector<double> p(static_cast<std::size_t>(rank)), t(static_cast<std::size_t>(rank));
+    inner_products(rows, count, a.data(), rank, A.cols, p.data() + first * rank);
+    inner_products(b.data() + first * rank, count, gram.data(), rank, rank, t.data() + first * rank);
     for (Index i = first; i < first + count; ++i, rows += A.cols) {
-      const double* own = b.data() + i * rank;
       double q = 0;
-      inner_products(rows, rows, 1, A.cols, &q);
-      inner_products(rows, a.data(), rank, A.cols, p.data());
-      inner_products(own, gram.data(), rank, rank, t.data());
-      g[i] = static_cast<Compute>(dora_gain(magnitude.data()[i], q, own, p.data(), t.data(), rank, c));
+      inner_products(rows, 1, rows, 1, A.cols, &q);
+      g[i] = static_cast<Compute>(dora_gain(magnitude.data()[i], q, b.data() + i * rank, p.data() + i * rank,
+                                            t.data() + i * rank, rank, c));
     }
   });
 }
