@@ -257,7 +257,7 @@ class Linear {
       set->expect_fits("Linear::forward_into", rows(), cols());
     }
     const Form<Compute>* form = set != nullptr ? &set->form() : merged() ? nullptr : &set_.form();
-    detail::forward_pass<Value, Order>(detail::readable_lines(weight_.matrix()), form, bias_.data(), X, Y, context);
+    detail::forward_pass<Value, Order>(weight_.lines(), form, bias_.data(), X, Y, context);
   }
 
   Weight weight_;
