@@ -20,8 +20,8 @@ template <class T, StorageOrder Order>
 struct ForwardPlan {
   using Compute = compute_t<T>;
 
-  ForwardPlan(Index rows, Index cols, const Form<Compute>* set, Index columns, Index tasks, bool converts)
-      : form(set), batch(columns), task_count(tasks), converts_results(converts), is_batched(columns > skinny_batch) {
+  ForwardPlan(Index rows, Index cols, const Form<Compute>* set, Index columns, Index count, bool converts)
+      : form(set), batch(columns), task_count(count), converts_results(converts), is_batched(columns > skinny_batch) {
     if (is_batched) {
       const BatchedKernels<T> own = batched_kernels<T, Order>();
       const BatchedKernels<Compute> dense = batched_kernels<Compute, row_major>();

@@ -74,7 +74,7 @@ class MergeFactors {
       for (Index i = 0; i < all; ++i) {
         const Index to = i / cell_length * cell_length + order[static_cast<std::size_t>(i % cell_length)];
         gains[static_cast<std::size_t>(to)] = i < size ? values[i] : Compute{1};
-        const bool zero = i < size && static_cast<Bits<Compute>>(to_bits(values[i]) << 1) == 0;
+        const bool zero = i < size && is_zero(values[i]);
         divisors[static_cast<std::size_t>(to)] = i >= size || zero ? Compute{1} : values[i];
       }
     }

@@ -34,7 +34,7 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
   FormBuilder<Compute> builder(std::max<Index>(state->rows, 0), std::max<Index>(state->cols, 0), W0, recorded);
   detail::with_fp_environment([&] {
     for (const auto& [update, coefficient] : updates)
-      if (coefficient != 0.0) update->add_to(builder, coefficient);
+      if (!detail::is_zero(coefficient)) update->add_to(builder, coefficient);
     state->form = builder.take();
   });
   state->fingerprint = builder.fingerprint();
