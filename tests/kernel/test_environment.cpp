@@ -140,7 +140,7 @@ TYPED_TEST(FpEnvironment, OfTheCallerDoesNotMatterAndStays) { this->check(70, 33
 
 TYPED_TEST(FpEnvironment, OfTheCallerDoesNotMatterAndStaysWithThreads) {
   const Threads threads(2);
-  ASSERT_GE(150 * 1001, 2 * lora::detail::elements_per_thread);
+  ASSERT_GE(150 * 1001, 2 * reference::elements_per_thread);
   this->check(150, 1001);
 }
 

@@ -3,6 +3,7 @@
 
 /// The bytes of the undo record (docs/UNDO-FORMAT.md), written and read by plain loops, without the library's code.
 
+#include "lora/exact/undo_record.hpp"
 #include "reference/form.hpp"
 
 #include <cstddef>

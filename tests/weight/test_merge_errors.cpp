@@ -159,7 +159,7 @@ TYPED_TEST(EditedWeight, IsNoticedInEveryBlock) {
   using T = typename TypeParam::Scalar;
   Random random(91);
   const Index rows = 140, cols = 1100;
-  ASSERT_GE(rows * cols, 2 * lora::detail::elements_per_thread);
+  ASSERT_GE(rows * cols, 2 * reference::elements_per_thread);
   const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
   Updates<lora::compute_t<T>> set, to;
   set.add_gaussian(random, rows, cols, 2, 0.03);
