@@ -101,7 +101,7 @@ class FpEnvironment : public ::testing::Test {
     Updates<Compute> from, to;
     from.add_gaussian(random, rows, cols, 2, 0.03);
     from.add(lora::LowRank<Compute>(reference::gaussian<Compute>(random, rows, 1, tiny_factor),
-                                    reference::gaussian<Compute>(random, 1, cols)));
+                                    reference::gaussian<Compute>(random, 1, cols), lora::scaling::fixed(1)));
     from.add_gaussian(random, rows, cols, 1, tiny, 0.3);
     to.add_gaussian(random, rows, cols, 1, tiny, -1.1);
     const auto expected = reference::merge<T, lora::row_major>(w0, from);
@@ -140,7 +140,7 @@ TYPED_TEST(FpEnvironment, OfTheCallerDoesNotMatterAndStays) { this->check(70, 33
 
 TYPED_TEST(FpEnvironment, OfTheCallerDoesNotMatterAndStaysWithThreads) {
   const Threads threads(2);
-  ASSERT_GE(150 * 1001, 2 * lora::detail::elements_per_thread);
+  ASSERT_GE(150 * 1001, 2 * reference::elements_per_thread);
   this->check(150, 1001);
 }
 

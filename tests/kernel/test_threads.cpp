@@ -24,7 +24,7 @@ TYPED_TEST(ThreadCount, DoesNotMatter) {
   Random random(30);
   const Index shapes[][2] = {{129, 1041}, {1041, 127}};
   for (const auto& [rows, cols] : shapes) {
-    ASSERT_GE(rows * cols, 2 * lora::detail::elements_per_thread);
+    ASSERT_GE(rows * cols, 2 * reference::elements_per_thread);
     const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
     Updates<C> from, to;
     from.add_gaussian(random, rows, cols, 2, 0.03);

@@ -58,6 +58,9 @@ inline ::testing::AssertionResult same_record(const Bytes& expected, const lora:
   return ::testing::AssertionSuccess();
 }
 
+/// A weight of twice as many elements is shared out to two threads.
+inline constexpr Index elements_per_thread = 64 * 1024;
+
 /// Sets Eigen's number of threads for a scope.
 class Threads {
  public:

@@ -135,7 +135,7 @@ TYPED_TEST(FailingAllocation, LeavesTheWeightOnOneThread) {
 }
 
 TYPED_TEST(FailingAllocation, LeavesTheWeightOnTwoThreads) {
-  ASSERT_GE(this->rows * this->cols, 2 * lora::detail::elements_per_thread);
+  ASSERT_GE(this->rows * this->cols, 2 * reference::elements_per_thread);
   const Threads threads(2);
   this->check();
 }
