@@ -69,7 +69,7 @@ TYPED_TEST(GivenMemory, OfTheSizeAskedForIsEnough) {
     lora::DefaultExecutor executor(threads);
     lora::Context context{&executor};
     std::vector<std::byte> memory(1 + lora::merge_workspace<T>(context));
-    Workspace enough(std::span(memory).subspan(1)), little(std::span(memory).first(100));
+    Workspace enough{std::span<std::byte>(memory).subspan(1)}, little{std::span<std::byte>(memory).first(100)};
     auto w = w0, expected = w0;
     lora::merge_plain(expected, from);
     context.workspace = &little;
@@ -92,7 +92,7 @@ TYPED_TEST(GivenMemory, OfTheSizeAskedForIsEnough) {
       const lora::Activations<T> X = reference::gaussian<T, lora::column_major>(random, cols, batch);
       lora::Activations<T> Y(rows, batch), alone(rows, batch);
       std::vector<std::byte> scratch(1 + lora::forward_workspace(w0, set, batch, context));
-      Workspace given(std::span(scratch).subspan(1));
+      Workspace given{std::span<std::byte>(scratch).subspan(1)};
       lora::forward_into(w0, set, X, Y, {&executor, &given});
       lora::forward_into(w0, set, X, alone);
       EXPECT_TRUE(reference::same_bits(alone, Y));
