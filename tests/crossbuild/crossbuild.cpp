@@ -4,6 +4,8 @@
 //   crossbuild write FILE    merges every case and writes W' and the record, and what a switch makes of them
 //   crossbuild undo FILE     reads another build's FILE and expects W0 back, bit for bit
 //
+// write-dora, undo-dora, write-dense, undo-dense do the same with sets of these kinds.
+//
 // Weights and factors are made of integers, so that no compiler flag has a part in them.
 
 #include "lora/update/dense.hpp"
@@ -47,6 +49,9 @@ class Random {
 
 enum class Kind { gaussian, random_bits };
 
+/// What the sets are made of.
+enum class Sets { low_rank, dora, dense };
+
 /// One merge: a shape, what the weight looks like, and the size of delta beside it.
 struct Case {
   Index rows, cols;
@@ -70,18 +75,46 @@ struct Problem {
   using Compute = lora::compute_t<T>;
   lora::Matrix<T> w0;
   std::vector<lora::LowRank<Compute>> updates;
+  lora::Matrix<Compute> magnitude, change;
+  Sets sets;
 
-  Problem(const Case& what, std::uint64_t seed) : w0(what.rows, what.cols) {
+  Problem(const Case& what, std::uint64_t seed, Sets which) : w0(what.rows, what.cols), sets(which) {
     Random random(seed);
     for (Index i = 0; i < w0.size(); ++i) w0.data()[i] = element(what.kind, random);
     add(what, 3, what.scaling, random);
     add(what, 5, what.scaling / 2, random);
     add(what, 1, -what.scaling, random);
+    if (sets == Sets::low_rank) return;
+    magnitude = numbers(what.rows, 1, random);
+    change = numbers(what.rows, what.cols, random);
+    // A row that is taken away.
+    if (what.rows > 2) magnitude(1, 0) = 0;
   }
-  lora::ActiveSet<Compute> set() const { return {{updates[0], 1.0}, {updates[1], -0.7}}; }
-  lora::ActiveSet<Compute> other_set() const { return {{updates[2], 0.3}, {updates[0], 1.0}}; }
+  lora::ActiveSet<Compute> set() const {
+    switch (sets) {
+      case Sets::dora: return {{updates[0], 1.0}, {lora::DoRA<Compute>(updates[1], magnitude), -0.7}};
+      case Sets::dense: return {{dense(), 0.6}, {updates[1], -0.7}};
+      case Sets::low_rank: break;
+    }
+    return {{updates[0], 1.0}, {updates[1], -0.7}};
+  }
+  lora::ActiveSet<Compute> other_set() const {
+    switch (sets) {
+      case Sets::dora:
+        return {{lora::DoRA<Compute>(updates[2], magnitude), 0.3}, {lora::DoRA<Compute>(updates[0], magnitude), 1.0}};
+      case Sets::dense: return {{updates[2], 0.3}, {dense(), 1.0}, {dense(), -0.1}};
+      case Sets::low_rank: break;
+    }
+    return {{updates[2], 0.3}, {updates[0], 1.0}};
+  }
 
  private:
+  lora::Dense<Compute> dense() const { return lora::Dense<Compute>(change); }
+  static lora::Matrix<Compute> numbers(Index rows, Index cols, Random& random) {
+    lora::Matrix<Compute> out(rows, cols);
+    for (Index i = 0; i < out.size(); ++i) out.data()[i] = static_cast<Compute>(random.normal());
+    return out;
+  }
   static T element(Kind kind, Random& random) {
     if (kind == Kind::random_bits) return lora::detail::from_bits<T>(static_cast<lora::detail::Bits<T>>(random.bits()));
     return lora::detail::narrow<T>(static_cast<Compute>(random.normal()));
@@ -197,28 +230,34 @@ void undo_case(const Problem<T>& problem, Input& in) {
 
 /// Calls use(problem, order) for every case.
 template <class T, class Use>
-void for_cases(const Use& use, bool threaded) {
+void for_cases(const Use& use, Sets sets, bool threaded) {
   std::uint64_t seed = sizeof(T) * 1000 + static_cast<std::uint64_t>(lora::detail::ScalarTraits<T>::type);
-  for (const Case& what : cases) use(Problem<T>(what, ++seed));
-  if (threaded) use(Problem<T>(threaded_case, ++seed));
+  for (const Case& what : cases) use(Problem<T>(what, ++seed, sets));
+  if (threaded) use(Problem<T>(threaded_case, ++seed, sets));
 }
 
 template <class Use>
-void for_types(const Use& use) {
-  for_cases<Eigen::half>(use, false);
-  for_cases<Eigen::bfloat16>(use, true);
-  for_cases<float>(use, false);
-  for_cases<double>(use, false);
+void for_types(Sets sets, const Use& use) {
+  for_cases<Eigen::half>(use, sets, false);
+  for_cases<Eigen::bfloat16>(use, sets, true);
+  for_cases<float>(use, sets, false);
+  for_cases<double>(use, sets, false);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string mode = argc == 3 ? argv[1] : "";
+  std::string mode = argc == 3 ? argv[1] : "";
+  Sets sets = Sets::low_rank;
+  for (const auto& [ending, which] : {std::pair("-dora", Sets::dora), std::pair("-dense", Sets::dense)})
+    if (mode.ends_with(ending)) {
+      mode.resize(mode.size() - std::strlen(ending));
+      sets = which;
+    }
   try {
     if (mode == "write") {
       Output out(argv[2]);
-      for_types([&]<class T>(const Problem<T>& problem) {
+      for_types(sets, [&]<class T>(const Problem<T>& problem) {
         write_case<T, lora::row_major>(problem, out);
         write_case<T, lora::column_major>(problem, out);
       });
@@ -227,7 +266,7 @@ int main(int argc, char** argv) {
     }
     if (mode == "undo") {
       Input in(argv[2]);
-      for_types([&]<class T>(const Problem<T>& problem) {
+      for_types(sets, [&]<class T>(const Problem<T>& problem) {
         undo_case<T, lora::row_major>(problem, in);
         undo_case<T, lora::column_major>(problem, in);
       });
@@ -237,6 +276,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "crossbuild: %s\n", error.what());
     return 1;
   }
-  std::fprintf(stderr, "usage: crossbuild write|undo FILE\n");
+  std::fprintf(stderr, "usage: crossbuild write|undo[-dora|-dense] FILE\n");
   return 2;
 }

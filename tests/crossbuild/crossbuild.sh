@@ -27,15 +27,17 @@ case $mode in
     shift
     echo "${LORA_CROSSBUILD_RUNNER-}" >"$dir/$name.runner"
     "$@" -std=c++20 "-I$here/../../include" -o "$dir/$name" "$here/crossbuild.cpp"
-    expected=$(cut -d ' ' -f 1 "$here/expected.sha256")
     for isa in portable avx2 avx512; do
-      LORA_ISA=$isa run "$name" write "$dir/$name.bin"
-      found=$(sha256sum <"$dir/$name.bin" | cut -d ' ' -f 1)
-      echo "$name, LORA_ISA=$isa: $found"
-      if [[ $found != "$expected" ]]; then
-        echo "crossbuild: $name with LORA_ISA=$isa writes other bytes than expected.sha256 says" >&2
-        exit 1
-      fi
+      while read -r expected kind; do
+        [[ $kind == - ]] && kind=""
+        LORA_ISA=$isa run "$name" "write$kind" "$dir/$name$kind.bin"
+        found=$(sha256sum <"$dir/$name$kind.bin" | cut -d ' ' -f 1)
+        echo "$name, LORA_ISA=$isa: $found $kind"
+        if [[ $found != "$expected" ]]; then
+          echo "crossbuild: $name with LORA_ISA=$isa (write$kind) writes other bytes than expected.sha256 says" >&2
+          exit 1
+        fi
+      done <"$here/expected.sha256"
     done
     ;;
   undo)
@@ -44,7 +46,9 @@ case $mode in
     for ((i = 0; i < count; ++i)); do
       for j in $(((i + 1) % count)) $(((i + count / 2) % count)); do
         echo "${names[i]} undoes ${names[j]}"
-        run "${names[i]}" undo "$dir/${names[j]}.bin"
+        for kind in "" -dora -dense; do
+          run "${names[i]}" "undo$kind" "$dir/${names[j]}$kind.bin"
+        done
       done
     done
     ;;

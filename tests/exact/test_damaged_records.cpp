@@ -99,8 +99,9 @@ TEST(ForgedRecord, ToolsLeaveASoundRecordAsItIs) {
 
 TEST(ForgedRecord, HeaderFields) {
   expect_field_refused(0, 'L', "do not begin with");
-  for (const std::uint32_t version : {0u, 2u, 0x01000000u})
+  for (const std::uint32_t version : {0u, 3u, 0x01000000u})
     expect_field_refused(RecordOffset::version, version, "version");
+  expect_field_refused(RecordOffset::version, 2u, "number of gains");
   for (const int type : {0, 5, 255})
     expect_field_refused(RecordOffset::type, static_cast<std::uint8_t>(type), "scalar type");
   for (const int order : {2, 255})

@@ -82,4 +82,33 @@ TYPED_TEST(ForwardMemory, IsAllocatedOnce) {
   EXPECT_EQ(before, allocations);
 }
 
+/// Nor with a workspace, from the first call on: of gains, a dense part and low-rank ones, few columns and many.
+TYPED_TEST(ForwardMemory, IsNotAllocatedWithAWorkspace) {
+#if !defined(LORA_TEST_COUNTS_ALLOCATIONS)
+  GTEST_SKIP() << "allocations cannot be counted in this build";
+#endif
+  using T = typename TypeParam::Scalar;
+  using C = lora::compute_t<T>;
+  Random random(62);
+  const Index rows = 90, cols = 150;
+  const auto W = reference::gaussian<T, TypeParam::order>(random, rows, cols);
+  reference::Updates<C> updates;
+  updates.add_gaussian(random, rows, cols, 3, 0.1);
+  updates.add_dense(random, rows, cols, 0.1);
+  updates.add_dora(random, rows, cols, 2, 0.1, 1);
+  const auto set = lora::for_weight(updates.set(), W);
+  lora::DefaultExecutor executor(1);
+  for (const Index batch : {1, 9, 50}) {
+    const lora::Activations<T> X = reference::gaussian<T, lora::column_major>(random, cols, batch);
+    lora::Activations<T> Y(rows, batch);
+    lora::Context context{&executor};
+    std::vector<std::byte> memory(lora::forward_workspace(W, set, batch, context));
+    lora::Workspace workspace(memory);
+    context.workspace = &workspace;
+    const int before = allocations;
+    lora::forward_into(W, set, X, Y, context);
+    EXPECT_EQ(before, allocations) << "batch " << batch;
+  }
+}
+
 }  // namespace

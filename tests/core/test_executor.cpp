@@ -1,0 +1,192 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// A pool of std::threads and OpenMP behind lora::Executor: the same bits.
+
+#include "lora/core/executor.hpp"
+#include "lora/layer/forward.hpp"
+#include "lora/weight/merge.hpp"
+#include "reference/expect.hpp"
+#include "reference/random.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace {
+
+using lora::Index;
+using reference::Random;
+
+/// A plain pool: its threads wait for work, take the next task until none is left, and wait again.
+class Pool final : public lora::Executor {
+ public:
+  explicit Pool(int size) {
+    for (int i = 0; i < size; ++i) threads_.emplace_back([this] { serve(); });
+  }
+  ~Pool() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  int concurrency() const override { return static_cast<int>(threads_.size()); }
+  void run(int tasks, lora::FunctionRef<void(int)> task) override {
+    const std::lock_guard one_caller(callers_);
+    std::unique_lock lock(mutex_);
+    task_ = &task;
+    next_ = 0;
+    tasks_ = left_ = tasks;
+    wake_.notify_all();
+    done_.wait(lock, [this] { return left_ == 0; });
+    task_ = nullptr;
+    total += tasks;
+  }
+
+  std::atomic<int> total{0};
+
+ private:
+  void serve() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [this] { return stopping_ || (task_ != nullptr && next_ < tasks_); });
+      if (stopping_) return;
+      while (next_ < tasks_) {
+        const int own = next_++;
+        const auto* task = task_;
+        lock.unlock();
+        (*task)(own);
+        lock.lock();
+        if (--left_ == 0) done_.notify_one();
+      }
+    }
+  }
+
+  std::vector<std::thread> threads_;
+  std::mutex callers_, mutex_;
+  std::condition_variable wake_, done_;
+  const lora::FunctionRef<void(int)>* task_ = nullptr;
+  int next_ = 0, tasks_ = 0, left_ = 0;
+  bool stopping_ = false;
+};
+
+/// Backwards on the calling thread, and says that it has five.
+class Backwards final : public lora::Executor {
+ public:
+  int concurrency() const override { return 5; }
+  void run(int tasks, lora::FunctionRef<void(int)> task) override {
+    while (tasks > 0) task(--tasks);
+  }
+};
+
+#if defined(_OPENMP)
+class OpenMP final : public lora::Executor {
+ public:
+  int concurrency() const override { return 3; }
+  void run(int tasks, lora::FunctionRef<void(int)> task) override {
+#pragma omp parallel for num_threads(3)
+    for (int i = 0; i < tasks; ++i) task(i);
+  }
+};
+#endif
+
+TEST(Executor, DefaultRunsEveryTaskOnce) {
+  for (const int threads : {0, 1, 3}) {
+    lora::DefaultExecutor executor(threads);
+    EXPECT_GE(executor.concurrency(), 1);
+    for (const int tasks : {0, 1, 2, 50}) {
+      std::vector<std::atomic<int>> runs(static_cast<std::size_t>(tasks));
+      executor.run(tasks, [&](int i) { ++runs[static_cast<std::size_t>(i)]; });
+      for (const auto& count : runs) EXPECT_EQ(count, 1);
+    }
+  }
+}
+
+template <class Layout>
+class Executors : public ::testing::Test {
+ public:
+  using T = typename Layout::Scalar;
+  using C = lora::compute_t<T>;
+
+  /// Merge, switch, unmerge and forward passes through an executor, beside the calling thread alone.
+  static void check(lora::Executor& executor) {
+    Random random(240);
+    const Index rows = 131, cols = 1041;
+    const auto w0 = reference::gaussian<T, Layout::order>(random, rows, cols);
+    reference::Updates<C> from, to;
+    from.add_gaussian(random, rows, cols, 2, 0.1);
+    to.add_dora(random, rows, cols, 2, 0.1, 1);
+    to.add_dense(random, rows, cols, 0.1);
+    lora::DefaultExecutor alone(1);
+    const lora::Context one{&alone}, many{&executor};
+    auto w = w0, expected = w0;
+    lora::UndoRecord record = lora::merge(w, from, many), expected_record = lora::merge(expected, from, one);
+    ASSERT_TRUE(reference::same_bits(expected, w));
+    ASSERT_EQ(expected_record.serialize(), record.serialize());
+    record = lora::switch_to(w, from, record, to, many);
+    expected_record = lora::switch_to(expected, from, expected_record, to, one);
+    ASSERT_TRUE(reference::same_bits(expected, w));
+    ASSERT_EQ(expected_record.serialize(), record.serialize());
+    lora::unmerge(w, to, record, many);
+    ASSERT_TRUE(reference::same_bits(w0, w));
+    const auto set = lora::for_weight(to.set(), w0, many);
+    for (const Index batch : {1, 8, 60}) {
+      const lora::Matrix<C> X = reference::gaussian<C>(random, cols, batch);
+      ASSERT_TRUE(reference::same_bits(lora::forward(w0, lora::for_weight(to.set(), w0, one), X, one),
+                                       lora::forward(w0, set, X, many)));
+    }
+  }
+};
+TYPED_TEST_SUITE(Executors, reference::Layouts);
+
+TYPED_TEST(Executors, PoolOfThreadsGivesTheSameBits) {
+  Pool pool(3);
+  this->check(pool);
+  EXPECT_GT(pool.total, 10);
+}
+
+TYPED_TEST(Executors, OrderOfTasksDoesNotMatter) {
+  Backwards executor;
+  this->check(executor);
+}
+
+#if defined(_OPENMP)
+TYPED_TEST(Executors, OpenMPGivesTheSameBits) {
+  OpenMP executor;
+  this->check(executor);
+}
+#endif
+
+/// Several of the caller's threads share one pool.
+TYPED_TEST(Executors, ManyCallersMayShareAPool) {
+  using T = typename TestFixture::T;
+  using C = typename TestFixture::C;
+  Random random(241);
+  const auto w0 = reference::gaussian<T, TypeParam::order>(random, 131, 1041);
+  reference::Updates<C> updates;
+  updates.add_dora(random, 131, 1041, 2, 0.1, 1);
+  const auto set = updates.set();
+  auto expected = w0;
+  const auto bytes = lora::merge(expected, set).serialize();
+  Pool pool(2);
+  std::vector<int> same(3, 0);
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < 3; ++t)
+    threads.emplace_back([&, t] {
+      for (int round = 0; round < 3; ++round) {
+        auto w = w0;
+        const lora::UndoRecord record = lora::merge(w, set, {&pool});
+        bool good = reference::same_bits(expected, w) && record.serialize() == bytes;
+        lora::unmerge(w, set, record, {&pool});
+        good = good && reference::same_bits(w0, w);
+        same[t] += good;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(same, std::vector<int>(3, 3));
+}
+
+}  // namespace

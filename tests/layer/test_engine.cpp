@@ -1,0 +1,293 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// What engines need of layers: sets of a request's own, buffers as samples, views in containers, restarts, layers of mixed
+// types in one container and group.
+
+#include "lora/layer/layer_group.hpp"
+#include "lora/layer/linear.hpp"
+#include "lora/update/dense.hpp"
+#include "lora/update/dora.hpp"
+#include "reference/expect.hpp"
+#include "reference/random.hpp"
+
+#include <thread>
+
+namespace {
+
+using lora::Index;
+using reference::Random;
+using reference::Updates;
+
+/// Runs `call`, which must throw Error, and returns the message.
+template <class Error, class Call>
+std::string engine_message(const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+template <class Layout>
+class Engine : public ::testing::Test {
+ public:
+  using T = typename Layout::Scalar;
+  using C = lora::compute_t<T>;
+  using Weight = lora::Matrix<T, Layout::order>;
+  static constexpr Index rows = 53, cols = 77;
+
+  Engine() {
+    a.add_gaussian(random, rows, cols, 4, 0.3);
+    b.add_dora(random, rows, cols, 3, 0.3, 1, 0.7);
+    c.add_dense(random, rows, cols, 0.3);
+  }
+
+  Random random{250};
+  Weight w0 = reference::gaussian<T, Layout::order>(random, rows, cols);
+  Updates<C> a, b, c;
+};
+TYPED_TEST_SUITE(Engine, reference::Layouts);
+
+/// Many threads, each with its own set over one layer: the bits of each alone.
+TYPED_TEST(Engine, RequestsHaveSetsOfTheirOwn) {
+  using C = typename TestFixture::C;
+  using Layer = lora::Linear<typename TestFixture::T, TypeParam::order>;
+  const Layer layer(this->w0);
+  const std::vector<lora::ActiveSet<C>> sets = {this->a.set(), layer.for_weight(this->b.set()), this->c.set(), {}};
+  std::vector<lora::Matrix<C>> X, expected;
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    X.push_back(reference::gaussian<C>(this->random, this->cols, i % 2 == 0 ? 3 : 41));
+    Layer own(this->w0);
+    std::vector<lora::ActiveName> active;
+    for (const auto& [update, coefficient] : sets[i].updates()) {
+      own.attach("only", update);
+      active.push_back({"only", coefficient});
+    }
+    own.activate(active);
+    expected.push_back(own.forward(X.back()));
+  }
+  std::vector<int> same(4, 0);
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (std::size_t i = 0; i < 40; ++i) {
+        const std::size_t which = (t + i) % 4;
+        lora::Activations<C> Y(this->rows, X[which].cols());
+        layer.forward_into(X[which], Y, sets[which]);
+        if (reference::same_bits(expected[which], Y)) ++same[t];
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(same, std::vector<int>(4, 40));
+}
+
+TYPED_TEST(Engine, ASetOfItsOwnNeedsW0) {
+  using C = typename TestFixture::C;
+  lora::Linear<typename TestFixture::T, TypeParam::order> layer(this->w0);
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 2);
+  lora::Activations<C> Y = lora::Activations<C>::Constant(this->rows, 2, C{5});
+  EXPECT_THROW(layer.forward_into(X, Y, this->b.set()), lora::StateError) << "not bound";
+  layer.attach("a", this->a[0].update);
+  layer.activate({{"a", 1.0}});
+  layer.merge();
+  EXPECT_THROW(layer.forward_into(X, Y, this->a.set()), lora::StateError) << "merged";
+  layer.unmerge();
+  Updates<C> other;
+  other.add_gaussian(this->random, this->rows + 1, this->cols, 1, 1);
+  EXPECT_THROW(layer.forward_into(X, Y, other.set()), lora::ShapeError);
+  EXPECT_TRUE((Y.array() == C{5}).all());
+}
+
+TYPED_TEST(Engine, BuffersAreSamples) {
+  using C = typename TestFixture::C;
+  const lora::Linear<typename TestFixture::T, TypeParam::order> layer(this->w0);
+  const Index batch = 5;
+  const lora::Matrix<C> buffer = reference::gaussian<C>(this->random, batch, this->cols);  // [batch, features]
+  std::vector<C> out(static_cast<std::size_t>(batch * this->rows));
+  const C* in = buffer.data();
+  layer.forward_into(lora::samples(in, batch, this->cols), lora::samples(out.data(), batch, this->rows));
+  const lora::Activations<C> expected = layer.forward(buffer.transpose());
+  EXPECT_TRUE(reference::same_bits(expected, lora::samples(out.data(), batch, this->rows)));
+  const std::string message = engine_message<lora::ShapeError>([&] { static_cast<void>(layer.forward(buffer)); });
+  EXPECT_EQ(message, "lora: Linear: X: expected 77 rows, one column per sample, found 5 x 77: transpose it, or map a [batch, "
+                     "features] buffer with lora::samples()");
+  lora::Matrix<C> across(batch, this->rows);
+  EXPECT_NE(engine_message<lora::ShapeError>([&] { layer.forward_into(buffer.transpose(), across); })
+                .find("Y: expected 53 rows, one column per sample, found 5 x 53: transpose it"),
+            std::string::npos);
+  EXPECT_NE(engine_message<lora::ShapeError>([&] {
+              static_cast<void>(lora::forward(this->w0, {}, buffer));
+            }).find("transpose it"),
+            std::string::npos);
+}
+
+TYPED_TEST(Engine, ViewsLiveInContainers) {
+  using T = typename TestFixture::T;
+  using View = lora::Linear<T, TypeParam::order, lora::Ownership::view>;
+  std::vector<typename TestFixture::Weight> memory(6, this->w0);
+  std::vector<View> views;
+  for (auto& W : memory) {
+    views.push_back(lora::Linear<T>::view(W));
+    views.back().attach("b", this->b[0].update);
+    views.back().activate({{"b", 0.5}});
+    views.back().merge();
+  }
+  const auto merged = memory[0];
+  EXPECT_FALSE(reference::same_bits(this->w0, merged));
+  std::swap(views[0], views[5]);
+  views.erase(views.begin() + 2);
+  View held = std::move(views[1]);
+  views[1] = std::move(held);
+  for (View& view : views) view.unmerge();
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_TRUE(reference::same_bits(i == 2 ? merged : this->w0, memory[i])) << i;
+}
+
+TYPED_TEST(Engine, LayersComeBackAfterARestart) {
+  using T = typename TestFixture::T;
+  auto W = this->w0;
+  std::vector<std::byte> bytes;
+  {
+    auto layer = lora::Linear<T>::view(W);
+    layer.attach("b", this->b[0].update);
+    layer.attach("c", this->c[0].update);
+    layer.activate({{"b", 0.7}, {"c", -1}});
+    layer.merge();
+    const auto record = layer.release();
+    EXPECT_FALSE(layer.merged());
+    EXPECT_TRUE(layer.active().empty());
+    EXPECT_THROW(static_cast<void>(layer.release()), lora::StateError);
+    bytes = record.serialize();
+  }
+  const auto merged = W;
+  auto layer = lora::Linear<T>::view(W);
+  layer.attach("b", this->b[0].update);
+  layer.attach("c", this->c[0].update);
+  EXPECT_THROW(layer.resume({{"b", 0.6}, {"c", -1}}, lora::UndoRecord::deserialize(bytes)), lora::RecordError);
+  EXPECT_THROW(layer.resume({{"b", 0.7}, {"x", -1}}, lora::UndoRecord::deserialize(bytes)), lora::ValueError);
+  EXPECT_THROW(layer.resume({{"b", 0.7}, {"c", -1}}, lora::UndoRecord()), lora::RecordError);
+  EXPECT_FALSE(layer.merged());
+  layer.resume({{"b", 0.7}, {"c", -1}}, lora::UndoRecord::deserialize(bytes));
+  EXPECT_TRUE(layer.merged());
+  EXPECT_EQ(layer.active().size(), 2u);
+  EXPECT_TRUE(reference::same_bits(merged, W));
+  EXPECT_THROW(layer.resume({{"b", 0.7}, {"c", -1}}, lora::UndoRecord::deserialize(bytes)), lora::StateError);
+  layer.activate({{"c", 1.0}});
+  EXPECT_TRUE(reference::same_bits(reference::merge<T, TypeParam::order>(this->w0, this->c).weight, W));
+  layer.unmerge();
+  EXPECT_TRUE(reference::same_bits(this->w0, W));
+}
+
+TYPED_TEST(Engine, BiasMustBeFinite) {
+  using C = typename TestFixture::C;
+  using Vector = Eigen::Matrix<C, Eigen::Dynamic, 1>;
+  const Vector good = reference::gaussian<C>(this->random, this->rows, 1);
+  lora::Linear<typename TestFixture::T, TypeParam::order> layer(this->w0, good);
+  for (const C bad : {std::numeric_limits<C>::quiet_NaN(), std::numeric_limits<C>::infinity()}) {
+    Vector bias = good;
+    bias(7) = bad;
+    EXPECT_NE(engine_message<lora::ValueError>([&] { layer.set_bias(bias); }).find("bias"), std::string::npos);
+    EXPECT_TRUE(reference::same_bits(good, layer.bias()));
+  }
+}
+
+TYPED_TEST(Engine, AnyLinearIsTheLayer) {
+  using T = typename TestFixture::T;
+  using C = typename TestFixture::C;
+  lora::Linear<T, TypeParam::order> layer(this->w0);
+  std::vector<lora::AnyLinear<C>> layers;
+  layers.emplace_back(lora::Linear<T, TypeParam::order>(this->w0));
+  layers.emplace_back(lora::Linear<C>(lora::Matrix<C>::Identity(3, 3)));
+  lora::AnyLinear<C>& any = layers[0];
+  EXPECT_EQ(any.rows(), this->rows);
+  EXPECT_EQ(any.cols(), this->cols);
+  EXPECT_EQ(any.type(), lora::detail::ScalarTraits<T>::type);
+  for (auto* update : {&this->a, &this->b}) {
+    any.attach(update == &this->a ? "a" : "b", (*update)[0].update);
+    layer.attach(update == &this->a ? "a" : "b", (*update)[0].update);
+  }
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 4);
+  any.activate({{"b", 0.5}, {"a", 2}});
+  layer.activate({{"b", 0.5}, {"a", 2}});
+  EXPECT_TRUE(reference::same_bits(layer.forward(X), any.forward(X)));
+  lora::Activations<C> Y(this->rows, 4), own(this->rows, 4);
+  any.forward_into(X, Y, any.for_weight(this->b.set()));
+  layer.forward_into(X, own, layer.for_weight(this->b.set()));
+  EXPECT_TRUE(reference::same_bits(own, Y));
+  any.merge();
+  layer.merge();
+  EXPECT_EQ(layer.weight().record().serialize(), any.record().serialize());
+  EXPECT_TRUE(reference::same_bits(layer.forward(X), any.forward(X)));
+  lora::UndoRecord record = any.release();
+  EXPECT_FALSE(any.merged());
+  any.resume(layer.active(), std::move(record));
+  EXPECT_TRUE(any.merged());
+  any.unmerge();
+  any.detach("a");
+  EXPECT_EQ(any.attached(), (std::vector<std::string>{"b"}));
+  EXPECT_THROW(any.forward_into(X.topRows(3), Y), lora::ShapeError);
+}
+
+/// Layers of three types in one group: what fails in one of them is taken back in all.
+TEST(LayerGroup, IsAllOrNothing) {
+  Random random(251);
+  lora::LayerGroup<float> group;
+  lora::Matrix<Eigen::bfloat16> first = reference::gaussian<Eigen::bfloat16>(random, 9, 12);
+  lora::Matrix<float, lora::column_major> last = reference::gaussian<float, lora::column_major>(random, 9, 12);
+  const auto first0 = first;
+  const auto last0 = last;
+  group.add("a", lora::Linear<Eigen::bfloat16>::view(first));
+  group.add("b", lora::Linear<Eigen::half>(reference::gaussian<Eigen::half>(random, 5, 7)));
+  group.add("c", lora::Linear<float>::view(last));
+  EXPECT_EQ(group.size(), 3u);
+  EXPECT_THROW(group.add("a", lora::Linear<float>(lora::Matrix<float>::Ones(2, 2))), lora::StateError);
+  EXPECT_THROW(group["x"], lora::ValueError);
+
+  using Shared = std::shared_ptr<const lora::Update<float>>;
+  Updates<float> updates, small;
+  updates.add_gaussian(random, 9, 12, 2, 0.3);
+  updates.add_dora(random, 9, 12, 1, 0.3, 1);
+  small.add_gaussian(random, 5, 7, 1, 0.1);
+  const Shared one = updates[0].update, two = updates[1].update, little = small[0].update;
+  EXPECT_THROW(group.attach("bad", {{"a", one}, {"b", one}}), lora::ShapeError);
+  EXPECT_TRUE(group["a"].attached().empty());
+  EXPECT_THROW(group.attach("bad", {{"a", one}, {"nowhere", one}}), lora::ValueError);
+  EXPECT_TRUE(group["a"].attached().empty());
+  EXPECT_TRUE(group.attached().empty());
+  group.attach("one", {{"a", one}, {"c", one}});
+  group.attach("two", {{"a", two}, {"b", little}, {"c", two}});
+  EXPECT_THROW(group.attach("two", {}), lora::StateError);
+  EXPECT_THROW(group.activate({{"three", 1.0}}), lora::ValueError);
+
+  group.activate({{"one", 1.0}});
+  group.merge();
+  EXPECT_TRUE(group.merged());
+  EXPECT_TRUE(group["b"].merged());
+  const auto merged = first;
+  EXPECT_FALSE(reference::same_bits(first0, merged));
+  EXPECT_THROW(group.merge(), lora::StateError);
+  EXPECT_TRUE(reference::same_bits(merged, first));
+
+  // The last layer's weight has been edited: the switch of the ones before it is taken back.
+  const float kept = last(8, 11);
+  last(8, 11) = kept + 1;
+  EXPECT_THROW(group.activate({{"two", 1.0}, {"one", 0.5}}), lora::RecordError);
+  EXPECT_TRUE(reference::same_bits(merged, first));
+  EXPECT_EQ(group["a"].active(), (std::vector<lora::ActiveName>{{"one", 1.0}}));
+  EXPECT_EQ(group.active(), (std::vector<lora::ActiveName>{{"one", 1.0}}));
+  EXPECT_THROW(group.unmerge(), lora::RecordError);
+  EXPECT_TRUE(group["a"].merged());
+  EXPECT_TRUE(reference::same_bits(merged, first));
+  last(8, 11) = kept;
+
+  EXPECT_THROW(group.detach("one"), lora::StateError);
+  group.activate({{"two", 1.0}});
+  group.detach("one");
+  EXPECT_EQ(group.attached(), (std::vector<std::string>{"two"}));
+  group.unmerge();
+  EXPECT_FALSE(group.merged());
+  EXPECT_TRUE(reference::same_bits(first0, first));
+  EXPECT_TRUE(reference::same_bits(last0, last));
+}
+
+}  // namespace
