@@ -6,6 +6,8 @@
 //
 // Weights and factors are made of integers, so that no compiler flag has a part in them.
 
+#include "lora/update/dense.hpp"
+#include "lora/update/dora.hpp"
 #include "lora/weight/merge.hpp"
 
 #include <cmath>
@@ -76,8 +78,8 @@ struct Problem {
     add(what, 5, what.scaling / 2, random);
     add(what, 1, -what.scaling, random);
   }
-  std::vector<lora::Weighted<Compute>> set() const { return {{&updates[0], 1.0}, {&updates[1], -0.7}}; }
-  std::vector<lora::Weighted<Compute>> other_set() const { return {{&updates[2], 0.3}, {&updates[0], 1.0}}; }
+  lora::ActiveSet<Compute> set() const { return {{updates[0], 1.0}, {updates[1], -0.7}}; }
+  lora::ActiveSet<Compute> other_set() const { return {{updates[2], 0.3}, {updates[0], 1.0}}; }
 
  private:
   static T element(Kind kind, Random& random) {

@@ -3,6 +3,7 @@
 
 /// Weights and factors for the tests of the record: the same on every machine, for they are made of integers.
 
+#include "lora/update/low_rank.hpp"
 #include "lora/weight/merge.hpp"
 
 #include <array>

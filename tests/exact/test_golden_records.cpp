@@ -92,10 +92,10 @@ struct Files {
   std::vector<lora::LowRank<Compute>> updates;
   std::vector<double> weights;
 
-  std::vector<lora::Weighted<Compute>> set() const {
-    std::vector<lora::Weighted<Compute>> out;
-    for (std::size_t i = 0; i < updates.size(); ++i) out.push_back({&updates[i], weights[i]});
-    return out;
+  lora::ActiveSet<Compute> set() const {
+    std::vector<lora::ActiveUpdate<Compute>> out;
+    for (std::size_t i = 0; i < updates.size(); ++i) out.emplace_back(updates[i], weights[i]);
+    return lora::ActiveSet<Compute>(out);
   }
 };
 
@@ -147,8 +147,8 @@ void write_files(const Case& golden) {
     const double numbers[] = {update.scaling(), files.weights[i]};
     append(factors, &rank, 1);
     append(factors, numbers, 2);
-    append(factors, update.B());
-    append(factors, update.A());
+    append<Compute>(factors, update.B());
+    append<Compute>(factors, update.A());
   }
   write(file(golden, "w0.bin"), w0);
   write(file(golden, "merged.bin"), merged);

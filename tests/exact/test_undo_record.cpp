@@ -43,7 +43,7 @@ struct Merged {
         w(w0),
         updates{lora_test::update<float>(rows, cols, 3, lora::scaling::fixed(0.5), random, -3),
                 lora_test::update<float>(rows, cols, 2, lora::scaling::rank_stabilized(1.5), random, -3)},
-        set{{&updates[0], 1.0}, {&updates[1], -0.75}},
+        set({{updates[0], 1.0}, {updates[1], -0.75}}),
         record(lora::merge(w, set)) {}
   Merged(const Merged&) = delete;
   Merged& operator=(const Merged&) = delete;
@@ -57,7 +57,7 @@ struct Merged {
   lora_test::Random random;
   lora::Matrix<bfloat16> w0, w;
   lora::LowRank<float> updates[2];
-  lora::Weighted<float> set[2];
+  lora::ActiveSet<float> set;
   UndoRecord record;
 };
 
@@ -85,7 +85,7 @@ TEST(UndoRecord, TakesLittleRoomForGaussianWeights) {
   const auto measure = [&]<class T>(T, int exponent) {
     lora::Matrix<T> w = lora_test::weight<T>(size, size, random, 0, 0);
     const auto update = lora_test::update<float>(size, size, 16, lora::scaling::fixed(1.92), random, exponent);
-    const lora::Weighted<float> set[] = {{&update, 1.0}};
+    const lora::ActiveSet<float> set(update);
     const double bytes = static_cast<double>(lora::merge(w, set).size_bytes());
     return bytes / static_cast<double>(w.size() * Index{sizeof(T)});
   };
@@ -103,7 +103,7 @@ TEST(UndoRecord, NeverTakesMuchMoreThanTheWeight) {
     for (Index i = 0; i < w.size(); ++i)
       w.data()[i] = lora::detail::from_bits<bfloat16>(static_cast<std::uint16_t>(random.bits()));
     const auto update = lora_test::update<float>(rows, cols, 2, lora::scaling::fixed(1.0), random, exponent);
-    const lora::Weighted<float> set[] = {{&update, 1.0}};
+    const lora::ActiveSet<float> set(update);
     const UndoRecord record = lora::merge(w, set);
     const auto blocks = static_cast<std::size_t>(lora::detail::BlockGrid(rows, cols).count());
     EXPECT_LE(record.size_bytes(), static_cast<std::size_t>(2 * rows * cols) + 16 * blocks + 72) << exponent;
@@ -191,10 +191,10 @@ TEST(UndoRecord, BelongsToItsWeightAndFactors) {
   const auto refused = [&](auto& w, lora::ActiveSet<float> set) {
     EXPECT_THROW(lora::unmerge(w, set, merged.record), lora::RecordError);
   };
-  refused(merged.w, std::span(merged.set).first(1));
-  const lora::Weighted<float> swapped[] = {merged.set[1], merged.set[0]};
+  refused(merged.w, merged.updates[0]);
+  const lora::ActiveSet<float> swapped({{merged.updates[1], -0.75}, {merged.updates[0], 1.0}});
   refused(merged.w, swapped);
-  const lora::Weighted<float> weighted[] = {merged.set[0], {&merged.updates[1], -0.7500001}};
+  const lora::ActiveSet<float> weighted({{merged.updates[0], 1.0}, {merged.updates[1], -0.7500001}});
   refused(merged.w, weighted);
   auto by_columns = lora_test::ordered_as<lora::column_major>(merged.w);
   refused(by_columns, merged.set);

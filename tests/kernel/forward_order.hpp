@@ -45,10 +45,10 @@ class ForwardOrder : public ::testing::Test {
     auto layer = lora::Linear<Stored>::view(map);
     if (!bias.empty())
       layer.set_bias(Eigen::Map<const Eigen::Matrix<Computed, Eigen::Dynamic, 1>>(bias.data(), W.rows()));
-    std::vector<lora::ActiveUpdate> active;
-    for (const lora::Weighted<Computed>& update : updates.set()) {
-      active.push_back({std::to_string(active.size()), update.weight});
-      layer.attach(active.back().name, *update.update);
+    std::vector<lora::ActiveName> active;
+    for (std::size_t i = 0; i < updates.size(); ++i) {
+      active.push_back({std::to_string(i), updates.coefficient(i)});
+      layer.attach(active.back().name, updates[i].update);
     }
     layer.activate(active);
 
@@ -114,7 +114,7 @@ class ForwardOrder : public ::testing::Test {
     updates.add_gaussian(random, rows, cols, 3, 0.1);
     const lora::Matrix<Computed> expected = reference::forward<Stored, order>(W, updates, {}, X);
     lora::Linear<Stored, order> layer(W);
-    layer.attach("a", *updates.set()[0].update);
+    layer.attach("a", updates[0].update);
     layer.activate({{"a", 1.0}});
     const reference::Threads threads(2);
 

@@ -19,7 +19,7 @@ class Contract : public ::testing::Test {
   using Weight = lora::Matrix<Scalar, Layout::order>;
 
   /// Merges `from` into W0, switches to `to`, unmerges, and compares each step with the reference.
-  static void check(const Weight& w0, lora::ActiveSet<Compute> from, lora::ActiveSet<Compute> to) {
+  static void check(const Weight& w0, const lora::ActiveSet<Compute>& from, const lora::ActiveSet<Compute>& to) {
     const auto expected = reference::merge<Scalar, Layout::order>(w0, from);
     Weight w = w0;
     const lora::UndoRecord record = lora::merge(w, from);
@@ -135,8 +135,8 @@ TYPED_TEST(Contract, HoldsWhenDeltaOverflows) {
   const double huge = static_cast<double>(std::numeric_limits<C>::max());
   const lora::Matrix<C> B = reference::gaussian<C>(random, 20, 3, huge / 8),
                         A = reference::gaussian<C>(random, 3, 50, huge / 8);
-  from.add(lora::LowRank<C>(B, A));
-  from.add(lora::LowRank<C>(B, A), -1);
+  from.add(lora::LowRank<C>(B, A, lora::scaling::fixed(1)));
+  from.add(lora::LowRank<C>(B, A, lora::scaling::fixed(1)), -1);
   to.add_gaussian(random, 20, 50, 2, 0.1);
   this->check(w0, from, to);
   this->check(w0, to, from);

@@ -101,7 +101,7 @@ class FpEnvironment : public ::testing::Test {
     Updates<Compute> from, to;
     from.add_gaussian(random, rows, cols, 2, 0.03);
     from.add(lora::LowRank<Compute>(reference::gaussian<Compute>(random, rows, 1, tiny_factor),
-                                    reference::gaussian<Compute>(random, 1, cols)));
+                                    reference::gaussian<Compute>(random, 1, cols), lora::scaling::fixed(1)));
     from.add_gaussian(random, rows, cols, 1, tiny, 0.3);
     to.add_gaussian(random, rows, cols, 1, tiny, -1.1);
     const auto expected = reference::merge<T, lora::row_major>(w0, from);

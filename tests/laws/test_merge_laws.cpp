@@ -27,20 +27,24 @@ class MergeLaws : public ::testing::Test {
                        random.below(5) == 0 ? 0.0 : static_cast<double>(random.normal()));
   }
   /// sum of |c B(i, k)| |A(k, j)|, in double.
-  static double absolute_sum(lora::ActiveSet<Compute> set, Index i, Index j) {
+  static double absolute_sum(const Updates<Compute>& set, Index i, Index j) {
     double sum = 0;
-    for (const auto& entry : set)
-      for (Index k = 0; k < entry.update->rank(); ++k)
-        sum += std::abs(entry.update->scaling() * entry.weight * static_cast<double>(entry.update->B()(i, k)) *
-                        static_cast<double>(entry.update->A()(k, j)));
+    for (std::size_t u = 0; u < set.size(); ++u) {
+      const lora::LowRank<Compute>& update = set.low_rank(u);
+      for (Index k = 0; k < update.rank(); ++k)
+        sum += std::abs(update.scaling() * set.coefficient(u) * static_cast<double>(update.B()(i, k)) *
+                        static_cast<double>(update.A()(k, j)));
+    }
     return sum;
   }
-  static double exact(lora::ActiveSet<Compute> set, Index i, Index j) {
+  static double exact(const Updates<Compute>& set, Index i, Index j) {
     double sum = 0;
-    for (const auto& entry : set)
-      for (Index k = 0; k < entry.update->rank(); ++k)
-        sum += entry.update->scaling() * entry.weight * static_cast<double>(entry.update->B()(i, k)) *
-               static_cast<double>(entry.update->A()(k, j));
+    for (std::size_t u = 0; u < set.size(); ++u) {
+      const lora::LowRank<Compute>& update = set.low_rank(u);
+      for (Index k = 0; k < update.rank(); ++k)
+        sum += update.scaling() * set.coefficient(u) * static_cast<double>(update.B()(i, k)) *
+               static_cast<double>(update.A()(k, j));
+    }
     return sum;
   }
 };
@@ -145,8 +149,8 @@ TYPED_TEST(MergeLaws, DeltaIsLinearInTheWeights) {
   Updates<C> first, second, both;
   first.add_gaussian(random, 29, 53, 5, 0.3);
   second.add_gaussian(random, 29, 53, 9, 0.3);
-  both.add(*first.set()[0].update, x);
-  both.add(*second.set()[0].update, y);
+  both.add(first.low_rank(), x);
+  both.add(second.low_rank(), y);
   const auto left = lora::delta<C>(both, 29, 53), a = lora::delta<C>(first, 29, 53), b = lora::delta<C>(second, 29, 53);
   const double n = 2 * (5 + 9 + 2) * this->unit, double_error = 4 * std::numeric_limits<double>::epsilon();
   double worst = 0;

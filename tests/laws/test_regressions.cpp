@@ -26,7 +26,7 @@ TEST(Regression, A16BitMergeRoundsTheSumOnce) {
   // 256 + (1 + 2^-8): rounded at once to 258; with 1 + 2^-8 rounded to 1 first, the tie 257 goes to 256.
   const lora::Matrix<float> B = lora::Matrix<float>::Constant(1, 1, 1 + 0x1p-8f), A = lora::Matrix<float>::Ones(1, 1);
   Updates<float> set;
-  set.add(lora::LowRank<float>(B, A));
+  set.add(lora::LowRank<float>(B, A, lora::scaling::fixed(1)));
   lora::Matrix<Eigen::bfloat16> w = lora::Matrix<Eigen::bfloat16>::Constant(1, 1, Eigen::bfloat16(256.0f));
   lora::merge_plain(w, set);
   EXPECT_EQ(reference::widen(w(0, 0)), 258.0f);
@@ -60,8 +60,8 @@ TEST(Regression, DifferentRanksAndNegativeWeightsAddUp) {
   const lora::Matrix<double> B1 = lora::Matrix<double>::Constant(2, 1, 3), A1 = lora::Matrix<double>::Constant(1, 2, 5);
   const lora::Matrix<double> B2 = lora::Matrix<double>::Constant(2, 3, 1), A2 = lora::Matrix<double>::Constant(3, 2, 2);
   Updates<double> set;
-  set.add(lora::LowRank<double>(B1, A1), -2);
-  set.add(lora::LowRank<double>(B2, A2), 0.5);
+  set.add(lora::LowRank<double>(B1, A1, lora::scaling::fixed(1)), -2);
+  set.add(lora::LowRank<double>(B2, A2, lora::scaling::fixed(1)), 0.5);
   EXPECT_EQ(lora::delta<double>(set, 2, 2), (lora::Matrix<double>::Constant(2, 2, -2 * 15 + 0.5 * 6)));
 }
 
@@ -71,7 +71,7 @@ TEST(Regression, AChangedScalingIsRefusedByUnmerge) {
   const lora::Matrix<float> w0 = reference::gaussian<float>(random, 9, 9);
   Updates<float> merged, changed;
   merged.add_gaussian(random, 9, 9, 2, 0.1);
-  changed.add(lora::LowRank<float>(merged.set()[0].update->B(), merged.set()[0].update->A(), lora::scaling::alpha(8)));
+  changed.add(lora::LowRank<float>(merged.low_rank().B(), merged.low_rank().A(), lora::scaling::alpha(8)));
   lora::Matrix<float> w = w0;
   const lora::UndoRecord record = lora::merge(w, merged);
   EXPECT_THROW(lora::unmerge(w, changed, record), lora::RecordError);

@@ -63,12 +63,12 @@ TEST(ForwardBoundOfLayer, IsThatOfItsWeightAndActiveSet) {
   reference::Random random(11);
   const auto W0 = reference::gaussian<float>(random, 9, 14);
   const lora::LowRank<float> update(reference::gaussian<float>(random, 9, 2),
-                                    reference::gaussian<float>(random, 2, 14));
+                                    reference::gaussian<float>(random, 2, 14), lora::scaling::fixed(1));
   lora::Linear<float> layer(W0);
   layer.attach("u", update);
   layer.activate({{"u", 0.5}});
   const lora::Activations<float> X = lora::Activations<float>::Ones(14, 3);
-  const lora::Weighted<float> set[] = {{&update, 0.5}};
+  const lora::ActiveSet<float> set({update, 0.5});
   EXPECT_TRUE(lora::forward_bound(layer, X) == lora::forward_bound(W0, set, X));
   layer.merge();
   EXPECT_THROW(lora::forward_bound(layer, X), lora::StateError);
@@ -91,8 +91,8 @@ TYPED_TEST(ForwardBound, HoldsForTheLayersForwardPass) {
       const auto bias = reference::gaussian<Compute, lora::column_major>(random, out, 1);
 
       lora::Linear<T, TypeParam::order> layer(W0, bias);
-      layer.attach("0", *updates.set()[0].update);
-      layer.attach("1", *updates.set()[1].update);
+      layer.attach("0", updates.low_rank(0));
+      layer.attach("1", updates.low_rank(1));
       layer.activate({{"0", 1.0}, {"1", -0.5}});
       const auto unmerged = layer.forward(X);
       layer.merge();
@@ -118,7 +118,7 @@ TYPED_TEST(ForwardBound, HoldsForEveryOrderOfSummation) {
     lora::Matrix<T, TypeParam::order> merged = W0;
     lora::merge_plain(merged, updates.set());
 
-    const lora::LowRank<Compute>& update = *updates.set()[0].update;
+    const lora::LowRank<Compute>& update = updates.low_rank(0);
     const auto scale = static_cast<Compute>(update.scaling() * 2.0);
     std::vector<Index> rank_order{0, 1, 2, 3};
     lora::Activations<Compute> a(out, batch), b(out, batch);
@@ -141,8 +141,8 @@ TYPED_TEST(ForwardBound, HoldsForEveryOrderOfSummation) {
 TEST(ForwardBoundTightness, OneElementCanNearlyReachIt) {
   // 1 + 2^-8 is a tie in bfloat16 and rounds to 1: all of delta is lost.
   const lora::Matrix<Eigen::bfloat16> W0 = lora::Matrix<Eigen::bfloat16>::Constant(1, 1, Eigen::bfloat16(1.0f));
-  const lora::LowRank<float> update(lora::Matrix<float>::Constant(1, 1, 0x1p-8f), lora::Matrix<float>::Ones(1, 1));
-  const lora::Weighted<float> set[] = {{&update, 1.0}};
+  const lora::LowRank<float> update(lora::Matrix<float>::Constant(1, 1, 0x1p-8f), lora::Matrix<float>::Ones(1, 1), lora::scaling::fixed(1));
+  const lora::ActiveSet<float> set(update);
   const lora::Activations<float> X = lora::Activations<float>::Ones(1, 1);
   const double bound = lora::forward_bound(W0, set, X)(0, 0);
   EXPECT_GE(bound, 0x1p-8);
@@ -152,8 +152,8 @@ TEST(ForwardBoundTightness, OneElementCanNearlyReachIt) {
 TEST(ForwardBoundTightness, DenormalsOfHalfAreCovered) {
   // Below half of the least denormal everything becomes 0: no part of the numbers bounds that.
   const lora::Matrix<Eigen::half> W0 = lora::Matrix<Eigen::half>::Zero(1, 4);
-  const lora::LowRank<float> update(lora::Matrix<float>::Constant(1, 1, 0x1.fep-26f), lora::Matrix<float>::Ones(1, 4));
-  const lora::Weighted<float> set[] = {{&update, 1.0}};
+  const lora::LowRank<float> update(lora::Matrix<float>::Constant(1, 1, 0x1.fep-26f), lora::Matrix<float>::Ones(1, 4), lora::scaling::fixed(1));
+  const lora::ActiveSet<float> set(update);
   const lora::Activations<float> X = lora::Activations<float>::Constant(4, 1, 3.0f);
   const double lost = 12 * 0x1.fep-26, bound = lora::forward_bound(W0, set, X)(0, 0);
   EXPECT_GE(bound, lost);
@@ -162,8 +162,8 @@ TEST(ForwardBoundTightness, DenormalsOfHalfAreCovered) {
 
 TEST(ForwardBoundTightness, ProductsThatUnderflowAreCovered) {
   const lora::Matrix<float> W0 = lora::Matrix<float>::Constant(1, 1, 0x1p-100f);
-  const lora::LowRank<float> update(lora::Matrix<float>::Constant(1, 1, 0x1p-100f), lora::Matrix<float>::Ones(1, 1));
-  const lora::Weighted<float> set[] = {{&update, 1.0}};
+  const lora::LowRank<float> update(lora::Matrix<float>::Constant(1, 1, 0x1p-100f), lora::Matrix<float>::Ones(1, 1), lora::scaling::fixed(1));
+  const lora::ActiveSet<float> set(update);
   const lora::Activations<float> X = lora::Activations<float>::Constant(1, 1, 0x1p-50f);  // unmerged: 0 + 0
   lora::Linear<float> layer(W0);
   layer.attach("update", update);
@@ -186,8 +186,8 @@ TEST(ForwardBoundTightness, InfiniteWhereTheTheoryEnds) {
 TEST(ForwardBoundErrors, ShapesAreChecked) {
   const lora::Matrix<float> W0 = lora::Matrix<float>::Ones(2, 3);
   const lora::Activations<float> X = lora::Activations<float>::Ones(3, 1), other = lora::Activations<float>::Ones(2, 1);
-  const lora::LowRank<float> update(lora::Matrix<float>::Ones(2, 1), lora::Matrix<float>::Ones(1, 4));
-  const lora::Weighted<float> set[] = {{&update, 1.0}};
+  const lora::LowRank<float> update(lora::Matrix<float>::Ones(2, 1), lora::Matrix<float>::Ones(1, 4), lora::scaling::fixed(1));
+  const lora::ActiveSet<float> set(update);
   EXPECT_THROW(lora::forward_bound(W0, {}, other), lora::ShapeError);
   EXPECT_THROW(lora::forward_bound(W0, set, X), lora::ShapeError);
   EXPECT_THROW(lora::forward_bound(W0, {}, X, Eigen::VectorXf::Ones(3)), lora::ShapeError);

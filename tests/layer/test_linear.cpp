@@ -70,7 +70,7 @@ TYPED_TEST(Linear, MergesWhatTheFreeFunctionMerges) {
   layer.activate({{"b", 0.5}, {"a", -2}});
   layer.merge();
   lora::Matrix<TypeParam> W = this->W0;
-  const lora::Weighted<lora::compute_t<TypeParam>> set[] = {{&this->b, 0.5}, {&this->a, -2}};
+  const lora::ActiveSet<lora::compute_t<TypeParam>> set({{this->b, 0.5}, {this->a, -2}});
   const lora::UndoRecord record = lora::merge(W, set);
   EXPECT_TRUE(same_bits(layer.weight().matrix(), W));
   EXPECT_EQ(layer.weight().record().serialize(), record.serialize());
@@ -169,7 +169,7 @@ TYPED_TEST(Linear, SaysWhatIsWrongAndChangesNothing) {
   using Real = lora::compute_t<TypeParam>;
   auto layer = this->layer();
   layer.activate({{"a", 1.0}});
-  const lora::LowRank<Real> other(lora::Matrix<Real>::Ones(3, 1), lora::Matrix<Real>::Ones(1, 4));
+  const lora::LowRank<Real> other(lora::Matrix<Real>::Ones(3, 1), lora::Matrix<Real>::Ones(1, 4), lora::scaling::fixed(1));
   EXPECT_EQ(message_of<lora::ShapeError>([&] { layer.attach("x", other); }),
             "lora: Linear: update \"x\": expected 37 x 53, found 3 x 4");
   EXPECT_EQ(message_of<lora::StateError>([&] { layer.attach("a", this->b); }),
@@ -187,7 +187,7 @@ TYPED_TEST(Linear, SaysWhatIsWrongAndChangesNothing) {
   EXPECT_THROW(layer.activate({{"b", std::nan("")}}), lora::ValueError);
   EXPECT_THROW(layer.unmerge(), lora::StateError);
   EXPECT_THROW(layer.weight().record(), lora::StateError);
-  EXPECT_EQ(layer.active(), (std::vector<lora::ActiveUpdate>{{"a", 1.0}}));
+  EXPECT_EQ(layer.active(), (std::vector<lora::ActiveName>{{"a", 1.0}}));
 
   layer.merge();
   EXPECT_THROW(layer.merge(), lora::StateError);
@@ -203,7 +203,7 @@ TYPED_TEST(Linear, SaysWhatIsWrongAndChangesNothing) {
   EXPECT_THROW(layer.detach("a"), lora::ValueError);
   const auto X = lora::Activations<Real>::Ones(this->in + 1, 2).eval();
   EXPECT_EQ(message_of<lora::ShapeError>([&] { static_cast<void>(layer.forward(X)); }),
-            "lora: Linear: X: expected 53 x 2, found 54 x 2");
+            "lora: Linear: X: expected 53 rows, one column per sample, found 54 x 2");
 }
 
 /// The updates' factors are held by the layer: what the caller does to its own afterwards must not reach a merged weight.
@@ -243,7 +243,7 @@ TEST(LinearFactors, OfStorageTypeGiveTheSameBitsAsWidenedOnes) {
   one.merge();
   other.merge();
   EXPECT_TRUE(same_bits(one.weight().matrix(), other.weight().matrix()));
-  EXPECT_TRUE(same_bits(narrow.delta(), narrow.cast<float>().delta()));
+  EXPECT_TRUE(same_bits(lora::delta(narrow), lora::delta(narrow.cast<float>())));
 }
 
 TEST(LinearBias, IsAddedMergedAndUnmerged) {

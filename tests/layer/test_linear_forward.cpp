@@ -31,10 +31,10 @@ class LinearForward : public ::testing::Test {
 
   Layer layer() {
     Layer out(W, Eigen::Map<const Vector>(bias.data(), rows));
-    std::vector<lora::ActiveUpdate> active;
-    for (const lora::Weighted<Computed>& update : updates.set()) {
-      active.push_back({std::to_string(active.size()), update.weight});
-      out.attach(active.back().name, *update.update);
+    std::vector<lora::ActiveName> active;
+    for (std::size_t i = 0; i < updates.size(); ++i) {
+      active.push_back({std::to_string(i), updates.coefficient(i)});
+      out.attach(active.back().name, updates[i].update);
     }
     out.activate(active);
     return out;
@@ -58,10 +58,11 @@ class LinearForward : public ::testing::Test {
   lora::Matrix<double> magnitude(const lora::Matrix<Computed>& X) const {
     lora::Matrix<double> out = lora::Matrix<double>::Zero(rows, X.cols());
     add_magnitude(W, X, 1, out);
-    for (const lora::Weighted<Computed>& update : updates.set()) {
-      lora::Matrix<double> h = lora::Matrix<double>::Zero(update.update->rank(), X.cols());
-      add_magnitude(update.update->A(), X, 1, h);
-      add_magnitude(update.update->B(), h, update.update->scaling() * update.weight, out);
+    for (std::size_t u = 0; u < updates.size(); ++u) {
+      const lora::LowRank<Computed>& update = updates.low_rank(u);
+      lora::Matrix<double> h = lora::Matrix<double>::Zero(update.rank(), X.cols());
+      add_magnitude(update.A(), X, 1, h);
+      add_magnitude(update.B(), h, update.scaling() * updates.coefficient(u), out);
     }
     for (Index i = 0; i < rows; ++i)
       for (Index c = 0; c < X.cols(); ++c)
@@ -127,15 +128,15 @@ TYPED_TEST(LinearForward, IsTheFreeFunction) {
   const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 5);
   lora::Linear<typename TestFixture::Stored, TypeParam::order> layer(this->W);
   EXPECT_TRUE(reference::same_bits(layer.forward(X), lora::forward(this->W, {}, X)));
-  std::vector<lora::ActiveUpdate> active;
-  for (const auto& [update, weight] : this->updates.set()) {
-    active.push_back({std::to_string(active.size()), weight});
-    layer.attach(active.back().name, *update);
+  std::vector<lora::ActiveName> active;
+  for (std::size_t i = 0; i < this->updates.size(); ++i) {
+    active.push_back({std::to_string(i), this->updates.coefficient(i)});
+    layer.attach(active.back().name, this->updates[i].update);
   }
   layer.activate(active);
   EXPECT_TRUE(reference::same_bits(layer.forward(X), lora::forward(this->W, this->updates.set(), X)));
   EXPECT_THROW(static_cast<void>(lora::forward(this->W, {}, X.topRows(3))), lora::ShapeError);
-  EXPECT_THROW(static_cast<void>(lora::forward(this->W, std::vector<lora::Weighted<C>>(1), X)), lora::ValueError);
+  EXPECT_THROW(static_cast<void>(lora::forward(this->W, {{std::shared_ptr<const lora::Update<C>>(), 1.0}}, X)), lora::ValueError);
 }
 
 /// Activations of the storage type are widened, results stay in the compute type.

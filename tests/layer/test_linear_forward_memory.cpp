@@ -57,7 +57,8 @@ TYPED_TEST(ForwardMemory, IsAllocatedOnce) {
   Random random(61);
   const Index rows = 300, cols = 450;
   lora::Linear<T, TypeParam::order> layer(reference::gaussian<T, TypeParam::order>(random, rows, cols));
-  layer.attach("a", lora::LowRank<C>(reference::gaussian<C>(random, rows, 5), reference::gaussian<C>(random, 5, cols)));
+  layer.attach("a", lora::LowRank<C>(reference::gaussian<C>(random, rows, 5), reference::gaussian<C>(random, 5, cols),
+                                       lora::scaling::fixed(1)));
   layer.activate({{"a", 0.5}});
   const lora::Activations<C> X = reference::gaussian<C, lora::column_major>(random, cols, 32);
   const lora::Activations<T> narrow = reference::gaussian<T, lora::column_major>(random, cols, 32);

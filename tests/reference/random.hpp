@@ -3,9 +3,10 @@
 
 /// Seeded random numbers, weights and updates: the same on every platform.
 
-#include "reference/reference.hpp"
+#include "reference/form.hpp"
 
-#include <deque>
+#include <concepts>
+#include <memory>
 #include <numbers>
 
 namespace reference {
@@ -72,25 +73,46 @@ lora::Matrix<T, Order> any_patterns(Random& random, Index rows, Index cols) {
 template <class C>
 class Updates {
  public:
-  Updates() = default;
-  Updates(const Updates&) = delete;
-  Updates& operator=(const Updates&) = delete;
+  template <class Kind>
+    requires std::derived_from<Kind, lora::Update<C>>
+  void add(Kind update, double coefficient = 1) {
+    updates_.emplace_back(std::make_shared<const Kind>(std::move(update)), coefficient);
+  }
+  /// Gaussian factors whose delta's elements have the standard deviation `size`, times the coefficient.
+  void add_gaussian(Random& random, Index rows, Index cols, Index rank, double size, double coefficient = 1) {
+    add(gaussian_update(random, rows, cols, rank, size), coefficient);
+  }
+  /// The same with a magnitude about that of a weight whose elements have the standard deviation `weight`.
+  void add_dora(Random& random, Index rows, Index cols, Index rank, double size, double weight, double coefficient = 1) {
+    const lora::LowRank<C> update = gaussian_update(random, rows, cols, rank, size);
+    lora::Matrix<C> m = gaussian<C>(random, rows, 1, 0.1);
+    for (Index i = 0; i < rows; ++i)
+      m(i, 0) = static_cast<C>(weight * std::sqrt(static_cast<double>(cols)) * (1 + static_cast<double>(m(i, 0))));
+    add(lora::DoRA<C>(update, m), coefficient);
+  }
+  void add_dense(Random& random, Index rows, Index cols, double size, double coefficient = 1) {
+    add(lora::Dense<C>(gaussian<C>(random, rows, cols, size)), coefficient);
+  }
 
-  void add(lora::LowRank<C> update, double weight = 1) {
-    updates_.push_back(std::move(update));
-    set_.push_back({&updates_.back(), weight});
+  /// Made anew by each call: what is wrong with a set is thrown here.
+  Set<C> set() const { return Set<C>(updates_); }
+  operator Set<C>() const { return set(); }
+
+  std::size_t size() const { return updates_.size(); }
+  const lora::ActiveUpdate<C>& operator[](std::size_t i) const { return updates_[i]; }
+  double coefficient(std::size_t i) const { return updates_[i].coefficient; }
+  /// Update i, which is a LowRank.
+  const lora::LowRank<C>& low_rank(std::size_t i = 0) const {
+    return dynamic_cast<const lora::LowRank<C>&>(*updates_[i].update);
   }
-  /// Gaussian factors whose delta's elements have the standard deviation `size`, times the weight.
-  void add_gaussian(Random& random, Index rows, Index cols, Index rank, double size, double weight = 1) {
-    const lora::Matrix<C> B = gaussian<C>(random, rows, rank), A = gaussian<C>(random, rank, cols);
-    add(lora::LowRank<C>(B, A, lora::scaling::fixed(size / std::sqrt(static_cast<double>(rank)))), weight);
-  }
-  Set<C> set() const { return set_; }
-  operator Set<C>() const { return set_; }
 
  private:
-  std::deque<lora::LowRank<C>> updates_;
-  std::vector<lora::Weighted<C>> set_;
+  static lora::LowRank<C> gaussian_update(Random& random, Index rows, Index cols, Index rank, double size) {
+    const lora::Matrix<C> B = gaussian<C>(random, rows, rank), A = gaussian<C>(random, rank, cols);
+    return {B, A, lora::scaling::fixed(size / std::sqrt(static_cast<double>(rank)))};
+  }
+
+  std::vector<lora::ActiveUpdate<C>> updates_;
 };
 
 }  // namespace reference

@@ -3,7 +3,7 @@
 
 /// The bytes of the undo record (docs/UNDO-FORMAT.md), written and read by plain loops, without the library's code.
 
-#include "reference/reference.hpp"
+#include "reference/form.hpp"
 
 #include <cstddef>
 #include <cstring>
@@ -63,14 +63,28 @@ Bytes row_major_bytes(const Matrix& matrix) {
 }
 
 template <class C>
-std::uint64_t fingerprint(Set<C> set) {
+std::uint64_t fingerprint(const Set<C>& set) {
   std::uint64_t hash = mix(sizeof(C));
-  for (const lora::Weighted<C>& update : set) {
-    if (update.weight == 0) continue;
-    for (const std::uint64_t word :
-         {static_cast<std::uint64_t>(bits(scale(update))), static_cast<std::uint64_t>(update.update->rank()),
-          checksum(row_major_bytes(update.update->B())), checksum(row_major_bytes(update.update->A()))})
-      hash = mix(hash ^ word) + 0x9e3779b97f4a7c15u;
+  const auto add = [&](std::initializer_list<std::uint64_t> words) {
+    for (const std::uint64_t word : words) hash = mix(hash ^ word) + 0x9e3779b97f4a7c15u;
+  };
+  // A word of a part's kind: four letters and all ones, which no rank is.
+  const auto word = [](const char (&letters)[5]) {
+    std::uint64_t out = 0xffffffffu;
+    for (int i = 0; i < 4; ++i) out |= static_cast<std::uint64_t>(letters[i]) << (32 + 8 * i);
+    return out;
+  };
+  for (const auto& [update, coefficient] : set.updates()) {
+    if (coefficient == 0) continue;
+    const Parts<C> own = parts(*update);
+    const auto c = static_cast<std::uint64_t>(bits(scale<C>(own.scaling, coefficient)));
+    if (own.B)
+      add({c, static_cast<std::uint64_t>(own.A->rows()), checksum(row_major_bytes(*own.B)),
+           checksum(row_major_bytes(*own.A))});
+    if (own.dense) add({c, 0x65736e6564ffffffu, checksum(row_major_bytes(*own.dense))});
+    if (own.magnitude) add({word("norm"), checksum(row_major_bytes(*own.magnitude))});
+    if (own.g) add({word("rows"), checksum(row_major_bytes(*own.g))});
+    if (own.h) add({word("cols"), checksum(row_major_bytes(*own.h))});
   }
   return hash;
 }
@@ -118,8 +132,8 @@ struct Payload {
   bool raw = false;
 };
 
-template <class Matrix, class Delta>
-Payload payload(const Matrix& before, const Matrix& after, const Delta& delta, const Part& block) {
+template <class Matrix, class C>
+Payload payload(const Matrix& before, const Matrix& after, const Form<C>& form, const Part& block) {
   Bytes summaries, masks, distances, raw;
   for (const Part& cell : cut(block, 8, 32)) {
     unsigned summary = 0;
@@ -136,7 +150,7 @@ Payload payload(const Matrix& before, const Matrix& after, const Delta& delta, c
             // Finite patterns are too few for this to wrap back to a small number.
             distance = static_cast<std::int64_t>(
                 static_cast<std::uint64_t>(ordered(w0)) -
-                static_cast<std::uint64_t>(ordered(candidate(w1, element(delta, line, position)))));
+                static_cast<std::uint64_t>(ordered(Matrix::IsRowMajor ? form.candidate(w1, line, position) : form.candidate(w1, position, line))));
             escape = distance < -127 || distance > 127;
           }
           if (escape) put_element(raw, w0);
@@ -173,18 +187,18 @@ struct Merge {
 template <class T, lora::StorageOrder Order>
 Merge<T, Order> merge(
     const Eigen::Matrix<T, -1, -1, Order == lora::row_major ? Eigen::RowMajor : Eigen::ColMajor>& before,
-    Set<Compute<T>> set) {
-  const lora::Matrix<Compute<T>, Order> change = reference::delta<Compute<T>>(set, before.rows(), before.cols());
+    const Set<Compute<T>>& set) {
+  const Form<Compute<T>> all = form_for<Compute<T>>(set, before);
   lora::Matrix<T, Order> after = before;
   for (Index i = 0; i < before.rows(); ++i)
-    for (Index j = 0; j < before.cols(); ++j) after(i, j) = merged(before(i, j), change(i, j));
+    for (Index j = 0; j < before.cols(); ++j) after(i, j) = all.merged(before(i, j), i, j);
 
   const bool by_rows = Order == lora::row_major;
   const Index lines = by_rows ? before.rows() : before.cols(), length = by_rows ? before.cols() : before.rows();
   const std::vector<Part> blocks = cut({0, 0, lines, length}, block_lines(length), block_length(length));
   Bytes index, payloads;
   for (const Part& block : blocks) {
-    const Payload one = payload(before, after, change, block);
+    const Payload one = payload(before, after, all, block);
     put(index, checksum(lines_of_bytes(after, block)));
     put(index, static_cast<std::uint32_t>(one.bytes.size() + (one.raw ? 0x80000000u : 0u)));
     put(index, static_cast<std::uint32_t>(checksum(one.bytes)));
@@ -194,10 +208,10 @@ Merge<T, Order> merge(
   Bytes record;
   for (const char letter : {'l', 'o', 'r', 'a', 'u', 'n', 'd', 'o'})
     record.push_back(static_cast<unsigned char>(letter));
-  put(record, std::uint32_t{1});
+  put(record, std::uint32_t{all.steps.empty() ? 1u : 2u});
   put(record, static_cast<std::uint8_t>(Format<T>::code));
   put(record, static_cast<std::uint8_t>(by_rows ? 0 : 1));
-  put(record, std::uint16_t{0});
+  put(record, static_cast<std::uint16_t>(all.steps.size()));
   put(record, static_cast<std::uint64_t>(before.rows()));
   put(record, static_cast<std::uint64_t>(before.cols()));
   put(record, static_cast<std::uint32_t>(block_lines(length)));
@@ -206,6 +220,11 @@ Merge<T, Order> merge(
   put(record, static_cast<std::uint64_t>(blocks.size()));
   put(record, static_cast<std::uint64_t>(payloads.size()));
   record.insert(record.end(), index.begin(), index.end());
+  for (const GainStep<Compute<T>>& step : all.steps) {
+    put(record, step.axis);
+    put(record, std::uint32_t{0});
+    for (const Compute<T> value : step.values) put(record, bits(value));
+  }
   put(record, checksum(record));
   record.insert(record.end(), payloads.begin(), payloads.end());
   return {after, record};
@@ -213,13 +232,23 @@ Merge<T, Order> merge(
 
 /// W0 out of W' and a sound record's bytes.
 template <class T, lora::StorageOrder Order>
-lora::Matrix<T, Order> unmerge(lora::Matrix<T, Order> weight, Set<Compute<T>> set, const Bytes& record) {
-  const lora::Matrix<Compute<T>, Order> change = reference::delta<Compute<T>>(set, weight.rows(), weight.cols());
+lora::Matrix<T, Order> unmerge(lora::Matrix<T, Order> weight, const Set<Compute<T>>& set, const Bytes& record) {
+  using C = Compute<T>;
   const bool by_rows = Order == lora::row_major;
   const Index lines = by_rows ? weight.rows() : weight.cols(), length = by_rows ? weight.cols() : weight.rows();
   const std::vector<Part> blocks = cut({0, 0, lines, length}, block_lines(length), block_length(length));
   const unsigned char* entry = record.data() + 64;
-  const unsigned char* in = entry + 16 * blocks.size() + 8;
+  const unsigned char* in = entry + 16 * blocks.size();
+  std::vector<GainStep<C>> gains;
+  for (std::uint64_t count = get(record.data() + 14, 2); count > 0; --count) {
+    GainStep<C> step{static_cast<std::uint32_t>(get(in, 4)), {}};
+    in += 8;
+    for (Index i = 0; i < (step.axis == 0 ? weight.rows() : weight.cols()); ++i, in += sizeof(C))
+      step.values.push_back(std::bit_cast<C>(static_cast<Bits<C>>(get(in, sizeof(C)))));
+    gains.push_back(step);
+  }
+  in += 8;
+  const Form<C> all = form<C>(set, weight.rows(), weight.cols(), nullptr, &gains);
   const auto next_element = [](const unsigned char*& from) {
     const auto value = std::bit_cast<T>(static_cast<Bits<T>>(get(from, sizeof(T))));
     from += sizeof(T);
@@ -250,7 +279,8 @@ lora::Matrix<T, Order> unmerge(lora::Matrix<T, Order> weight, Set<Compute<T>> se
             }
             for (Index lane = 0; lane < 16 && 16 * half + lane < cell.length; ++lane) {
               T& w = element(weight, cell.line + i, cell.position + 16 * half + lane);
-              const T guess = candidate(w, element(change, cell.line + i, cell.position + 16 * half + lane));
+              const Index line = cell.line + i, position = cell.position + 16 * half + lane;
+              const T guess = by_rows ? all.candidate(w, line, position) : all.candidate(w, position, line);
               const int distance = (mask >> lane) % 2 == 1 ? static_cast<std::int8_t>(*distances++) : 0;
               w = distance == -128 ? next_element(raw) : from_ordered<T>(ordered(guess) + distance);
             }

@@ -2,10 +2,12 @@
 #pragma once
 
 /// The numerical contract in plain scalar code, written without the library's: what a merge computes, element by
-/// element. Every kernel must equal it in every bit. reference/record.hpp adds the undo record's bytes.
+/// element. Every kernel must equal it in every bit. reference/form.hpp adds the form of a set, reference/record.hpp the undo
+/// record's bytes.
 ///
-/// Matrices and LowRank serve as containers only. Run under the default floating-point environment.
+/// Matrices, updates and sets serve as containers only. Run under the default floating-point environment.
 
+#include "lora/update/active_set.hpp"
 #include "lora/update/low_rank.hpp"
 
 #include <algorithm>
@@ -140,31 +142,6 @@ T from_ordered(std::int64_t position) {
 
 template <class C>
 using Set = lora::ActiveSet<C>;
-
-/// c = C(s w), the product in double.
-template <class C>
-C scale(const lora::Weighted<C>& update) {
-  return static_cast<C>(update.update->scaling() * update.weight);
-}
-
-/// delta(i, j): acc = fma(c B(i, k), A(k, j), acc) from +0, over k and then over the updates.
-template <class C>
-lora::Matrix<C> delta(Set<C> set, Index rows, Index cols) {
-  lora::Matrix<C> out(rows, cols);
-  for (Index i = 0; i < rows; ++i)
-    for (Index j = 0; j < cols; ++j) {
-      C sum = 0;
-      for (const lora::Weighted<C>& update : set) {
-        if (update.weight == 0) continue;
-        for (Index k = 0; k < update.update->rank(); ++k) {
-          const C b = scale(update) * update.update->B()(i, k);
-          sum = std::fma(b, update.update->A()(k, j), sum);
-        }
-      }
-      out(i, j) = sum;
-    }
-  return out;
-}
 
 /// W' = round(W0 + delta); a NaN of W0 keeps its bits.
 template <class T>

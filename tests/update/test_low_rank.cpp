@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
 #include "lora/update/low_rank.hpp"
+#include "lora/weight/merge.hpp"
 #include "reference/expect.hpp"
 #include "reference/random.hpp"
 
@@ -50,7 +51,6 @@ TYPED_TEST(LowRank, HoldsWhatItWasGiven) {
   EXPECT_EQ(update.scaling(), 2.0);
   EXPECT_TRUE(reference::same_bits(B, update.B()));
   EXPECT_TRUE(reference::same_bits(A, update.A()));
-  EXPECT_EQ((lora::LowRank<TypeParam>(B, A).scaling()), 1.0);
 }
 
 TYPED_TEST(LowRank, DeltaIsTheReferencesChain) {
@@ -61,9 +61,9 @@ TYPED_TEST(LowRank, DeltaIsTheReferencesChain) {
                                           reference::gaussian<TypeParam>(random, 5, cols),
                                           lora::scaling::rank_stabilized(3));
     const lora::LowRank<C> wide = update.template cast<C>();
-    for (const double weight : {1.0, -0.3, 0.0}) {
-      const lora::Weighted<C> set[] = {{&wide, weight}};
-      EXPECT_TRUE(reference::same_bits(reference::delta<C>(set, rows, cols), update.delta(weight)));
+    for (const double coefficient : {1.0, -0.3, 0.0}) {
+      const lora::ActiveSet<C> set({wide, coefficient});
+      EXPECT_TRUE(reference::same_bits(reference::delta<C>(set, rows, cols), lora::delta(update, coefficient)));
     }
   }
 }
@@ -72,12 +72,12 @@ TYPED_TEST(LowRank, ShapesAndRankAreChecked) {
   using Factor = lora::Matrix<TypeParam>;
   const Factor B = Factor::Zero(4, 2), A = Factor::Zero(3, 5), none = Factor::Zero(4, 0), nothing = Factor::Zero(0, 5);
   try {
-    lora::LowRank<TypeParam>(B, A);
+    lora::LowRank<TypeParam>(B, A, lora::scaling::fixed(1));
     FAIL();
   } catch (const lora::ShapeError& error) {
     EXPECT_NE(std::string(error.what()).find("expected A with 2 rows, found 3 x 5"), std::string::npos) << error.what();
   }
-  EXPECT_THROW(lora::LowRank<TypeParam>(none, nothing), lora::ValueError);
+  EXPECT_THROW(lora::LowRank<TypeParam>(none, nothing, lora::scaling::fixed(1)), lora::ValueError);
 }
 
 TYPED_TEST(LowRank, FactorsMustBeFinite) {
@@ -88,11 +88,11 @@ TYPED_TEST(LowRank, FactorsMustBeFinite) {
     auto bad = A;
     bad(1, 3) = std::bit_cast<TypeParam>(pattern);
     try {
-      lora::LowRank<TypeParam>(B, bad);
+      lora::LowRank<TypeParam>(B, bad, lora::scaling::fixed(1));
       FAIL();
     } catch (const lora::ValueError& error) {
       const bool infinite = pattern == reference::infinity<TypeParam>;
-      EXPECT_NE(std::string(error.what()).find(infinite ? "infinity at A(1, 3)" : "NaN at A(1, 3)"), std::string::npos)
+      EXPECT_NE(std::string(error.what()).find(infinite ? "A: expected finite numbers, found infinity at (1, 3)" : "A: expected finite numbers, found NaN at (1, 3)"), std::string::npos)
           << error.what();
     }
   }
@@ -115,13 +115,13 @@ TEST(LowRankCast, RoundsOnceFromDouble) {
   // Just above a tie; the float nearest to each is the tie itself.
   const lora::Matrix<double> B = lora::Matrix<double>::Constant(1, 1, 1 + 0x1p-11 + 0x1p-40);
   const lora::Matrix<double> A = lora::Matrix<double>::Constant(1, 1, 1 + 0x1p-8 + 0x1p-40);
-  const lora::LowRank<double> update(B, A);
+  const lora::LowRank<double> update(B, A, lora::scaling::fixed(1));
   EXPECT_EQ(reference::bits(update.cast<Eigen::half>().B()(0, 0)), 0x3c01);
   EXPECT_EQ(reference::bits(update.cast<Eigen::bfloat16>().A()(0, 0)), 0x3f81);
 }
 
 TEST(LowRankCast, DoesNotDependOnTheCallersRounding) {
-  const lora::LowRank<double> update(lora::Matrix<double>::Constant(1, 1, 1.0 / 3), lora::Matrix<double>::Ones(1, 1));
+  const lora::LowRank<double> update(lora::Matrix<double>::Constant(1, 1, 1.0 / 3), lora::Matrix<double>::Ones(1, 1), lora::scaling::fixed(1));
   const float nearest = update.cast<float>().B()(0, 0);
   std::fesetround(FE_DOWNWARD);
   const float downward = update.cast<float>().B()(0, 0);
@@ -131,9 +131,9 @@ TEST(LowRankCast, DoesNotDependOnTheCallersRounding) {
 
 TEST(LowRankCast, OverflowIsRefused) {
   const lora::Matrix<float> B = lora::Matrix<float>::Constant(2, 1, 70000.0f), A = lora::Matrix<float>::Ones(1, 2);
-  EXPECT_THROW(lora::LowRank<float>(B, A).cast<Eigen::half>(), lora::ValueError);
+  EXPECT_THROW(lora::LowRank<float>(B, A, lora::scaling::fixed(1)).cast<Eigen::half>(), lora::ValueError);
   const lora::Matrix<double> large = lora::Matrix<double>::Constant(2, 1, 1e39);
-  EXPECT_THROW(lora::LowRank<double>(large, A.cast<double>()).cast<float>(), lora::ValueError);
+  EXPECT_THROW(lora::LowRank<double>(large, A.cast<double>(), lora::scaling::fixed(1)).cast<float>(), lora::ValueError);
 }
 
 }  // namespace

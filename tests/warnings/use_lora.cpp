@@ -8,7 +8,7 @@ namespace {
 
 template <class Matrix, class Compute>
 bool merges(Matrix& W, const lora::LowRank<Compute>& update) {
-  const lora::Weighted<Compute> set[] = {{&update, 0.5}};
+  const lora::ActiveSet<Compute> set({update, 0.5});
   const lora::UndoRecord record = lora::merge(W, set);
   const lora::UndoRecord kept = lora::UndoRecord::deserialize(record.serialize());
   const lora::UndoRecord next = lora::switch_to(W, set, kept, set);

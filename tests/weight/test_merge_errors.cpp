@@ -37,7 +37,7 @@ class MergeErrors : public ::testing::Test {
   }
   /// Both unmerge() and switch_to() refuse, and nothing has changed.
   template <class Weight>
-  void expect_refused(Weight& weight, lora::ActiveSet<float> from, const lora::UndoRecord& wrong,
+  void expect_refused(Weight& weight, const lora::ActiveSet<float>& from, const lora::UndoRecord& wrong,
                       std::initializer_list<const char*> words) {
     const Weight before = weight;
     expect_error<lora::RecordError>([&] { lora::unmerge(weight, from, wrong); }, words);
@@ -76,7 +76,7 @@ TEST_F(MergeErrors, RecordOfAnotherOrder) {
 TEST_F(MergeErrors, OtherFactors) { expect_refused(w, other, record, {"undo record", "factors", "expected", "found"}); }
 
 TEST_F(MergeErrors, OneBitOfOneFactor) {
-  const lora::LowRank<float>& update = *set.set()[0].update;
+  const lora::LowRank<float>& update = set.low_rank();
   lora::Matrix<float> A = update.A();
   A(1, 65) = std::bit_cast<float>(std::bit_cast<std::uint32_t>(A(1, 65)) ^ 1u);
   Updates<float> edited;
@@ -85,7 +85,7 @@ TEST_F(MergeErrors, OneBitOfOneFactor) {
 }
 
 TEST_F(MergeErrors, OtherWeightOrScaling) {
-  const lora::LowRank<float>& update = *set.set()[0].update;
+  const lora::LowRank<float>& update = set.low_rank();
   Updates<float> weighted, scaled, empty;
   weighted.add(update, 0.5);
   expect_refused(w, weighted, record, {"factors"});
@@ -95,7 +95,7 @@ TEST_F(MergeErrors, OtherWeightOrScaling) {
 }
 
 TEST_F(MergeErrors, OtherOrderOfTheSet) {
-  const lora::Weighted<float> forward[] = {set.set()[0], other.set()[0]}, backward[] = {other.set()[0], set.set()[0]};
+  const lora::ActiveSet<float> forward({set[0], other[0]}), backward({other[0], set[0]});
   lora::Matrix<float> twice = w0;
   const lora::UndoRecord two = lora::merge(twice, forward);
   expect_refused(twice, backward, two, {"factors"});
@@ -122,14 +122,14 @@ TEST_F(MergeErrors, RecordThatWasMovedAway) {
 
 TEST_F(MergeErrors, UpdateThatDoesNotFit) {
   Updates<float> tall, wide;
-  tall.add(*set.set()[0].update);
+  tall.add(set.low_rank());
   tall.add_gaussian(random, 41, 70, 1, 0.1);
   wide.add_gaussian(random, 40, 71, 1, 0.1);
   for (const auto& work :
-       {+[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { static_cast<void>(lora::merge(x, y)); },
-        +[](lora::Matrix<float>&x, lora::ActiveSet<float> y) { lora::merge_plain(x, y); }}) {
+       {+[](lora::Matrix<float>&x, const Updates<float>& y) { static_cast<void>(lora::merge(x, y)); },
+        +[](lora::Matrix<float>&x, const Updates<float>& y) { lora::merge_plain(x, y); }}) {
     expect_error<lora::ShapeError>([&] { work(w, tall); }, {"update 1", "expected 40 x 70", "found 41 x 70"});
-    expect_error<lora::ShapeError>([&] { work(w, wide); }, {"update 0", "expected 40 x 70", "found 40 x 71"});
+    expect_error<lora::ShapeError>([&] { work(w, wide); }, {"updates", "expected 40 x 70", "found 40 x 71"});
   }
   expect_error<lora::ShapeError>([&] { static_cast<void>(lora::switch_to(w, set, record, tall)); },
                                  {"update 1", "found 41 x 70"});
@@ -137,12 +137,12 @@ TEST_F(MergeErrors, UpdateThatDoesNotFit) {
 }
 
 TEST_F(MergeErrors, WeightThatIsNotFinite) {
-  const lora::LowRank<float>& update = *set.set()[0].update;
+  const lora::LowRank<float>& update = set.low_rank();
   for (const double weight :
        {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), 1e300}) {
     Updates<float> bad;
     bad.add(update, weight);
-    expect_error<lora::ValueError>([&] { static_cast<void>(lora::merge(w, bad)); }, {"scaling", "weight", "finite"});
+    expect_error<lora::ValueError>([&] { static_cast<void>(lora::merge(w, bad)); }, {"coefficient", "finite"});
     expect_error<lora::ValueError>([&] { lora::merge_plain(w, bad); }, {"finite"});
     expect_error<lora::ValueError>([&] { static_cast<void>(lora::switch_to(w, set, record, bad)); }, {"finite"});
     expect_error<lora::ValueError>([&] { static_cast<void>(lora::delta<float>(bad, 40, 70)); }, {"finite"});

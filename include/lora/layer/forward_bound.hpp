@@ -85,9 +85,9 @@ Activations<double> absolute_product(const Lines<const T>& weight, const Activat
 /// own rounding, in double, is covered by a factor 1 + 2^-20. It is infinite from 2 (2n + R + 2) u = 1 on (n = 4
 /// million for float).
 template <class Weight, class Derived>
-Activations<double> forward_bound(const Weight& W0, std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>> set,
+Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
                                   const Eigen::MatrixBase<Derived>& X,
-                                  const Eigen::Matrix<detail::WeightCompute<Weight>, Eigen::Dynamic, 1>& bias = {}) {
+                                  const Eigen::Matrix<detail::WeightCompute<const Weight>, Eigen::Dynamic, 1>& bias = {}) {
   using T = std::remove_const_t<detail::WeightScalar<const Weight>>;
   using Compute = compute_t<T>;
   const auto lines = detail::lines_of(W0);
@@ -104,22 +104,23 @@ Activations<double> forward_bound(const Weight& W0, std::type_identity_t<ActiveS
   // Counts of products that may underflow, times what they are multiplied with afterwards.
   Activations<double> underflows = Activations<double>::Constant(out, X.cols(), 2 * static_cast<double>(in));
   Index R = 0;
-  detail::expect_set(set, out, in);
-  for (const Weighted<Compute>& entry : set) {
-    const LowRank<Compute>& update = *entry.update;
-    if (entry.weight == 0.0) continue;
-    const double c = [&] {
-      const detail::FpEnvironment environment;
-      return std::abs(static_cast<double>(detail::combined_scale<Compute>(update.scaling(), entry.weight)));
-    }();
-    const Matrix<double> B = c * update.B().template cast<double>().cwiseAbs();
-    const Activations<double> H = update.A().template cast<double>().cwiseAbs() * absolute_X;
-    const double rank = static_cast<double>(update.rank());
+  set.expect_fits("forward_bound", out, in);
+  const Form<Compute>& form = set.form();
+  if (!form.is_low_rank())
+    throw StateError("lora: forward_bound: expected a set of low-rank updates, found one with gains or a dense part");
+  if (const Index R_set = form.depth(); R_set != 0) {
+    Matrix<double> B(out, R_set), A(R_set, in);
+    for (Index k = 0; k < R_set; ++k) {
+      for (Index i = 0; i < out; ++i) B(i, k) = std::abs(static_cast<double>(form.B(i, k)));
+      for (Index j = 0; j < in; ++j) A(k, j) = std::abs(static_cast<double>(form.A()[k * in + j]));
+    }
+    const Activations<double> H = A * absolute_X;
+    const double rank = static_cast<double>(R_set);
     T_sum.noalias() += B * H;
     underflows.colwise() += static_cast<double>(in) * B.rowwise().sum();
     underflows.rowwise() += 2 * H.colwise().sum() + rank * sum_X;
     underflows.array() += rank;
-    R += update.rank();
+    R = R_set;
   }
 
   const detail::RoundingBound<T> bound(in, R);
@@ -136,7 +137,7 @@ Activations<double> forward_bound(const Weight& W0, std::type_identity_t<ActiveS
 template <class Scalar, StorageOrder Order, Ownership Own, class Derived>
 Activations<double> forward_bound(const Linear<Scalar, Order, Own>& layer, const Eigen::MatrixBase<Derived>& X) {
   if (layer.merged()) throw StateError("lora: forward_bound: the layer is merged; the bound needs W0");
-  return forward_bound(layer.weight().matrix(), detail::active_set(layer.active_updates()), X, layer.bias());
+  return forward_bound(layer.weight().matrix(), layer.active_set(), X, layer.bias());
 }
 
 LORA_NAMESPACE_END

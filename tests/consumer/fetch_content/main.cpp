@@ -3,7 +3,6 @@
 #include <lora/io.hpp>
 #include <lora/lora.hpp>
 
-#include <array>
 #include <iostream>
 #include <vector>
 
@@ -20,8 +19,8 @@ int main() {
     return lora::LowRank<float>(B, A, lora::scaling::rank_stabilized(0.1));
   };
   const lora::LowRank<float> style = update(4), formal = update(2);
-  const std::array<lora::Weighted<float>, 2> both{{{&style, 0.3}, {&formal, -0.7}}};
-  const std::array<lora::Weighted<float>, 1> one{{{&style, 1.0}}};
+  const lora::ActiveSet<float> both({{style, 0.3}, {formal, -0.7}});
+  const lora::ActiveSet<float> one(style);
 
   const lora::UndoRecord first = lora::merge(W, both);
   const bool changed = memory != original;

@@ -56,7 +56,7 @@ bool catches(void (*callback)()) {
 
 lora::UndoRecord merge(float* weight, const lora::LowRank<float>& update) {
   lora::MatrixMap<float> map(weight, update.rows(), update.cols(), Eigen::OuterStride<>(update.cols()));
-  const lora::Weighted<float> set[] = {{&update, 1.0}};
+  const lora::ActiveSet<float> set(update);
   return lora::merge(map, set);
 }
 

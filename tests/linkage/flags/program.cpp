@@ -58,7 +58,7 @@ void updates() {
     lora::Matrix<float> W = lora::Matrix<float>::Random(size, 2 * size);
     const lora::Matrix<float> W0 = W;
     const lora::UndoRecord record = library::merge(W.data(), update);
-    const lora::Weighted<float> set[] = {{&update, 1.0}};
+    const lora::ActiveSet<float> set(update);
     lora::unmerge(W, set, record);
     check(W == W0, "the program unmerges what the library merged");
   }
