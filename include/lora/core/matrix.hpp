@@ -127,4 +127,11 @@ auto lines_of(Object&& object) {
 }
 
 }  // namespace detail
+
+/// The memory of an Eigen object that has some (a Matrix, Map, Ref or Block), for UpdateTensor and FormBuilder.
+template <class Derived>
+MatrixView view_of(const Eigen::DenseBase<Derived>& object) {
+  return detail::view_of(object);
+}
+
 LORA_NAMESPACE_END

@@ -3,6 +3,7 @@
 
 #include "lora/layer/any_linear.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -17,7 +18,7 @@ LORA_NAMESPACE_BEGIN
 ///     model.merge();
 ///
 /// A layer that an adapter has no update for goes without. Calls that change layers are all or nothing: when one throws, the
-/// layers before it are taken back. Can be moved, not copied.
+/// layers before it are taken back, which needs the memory that the call itself needs. Can be moved, not copied.
 template <class Compute>
 class LayerGroup {
  public:
@@ -89,7 +90,39 @@ class LayerGroup {
     all_or_nothing(
         layers_, [&](auto& entry) { entry.second.unmerge(context); }, [&](auto& entry) { entry.second.merge(context); });
   }
-  bool merged() const { return !layers_.empty() && layers_.begin()->second.merged(); }
+
+  /// Whether all layers are merged.
+  bool merged() const {
+    return !layers_.empty() &&
+           std::all_of(layers_.begin(), layers_.end(), [](const auto& entry) { return entry.second.merged(); });
+  }
+
+  /// Hands out the undo records of all layers by path, for a restart: see Linear::release. Throws StateError unless all are
+  /// merged.
+  [[nodiscard("the records are all that gives W0 back")]] std::map<std::string, UndoRecord> release() {
+    if (!merged()) throw StateError("lora: LayerGroup::release: expected merged layers");
+    std::map<std::string, UndoRecord> records;
+    for (auto& [path, layer] : layers_) records.emplace(path, layer.release());
+    active_.clear();
+    return records;
+  }
+
+  /// Says that the weights hold W' of these adapters, which are attached: see Linear::resume. Throws ValueError for a layer
+  /// without a record, and what Linear::resume throws.
+  void resume(std::span<const ActiveName> active, const std::map<std::string, UndoRecord>& records) {
+    for (const ActiveName& entry : active) expect_adapter(entry.name);
+    std::vector<ActiveName> names(active.begin(), active.end());
+    all_or_nothing(
+        layers_,
+        [&](auto& entry) {
+          const auto record = records.find(entry.first);
+          if (record == records.end())
+            throw ValueError(detail::text("lora: LayerGroup::resume: no record for the layer \"", entry.first, "\""));
+          entry.second.resume(own_names(entry.second, names), record->second);
+        },
+        [&](auto& entry) { static_cast<void>(entry.second.release()); });
+    active_ = std::move(names);
+  }
 
  private:
   auto find(std::string_view path) {
@@ -106,10 +139,14 @@ class LayerGroup {
     return std::find(names.begin(), names.end(), name) != names.end();
   }
   static void activate(AnyLinear<Compute>& layer, const std::vector<ActiveName>& active, const Context& context) {
+    const std::vector<ActiveName> own = own_names(layer, active);
+    if (own != layer.active()) layer.activate(own, context);
+  }
+  static std::vector<ActiveName> own_names(const AnyLinear<Compute>& layer, const std::vector<ActiveName>& active) {
     std::vector<ActiveName> own;
     for (const ActiveName& entry : active)
       if (has(layer, entry.name)) own.push_back(entry);
-    if (own != layer.active()) layer.activate(own, context);
+    return own;
   }
   template <class Entries, class Do, class Undo>
   static void all_or_nothing(Entries& entries, const Do& apply, const Undo& undo) {

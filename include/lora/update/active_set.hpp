@@ -55,6 +55,9 @@ class ActiveSet {
   template <class Kind>
     requires std::derived_from<Kind, Update<Compute>> && std::copy_constructible<Kind>
   ActiveSet(const Kind& update) : ActiveSet(ActiveUpdate<Compute>(update)) {}
+  template <class Kind>
+    requires std::derived_from<std::remove_const_t<Kind>, Update<Compute>>
+  ActiveSet(const std::shared_ptr<Kind>& update) : ActiveSet(ActiveUpdate<Compute>(update)) {}
 
   /// What it was made of.
   std::span<const ActiveUpdate<Compute>> updates() const { return state_->updates; }

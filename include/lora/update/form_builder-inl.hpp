@@ -34,6 +34,15 @@ LORA_NOINLINE Compute finite_scale(double scale) {
   return c;
 }
 
+/// Throws ValueError unless all numbers are finite.
+template <class Compute>
+LORA_NOINLINE void expect_finite(const char* what, const Compute* numbers, Index count) {
+  for (Index i = 0; i < count; ++i)
+    if (!is_finite(numbers[i]))
+      throw ValueError(text("lora: an update's ", what, ": expected finite numbers, found ",
+                            is_nan(numbers[i]) ? "NaN" : "infinity"));
+}
+
 template <class Compute>
 LORA_NOINLINE void multiply_by(Compute* numbers, Index count, Compute factor) {
   for (Index i = 0; i < count; ++i) numbers[i] = factor * numbers[i];
@@ -75,6 +84,8 @@ void FormBuilder<Compute>::add_low_rank(double scale, const MatrixView& L, const
   detail::expect_shape("an update's A", R.rows, cols(), R.rows, R.cols);
   const Compute c = detail::finite_scale<Compute>(scale);
   Factors factors{detail::converted<Compute>(L), detail::converted<Compute>(R)};
+  detail::expect_finite("B", factors.B.data(), L.rows * L.cols);
+  detail::expect_finite("A", factors.A.data(), R.rows * R.cols);
   mix(static_cast<std::uint64_t>(detail::to_bits(c)));
   mix(static_cast<std::uint64_t>(R.rows));
   mix(factors.B.data(), L.rows * L.cols);
@@ -95,6 +106,7 @@ void FormBuilder<Compute>::add_dense(double scale, const MatrixView& M) {
   detail::expect_shape("an update's dense part", rows(), cols(), M.rows, M.cols);
   const Compute c = detail::finite_scale<Compute>(scale);
   const auto numbers = detail::converted<Compute>(M);
+  detail::expect_finite("dense part", numbers.data(), rows() * cols());
   mix(static_cast<std::uint64_t>(detail::to_bits(c)));
   mix(detail::dense_word);
   mix(numbers.data(), rows() * cols());

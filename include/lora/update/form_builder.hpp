@@ -38,7 +38,7 @@ class FormBuilder {
   Index cols() const { return form_.cols_; }
 
   /// W += scale L R with L out x r and R r x in: B gets the columns c L, A the rows R, with c = Compute(scale). Throws ShapeError,
-  /// and ValueError when c is not finite.
+  /// and ValueError when c or a number is not finite.
   void add_low_rank(double scale, const MatrixView& L, const MatrixView& R);
   template <class DerivedL, class DerivedR>
   void add_low_rank(double scale, const Eigen::DenseBase<DerivedL>& L, const Eigen::DenseBase<DerivedR>& R) {

@@ -17,9 +17,9 @@ struct UpdateTensor {
 /// What one weight, out x in, gets from one adapter: LowRank, DoRA, Dense, or a class of your own that says in add_to() what
 /// it does to W. `Compute` is the type that arithmetic is in, float or double.
 ///
-///     class Scaled final : public lora::Update<float> {     // W' = W + coefficient D diag(v)
+///     class Shift final : public lora::Update<float> {     // W' = W + coefficient M
 ///       ...
-///       void add_to(lora::FormBuilder<float>& form, double coefficient) const override { form.add_dense(coefficient, D_); }
+///       void add_to(lora::FormBuilder<float>& form, double coefficient) const override { form.add_dense(coefficient, M_); }
 ///     };
 ///
 /// An update never changes once it is in a set, and many threads read it at once. docs/UPDATES.md shows a whole one.
