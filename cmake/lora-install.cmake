@@ -21,6 +21,21 @@ if(TARGET lora_io)
   install(EXPORT lora-io-targets NAMESPACE lora:: DESTINATION "${package_dir}")
 endif()
 
+# The compiled library: an archive for this machine, found as lora::compiled. It needs neither nlohmann_json nor OpenMP's
+# flags to be used; the archive's own dependencies are found by the package's configuration.
+if(TARGET lora_compiled)
+  install(
+    TARGETS lora_compiled
+    EXPORT lora-compiled-targets
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  install(EXPORT lora-compiled-targets NAMESPACE lora:: DESTINATION "${package_dir}")
+  get_target_property(lora_compiled_links lora_compiled INTERFACE_LINK_LIBRARIES)
+endif()
+set(lora_compiled_uses_openmp OFF)
+if(lora_compiled_links MATCHES "OpenMP")
+  set(lora_compiled_uses_openmp ON)
+endif()
+
 configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/lora-config.cmake.in"
                               "${CMAKE_CURRENT_BINARY_DIR}/lora-config.cmake" INSTALL_DESTINATION "${package_dir}")
 write_basic_package_version_file(

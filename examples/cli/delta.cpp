@@ -49,6 +49,9 @@ struct Delta {
     std::map<std::string_view, std::size_t> places;
     for (const ChosenAdapter& one : chosen)
       for (const io::AdapterModule& module : one.adapter.modules) {
+        if (io::detail::linear_factors(module.update).is_dora())
+          fail(one.adapter.folder, "module ", in_quotes(module.path),
+               ": expected LoRA, found DoRA: what it changes depends on the base's weight, so that it has no delta of its own");
         const auto [place, is_new] = places.try_emplace(module.path, out.size());
         if (is_new) out.push_back({module.path, module.rows(), module.cols(), {}});
         Module& known = out[place->second];
@@ -71,11 +74,11 @@ struct Delta {
     io::SafetensorsWriter file(out, tensors, {{"format", "lora-delta"}}, common.sync());
     std::vector<io::detail::Task> tasks;
     for (std::size_t i = 0; i < modules.size(); ++i)
-      tasks.push_back({file.header().tensors()[i].bytes(), [&, i](io::detail::Buffer&) -> io::detail::Finish {
+      tasks.push_back({file.header().tensors()[i].bytes(), [&, i](io::detail::Buffer&, const lora::Context& context) -> io::detail::Finish {
                          const Module& module = modules[i];
                          io::detail::named(module.parts.front().adapter->folder, "module", module.path, [&] {
-                           const io::detail::UpdateSet<Compute> updates(module.parts);
-                           const auto D = lora::delta<Compute>(updates.set(), module.rows, module.cols);
+                           const auto set = io::detail::active_set<Compute>(module.parts);
+                           const auto D = lora::delta<Compute>(set, module.rows, module.cols, context);
                            file.write_at(file.header().tensors()[i].begin,
                                          std::as_bytes(std::span(D.data(), static_cast<std::size_t>(D.size()))));
                          });

@@ -100,7 +100,7 @@ struct Diff {
       if (!pair.is_comparable()) continue;
       for (std::uint64_t at = 0; at < pair.info().bytes(); at += step) {
         const std::uint64_t size = std::min(step, pair.info().bytes() - at);
-        tasks.push_back({2 * size, [&a, &b, &pair, at, size](io::detail::Buffer& buffer) -> io::detail::Finish {
+        tasks.push_back({2 * size, [&a, &b, &pair, at, size](io::detail::Buffer& buffer, const lora::Context&) -> io::detail::Finish {
                            const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(2 * size));
                            const auto part = both.first(static_cast<std::size_t>(size)),
                                       other = both.last(static_cast<std::size_t>(size));

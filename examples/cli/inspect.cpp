@@ -10,6 +10,8 @@
 #include <cmath>
 #include <map>
 
+#include <lora/io/peft/linear_factors.hpp>
+
 #include <nlohmann/json.hpp>
 
 namespace cli {
@@ -27,15 +29,15 @@ Json metadata_json(const io::Safetensors& file) {
 }
 
 /// A block of a matrix, in double.
-template <class Scalar>
-lora::Matrix<double> block(const lora::Matrix<Scalar>& matrix, lora::Index row, lora::Index col, lora::Index size) {
+template <class Derived>
+lora::Matrix<double> block(const Eigen::MatrixBase<Derived>& matrix, lora::Index row, lora::Index col, lora::Index size) {
   return matrix.block(row, col, std::min(size, matrix.rows() - row), std::min(size, matrix.cols() - col))
       .template cast<double>();
 }
 
 /// ||B A||_F^2, in double and in bounded memory.
-template <class Scalar>
-double squared_norm(const lora::Matrix<Scalar>& B, const lora::Matrix<Scalar>& A) {
+template <class Derived>
+double squared_norm(const Eigen::MatrixBase<Derived>& B, const Eigen::MatrixBase<Derived>& A) {
   constexpr lora::Index step = 256;
   const lora::Index out = B.rows(), in = A.cols(), rank = A.rows();
   double sum = 0;
@@ -60,10 +62,17 @@ double squared_norm(const lora::Matrix<Scalar>& B, const lora::Matrix<Scalar>& A
   return sum;
 }
 
-/// ||delta||_F of an update from its factors.
-double delta_norm(const io::AdapterUpdate& update) {
-  return std::visit([](const auto& u) { return std::abs(u.scaling()) * std::sqrt(squared_norm(u.B(), u.A())); },
-                    update);
+/// ||delta||_F of an update from its factors, or nothing for DoRA, which has no delta without a weight.
+std::optional<double> delta_norm(const io::AdapterUpdate& update) {
+  std::optional<double> out;
+  std::visit(
+      [&](const auto& shared) {
+        io::detail::visit_kind(*shared, [&]<class Kind>(const Kind& kind) {
+          if constexpr (requires { kind.B(); }) out = std::abs(kind.scaling()) * std::sqrt(squared_norm(kind.B(), kind.A()));
+        });
+      },
+      update);
+  return out;
 }
 
 /// A folder with a PEFT configuration is an adapter's.
@@ -112,10 +121,14 @@ struct Inspect {
     Json layers = Json::array();
     Table table({"layer", "shape", "rank", "scaling", "||delta||_F"});
     double sum = 0;
+    bool is_dora = false;
     for (const io::AdapterModule& module : adapter.modules) {
-      const lora::Scaling rule = std::visit([](const auto& update) { return update.scaling_rule(); }, module.update);
-      const double norm = delta_norm(module.update);
-      sum += norm * norm;
+      const lora::Scaling rule = module.scaling_rule();
+      const std::optional<double> norm = delta_norm(module.update);
+      if (norm)
+        sum += *norm * *norm;
+      else
+        is_dora = true;
       layers.push_back({{"name", module.path},
                         {"shape", {module.rows(), module.cols()}},
                         {"rank", module.rank()},
@@ -123,18 +136,19 @@ struct Inspect {
                         {"scaling_rule", io::name(rule.rule())},
                         {"scaling_value", rule.value()},
                         {"fan_in_fan_out", module.fan_in_fan_out},
-                        {"delta_norm", norm}});
+                        {"kind", module.update.kind()},
+                        {"delta_norm", norm ? Json(*norm) : Json(nullptr)}});
       table.add({module.path, shape_text(module.rows(), module.cols()), std::to_string(module.rank()),
-                 number_text(module.scaling(), 6), number_text(norm, 6)});
+                 number_text(module.scaling(), 6), norm ? number_text(*norm, 6) : "DoRA"});
     }
     if (json)
       return print({{"kind", "adapter"},
                     {"path", json_text(path.string())},
                     {"name", json_text(adapter.name)},
                     {"layers", std::move(layers)},
-                    {"delta_norm", std::sqrt(sum)}});
+                    {"delta_norm", is_dora ? Json(nullptr) : Json(std::sqrt(sum))}});
     cli::print(text("adapter ", io::printable(adapter.name), ": ", count_text(adapter.modules.size(), "layer"),
-                    ", ||delta||_F = ", number_text(std::sqrt(sum), 6), '\n', table));
+                    is_dora ? " of DoRA" : ", ||delta||_F = " + number_text(std::sqrt(sum), 6), '\n', table));
   }
 
   void inspect_model(const io::Model& model) const {
@@ -200,6 +214,7 @@ struct Inspect {
       lora::Index rank = 0;
       for (const io::UndoUpdate& update : tensor.updates) {
         updates.push_back({{"adapter", update.adapter},
+                           {"kind", io::name(update.kind)},
                            {"weight", update.coefficient},
                            {"rank", update.rank},
                            {"scaling", update.scaling(update.rank)},
@@ -257,7 +272,7 @@ void add_inspect(CLI::App& program, Run& run) {
       "  lora inspect base.safetensors\n"
       "  lora inspect models/llama\n"
       "  lora inspect merged.undo --json\n\n"
-      "||delta||_F is computed from the factors in 64 bits. A record is given as a part of its weight's bytes.");
+      "||delta||_F is computed from the factors in 64 bits; a DoRA has none without a weight. A record is given as a part of its weight's bytes.");
   command->callback([inspect, &run] { run = [inspect] { return inspect->run(); }; });
 }
 

@@ -104,10 +104,12 @@ struct Verify {
     std::vector<io::detail::Task> tasks;
     for (std::size_t i = 0; i < targets.size(); ++i) {
       const std::uint64_t bytes = 2 * targets[i].tensor->info->bytes();  // W and W0
-      tasks.push_back({bytes, [&, i, bytes](io::detail::Buffer& buffer) -> io::detail::Finish {
+      tasks.push_back({bytes, [&, i, bytes](io::detail::Buffer& buffer,
+                                              const lora::Context& context) -> io::detail::Finish {
                          const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(bytes));
                          outcomes[i] =
-                             verify_layer(model, targets[i], both.first(both.size() / 2), both.last(both.size() / 2));
+                             verify_layer(model, targets[i], both.first(both.size() / 2), both.last(both.size() / 2),
+                                          context);
                          return {};
                        }});
     }
@@ -118,7 +120,7 @@ struct Verify {
   }
 
   static Outcome verify_layer(const io::Model& model, const Target& target, std::span<std::byte> bytes,
-                              std::span<std::byte> original) {
+                              std::span<std::byte> original, const lora::Context& context) {
     model.read(*target.tensor, 0, original);
     std::copy(original.begin(), original.end(), bytes.begin());
     Outcome outcome;
@@ -126,7 +128,7 @@ struct Verify {
       io::visit_type(target.type, [&]<class T>(std::type_identity<T>) {
         io::detail::with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto W) {
           const decltype(W) W0(reinterpret_cast<T*>(original.data()), target.rows, target.cols);
-          outcome = verify<T>(W, W0, target);
+          outcome = verify<T>(W, W0, target, context);
         });
       });
     });
@@ -135,27 +137,27 @@ struct Verify {
   }
 
   template <class T, class Weight>
-  static Outcome verify(Weight& W, const Weight& W0, const Target& target) {
+  static Outcome verify(Weight& W, const Weight& W0, const Target& target, const lora::Context& context) {
     using Compute = lora::compute_t<T>;
     constexpr lora::StorageOrder order = Weight::IsRowMajor ? lora::row_major : lora::column_major;
     Normal normal(1);
     const auto X = lora::Activations<Compute>::NullaryExpr(target.cols, batch, [&] {
                      return static_cast<Compute>(normal());
                    }).eval();
-    const io::detail::UpdateSet<Compute> updates(target.parts);
+    const auto set = io::detail::active_set<Compute>(target.parts);
     auto layer = lora::Linear<T, order>::view(W);
-    std::vector<lora::ActiveUpdate> active;
-    for (std::size_t i = 0; i < updates.set().size(); ++i) {
-      active.push_back({std::to_string(i), updates.set()[i].weight});
-      layer.attach(active.back().name, *updates.set()[i].update);
+    std::vector<lora::ActiveName> active;
+    for (const auto& [update, coefficient] : set.updates()) {
+      active.push_back({std::to_string(active.size()), coefficient});
+      layer.attach(active.back().name, update);
     }
-    layer.activate(active);
-    const auto unmerged = layer.forward(X);
-    const auto bound = lora::forward_bound(W0, updates.set(), X);
-    layer.merge();
+    layer.activate(active, context);
+    const auto unmerged = layer.forward(X, context);
+    const auto bound = lora::forward_bound(W0, layer.active_set(), X);
+    layer.merge(context);
     Outcome outcome;
-    compare<Compute>(unmerged, layer.forward(X), bound, outcome);
-    layer.unmerge();
+    compare<Compute>(unmerged, layer.forward(X, context), bound, outcome);
+    layer.unmerge(context);
     return outcome;
   }
 

@@ -51,12 +51,18 @@ template const ActivationKernels<float>& activation_kernels<float, Stored>();
 template const ActivationKernels<double>& activation_kernels<double, Stored>();
 
 LORA_TAGGED_END
+LORA_NAMESPACE_BEGIN
+namespace detail {
+template void copy_finite<LORA_INSTANTIATE>(const char*, const MatrixView&, LORA_INSTANTIATE*);
+}  // namespace detail
+LORA_NAMESPACE_END
 #else
 #define LORA_COMPUTE(Compute)                                                                                      \
   template class FormBuilder<Compute>;                                                                             \
   template class ActiveSet<Compute>;                                                                               \
   namespace detail {                                                                                               \
   template class Attachments<Compute>;                                                                             \
+  template const ExtrasKernels<Compute>& extras_kernels<Compute>();                                                \
   template void delta_pass<Compute>(const Lines<Compute>&, const ActiveSet<Compute>&, const Context&);             \
   template ActiveSet<Compute> bind_recorded<Compute>(const UndoRecord&, const ActiveSet<Compute>&);                \
   template void dora_gains<Compute>(const FrozenRows&, double, const MatrixView&, const MatrixView&,               \

@@ -31,10 +31,10 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-template void UndoFileWriter::add<float>(ActiveSet<float>, const UndoRecord&);
-template void UndoFileWriter::add<double>(ActiveSet<double>, const UndoRecord&);
-template std::vector<LowRank<float>> UndoFile::updates<float>(const UndoTensor&) const;
-template std::vector<LowRank<double>> UndoFile::updates<double>(const UndoTensor&) const;
+template void UndoFileWriter::add<float>(const ActiveSet<float>&, const UndoRecord&);
+template void UndoFileWriter::add<double>(const ActiveSet<double>&, const UndoRecord&);
+template ActiveSet<float> UndoFile::active_set<float>(const UndoTensor&) const;
+template ActiveSet<double> UndoFile::active_set<double>(const UndoTensor&) const;
 
 }  // namespace io
 LORA_NAMESPACE_END

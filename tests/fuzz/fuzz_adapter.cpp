@@ -90,22 +90,22 @@ std::string read(const fs::path& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-template <class Scalar>
-bool same_bits(const lora::Matrix<Scalar>& a, const lora::Matrix<Scalar>& b) {
-  return a.rows() == b.rows() && a.cols() == b.cols() &&
-         (a.size() == 0 || std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(Scalar)) == 0);
+bool same_bits(const lora::MatrixView& a, const lora::MatrixView& b) {
+  return a.rows == b.rows && a.cols == b.cols && a.type == b.type &&
+         (a.rows * a.cols == 0 ||
+          std::memcmp(a.data, b.data, static_cast<std::size_t>(a.rows * a.cols) * lora::detail::element_size(a.type)) == 0);
 }
 
 bool same(const io::AdapterModule& a, const io::AdapterModule& b) {
   if (a.update.index() != b.update.index() || a.scaling() != b.scaling() || a.fan_in_fan_out != b.fan_in_fan_out ||
-      a.a_dtype != b.a_dtype || a.b_dtype != b.b_dtype)
+      a.a_dtype != b.a_dtype || a.b_dtype != b.b_dtype || a.magnitude_dtype != b.magnitude_dtype)
     return false;
-  return std::visit(
-      [&](const auto& update) {
-        const auto& other = std::get<std::decay_t<decltype(update)>>(b.update);
-        return same_bits(update.A(), other.A()) && same_bits(update.B(), other.B());
-      },
-      a.update);
+  const auto tensors = [](const io::AdapterUpdate& update) {
+    return std::visit([](const auto& shared) { return shared->tensors(); }, update);
+  };
+  return std::ranges::equal(tensors(a.update), tensors(b.update), [](const auto& one, const auto& other) {
+    return one.name == other.name && same_bits(one.view, other.view);
+  });
 }
 
 void check_folder(std::string_view config, std::string_view weights) {

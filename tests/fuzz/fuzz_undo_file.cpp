@@ -13,11 +13,13 @@ using fuzz::require;
 
 template <class Compute>
 void check_updates(const io::UndoFile& file, const io::UndoTensor& tensor) {
-  const std::vector<lora::LowRank<Compute>> updates = file.updates<Compute>(tensor);
+  const lora::ActiveSet<Compute> set = file.active_set<Compute>(tensor);
+  const auto updates = set.updates();
   require(updates.size() == tensor.updates.size() && !updates.empty(), "updates that get lost");
   for (std::size_t i = 0; i < updates.size(); ++i)
-    require(updates[i].rows() == tensor.rows && updates[i].cols() == tensor.cols &&
-                updates[i].rank() == tensor.updates[i].rank && std::isfinite(tensor.updates[i].coefficient),
+    require(updates[i].update->rows() == tensor.rows && updates[i].update->cols() == tensor.cols &&
+                updates[i].update->kind() == io::name(tensor.updates[i].kind) &&
+                updates[i].coefficient == tensor.updates[i].coefficient && std::isfinite(updates[i].coefficient),
             "an update that does not fit its tensor");
 }
 

@@ -6,7 +6,7 @@
 
 #include "exact/record_bytes.hpp"
 #include "lora/kernel/block_kernels.hpp"
-#include "lora/kernel/packed_factors.hpp"
+#include "lora/kernel/merge_factors.hpp"
 
 #include <memory>
 
@@ -35,8 +35,10 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKe
 
   const lora::Matrix<Compute> b = lora::Matrix<Compute>::Constant(record.rows(), 1, Compute{0.75f});
   const lora::Matrix<Compute> a = lora::Matrix<Compute>::Constant(1, record.cols(), Compute{-0.3f});
-  const lora::detail::FactorView<Compute> set[] = {{b.data(), a.data(), 1, 1.0, 1.0}};
-  const lora::detail::PackedFactors<Compute> packed(set, record.rows(), record.cols(), record.order(), lanes);
+  lora::FormBuilder<Compute> builder(record.rows(), record.cols(), nullptr, {});
+  builder.add_low_rank(1.0, b, a);
+  const lora::Form<Compute> form = builder.take();
+  const lora::detail::MergeFactors<Compute> packed(form, record.rows(), record.cols(), record.order(), lanes);
 
   const lora::detail::BlockGrid grid(lines, length);
   const std::span<const BlockEntry> entries = UndoRecordAccess::entries(record);
@@ -45,7 +47,7 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKe
     const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
     if (!entry.raw)
       kernels.unmerge({w.get() + block.line * length + block.position, length, block.lines, block.length, 0},
-                      packed.at(block), lora::detail::view_payload(entry.payload, block));
+                      packed.at(block, nullptr), lora::detail::view_payload(entry.payload, block));
   }
   return w;
 }

@@ -3,6 +3,7 @@
 
 /// What the file tests share: a folder that goes away, bytes in and out of files, and messages of errors.
 
+#include <lora/io/peft/adapter.hpp>
 #include <lora/io/safetensors/safetensors.hpp>
 
 #include <gtest/gtest.h>
@@ -71,6 +72,20 @@ inline std::string data_of(const lora::io::Safetensors& file, const lora::io::Te
   std::string bytes(static_cast<std::size_t>(tensor.bytes()), '\0');
   file.read(tensor, 0, std::as_writable_bytes(std::span(bytes)));
   return bytes;
+}
+
+/// An update's own tensors in double: B, A and what else there is.
+inline std::vector<lora::Matrix<double>> tensors(const lora::io::AdapterUpdate& update) {
+  std::vector<lora::Matrix<double>> out;
+  std::visit(
+      [&](const auto& shared) {
+        for (const lora::UpdateTensor& tensor : shared->tensors()) {
+          out.emplace_back(tensor.view.rows, tensor.view.cols);
+          lora::detail::copy_finite("test", tensor.view, out.back().data());
+        }
+      },
+      update);
+  return out;
 }
 
 /// The message of the Error `run` throws; empty when it throws none.

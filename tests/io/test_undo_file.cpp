@@ -28,8 +28,9 @@ struct Merged {
     const lora::UndoRecord record = lora::merge(W, updates.set());
 
     tensor = {"m.weight", 0, lora::detail::ScalarTraits<T>::type, 21, 34, Order, {}};
-    for (const lora::Weighted<Compute>& entry : updates.set())
-      tensor.updates.push_back({adapter, entry.update->scaling_rule(), entry.weight, entry.update->rank()});
+    for (std::size_t i = 0; i < updates.size(); ++i)
+      tensor.updates.push_back(
+          {adapter, updates.low_rank(i).scaling_rule(), updates.coefficient(i), updates.low_rank(i).rank()});
     const io::TensorInfo tensors[] = {{"m.weight", io::dtype_of(tensor.type), io::stored_shape(tensor)},
                                       {"m.bias", io::DType::U8, {5}}};
     io::SafetensorsWriter model(folder / "merged", tensors);
@@ -76,9 +77,7 @@ void expect_round_trip() {
   EXPECT_EQ(tensor.updates[0].rank, 3);
   EXPECT_EQ(tensor.updates[0].scaling.value(), merged.tensor.updates[0].scaling.value());
 
-  const std::vector<lora::LowRank<Compute>> updates = file.updates<Compute>(tensor);
-  std::vector<lora::Weighted<Compute>> set;
-  for (std::size_t i = 0; i < updates.size(); ++i) set.push_back({&updates[i], tensor.updates[i].coefficient});
+  const lora::ActiveSet<Compute> set = file.active_set<Compute>(tensor);
   lora::Matrix<T, Order> W(tensor.rows, tensor.cols);
   const std::span elements(W.data(), static_cast<std::size_t>(W.size()));
   model.read(model.tensor("m.weight"), 0, std::as_writable_bytes(elements));
@@ -212,7 +211,7 @@ TEST(UndoFile, RefusesFactorsAndRecordsWhenTheyAreRead) {
   });
   const io::UndoFile file = io::UndoFile::open(folder / "edited");
   const io::UndoTensor& tensor = file.tensors()[0];
-  test::expect_pieces(test::message([&] { file.updates<float>(tensor); }),
+  test::expect_pieces(test::message([&] { static_cast<void>(file.active_set<float>(tensor)); }),
                       {"m.weight", "update 0", "infinity", "A(0, 1)"});
   test::expect_pieces(test::message([&] { file.record(tensor); }), {"m.weight.undo", "checksum"});
 
@@ -276,7 +275,7 @@ struct MergedFolder {
     copies[0].add(std::as_bytes(std::span("text", 4)));
     const std::string names[] = {"sub/file"};
     io::UndoTensor tensor{"m.weight", 1, lora::ScalarType::float32, 4, 6, lora::row_major, {}};
-    tensor.updates.push_back({"style", updates.set()[0].update->scaling_rule(), updates.set()[0].weight, 2});
+    tensor.updates.push_back({"style", updates.low_rank().scaling_rule(), updates.coefficient(0), 2});
     io::UndoFileWriter writer(folder / "undo", model, {tensor}, names);
     writer.add<float>(updates.set(), record);
     EXPECT_THROW(writer.finish({rests, 1}, copies), lora::StateError);
@@ -352,9 +351,9 @@ TEST(UndoFileWriter, TakesOnlyWhatItWasTold) {
     const io::RestChecksum rest;
     EXPECT_THROW(writer.finish({&rest, 1}), lora::StateError);
     EXPECT_THROW(writer.commit(), lora::StateError);
-    EXPECT_THROW(writer.add<float>(merged.updates.set().subspan(1), record), lora::StateError);
+    EXPECT_THROW(writer.add<float>(lora::ActiveSet<float>(merged.updates[1]), record), lora::StateError);
     EXPECT_THROW(writer.add<float>(merged.updates.set(), lora::UndoRecord()), lora::StateError);
-    const lora::Weighted<float> swapped[] = {merged.updates.set()[1], merged.updates.set()[0]};
+    const lora::ActiveSet<float> swapped{merged.updates[1], merged.updates[0]};
     EXPECT_THROW(writer.add<float>(swapped, record), lora::StateError);
     EXPECT_THROW(writer.add<double>({}, record), lora::StateError);
     writer.add<float>(merged.updates.set(), record);

@@ -87,11 +87,18 @@ template <class T>
 bool is_nan(T value) {
   using Traits = ScalarTraits<T>;
   constexpr auto magnitude = static_cast<Bits<T>>(std::numeric_limits<typename Traits::Signed>::max());
-  return static_cast<Bits<T>>(to_bits(value) & magnitude) > Traits::exponent_mask;
+  return (to_bits(value) & magnitude) > Traits::exponent_mask;
+}
+
+/// +0 or -0; a denormal is not, whatever the floating-point environment.
+template <class T>
+bool is_zero(T value) {
+  constexpr auto magnitude = static_cast<Bits<T>>(std::numeric_limits<typename ScalarTraits<T>::Signed>::max());
+  return (to_bits(value) & magnitude) == 0;
 }
 
 inline float half_to_float(std::uint16_t bits) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
+  const std::uint32_t sign = (bits & 0x8000u) << 16;
   const std::uint32_t exponent = (bits >> 10) & 0x1fu;
   std::uint32_t mantissa = bits & 0x3ffu;
   if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
@@ -164,7 +171,7 @@ To convert(From value) {
   const auto wide = widen(value);
   if constexpr (sizeof(wide) == 8 && sizeof(To) == 2) {
     float odd = static_cast<float>(wide);
-    if (static_cast<double>(odd) != wide && !is_nan(wide)) {
+    if (!is_nan(wide) && (static_cast<double>(odd) < wide || static_cast<double>(odd) > wide)) {
       std::uint32_t pattern = std::bit_cast<std::uint32_t>(odd);
       if (std::abs(static_cast<double>(odd)) > std::abs(wide)) --pattern;
       odd = std::bit_cast<float>(pattern | 1u);

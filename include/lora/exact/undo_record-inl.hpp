@@ -77,8 +77,8 @@ LORA_FUNC std::vector<std::byte> UndoRecord::serialize() const {
   fields.put(static_cast<std::uint32_t>(blocks.block_lines()));
   fields.put(static_cast<std::uint32_t>(blocks.block_length()));
   fields.put(fingerprint_);
-  fields.put(static_cast<std::uint64_t>(entries_.size()));
-  fields.put(static_cast<std::uint64_t>(payload_size()));
+  fields.put(std::uint64_t{entries_.size()});
+  fields.put(std::uint64_t{payload_size()});
   for (const detail::BlockEntry& entry : entries_) {
     fields.put(entry.checksum);
     fields.put(entry.size | (entry.raw ? raw_bit : 0));

@@ -82,7 +82,7 @@ LORA_NOINLINE void pack_block(const ActivationView<const Scalar>& X, const Batch
         for (Index r = 0; r < 16; ++r) edge[c][r] = used && r < count ? convert<Loaded>(x[r * X.row_stride]) : Loaded(0);
       }
       for (Index l = 0; l < 16; ++l)
-        rows[order == row_major ? lane_order[l] : l] = out + (order == row_major ? l * groups + g : 16 * g + l) * width;
+        rows[order == row_major ? reversed_lanes[l] : l] = out + (order == row_major ? l * groups + g : 16 * g + l) * width;
       transpose(columns, rows);
     }
   }

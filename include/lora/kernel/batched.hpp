@@ -22,11 +22,11 @@ template <class Compute>
 inline constexpr Index batched_results = 128 * batched_columns<Compute>;
 
 /// The lanes in an order in which each sum of two is needed as soon as both are known: that of their bits reversed.
-inline constexpr int lane_order[16] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
+inline constexpr int reversed_lanes[16] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
 
 /// Where X is in memory. It is cut into blocks of `depth` rows, continued by zeros to a multiple of 16, and these into
 /// panels of `width` columns; the last one can have fewer, padded to a column_group. A panel is [row][column], its rows in
-/// the order in which chains take them: one lane after the other, as in lane_order, for a row-major W.
+/// the order in which chains take them: one lane after the other, as in reversed_lanes, for a row-major W.
 struct BatchLayout {
   Index rows, columns, depth, width;
 

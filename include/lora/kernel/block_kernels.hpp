@@ -4,7 +4,7 @@
 /// The kernels for one block of a weight: its cells in order.
 
 #include "lora/exact/cell_codec.hpp"
-#include "lora/kernel/dispatch.hpp"
+#include "lora/kernel/extras_kernels.hpp"
 #include "lora/kernel/mend.hpp"
 
 LORA_TAGGED_BEGIN
@@ -35,9 +35,10 @@ class BlockKernels {
   using Weight = WeightBlock<T>;
   using Factors = BlockFactors<Compute>;
 
-  /// `extras`: for sets with a dense part or gains.
-  explicit BlockKernels(bool extras)
-      : BlockKernels(extras ? cell_kernels<T, true>() : cell_kernels<T, false>(), cell_codec()) {}
+  /// For a set of this form.
+  explicit BlockKernels(const Form<Compute>& form)
+      : BlockKernels(form.extras_kernels() != nullptr ? form.extras_kernels()->template get<T>() : cell_kernels<T, false>(),
+                     cell_codec()) {}
   BlockKernels(const CellKernels<T>& cells, const CellCodec& codec) : cells_(cells), codec_(codec) {}
 
   /// W' = round(W0 + delta).

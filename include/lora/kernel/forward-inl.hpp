@@ -20,8 +20,8 @@ template <class T, StorageOrder Order>
 struct ForwardPlan {
   using Compute = compute_t<T>;
 
-  ForwardPlan(Index rows, Index cols, const Form<Compute>* set, Index columns, Index tasks, bool converts)
-      : form(set), batch(columns), task_count(tasks), converts_results(converts), is_batched(columns > skinny_batch) {
+  ForwardPlan(Index rows, Index cols, const Form<Compute>* set, Index columns, Index count, bool converts)
+      : form(set), batch(columns), task_count(count), converts_results(converts), is_batched(columns > skinny_batch) {
     if (is_batched) {
       const BatchedKernels<T> own = batched_kernels<T, Order>();
       const BatchedKernels<Compute> dense = batched_kernels<Compute, row_major>();
@@ -166,14 +166,18 @@ void forward_pass(const Lines<const T>& weight, const Form<compute_t<T>>* form, 
   if (Y.rows == 0) return;
   Executor& executor = executor_of(context);
   Workspace& workspace = workspace_of(context);
-  const Index tasks = std::max(executor.concurrency(), 1);
   for (Index first = 0, batch; first < X.cols; first += batch) {
     batch = next_columns<Compute>(X.cols - first, X.rows);
+    const Index tasks = batch > skinny_batch ? std::max(executor.concurrency(), 1) : 1;  // only these have memory of their own
     ForwardPlan<T, Order> plan(weight.rows(), weight.cols(), form, batch, tasks, Y.kernels->store != nullptr);
-    Scratch needed;
-    plan.take(needed, weight.rows(), weight.cols());
-    Scratch scratch(workspace.reserve(needed.size()));
+    std::byte* memory = workspace.reserve(0);
+    Scratch scratch(memory);
     plan.take(scratch, weight.rows(), weight.cols());
+    const std::size_t size = scratch.size();
+    if (std::byte* enough = workspace.reserve(size); enough != memory) {
+      scratch = Scratch(enough);
+      plan.take(scratch, weight.rows(), weight.cols());
+    }
     forward_columns(plan, weight, bias, X.columns(first, batch), Y.columns(first, batch), executor);
   }
 }

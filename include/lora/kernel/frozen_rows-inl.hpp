@@ -1,42 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/kernel/activations.hpp"
 #include "lora/kernel/frozen_rows.hpp"
 #include "lora/kernel/passes-inl.hpp"
-#include "lora/kernel/skinny.hpp"
 
 LORA_TAGGED_BEGIN
-
-/// products[i * count + k] = <row i of L, row k of R> for doubles, as forward passes sum up: L is rows x length with `stride`
-/// from row to row, `panels` R^T as skinny products take it. Must run under an FpEnvironment of the caller's.
-inline void multiply_doubles(const double* L, Index rows, Index length, Index stride, const double* panels, Index count,
-                             double* products) {
-  const SkinnyKernels<double> kernels = skinny_kernels<double, row_major>();
-  for (Index k = 0; k < count; k += skinny_batch) {
-    const Index batch = std::min(skinny_batch, count - k);
-    const ForwardTerms<double> terms{nullptr, nullptr, 0, nullptr, products + k, count, 1, batch};
-    kernels.product({L, stride, rows, length}, panels + k * padded(length, 16), terms, 0, rows, nullptr);
-  }
-}
-
-/// R^T (R: count x length) as panels, skinny_batch columns at a time.
-class DoublePanels {
- public:
-  DoublePanels(const double* R, Index count, Index length)
-      : panels_(aligned_array<double>(static_cast<std::size_t>(padded(length, 16) * padded(count, skinny_batch)))) {
-    with_fp_environment([&] {
-      const Index width = skinny_kernels<double, row_major>().width;
-      for (Index k = 0; k < count; k += skinny_batch)
-        pack_panels<double, double>({R + k * length, length, std::min(skinny_batch, count - k), 1, length}, width,
-                                    panels_.get() + k * padded(length, 16));
-    });
-  }
-  const double* get() const { return panels_.get(); }
-
- private:
-  AlignedArray<double> panels_;
-};
 
 /// What FrozenRows needs of a weight: bands of rows, as doubles.
 class RowBands {
@@ -54,34 +22,20 @@ class FrozenRowsOf final : public FrozenRows {
   /// Takes as many tasks as the bands have memory for.
   FrozenRowsOf(RowBands& bands, int tasks, Executor& executor) : bands_(bands), tasks_(tasks), executor_(executor) {}
 
-  void inner_products(const double* A, Index count, double* products, double* squares) const override {
-    const Index rows = bands_.rows(), cols = bands_.cols(), height = bands_.band_rows();
-    const Index bands = (rows + height - 1) / height;
-    const DoublePanels panels(A, count, cols);
-    const auto memory = aligned_array<double>(static_cast<std::size_t>(tasks_ * (height * cols + padded(cols, 16) + 8)));
+  void for_bands(FunctionRef<void(Index, Index, const double*)> use) const override {
+    const Index rows = bands_.rows(), size = bands_.band_rows() * bands_.cols();
+    const Index count = (rows + bands_.band_rows() - 1) / bands_.band_rows();
+    const auto memory = aligned_array<double>(static_cast<std::size_t>(tasks_ * size));
     executor_.run(tasks_, [&](int t) {
-      double* band = memory.get() + t * (height * cols + padded(cols, 16) + 8);
-      double* panel = band + height * cols;
-      panel += (-reinterpret_cast<std::uintptr_t>(panel) & 63u) / sizeof(double);
+      double* band = memory.get() + t * size;
       with_fp_environment([&] {
-        for (Index b = bands * t / tasks_; b < bands * (t + 1) / tasks_; ++b) {
-          const Index first = b * height, used = std::min(height, rows - first);
+        for (Index b = count * t / tasks_; b < count * (t + 1) / tasks_; ++b) {
+          const Index first = b * bands_.band_rows(), used = std::min(bands_.band_rows(), rows - first);
           bands_.read(t, first, used, band);
-          multiply_doubles(band, used, cols, cols, panels.get(), count, products + first * count);
-          for (Index i = 0; i < used; ++i) {
-            const double* row = band + i * cols;
-            pack_panels<double, double>({row, cols, 1, 1, cols}, 1, panel);
-            multiply_doubles(row, 1, cols, cols, panel, 1, squares + first + i);
-          }
+          use(first, used, band);
         }
       });
     });
-  }
-
-  void inner_products(const double* L, Index rows, Index length, const double* R, Index count,
-                      double* products) const override {
-    const DoublePanels panels(R, count, length);
-    with_fp_environment([&] { multiply_doubles(L, rows, length, length, panels.get(), count, products); });
   }
 
  private:

@@ -40,8 +40,7 @@ class MergeFactors {
     if (of_positions != nullptr) position_gains_ = GainArrays(of_positions, length_, lanes);
   }
 
-  /// Whether the set has a dense part or gains.
-  bool has_extras() const { return !form_->is_low_rank(); }
+  const Form<Compute>& form() const { return *form_; }
 
   /// Numbers of scratch memory that at() needs, on a 64-byte boundary.
   Index scratch_size() const { return form_->dense() == nullptr ? 0 : block_elements; }
@@ -75,7 +74,7 @@ class MergeFactors {
       for (Index i = 0; i < all; ++i) {
         const Index to = i / cell_length * cell_length + order[static_cast<std::size_t>(i % cell_length)];
         gains[static_cast<std::size_t>(to)] = i < size ? values[i] : Compute{1};
-        const bool zero = i < size && static_cast<Bits<Compute>>(to_bits(values[i]) << 1) == 0;
+        const bool zero = i < size && is_zero(values[i]);
         divisors[static_cast<std::size_t>(to)] = i >= size || zero ? Compute{1} : values[i];
       }
     }

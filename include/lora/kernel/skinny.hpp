@@ -128,14 +128,15 @@ inline void share_rows(Executor& executor, Index rows, Index unit, Index work,
   const Index groups = std::max<Index>(padded(rows, unit) / unit, 1);
   const Index wanted = std::min(work / work_per_task, groups);
   const Index tasks = wanted <= 1 ? 1 : std::min<Index>(wanted, std::max(executor.concurrency(), 1));
-  const auto share = [&](int t) {
+  if (tasks == 1) {
+    const FpEnvironment environment;
+    run(0, 0, rows);
+    return;
+  }
+  executor.run(static_cast<int>(tasks), [&](int t) {
     const FpEnvironment environment;
     run(t, groups * t / tasks * unit, std::min(rows, groups * (t + 1) / tasks * unit));
-  };
-  if (tasks == 1)
-    share(0);
-  else
-    executor.run(static_cast<int>(tasks), share);
+  });
 }
 
 LORA_TAGGED_END

@@ -50,7 +50,7 @@ struct MergeSet {
 
   MergeSet(const Form<Compute>& form, const Lines<T>& weight)
       : factors(form, weight.rows(), weight.cols(), weight.order, *cell_kernels<std::remove_const_t<T>>().order),
-        kernels(factors.has_extras()) {}
+        kernels(form) {}
 
   /// W0 out of W', in place. `scratch` is factors.scratch_size() numbers.
   void restore(const WeightBlocks<T>& weight, const Block& block, const BlockEntry& entry, Compute* scratch) const {

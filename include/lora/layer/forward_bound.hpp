@@ -67,7 +67,7 @@ Activations<double> absolute_product(const Lines<const T>& weight, const Activat
 /// in double. `W0` is the weight before the merge, `set` the active set, `X` the activations (in x batch), `bias` out x
 /// 1 or empty. Holds for every order of summation and with or without fused multiply-adds, under rounding to nearest
 /// without flushing of denormals, as long as nothing overflows and X fits the compute type. Allocates a few out x batch
-/// matrices. Throws ShapeError.
+/// matrices. Throws ShapeError, and StateError for a set with a dense part, gains of columns, or gains that need for_weight().
 ///
 /// With u the unit roundoff of the compute type, v that of the storage type, gamma_k = k u / (1 - k u) for k roundings
 /// in a row (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, lemma 3.1), n = in, R the sum of the
@@ -80,6 +80,7 @@ Activations<double> absolute_product(const Lines<const T>& weight, const Activat
 ///   bias:
 ///     |Y' - Z| <= (rho + gamma_{n+1} + ...) S + (gamma_{R+1} + rho + gamma_{n+1} + ...) T + gamma_{n+1} |bias|
 ///   where ... stands for the products, which are in what is computed.
+/// Gains g of rows (DoRA), the same on both ways, multiply S and act on B already; they round once more, as if R were R + 1.
 /// The bound is the sum of the two, and what does not shrink with the numbers: half the least denormal of 16 bit
 /// storage times sum |x|, and the least denormal of the compute type for every product that may underflow. The bound's
 /// own rounding, in double, is covered by a factor 1 + 2^-20. It is infinite from 2 (2n + R + 2) u = 1 on (n = 4
@@ -106,8 +107,8 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
   Index R = 0;
   set.expect_fits("forward_bound", out, in);
   const Form<Compute>& form = set.form();
-  if (!form.is_low_rank())
-    throw StateError("lora: forward_bound: expected a set of low-rank updates, found one with gains or a dense part");
+  if (form.dense() != nullptr || form.column_gains() != nullptr)
+    throw StateError("lora: forward_bound: expected a set of LoRA and DoRA updates, found one with a dense part or gains of columns");
   if (const Index R_set = form.depth(); R_set != 0) {
     Matrix<double> B(out, R_set), A(R_set, in);
     for (Index k = 0; k < R_set; ++k) {
@@ -123,9 +124,17 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
     R = R_set;
   }
 
-  const detail::RoundingBound<T> bound(in, R);
+  // Gains of rows round once more on each way: as a step of the chain does.
+  const Compute* const gains = form.row_gains();
+  const detail::RoundingBound<T> bound(in, gains == nullptr ? R : R + 1);
   if (!std::isfinite(bound.update)) return Activations<double>::Constant(out, X.cols(), bound.update);
-  const Activations<double> S = detail::absolute_product<T>(lines, absolute_X);
+  Activations<double> S = detail::absolute_product<T>(lines, absolute_X);
+  if (gains != nullptr)
+    for (Index i = 0; i < out; ++i) {
+      const double gain = std::abs(static_cast<double>(gains[i]));
+      S.row(i) *= gain;
+      underflows.row(i) = underflows.row(i) * std::max(gain, 1.0) + Eigen::RowVectorXd::Ones(X.cols());
+    }
   // Each underflow can be magnified by the roundings after it: by less than 4 wherever the bound is finite.
   Activations<double> result = bound.weight * S + bound.update * T_sum + 4 * bound.tiny * underflows;
   result.rowwise() += bound.denormal * sum_X;

@@ -100,7 +100,7 @@ class Linear {
     const auto& values = bias.derived().eval();
     detail::AlignedMatrix<Compute, column_major> copy;
     if (bias.size() != 0) copy = detail::AlignedMatrix<Compute, column_major>(bias.size(), 1);
-    detail::copy_finite("Linear: bias", detail::view_of(values), detail::ScalarTraits<Compute>::type, copy.data());
+    detail::copy_finite("Linear: bias", detail::view_of(values), copy.data());
     bias_ = std::move(copy);
   }
 
@@ -257,7 +257,7 @@ class Linear {
       set->expect_fits("Linear::forward_into", rows(), cols());
     }
     const Form<Compute>* form = set != nullptr ? &set->form() : merged() ? nullptr : &set_.form();
-    detail::forward_pass<Value, Order>(detail::readable_lines(weight_.matrix()), form, bias_.data(), X, Y, context);
+    detail::forward_pass<Value, Order>(weight_.lines(), form, bias_.data(), X, Y, context);
   }
 
   Weight weight_;

@@ -50,8 +50,13 @@ struct Lanes {
     Compute v[16];
   };
   struct Part;
+#if LORA_TARGETS_X86  // a last resort, kept small
+  static constexpr int part_lanes = 16, dot_rows = 1, dot_columns = 1, single_rows = 1;
+  static constexpr int axpy_groups = 1, batched_rows = 1, batched_vectors = 1;
+#else
   static constexpr int part_lanes = 16, dot_rows = 2, dot_columns = 2, single_rows = 4;
   static constexpr int axpy_groups = 2, batched_rows = 2, batched_vectors = 1;
+#endif
 
   static LORA_INLINE F zero() { return broadcast(Compute{0}); }
   static LORA_INLINE F broadcast(Compute x) {

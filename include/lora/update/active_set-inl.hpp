@@ -34,7 +34,7 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
   FormBuilder<Compute> builder(std::max<Index>(state->rows, 0), std::max<Index>(state->cols, 0), W0, recorded);
   detail::with_fp_environment([&] {
     for (const auto& [update, coefficient] : updates)
-      if (coefficient != 0.0) update->add_to(builder, coefficient);
+      if (!detail::is_zero(coefficient)) update->add_to(builder, coefficient);
     state->form = builder.take();
   });
   state->fingerprint = builder.fingerprint();
@@ -58,8 +58,8 @@ ActiveSet<Compute> ActiveSet<Compute>::bound_to(std::span<const Gains<Compute>> 
 
 template <class Compute>
 void ActiveSet<Compute>::expect_fits(const char* what, Index rows, Index cols) const {
-  if (empty() || (this->rows() == rows && this->cols() == cols)) return;  // a message allocates
-  detail::expect_shape(detail::text(what, ": the active set's updates"), rows, cols, this->rows(), this->cols());
+  if (!empty() && (rows != this->rows() || cols != this->cols()))
+    detail::expect_shape(detail::text(what, ": the active set's updates"), rows, cols, this->rows(), this->cols());
 }
 
 template <class Compute>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/core/fma.hpp"
+#include "lora/simd/inner_products.hpp"
 #include "lora/update/dora.hpp"
 #include "lora/update/form_builder-inl.hpp"
 
@@ -27,16 +28,22 @@ namespace detail {
 template <class Compute>
 void dora_gains(const FrozenRows& W0, double scale, const MatrixView& B, const MatrixView& A, const MatrixView& m,
                 Compute* g) {
-  const Index out = B.rows, rank = A.rows;
+  const Index rank = A.rows;
   const auto c = static_cast<double>(finite_scale<Compute>(scale));
   const auto b = converted<double>(B), a = converted<double>(A), magnitude = converted<double>(m);
-  AlignedMatrix<double, row_major> p(out, rank), q(out, 1), gram(rank, rank), t(out, rank);
-  W0.inner_products(a.data(), rank, p.data(), q.data());
-  W0.inner_products(a.data(), rank, A.cols, a.data(), rank, gram.data());
-  W0.inner_products(b.data(), out, rank, gram.data(), rank, t.data());
-  for (Index i = 0; i < out; ++i)
-    g[i] = static_cast<Compute>(dora_gain(magnitude.data()[i], q.data()[i], b.data() + i * rank, p.data() + i * rank,
-                                          t.data() + i * rank, rank, c));
+  AlignedMatrix<double, row_major> gram(rank, rank);
+  inner_products(a.data(), rank, a.data(), rank, A.cols, gram.data());
+  AlignedMatrix<double, row_major> p(B.rows, rank), t(B.rows, rank);
+  W0.for_bands([&](Index first, Index count, const double* rows) {
+    inner_products(rows, count, a.data(), rank, A.cols, p.data() + first * rank);
+    inner_products(b.data() + first * rank, count, gram.data(), rank, rank, t.data() + first * rank);
+    for (Index i = first; i < first + count; ++i, rows += A.cols) {
+      double q = 0;
+      inner_products(rows, 1, rows, 1, A.cols, &q);
+      g[i] = static_cast<Compute>(dora_gain(magnitude.data()[i], q, b.data() + i * rank, p.data() + i * rank,
+                                            t.data() + i * rank, rank, c));
+    }
+  });
 }
 
 }  // namespace detail

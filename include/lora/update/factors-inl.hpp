@@ -4,33 +4,32 @@
 #include "lora/simd/fp_environment.hpp"
 #include "lora/update/factors.hpp"
 
-#include <cstring>
+#include <vector>
 
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-LORA_FUNC void copy_finite(const char* what, const MatrixView& view, ScalarType to, void* out) {
+LORA_FUNC void read_row(const MatrixView& view, Index i, double* out) {
+  with_type(view.type, [&](auto zero) {
+    using Scalar = decltype(zero);
+    for (Index j = 0; j < view.cols; ++j) out[j] = static_cast<double>(widen(element<Scalar>(view, i, j)));
+  });
+}
+
+template <class Scalar>
+void copy_finite(const char* what, const MatrixView& view, Scalar* out) {
+  std::vector<double> row(static_cast<std::size_t>(view.cols));
   with_fp_environment([&] {
-    with_type(view.type, [&](auto from_zero) {
-      using From = decltype(from_zero);
-      with_type(to, [&](auto to_zero) {
-        using To = decltype(to_zero);
-        To* next = static_cast<To*>(out);
-        for (Index i = 0; i < view.rows; ++i)
-          for (Index j = 0; j < view.cols; ++j) {
-            const To value = [&] {
-              if constexpr (std::is_same_v<From, To>)
-                return element<From>(view, i, j);
-              else
-                return convert<To>(element<From>(view, i, j));
-            }();
-            if (!is_finite(value))
-              throw ValueError(text("lora: ", what, ": expected finite numbers, found ",
-                                    is_nan(value) ? "NaN" : "infinity", " at (", i, ", ", j, ")"));
-            *next++ = value;
-          }
-      });
-    });
+    for (Index i = 0; i < view.rows; ++i) {
+      read_row(view, i, row.data());
+      for (Index j = 0; j < view.cols; ++j) {
+        const Scalar value = convert<Scalar>(row[static_cast<std::size_t>(j)]);
+        if (!is_finite(value))
+          throw ValueError(text("lora: ", what, ": expected finite numbers, found ", is_nan(value) ? "NaN" : "infinity",
+                                " at (", i, ", ", j, ")"));
+        *out++ = value;
+      }
+    }
   });
 }
 

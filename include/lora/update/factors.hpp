@@ -8,9 +8,13 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
+/// Row i of a matrix, as doubles: exact.
+void read_row(const MatrixView& view, Index i, double* out);
+
 /// Copies a matrix into `out`, row-major without gaps, in another type where the types differ: rounded once, exact towards a
 /// wider one. Throws ValueError naming the first element that is not finite.
-void copy_finite(const char* what, const MatrixView& view, ScalarType to, void* out);
+template <class Scalar>
+void copy_finite(const char* what, const MatrixView& view, Scalar* out);
 
 /// A matrix of an update: finite, row-major without gaps, never changed, shared by copies. Its memory is the same for every
 /// compiler flag, so that it may cross a library's border.
@@ -34,7 +38,7 @@ class Factor {
   /// The same of a matrix of any type.
   Factor(const char* what, const MatrixView& matrix) : rows_(matrix.rows), cols_(matrix.cols) {
     auto memory = aligned_array<Scalar>(static_cast<std::size_t>(rows_ * cols_));
-    copy_finite(what, matrix, ScalarTraits<Scalar>::type, memory.get());
+    copy_finite(what, matrix, memory.get());
     data_ = std::shared_ptr<const Scalar[]>(memory.release(), AlignedDelete{});
   }
 

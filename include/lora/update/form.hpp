@@ -21,6 +21,9 @@ namespace detail {
 /// The rows of B that lie together: as many as a forward pass finishes together.
 inline constexpr Index finished_rows = 16;
 
+template <class Compute>
+struct ExtrasKernels;
+
 }  // namespace detail
 
 /// Numbers that an update multiplied the rows or the columns of a weight with.
@@ -58,8 +61,8 @@ class Form {
   const Compute* column_gains() const { return h_.data(); }
   bool has_gains() const { return row_gains() != nullptr || column_gains() != nullptr; }
 
-  /// Whether the kernels for low-rank sums alone do.
-  bool is_low_rank() const { return !has_gains() && dense() == nullptr; }
+  /// The kernels that a dense part and gains need; null when those for low-rank sums do.
+  const detail::ExtrasKernels<Compute>* extras_kernels() const { return extras_kernels_; }
 
   /// All gains in the order in which they came: what an undo record keeps.
   std::span<const Gains<Compute>> gains() const { return steps_; }
@@ -71,6 +74,7 @@ class Form {
   Index rows_ = 0, cols_ = 0, depth_ = 0;
   detail::AlignedMatrix<Compute, row_major> A_, B_, D_, g_, h_;  // g and h are padded with ones to a multiple of 32
   std::vector<Gains<Compute>> steps_;
+  const detail::ExtrasKernels<Compute>* extras_kernels_ = nullptr;
 };
 
 LORA_NAMESPACE_END

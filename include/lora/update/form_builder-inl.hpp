@@ -3,6 +3,7 @@
 
 #include "lora/core/fma.hpp"
 #include "lora/exact/checksum.hpp"
+#include "lora/update/factors-inl.hpp"
 #include "lora/update/form_builder.hpp"
 
 #include <algorithm>
@@ -14,12 +15,12 @@ LORA_TAGGED_BEGIN
 template <class Compute>
 LORA_NOINLINE AlignedMatrix<Compute, row_major> converted(const MatrixView& view) {
   AlignedMatrix<Compute, row_major> out(view.rows, view.cols);
-  with_type(view.type, [&](auto zero) {
-    using Scalar = decltype(zero);
-    Compute* to = out.data();
-    for (Index i = 0; i < view.rows; ++i)
-      for (Index j = 0; j < view.cols; ++j) *to++ = convert<Compute>(element<Scalar>(view, i, j));
-  });
+  std::vector<double> row(static_cast<std::size_t>(view.cols));
+  Compute* to = out.data();
+  for (Index i = 0; i < view.rows; ++i) {
+    read_row(view, i, row.data());
+    for (const double value : row) *to++ = convert<Compute>(value);
+  }
   return out;
 }
 
@@ -97,6 +98,7 @@ void FormBuilder<Compute>::add_dense(double scale, const MatrixView& M) {
   mix(static_cast<std::uint64_t>(detail::to_bits(c)));
   mix(detail::dense_word);
   mix(numbers.data(), rows() * cols());
+  form_.extras_kernels_ = &detail::extras_kernels<Compute>();
   const bool first = form_.dense() == nullptr;
   if (first) form_.D_ = detail::AlignedMatrix<Compute, row_major>(rows(), cols());
   detail::accumulate(form_.D_.data(), numbers.data(), rows() * cols(), c, first);
@@ -155,6 +157,7 @@ const Gains<Compute>* FormBuilder<Compute>::next_recorded(typename Gains<Compute
 template <class Compute>
 void FormBuilder<Compute>::multiply(typename Gains<Compute>::Axis axis, std::vector<Compute> values) {
   const bool by_rows = axis == Gains<Compute>::Axis::rows;
+  form_.extras_kernels_ = &detail::extras_kernels<Compute>();
   auto& all = by_rows ? form_.g_ : form_.h_;
   const auto size = static_cast<Index>(values.size());
   if (all.data() == nullptr) {
@@ -206,3 +209,5 @@ Form<Compute> FormBuilder<Compute>::take() {
 }
 
 LORA_NAMESPACE_END
+
+#include "lora/kernel/extras_kernels.hpp"

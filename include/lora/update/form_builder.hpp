@@ -6,18 +6,23 @@
 
 LORA_NAMESPACE_BEGIN
 
-/// What an update may ask of W0: inner products in double, summed up in the order of forward passes (docs/FORWARD-ORDER.md),
-/// so that they are the same bits everywhere.
+namespace detail {
+
+/// The kernels for forms with a dense part or gains. The form that needs them names them, so that a program whose updates have
+/// neither does not compile them.
+template <class Compute>
+const ExtrasKernels<Compute>& extras_kernels();
+
+}  // namespace detail
+
+/// What an update may ask of W0: its rows, as doubles.
 class FrozenRows {
  public:
   virtual ~FrozenRows() = default;
 
-  /// products[i * count + k] = <row i of W0, row k of A> (A: count x in, row-major) and squares[i] = ||row i of W0||^2.
-  virtual void inner_products(const double* A, Index count, double* products, double* squares) const = 0;
-
-  /// products[i * count + k] = <row i of L, row k of R>: L is rows x length, R count x length, both row-major.
-  virtual void inner_products(const double* L, Index rows, Index length, const double* R, Index count,
-                              double* products) const = 0;
+  /// Calls use(first, count, rows) for bands of rows that cover W0: `rows` is count x in, row-major without gaps. Calls come
+  /// from several threads at once, in no order, under rounding to nearest. `use` must not throw.
+  virtual void for_bands(FunctionRef<void(Index first, Index count, const double* rows)> use) const = 0;
 };
 
 /// Takes what the updates of an active set do to a weight W0, one after the other, and makes a Form of it. After every call

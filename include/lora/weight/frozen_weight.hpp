@@ -142,9 +142,8 @@ class FrozenWeight {
   Set for_weight(const Set& set, const Context& context = {}) const {
     set.expect_fits("FrozenWeight", rows(), cols());
     if (!set.depends_on_W0()) return set;
-    const auto lines = detail::readable_lines(matrix());
-    return merged() ? detail::bind_merged_pass(lines, *set_, *record_, set, context)
-                    : detail::bind_pass(lines, set, context);
+    return merged() ? detail::bind_merged_pass<Value>(lines(), *set_, *record_, set, context)
+                    : detail::bind_pass<Value>(lines(), set, context);
   }
 
  private:
@@ -157,9 +156,12 @@ class FrozenWeight {
   void expect_merged() const {
     if (!merged()) throw StateError("lora: FrozenWeight: nothing is merged into the weight");
   }
-  detail::Lines<Scalar> lines() {
+  detail::Lines<Scalar> lines() { return lines_at(storage_.data()); }
+  detail::Lines<const Value> lines() const { return lines_at<const Value>(storage_.data()); }
+  template <class Element>
+  detail::Lines<Element> lines_at(Element* data) const {
     const bool by_rows = Order == row_major;
-    return {storage_.data(), by_rows ? rows() : cols(), by_rows ? cols() : rows(), storage_.outerStride(), Order};
+    return {data, by_rows ? rows() : cols(), by_rows ? cols() : rows(), storage_.outerStride(), Order};
   }
 
   /// merge() and switch_to() of a set that has this weight's gains.

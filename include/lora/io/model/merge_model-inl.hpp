@@ -133,8 +133,8 @@ ModelChange merge_model(const std::filesystem::path& base, const std::vector<Act
   if (!undo.empty()) record.emplace(undo, model, detail::undo_tensors(targets), copies, options.sync);
   detail::Rewrite rewrite(model, merged, copies, record.has_value());
   for (const detail::MergeTarget& target : targets)
-    rewrite.change(*target.tensor, false, true, [&](std::span<std::byte> bytes) {
-      return detail::merge_tensor(model, target, bytes, record ? &*record : nullptr);
+    rewrite.change(*target.tensor, false, true, [&](std::span<std::byte> bytes, const Context& context) {
+      return detail::merge_tensor(model, target, bytes, record ? &*record : nullptr, context);
     });
   rewrite.run(options);
   if (record) {
@@ -160,8 +160,8 @@ ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesy
   detail::Rewrite rewrite(model, restored, copies, true);
   for (const UndoTensor& tensor : record.tensors()) {
     change.changed_bytes += model.tensor(tensor.name).info->bytes();
-    rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes) {
-      detail::unmerge_tensor(model, record, tensor, bytes);
+    rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
+      detail::unmerge_tensor(model, record, tensor, bytes, context);
       return detail::Finish();
     });
   }
@@ -193,17 +193,17 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   std::map<const ModelTensor*, const UndoTensor*> merged_before;
   for (const UndoTensor& tensor : old.tensors()) {
     merged_before[&model.tensor(tensor.name)] = &tensor;
-    rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes) {
-      detail::unmerge_tensor(model, old, tensor, bytes);
+    rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
+      detail::unmerge_tensor(model, old, tensor, bytes, context);
       return detail::Finish();
     });
   }
   for (const detail::MergeTarget& target : targets) {
     const auto found = merged_before.find(target.tensor);
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
-    rewrite.change(*target.tensor, before != nullptr, true, [&, before](std::span<std::byte> bytes) {
-      if (before == nullptr) return detail::merge_tensor(model, target, bytes, &record);
-      return detail::switch_tensor(model, old, *before, target, bytes, record);
+    rewrite.change(*target.tensor, before != nullptr, true, [&, before](std::span<std::byte> bytes, const Context& context) {
+      if (before == nullptr) return detail::merge_tensor(model, target, bytes, &record, context);
+      return detail::switch_tensor(model, old, *before, target, bytes, record, context);
     });
   }
   rewrite.run(options);

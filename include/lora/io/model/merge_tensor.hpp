@@ -6,6 +6,7 @@
 #include "lora/io/model/on_call.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/tasks.hpp"
+#include "lora/io/peft/linear_factors.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 #include "lora/io/undo/undo_file.hpp"
 #include "lora/weight/merge.hpp"
@@ -13,38 +14,14 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// Updates in the compute type and their coefficients. Those of adapters are used where they lie, unless they have another
-/// type: factors of 64 bits are rounded once where the weight computes in float.
+/// Updates of adapters with their coefficients, for a weight that computes in `Compute`. They are used as they are, unless they
+/// have another type: factors of 64 bits are rounded once where the weight computes in float.
 template <class Compute>
-class UpdateSet {
- public:
-  explicit UpdateSet(const std::vector<MergePart>& parts) {
-    for (const MergePart& part : parts)
-      std::visit([&](const auto& update) { add(update, part.coefficient); }, part.module->update);
-  }
-  UpdateSet(const UndoFile& file, const UndoTensor& tensor) {
-    std::vector<LowRank<Compute>> updates = file.updates<Compute>(tensor);
-    for (std::size_t i = 0; i < updates.size(); ++i) keep(std::move(updates[i]), tensor.updates[i].coefficient);
-  }
-
-  ActiveSet<Compute> set() const { return set_; }
-
- private:
-  template <class Scalar>
-  void add(const LowRank<Scalar>& update, double coefficient) {
-    if constexpr (std::is_same_v<Scalar, Compute>)
-      set_.push_back({&update, coefficient});
-    else
-      keep(update.template cast<Compute>(), coefficient);
-  }
-  void keep(LowRank<Compute> update, double coefficient) {
-    kept_.push_back(std::make_unique<const LowRank<Compute>>(std::move(update)));
-    set_.push_back({kept_.back().get(), coefficient});
-  }
-
-  std::vector<std::unique_ptr<const LowRank<Compute>>> kept_;
-  std::vector<Weighted<Compute>> set_;
-};
+ActiveSet<Compute> active_set(const std::vector<MergePart>& parts) {
+  std::vector<ActiveUpdate<Compute>> updates;
+  for (const MergePart& part : parts) updates.emplace_back(update_in<Compute>(part.module->update), part.coefficient);
+  return ActiveSet<Compute>(std::move(updates));
+}
 
 /// Calls run(weight) with the bytes of a tensor as the rows x cols weight they are: an Eigen::Map of T in their order.
 template <class T, class Run>
@@ -67,25 +44,26 @@ auto named(const std::filesystem::path& file, std::string_view kind, std::string
   }
 }
 
-/// The record goes into the undo file with its factors, when the tensors before it have theirs there.
+/// The record goes into the undo file with its updates, when the tensors before it have theirs there.
 template <class Compute>
-Finish add_record(UndoFileWriter& undo, std::shared_ptr<const UpdateSet<Compute>> updates, UndoRecord record) {
-  return [&undo, updates = std::move(updates), record = std::make_shared<UndoRecord>(std::move(record))] {
-    undo.add<Compute>(updates->set(), *record);
+Finish add_record(UndoFileWriter& undo, ActiveSet<Compute> set, UndoRecord record) {
+  return [&undo, set = std::move(set), record = std::make_shared<UndoRecord>(std::move(record))] {
+    undo.add<Compute>(set, *record);
   };
 }
 
 /// Merges a target's updates into its bytes; what it returns adds the record to `undo`, unless that is null. Throws
 /// FileError, naming the module.
 LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const MergeTarget& target,
-                                                 std::span<std::byte> bytes, UndoFileWriter* undo) {
+                                                 std::span<std::byte> bytes, UndoFileWriter* undo,
+                                                 const Context& context) {
   return named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
     return visit_type(target.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
-      const auto updates = std::make_shared<const UpdateSet<Compute>>(target.parts);
+      const ActiveSet<Compute> set = active_set<Compute>(target.parts);
       return with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto weight) -> Finish {
-        if (undo != nullptr) return add_record<Compute>(*undo, updates, lora::merge(weight, updates->set()));
-        lora::merge_plain(weight, updates->set());
+        if (undo != nullptr) return add_record<Compute>(*undo, set, lora::merge(weight, set, context));
+        lora::merge_plain(weight, set, context);
         return {};
       });
     });
@@ -94,13 +72,13 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
 
 /// Undoes the merge of a tensor in its bytes. Throws FileError, naming the tensor.
 LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoFile& undo, const UndoTensor& tensor,
-                                                 std::span<std::byte> bytes) {
+                                                 std::span<std::byte> bytes, const Context& context) {
   const UndoRecord record = undo.record(tensor);
   named(model.shards()[tensor.shard].path(), "tensor", tensor.name, [&] {
     visit_type(tensor.type, [&]<class T>(std::type_identity<T>) {
-      const UpdateSet<compute_t<T>> updates(undo, tensor);
+      const auto set = undo.active_set<compute_t<T>>(tensor);
       with_weight<T>(bytes, tensor.rows, tensor.cols, tensor.order,
-                     [&](auto weight) { lora::unmerge(weight, updates.set(), record); });
+                     [&](auto weight) { lora::unmerge(weight, set, record, context); });
     });
   });
 }
@@ -108,21 +86,19 @@ LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoF
 /// Both in one pass: from what `undo` has recorded to a target's updates.
 LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const UndoFile& undo, const UndoTensor& tensor,
                                                   const MergeTarget& target, std::span<std::byte> bytes,
-                                                  UndoFileWriter& new_undo) {
+                                                  UndoFileWriter& new_undo, const Context& context) {
   // A square weight may have been taken for the transpose by the other adapters: two passes then.
   if (tensor.order != target.order) {
-    unmerge_tensor(model, undo, tensor, bytes);
-    return merge_tensor(model, target, bytes, &new_undo);
+    unmerge_tensor(model, undo, tensor, bytes, context);
+    return merge_tensor(model, target, bytes, &new_undo, context);
   }
   const UndoRecord record = undo.record(tensor);
   return named(model.shards()[tensor.shard].path(), "tensor", tensor.name, [&] {
     return visit_type(tensor.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
-      const UpdateSet<Compute> old_updates(undo, tensor);
-      const auto updates = std::make_shared<const UpdateSet<Compute>>(target.parts);
+      const ActiveSet<Compute> old_set = undo.active_set<Compute>(tensor), set = active_set<Compute>(target.parts);
       return with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto weight) -> Finish {
-        return add_record<Compute>(new_undo, updates,
-                                   lora::switch_to(weight, old_updates.set(), record, updates->set()));
+        return add_record<Compute>(new_undo, set, lora::switch_to(weight, old_set, record, set, context));
       });
     });
   });

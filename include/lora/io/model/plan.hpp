@@ -4,6 +4,7 @@
 /// Which tensors of a model get which updates of which adapters. For bodies (-inl.hpp).
 
 #include "lora/io/model/bind_modules.hpp"
+#include "lora/io/peft/linear_factors.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -67,15 +68,24 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
   return out;
 }
 
+/// An update as an undo file describes it. Throws FileError for one of a kind that it cannot hold.
+inline UndoUpdate undo_update(const MergePart& part) {
+  try {
+    const LinearFactors factors = linear_factors(part.module->update);
+    return {part.adapter->name, factors.rule, part.coefficient, factors.rank(),
+            factors.is_dora() ? UndoUpdate::Kind::dora : UndoUpdate::Kind::lora};
+  } catch (const ValueError& error) {
+    fail(part.adapter->folder, "module ", in_quotes(part.module->path), ": ", bare(error));
+  }
+}
+
 /// The targets as an undo file describes them.
 inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targets) {
   std::vector<UndoTensor> out;
   for (const MergeTarget& target : targets) {
     std::vector<UndoUpdate> updates;
     for (const MergePart& part : target.parts)
-      updates.push_back({part.adapter->name,
-                         std::visit([](const auto& update) { return update.scaling_rule(); }, part.module->update),
-                         part.coefficient, part.module->rank()});
+      updates.push_back(undo_update(part));
     out.push_back({target.tensor->info->name, target.tensor->shard, target.type, target.rows, target.cols, target.order,
                    std::move(updates)});
   }

@@ -14,7 +14,7 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// Changes a tensor's bytes in place, on any thread; what it returns is called in the order of the tensors.
-using Change = std::function<Finish(std::span<std::byte>)>;
+using Change = std::function<Finish(std::span<std::byte>, const Context&)>;
 
 /// A copy of a model, and checksums of what is not merged: in `from` (as its undo file has them) and in `to` (for a new
 /// undo file).
@@ -86,12 +86,12 @@ inline void Rewrite::run(const TaskOptions& options) {
 }
 
 inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& changed) {
-  tasks_.push_back({tensor.info->bytes(), [this, &tensor, &changed](Buffer& buffer) -> Finish {
+  tasks_.push_back({tensor.info->bytes(), [this, &tensor, &changed](Buffer& buffer, const Context& context) -> Finish {
                       const std::span<std::byte> bytes = buffer.get(static_cast<std::size_t>(tensor.info->bytes()));
                       from_.read(tensor, 0, bytes);
                       std::vector<std::uint64_t> before, after;
                       if (with_checksums_ && !changed.was_merged) before = piece_checksums(bytes);
-                      Finish finish = changed.change(bytes);
+                      Finish finish = changed.change(bytes, context);
                       if (with_checksums_ && !changed.is_merged) after = piece_checksums(bytes);
                       to_.write_at(tensor, 0, bytes);
                       return [this, &tensor, finish = std::move(finish), before = std::move(before),
@@ -107,7 +107,7 @@ inline void Rewrite::add_pieces(const ModelTensor& tensor) {
   constexpr std::uint64_t step = RestChecksum::piece_bytes;
   for (std::uint64_t at = 0; at < tensor.info->bytes(); at += step) {
     const std::uint64_t size = std::min(step, tensor.info->bytes() - at);
-    tasks_.push_back({size, [this, &tensor, at, size](Buffer& buffer) -> Finish {
+    tasks_.push_back({size, [this, &tensor, at, size](Buffer& buffer, const Context&) -> Finish {
                         const std::span<std::byte> bytes = buffer.get(static_cast<std::size_t>(size));
                         from_.read(tensor, at, bytes);
                         const std::uint64_t checksum = with_checksums_ ? RestChecksum::of_piece(bytes) : 0;
@@ -126,7 +126,7 @@ inline void Rewrite::add_copy(std::size_t i, const TaskOptions& options) {
   const std::uint64_t size = none ? 0 : found;
   const std::uint64_t memory = std::min<std::uint64_t>(size, RestChecksum::piece_bytes);
   tasks_.push_back({memory,
-                    [this, i, &options](Buffer& buffer) -> Finish {
+                    [this, i, &options](Buffer& buffer, const Context&) -> Finish {
                       const InputFile file(from_.path() / copies_[i]);
                       OutputFile copy = to_.file(copies_[i]);
                       while (copy.position() < file.size()) {

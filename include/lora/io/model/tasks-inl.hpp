@@ -16,19 +16,6 @@ namespace io::detail {
 
 inline constexpr std::align_val_t buffer_alignment{64};
 
-/// How many threads a call of the library uses within itself, until the object goes away: the one place that says it.
-class KernelThreads {
- public:
-  KernelThreads() : before_(Eigen::nbThreads()) {}
-  KernelThreads(const KernelThreads&) = delete;
-  KernelThreads& operator=(const KernelThreads&) = delete;
-  ~KernelThreads() { use(before_); }
-  void use(int count) { Eigen::setNbThreads(count); }
-
- private:
-  int before_;
-};
-
 LORA_FUNC int resolved_threads(int threads) {
 #if defined(_OPENMP)
   if (threads <= 0) threads = Eigen::nbThreads();  // heeds OMP_NUM_THREADS
@@ -48,8 +35,6 @@ class TaskRunner {
   }
 
   void run() {
-    // Each thread is busy with a task of its own: within one there are more only when it runs alone.
-    kernels_.use(1);
     if (options_.progress) options_.progress(0, total_);
     {
       std::vector<std::jthread> workers;
@@ -82,19 +67,19 @@ class TaskRunner {
       ++in_flight_;
       bytes_ += tasks_[i].bytes;
       large_ = large;
-      if (large) kernels_.use(threads_);
       lock.unlock();
       std::optional<Finish> finish;
       std::exception_ptr error;
       try {
         expect_not_cancelled(options_);
-        finish = tasks_[i].run(buffer);
+        // Each thread is busy with a task of its own: within one there are more only when it runs alone.
+        DefaultExecutor executor(large ? threads_ : 1);
+        finish = tasks_[i].run(buffer, Context{&executor});
       } catch (...) {
         error = std::current_exception();
       }
       if (large || buffer.size() > memory_budget / static_cast<std::uint64_t>(threads_)) buffer.release();
       lock.lock();
-      if (large) kernels_.use(1);
       finishes_[i] = std::move(finish);
       if (error) fail(i, error);
       finish_in_order(lock);
@@ -141,7 +126,6 @@ class TaskRunner {
   std::span<const Task> tasks_;
   int threads_;
   const TaskOptions& options_;
-  KernelThreads kernels_;
   std::uint64_t done_ = 0, total_ = 0;
 
   std::mutex mutex_;

@@ -3,6 +3,7 @@
 
 /// Many pieces of work on a few threads, in bounded memory: while one thread reads, another computes and a third writes.
 
+#include "lora/core/context.hpp"
 #include "lora/core/error.hpp"
 
 #include <cstddef>
@@ -57,9 +58,10 @@ using Finish = std::function<void()>;
 
 /// One piece of work.
 struct Task {
-  std::uint64_t bytes = 0;             ///< the memory it takes, about, until it is finished
-  std::function<Finish(Buffer&)> run;  ///< on any thread, at the same time as others
-  std::uint64_t passed = 0;            ///< what it works through besides, a part at a time
+  std::uint64_t bytes = 0;  ///< the memory it takes, about, until it is finished
+  /// On any thread, at the same time as others; the context says how many threads there are within it.
+  std::function<Finish(Buffer&, const Context&)> run;
+  std::uint64_t passed = 0;  ///< what it works through besides, a part at a time
 };
 
 /// Runs all tasks. At any time they take `memory_budget` bytes at most, and as much again may be kept for the next ones;

@@ -2,25 +2,26 @@
 #pragma once
 
 #include "lora/io/peft/adapter.hpp"
+#include "lora/io/peft/linear_factors.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-LORA_FUNC Index AdapterModule::rows() const {
-  return std::visit([](const auto& u) { return u.rows(); }, update);
+LORA_FUNC Index AdapterUpdate::rows() const {
+  return std::visit([](const auto& shared) { return shared->rows(); }, *this);
+}
+LORA_FUNC Index AdapterUpdate::cols() const {
+  return std::visit([](const auto& shared) { return shared->cols(); }, *this);
+}
+LORA_FUNC std::string_view AdapterUpdate::kind() const {
+  return std::visit([](const auto& shared) { return shared->kind(); }, *this);
 }
 
-LORA_FUNC Index AdapterModule::cols() const {
-  return std::visit([](const auto& u) { return u.cols(); }, update);
-}
-
-LORA_FUNC Index AdapterModule::rank() const {
-  return std::visit([](const auto& u) { return u.rank(); }, update);
-}
-
-LORA_FUNC double AdapterModule::scaling() const {
-  return std::visit([](const auto& u) { return u.scaling(); }, update);
-}
+LORA_FUNC Index AdapterModule::rows() const { return update.rows(); }
+LORA_FUNC Index AdapterModule::cols() const { return update.cols(); }
+LORA_FUNC Index AdapterModule::rank() const { return detail::linear_factors(update).rank(); }
+LORA_FUNC double AdapterModule::scaling() const { return detail::linear_factors(update).scaling; }
+LORA_FUNC Scaling AdapterModule::scaling_rule() const { return detail::linear_factors(update).rule; }
 
 LORA_FUNC bool AdapterModule::is_transposed(Index stored_rows, Index stored_cols) const {
   const bool plain = stored_rows == rows() && stored_cols == cols();

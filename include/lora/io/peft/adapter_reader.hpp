@@ -7,6 +7,7 @@
 #include "lora/io/peft/config.hpp"
 #include "lora/io/peft/names.hpp"
 #include "lora/io/safetensors/safetensors.hpp"
+#include "lora/io/safetensors/visit_type.hpp"
 
 #include <map>
 
@@ -31,8 +32,9 @@ class AdapterReader {
  private:
   struct Pair {
     std::string module;
-    const TensorInfo* a = nullptr;
-    const TensorInfo* b = nullptr;
+    std::array<const TensorInfo*, 3> tensors{};  // by FactorKind
+
+    const TensorInfo* of(FactorKind kind) const { return tensors[static_cast<std::size_t>(kind)]; }
   };
 
   void add(const TensorInfo& tensor) {
@@ -44,10 +46,10 @@ class AdapterReader {
                          ", as those before it, found one of ", in_quotes(factor.adapter)));
     const auto [place, is_new] = index_.try_emplace(factor.module, pairs_.size());
     if (is_new) pairs_.push_back({factor.module});
-    const TensorInfo*& slot = factor.is_a ? pairs_[place->second].a : pairs_[place->second].b;
+    const TensorInfo*& slot = pairs_[place->second].tensors[static_cast<std::size_t>(factor.kind)];
     if (slot != nullptr)
       refuse_tensor(file_.path(), tensor,
-                    text("expected one ", factor.is_a ? "lora_A" : "lora_B", " per module, found ",
+                    text("expected one ", spelling(factor.kind), " per module, found ",
                          in_quotes(slot->name), " before it"));
     slot = &tensor;
   }
@@ -64,28 +66,45 @@ class AdapterReader {
 
   AdapterModule read(const Pair& pair, const PeftConfig::Module& configured) const {
     const std::string where = "module " + in_quotes(pair.module);
-    if (pair.a == nullptr || pair.b == nullptr)
-      fail(file_.path(), where, ": expected lora_A and lora_B, found no ", pair.a == nullptr ? "lora_A" : "lora_B");
-    const auto shapes = text("lora_A ", shape_list(pair.a->shape), ", lora_B ", shape_list(pair.b->shape));
-    if (pair.a->shape[0] != pair.b->shape[1]) fail(file_.path(), where, ": expected one rank, found ", shapes);
-    if (pair.a->shape[0] != static_cast<std::uint64_t>(configured.rank))
+    const TensorInfo *const a = pair.of(FactorKind::a), *const b = pair.of(FactorKind::b),
+                            *const m = pair.of(FactorKind::magnitude);
+    if (a == nullptr || b == nullptr)
+      fail(file_.path(), where, ": expected lora_A and lora_B, found no ", a == nullptr ? "lora_A" : "lora_B");
+    if (config_.is_dora() && m == nullptr)
+      fail(file_.path(), where, ": expected a ", magnitude_name, ", as adapter_config.json says (use_dora), found none");
+    if (!config_.is_dora() && m != nullptr)
+      fail(file_.path(), where, ": expected no ", magnitude_name, " (DoRA), as adapter_config.json says (use_dora), found ",
+           in_quotes(m->name));
+    const auto shapes = text("lora_A ", shape_list(a->shape), ", lora_B ", shape_list(b->shape));
+    if (a->shape[0] != b->shape[1]) fail(file_.path(), where, ": expected one rank, found ", shapes);
+    if (a->shape[0] != static_cast<std::uint64_t>(configured.rank))
       fail(file_.path(), where, ": expected the rank ", configured.rank,
            " of adapter_config.json (r, rank_pattern), found ", shapes);
-    const bool wide = pair.a->dtype == DType::F64 || pair.b->dtype == DType::F64;
-    return {pair.module,
-            wide ? AdapterUpdate(factors<double>(pair, configured.scaling))
-                 : AdapterUpdate(factors<float>(pair, configured.scaling)),
-            config_.fan_in_fan_out(), pair.a->dtype, pair.b->dtype};
+    if (m != nullptr && m->shape[0] != b->shape[0])
+      fail(file_.path(), where, ": expected a ", magnitude_name, " of ", b->shape[0], " numbers, one for each row of lora_B, found ",
+           shape_list(m->shape));
+    const std::optional<DType> of_m = m == nullptr ? std::nullopt : std::optional(m->dtype);
+    return {pair.module, update(pair, configured.scaling), config_.fan_in_fan_out(), a->dtype, b->dtype, of_m};
   }
 
-  template <class Scalar>
-  LowRank<Scalar> factors(const Pair& pair, Scaling scaling) const {
-    Matrix<Scalar> B = file_.read_matrix<Scalar>(*pair.b), A = file_.read_matrix<Scalar>(*pair.a);
-    try {
-      return LowRank<Scalar>(std::move(B), std::move(A), scaling);
-    } catch (const ValueError& error) {
-      fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));
-    }
+  /// In the type of all its tensors, or else in double when one is F64, in float when none is.
+  AdapterUpdate update(const Pair& pair, Scaling scaling) const {
+    ScalarType type = scalar_type(pair.of(FactorKind::a)->dtype).value_or(ScalarType::float32);
+    for (const TensorInfo* const tensor : pair.tensors)
+      if (tensor != nullptr && scalar_type(tensor->dtype) != type)
+        type = type == ScalarType::float64 || tensor->dtype == DType::F64 ? ScalarType::float64 : ScalarType::float32;
+    return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
+      const Matrix<Scalar> B = file_.read_matrix<Scalar>(*pair.of(FactorKind::b)),
+                           A = file_.read_matrix<Scalar>(*pair.of(FactorKind::a));
+      try {
+        const LowRank<Scalar> low_rank(B, A, scaling);
+        if (const TensorInfo* const m = pair.of(FactorKind::magnitude); m != nullptr)
+          return DoRA<Scalar>(low_rank, file_.read_vector<Scalar>(*m));
+        return low_rank;
+      } catch (const ValueError& error) {
+        fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));
+      }
+    });
   }
 
   const Safetensors& file_;

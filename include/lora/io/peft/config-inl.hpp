@@ -58,9 +58,9 @@ inline void check_initialiser(const JsonFields& in) {
 }
 
 inline void refuse_other_keys(const JsonFields& in) {
-  static constexpr std::array<std::string_view, 8> read{
+  static constexpr std::array<std::string_view, 9> read{
       "peft_type",        "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out",
-      "init_lora_weights"};
+      "init_lora_weights", "use_dora"};
   for (const auto& [key, json] : in.members())
     if (!is_one_of(read, key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
       in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
@@ -87,6 +87,7 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
   alpha_ = in.finite("lora_alpha", in.required("lora_alpha", "a number"));
   rank_stabilized_ = in.flag("use_rslora");
   fan_in_fan_out_ = in.flag("fan_in_fan_out");
+  is_dora_ = in.flag("use_dora");
   base_model_ = in.string_or_empty("base_model_name_or_path");
   task_type_ = in.string_or_empty("task_type");
   ranks_.keys = detail::read_patterns(in, "rank_pattern", ranks_.values, &JsonFields::positive);

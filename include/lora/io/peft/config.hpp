@@ -20,8 +20,8 @@ class JsonFields;
 
 /// What an `adapter_config.json` of PEFT says about a linear LoRA adapter.
 ///
-/// Read: peft_type, r, lora_alpha, use_rslora, rank_pattern, alpha_pattern, fan_in_fan_out, init_lora_weights. r and
-/// lora_alpha must be there (PEFT would assume 8). Not used, since they do not change what a finished adapter computes:
+/// Read: peft_type, r, lora_alpha, use_rslora, use_dora, rank_pattern, alpha_pattern, fan_in_fan_out, init_lora_weights. r
+/// and lora_alpha must be there (PEFT would assume 8). Not used, since they do not change what a finished adapter computes:
 /// see `ignored_keys`. Every other key, known or not, is refused by its name unless it is null, false, 0, "", "none", []
 /// or {}.
 ///
@@ -69,6 +69,9 @@ class PeftConfig {
   /// fan_in_fan_out: the base weight is stored (in, out), as in GPT-2's Conv1D.
   bool fan_in_fan_out() const { return fan_in_fan_out_; }
 
+  /// use_dora: every module has a magnitude, see DoRA.
+  bool is_dora() const { return is_dora_; }
+
   /// base_model_name_or_path and task_type: what the adapter was made for, and nothing that is computed with. Empty
   /// when they are no strings.
   const std::string& base_model() const { return base_model_; }
@@ -85,7 +88,7 @@ class PeftConfig {
 
   Index rank_ = 0;
   double alpha_ = 0.0;
-  bool rank_stabilized_ = false, fan_in_fan_out_ = false;
+  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false;
   std::string base_model_, task_type_;
   Pattern<Index> ranks_;
   Pattern<double> alphas_;

@@ -5,6 +5,7 @@
 
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/config.hpp"
+#include "lora/io/peft/linear_factors.hpp"
 #include "lora/io/peft/patterns/regex_program.hpp"
 #include "lora/io/text/json_events.hpp"
 
@@ -23,6 +24,7 @@ class PeftConfigWriter {
   /// Throws FileError, naming the module, when PEFT's configuration cannot say what the adapter does.
   std::string write() {
     if (adapter_.modules.empty()) fail(file_, "expected an adapter of at least one module, found none");
+    expect_kinds();
     expect_one_fan_in_fan_out();
     choose_rule();
     expect_utf8(file_, "base_model_name_or_path: ", adapter_.base_model);
@@ -48,6 +50,22 @@ class PeftConfigWriter {
     return rank_stabilized ? Scaling::Rule::alpha_over_sqrt_rank : Scaling::Rule::alpha_over_rank;
   }
 
+  void expect_kinds() {
+    for (const AdapterModule& module : adapter_.modules) {
+      const bool is_dora = [&] {
+        try {
+          return linear_factors(module.update).is_dora();
+        } catch (const ValueError& error) {
+          fail(file_, where(module), bare(error));
+        }
+      }();
+      if (&module == adapter_.modules.data()) is_dora_ = is_dora;
+      if (is_dora != is_dora_)
+        fail(file_, where(module), "expected ", is_dora_ ? "DoRA" : "LoRA", ", as ", in_quotes(adapter_.modules.front().path),
+             " is, found ", is_dora ? "DoRA" : "LoRA", ": the configuration has one use_dora for all modules");
+    }
+  }
+
   void expect_one_fan_in_fan_out() const {
     const AdapterModule& first = adapter_.modules.front();
     for (const AdapterModule& module : adapter_.modules)
@@ -59,7 +77,7 @@ class PeftConfigWriter {
   /// The alpha for which PEFT computes the module's very scaling, or nothing. A scaling that comes from another rule is
   /// turned back: its product with the divisor, or a neighbour of that, unless rounding leaves the scaling out.
   static std::optional<double> alpha(const AdapterModule& module, bool rank_stabilized) {
-    const Scaling own = std::visit([](const auto& update) { return update.scaling_rule(); }, module.update);
+    const Scaling own = module.scaling_rule();
     if (own.rule() == rule(rank_stabilized)) return own.value();
     const double s = module.scaling(), r = static_cast<double>(module.rank());
     const double near = s * (rank_stabilized ? std::sqrt(r) : r);
@@ -70,8 +88,7 @@ class PeftConfigWriter {
 
   /// use_rslora holds for all modules: as the first one has it, or else the other way round.
   void choose_rule() {
-    const Scaling first = std::visit([](const auto& u) { return u.scaling_rule(); }, adapter_.modules.front().update);
-    const bool preferred = first.rule() == Scaling::Rule::alpha_over_sqrt_rank;
+    const bool preferred = adapter_.modules.front().scaling_rule().rule() == Scaling::Rule::alpha_over_sqrt_rank;
     const AdapterModule* odd = nullptr;
     for (const bool rank_stabilized : {preferred, !preferred}) {
       rank_stabilized_ = rank_stabilized;
@@ -150,7 +167,7 @@ class PeftConfigWriter {
                 ",\n  \"lora_dropout\": 0.0,\n  \"peft_type\": \"LORA\",\n  \"r\": ", rank,
                 ",\n  \"rank_pattern\": ", patterns(ranks, rank, anchored), ",\n  \"target_modules\": [", targets,
                 "\n  ],\n  \"task_type\": ", or_null(adapter_.task_type),
-                ",\n  \"use_rslora\": ", flag(rank_stabilized_), "\n}\n");
+                is_dora_ ? ",\n  \"use_dora\": true" : "", ",\n  \"use_rslora\": ", flag(rank_stabilized_), "\n}\n");
   }
 
   /// A module that the configuration does not describe as it is, or null.
@@ -175,7 +192,7 @@ class PeftConfigWriter {
 
   const std::filesystem::path& file_;
   const Adapter& adapter_;
-  bool rank_stabilized_ = false;
+  bool rank_stabilized_ = false, is_dora_ = false;
   std::vector<double> alphas_;
 };
 

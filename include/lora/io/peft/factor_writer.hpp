@@ -3,7 +3,7 @@
 
 /// The adapter_model.safetensors of an adapter. For bodies (-inl.hpp).
 
-#include "lora/io/peft/adapter.hpp"
+#include "lora/io/peft/linear_factors.hpp"
 #include "lora/io/peft/names.hpp"
 #include "lora/io/safetensors/convert.hpp"
 #include "lora/io/safetensors/writer.hpp"
@@ -21,29 +21,29 @@ class FactorWriter {
   /// Writes all data. Throws FileError when a factor has a value that its dtype does not.
   void write() {
     for (const Factor& factor : factors_)
-      std::visit(
-          [&]<class Scalar>(const LowRank<Scalar>& update) {
-            const Matrix<Scalar>& matrix = factor.is_a ? update.A() : update.B();
-            write(factor, lora::detail::ScalarTraits<Scalar>::type, matrix.data(),
-                  static_cast<std::size_t>(matrix.size()));
-          },
-          factor.module->update);
+      write(factor, factor.view.type, factor.view.data, static_cast<std::size_t>(factor.view.rows * factor.view.cols));
   }
   SafetensorsWriter& file() { return file_; }
 
  private:
   struct Factor {
     const AdapterModule* module;
-    bool is_a;
+    FactorKind kind;
+    MatrixView view;  // row-major without gaps, as the library's updates keep theirs
     DType dtype;
   };
 
+  /// Of LowRank and DoRA alone: the configuration has seen to that.
   std::vector<Factor> factors_of(const Adapter& adapter) const {
     std::vector<Factor> out;
     for (const AdapterModule& module : adapter.modules) {
-      const DType own = std::visit([](const auto& update) { return dtype_of(update); }, module.update);
-      out.push_back({&module, true, module.a_dtype.value_or(own)});
-      out.push_back({&module, false, module.b_dtype.value_or(own)});
+      const LinearFactors factors = linear_factors(module.update);
+      const auto add = [&](FactorKind kind, const MatrixView& view, const std::optional<DType>& dtype) {
+        out.push_back({&module, kind, view, dtype.value_or(io::dtype_of(view.type))});
+      };
+      add(FactorKind::a, factors.A, module.a_dtype);
+      add(FactorKind::b, factors.B, module.b_dtype);
+      if (factors.is_dora()) add(FactorKind::magnitude, *factors.magnitude, module.magnitude_dtype);
     }
     for (const Factor& factor : out)
       if (!scalar_type(factor.dtype))
@@ -54,18 +54,14 @@ class FactorWriter {
                      [](const Factor& a, const Factor& b) { return bits(a.dtype) > bits(b.dtype); });
     return out;
   }
-  template <class Scalar>
-  static DType dtype_of(const LowRank<Scalar>&) {
-    return io::dtype_of(lora::detail::ScalarTraits<Scalar>::type);
-  }
 
   std::vector<TensorInfo> tensors() const {
     std::vector<TensorInfo> out;
     for (const Factor& factor : factors_) {
       const AdapterModule& module = *factor.module;
-      const auto rows = static_cast<std::uint64_t>(factor.is_a ? module.rank() : module.rows());
-      const auto cols = static_cast<std::uint64_t>(factor.is_a ? module.cols() : module.rank());
-      out.push_back({factor_tensor_name({module.path, factor.is_a}), factor.dtype, {rows, cols}});
+      std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(factor.view.rows)};
+      if (factor.kind != FactorKind::magnitude) shape.push_back(static_cast<std::uint64_t>(factor.view.cols));
+      out.push_back({factor_tensor_name({module.path, factor.kind}), factor.dtype, std::move(shape)});
       // What a reader would not take for this module's factor is not written.
       if (parse_factor_name(target_, out.back()).module != module.path)
         fail(target_, "module ", in_quotes(module.path), ": expected a path that a tensor's name can hold, found none");
@@ -86,7 +82,7 @@ class FactorWriter {
       if (changed != part) {
         double value = 0;
         convert_elements(type, from + (at + changed) * from_size, ScalarType::float64, &value, 1);
-        fail(target_, "module ", in_quotes(factor.module->path), ": expected a ", factor.is_a ? "lora_A" : "lora_B",
+        fail(target_, "module ", in_quotes(factor.module->path), ": expected a ", spelling(factor.kind),
              " of values that ", name(factor.dtype), " has, found ", value);
       }
       file_.write(std::span<const std::byte>(buffer).first(part * to_size));

@@ -1,10 +1,12 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// How PEFT names the factors of a linear layer in adapter_model.safetensors. For bodies (-inl.hpp).
+/// How PEFT names the factors and the magnitude of a linear layer in adapter_model.safetensors. For bodies (-inl.hpp).
 
 #include "lora/io/error.hpp"
 #include "lora/io/safetensors/tensor_info.hpp"
+
+#include <optional>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -12,14 +14,22 @@ namespace io::detail {
 /// Longer paths of modules are nobody's, and every pattern is tried on every path.
 inline constexpr std::size_t max_module_path = 4096;
 
+/// What a module has of an adapter: its factors, and with DoRA a magnitude.
+enum class FactorKind : std::uint8_t { a, b, magnitude };
+inline constexpr std::string_view magnitude_name = "lora_magnitude_vector";
+constexpr std::string_view spelling(FactorKind kind) {
+  return kind == FactorKind::a ? "lora_A" : kind == FactorKind::b ? "lora_B" : magnitude_name;
+}
+
 struct FactorName {
-  std::string module;        ///< its path in the base model
-  bool is_a;                 ///< lora_A, else lora_B
+  std::string module;  ///< its path in the base model
+  FactorKind kind;
   std::string adapter = {};  ///< where the name has one
 };
 
 inline std::string factor_tensor_name(const FactorName& factor) {
-  return text("base_model.model.", factor.module, factor.is_a ? ".lora_A.weight" : ".lora_B.weight");
+  return text("base_model.model.", factor.module, ".", spelling(factor.kind),
+              factor.kind == FactorKind::magnitude ? "" : ".weight");
 }
 
 [[noreturn]] inline void refuse_tensor(const std::filesystem::path& file, const TensorInfo& tensor,
@@ -32,7 +42,6 @@ inline void refuse_other_tensors(const std::filesystem::path& file, const Tensor
   const std::string_view name = tensor.name;
   const auto has = [&](std::string_view piece) { return name.find(piece) != name.npos; };
   if (has(".lora_embedding_")) refuse_tensor(file, tensor, "not supported: factors of an embedding");
-  if (has(".lora_magnitude_vector")) refuse_tensor(file, tensor, "not supported: the magnitudes of DoRA");
   if (has(".base_layer."))
     refuse_tensor(file, tensor, "not supported: weights or factors of a base layer in an adapter's file");
   if (has(".lora_B.") && name.ends_with(".bias")) refuse_tensor(file, tensor, "not supported: lora_bias");
@@ -40,26 +49,48 @@ inline void refuse_other_tensors(const std::filesystem::path& file, const Tensor
   if (!has(".lora_")) refuse_tensor(file, tensor, "not supported: a tensor in place of the base model's");
 }
 
-/// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`. Throws
-/// FileError, naming `file`, when the tensor is no factor of a linear layer.
+/// The piece of a tensor's name that says what it is, and where it begins; of several the last one.
+struct FactorPlace {
+  FactorKind kind;
+  std::size_t at, end;
+};
+inline std::optional<FactorPlace> find_factor(std::string_view tensor) {
+  std::optional<FactorPlace> out;
+  for (const FactorKind kind : {FactorKind::a, FactorKind::b, FactorKind::magnitude}) {
+    const std::string piece = text(".", spelling(kind));
+    std::size_t at = tensor.rfind(piece);
+    const auto is_whole = [&] { return at + piece.size() == tensor.size() || tensor[at + piece.size()] == '.'; };
+    while (at != tensor.npos && !is_whole()) at = at == 0 ? tensor.npos : tensor.rfind(piece, at - 1);
+    if (at != tensor.npos && (!out || at > out->at)) out = {kind, at, at + piece.size()};
+  }
+  return out;
+}
+
+/// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`; a magnitude is
+/// `....lora_magnitude_vector`, also with these endings. Throws FileError, naming `file`, when the tensor is none of a linear
+/// layer's.
 inline FactorName parse_factor_name(const std::filesystem::path& file, const TensorInfo& tensor) {
   static constexpr std::string_view prefix = "base_model.model.", ending = ".weight";
   const std::string_view name = tensor.name;
   if (!name.starts_with(prefix)) refuse_tensor(file, tensor, "expected a name that begins with base_model.model.");
   refuse_other_tensors(file, tensor);
-  const std::size_t a = name.rfind(".lora_A."), b = name.rfind(".lora_B.");
-  const bool is_a = a != name.npos && (b == name.npos || a > b);
-  const std::size_t at = is_a ? a : b;
-  if (at == name.npos || !name.ends_with(ending) || at + 7 > name.size() - ending.size())
+  const std::optional<FactorPlace> place = find_factor(name);
+  const bool is_magnitude = place && place->kind == FactorKind::magnitude;
+  std::string_view adapter = place ? name.substr(place->end) : std::string_view();  // "", ".weight", ".name" or ".name.weight"
+  if (!place || (!is_magnitude && !adapter.ends_with(ending)))
     refuse_tensor(file, tensor, "not supported: expected a name that ends in .lora_A.weight or .lora_B.weight");
-  if (at <= prefix.size())
+  if (place->at <= prefix.size())
     refuse_tensor(file, tensor, "expected the path of a module before .lora_A or .lora_B, found none");
-  if (tensor.shape.size() != 2)
+  if (is_magnitude && tensor.shape.size() != 1)
+    refuse_tensor(file, tensor,
+                  text("not supported: expected the one dimension of a linear layer's magnitude (DoRA), found ",
+                       shape_list(tensor.shape), " (a convolution's?)"));
+  if (!is_magnitude && tensor.shape.size() != 2)
     refuse_tensor(file, tensor,
                   text("not supported: expected the two dimensions of a linear layer's factor, found ",
                        shape_list(tensor.shape), " (a convolution's?)"));
-  FactorName out{std::string(name.substr(prefix.size(), at - prefix.size())), is_a};
-  std::string_view adapter = name.substr(at + 7, name.size() - ending.size() - at - 7);  // "" or ".name"
+  FactorName out{std::string(name.substr(prefix.size(), place->at - prefix.size())), place->kind};
+  if (adapter.ends_with(ending)) adapter.remove_suffix(ending.size());
   if (!adapter.empty()) adapter.remove_prefix(1);
   out.adapter = adapter;
   if (out.module.size() > max_module_path)

@@ -15,7 +15,8 @@ namespace io {
 /// become an alpha that gives the very same double, by one rule for all. In the file wide elements come first, else
 /// modules keep their order. Saving what was loaded from a saved folder gives the same bytes.
 ///
-/// Throws FileError, naming the module, when PEFT cannot hold the adapter: modules that differ in fan_in_fan_out, a
+/// Throws FileError, naming the module, when PEFT cannot hold the adapter: modules that differ in fan_in_fan_out
+/// or of which some are DoRA, an update that is neither LoRA nor DoRA, a
 /// scaling no alpha gives exactly, a factor with values its dtype does not have, two modules of one path; and when the
 /// system refuses.
 ///

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/peft/linear_factors.hpp"
 #include "lora/io/undo/undo_file.hpp"
 #include "lora/io/undo/undo_header.hpp"
 
@@ -115,22 +116,34 @@ LORA_FUNC UndoRecord UndoFile::record(const UndoTensor& tensor) const {
 }
 
 template <class Compute>
-void UndoFileWriter::add(std::type_identity_t<ActiveSet<Compute>> set, const UndoRecord& record) {
+void UndoFileWriter::add(const std::type_identity_t<ActiveSet<Compute>>& set, const UndoRecord& record) {
   if (record_bytes_.size() == header_.tensors.size())
     throw StateError("lora: UndoFileWriter::add: every tensor has its record already");
   const UndoTensor& tensor = header_.tensors[record_bytes_.size()];
+  const std::span<const ActiveUpdate<Compute>> updates = set.updates();
   bool fits = compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
-              set.size() == tensor.updates.size() && detail::is_record_of(record, tensor);
-  for (std::size_t i = 0; fits && i < set.size(); ++i)
-    fits = set[i].update->rank() == tensor.updates[i].rank && set[i].weight == tensor.updates[i].coefficient &&
-           set[i].update->scaling_rule().rule() == tensor.updates[i].scaling.rule() &&
-           set[i].update->scaling_rule().value() == tensor.updates[i].scaling.value();
+              updates.size() == tensor.updates.size() && detail::is_record_of(record, tensor) &&
+              record.fingerprint() == set.fingerprint();
+  std::vector<detail::LinearFactors> all;
+  for (std::size_t i = 0; fits && i < updates.size(); ++i) {
+    const detail::LinearFactors& factors = all.emplace_back(detail::linear_factors(*updates[i].update));
+    const UndoUpdate& told = tensor.updates[i];
+    fits = factors.rank() == told.rank && updates[i].coefficient == told.coefficient &&
+           factors.is_dora() == (told.kind == UndoUpdate::Kind::dora) && factors.rule.rule() == told.scaling.rule() &&
+           factors.rule.value() == told.scaling.value();
+  }
   if (!fits)
     throw StateError(lora::detail::text("lora: UndoFileWriter::add: tensor ", detail::in_quotes(tensor.name),
                                         ": the record or the updates are not those of this tensor"));
-  for (const Weighted<Compute>& entry : set) {
-    write(std::as_bytes(std::span(entry.update->A().data(), static_cast<std::size_t>(entry.update->A().size()))));
-    write(std::as_bytes(std::span(entry.update->B().data(), static_cast<std::size_t>(entry.update->B().size()))));
+  const auto write_factor = [&](const MatrixView& view) {
+    Matrix<Compute> matrix(view.rows, view.cols);
+    lora::detail::copy_finite("UndoFileWriter", view, matrix.data());
+    write(std::as_bytes(std::span(matrix.data(), static_cast<std::size_t>(matrix.size()))));
+  };
+  for (const detail::LinearFactors& factors : all) {
+    write_factor(factors.A);
+    write_factor(factors.B);
+    if (factors.is_dora()) write_factor(*factors.magnitude);
   }
   const std::vector<std::byte> bytes = record.serialize();
   write(bytes);
@@ -138,18 +151,37 @@ void UndoFileWriter::add(std::type_identity_t<ActiveSet<Compute>> set, const Und
 }
 
 template <class Compute>
-std::vector<LowRank<Compute>> UndoFile::updates(const UndoTensor& tensor) const {
-  std::vector<LowRank<Compute>> out;
+ActiveSet<Compute> UndoFile::active_set(const UndoTensor& tensor) const {
+  const auto refuse = [&](std::string_view where, const Error& error) {
+    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": ", where, detail::bare(error));
+  };
+  std::vector<ActiveUpdate<Compute>> out;
   for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
-    Matrix<Compute> A = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "A")));
-    Matrix<Compute> B = file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, "B")));
+    const UndoUpdate& update = tensor.updates[i];
+    const auto factor = [&](std::string_view name) {
+      return file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, name)));
+    };
+    const Matrix<Compute> A = factor("lora_A"), B = factor("lora_B");
     try {
-      out.emplace_back(std::move(B), std::move(A), tensor.updates[i].scaling);
+      const LowRank<Compute> low_rank(B, A, update.scaling);
+      if (update.kind == UndoUpdate::Kind::dora)
+        out.emplace_back(DoRA<Compute>(low_rank, file_.read_vector<Compute>(file_.tensor(
+                                                     detail::factor_name(tensor, i, detail::magnitude_name)))),
+                         update.coefficient);
+      else
+        out.emplace_back(low_rank, update.coefficient);
+    } catch (const FileError&) {
+      throw;
     } catch (const Error& error) {
-      detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": update ", i, ": ", detail::bare(error));
+      refuse(detail::text("update ", i, ": "), error);
     }
   }
-  return out;
+  try {
+    return ActiveSet<Compute>(std::move(out));
+  } catch (const Error& error) {
+    refuse("", error);
+    throw;
+  }
 }
 
 }  // namespace io

@@ -7,7 +7,7 @@
 #include "lora/io/file/output_file.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
-#include "lora/update/low_rank.hpp"
+#include "lora/update/active_set.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -25,10 +25,11 @@ class UndoFileWriter {
   /// The bytes of the records so far.
   std::uint64_t record_bytes() const;
 
-  /// Writes the factors and the record of the next tensor. `set` and `record` are those of lora::merge. Throws
-  /// StateError when they are not what the constructor was told, FileError. Allocates the serialised record.
+  /// Writes the updates and the record of the next tensor. `set` and `record` are those of lora::merge. Throws
+  /// StateError when they are not what the constructor was told, ValueError for an update that is neither a LowRank nor a DoRA,
+  /// FileError. Allocates the serialised record.
   template <class Compute>
-  void add(std::type_identity_t<ActiveSet<Compute>> set, const UndoRecord& record);
+  void add(const std::type_identity_t<ActiveSet<Compute>>& set, const UndoRecord& record);
 
   /// Writes the header, after the last add(). `rests` have seen all data of each shard that was not merged, `copies` each
   /// of the other files. Throws StateError, FileError.
@@ -87,9 +88,10 @@ class UndoFile {
   void expect_rest(const Model& merged, std::span<const RestChecksum> rests,
                    std::span<const RestChecksum> checked_copies = {}) const;
 
-  /// A tensor's updates, in the order they were merged. Throws FileError.
+  /// A tensor's updates with their coefficients, in the order they were merged: LowRank<Compute> and DoRA<Compute>, the
+  /// compute type being that of the tensor. Throws FileError.
   template <class Compute>
-  std::vector<LowRank<Compute>> updates(const UndoTensor& tensor) const;
+  ActiveSet<Compute> active_set(const UndoTensor& tensor) const;
 
   /// A tensor's record. Throws FileError when it is damaged or another tensor's.
   UndoRecord record(const UndoTensor& tensor) const;

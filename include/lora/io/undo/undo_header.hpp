@@ -3,12 +3,14 @@
 
 /// The header of an undo file (docs/UNDO-FILE.md), written and read. For bodies (-inl.hpp).
 
-#include "lora/exact/undo_record.hpp"
+#include "lora/exact/undo_record-inl.hpp"
 #include "lora/io/file/folder.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/peft/names.hpp"
 #include "lora/io/text/json.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 LORA_NAMESPACE_BEGIN
@@ -16,7 +18,7 @@ namespace io::detail {
 
 inline std::string record_name(const UndoTensor& tensor) { return tensor.name + ".undo"; }
 inline std::string factor_name(const UndoTensor& tensor, std::size_t update, std::string_view factor) {
-  return text(tensor.name, ".", update, ".lora_", factor);
+  return text(tensor.name, ".", update, ".", factor);
 }
 constexpr std::string_view order_name(StorageOrder order) { return order == row_major ? "row_major" : "column_major"; }
 inline constexpr std::array scaling_rules{Scaling::Rule::alpha_over_rank, Scaling::Rule::alpha_over_sqrt_rank,
@@ -27,11 +29,23 @@ inline bool is_record_of(const UndoRecord& record, const UndoTensor& tensor) {
          record.order() == tensor.order;
 }
 
+inline bool is_dora(const UndoUpdate& update) { return update.kind == UndoUpdate::Kind::dora; }
+
+/// The version of the format that says all of the header: 2 where there is a DoRA, else 1.
+inline std::string_view undo_version(const UndoHeader& header) {
+  for (const UndoTensor& tensor : header.tensors)
+    if (std::any_of(tensor.updates.begin(), tensor.updates.end(), is_dora)) return "2";
+  return "1";
+}
+
 /// No record of this tensor can be larger (docs/UNDO-FORMAT.md).
 inline std::uint64_t largest_record(const UndoTensor& tensor) {
   const std::vector<std::uint64_t> shape = stored_shape(tensor);
   const lora::detail::BlockGrid grid(static_cast<Index>(shape[0]), static_cast<Index>(shape[1]));
-  return 72 + 16 * static_cast<std::uint64_t>(grid.count()) + shape[0] * shape[1] * (bits(dtype_of(tensor.type)) / 8);
+  const auto with_gains = static_cast<std::uint64_t>(std::count_if(tensor.updates.begin(), tensor.updates.end(), is_dora));
+  const std::uint64_t gains = 8 + static_cast<std::uint64_t>(tensor.rows) * (bits(dtype_of(compute_type(tensor.type))) / 8);
+  return 72 + 16 * static_cast<std::uint64_t>(grid.count()) + with_gains * gains +
+         shape[0] * shape[1] * (bits(dtype_of(tensor.type)) / 8);
 }
 
 inline std::uint64_t header_checksum(const Safetensors& file) {
@@ -96,16 +110,17 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
       json += i == 0 ? "{\"adapter\":" : ",{\"adapter\":";
       append_json_string(json, printable(update.adapter));
       json += text(",\"scaling\":\"", name(update.scaling.rule()), "\",\"value\":", spelled(update.scaling.value()),
-                   ",\"weight\":", spelled(update.coefficient), "}");
+                   ",\"weight\":", spelled(update.coefficient), is_dora(update) ? ",\"kind\":\"DoRA\"}" : "}");
       const auto rank = static_cast<std::uint64_t>(update.rank);
-      tensors.push_back({factor_name(tensor, i, "A"), factors, {rank, cols}});
-      tensors.push_back({factor_name(tensor, i, "B"), factors, {rows, rank}});
+      tensors.push_back({factor_name(tensor, i, "lora_A"), factors, {rank, cols}});
+      tensors.push_back({factor_name(tensor, i, "lora_B"), factors, {rows, rank}});
+      if (is_dora(update)) tensors.push_back({factor_name(tensor, i, magnitude_name), factors, {rows}});
     }
     json += "]}";
     tensors.push_back({record_name(tensor), DType::U8, {record_bytes[t]}});
   }
   json += "]}";
-  const Metadata metadata{{"format", "lora-undo"}, {"version", "1"}, {"lora", json}};
+  const Metadata metadata{{"format", "lora-undo"}, {"version", std::string(undo_version(header))}, {"lora", json}};
   SafetensorsHeader out = SafetensorsHeader::make(file, tensors, metadata);
   if (out.raw().size() >= room) return out;
   std::string raw(reinterpret_cast<const char*>(out.raw().data()), out.raw().size());
@@ -148,8 +163,9 @@ class UndoHeaderReader {
   UndoHeader read() {
     if (!is_undo_file(file_))
       fail(file_.path(), "expected an undo file (metadata \"format\": \"lora-undo\"), found none");
-    if (metadata("version") != "1")
-      fail(file_.path(), "undo file: expected version 1, found ", in_quotes(metadata("version")));
+    const std::string& version = metadata("version");
+    if (version != "1" && version != "2")
+      fail(file_.path(), "undo file: expected version 1 or 2, found ", in_quotes(version));
     const Json json = read_json(file_.path(), "metadata 'lora': ", metadata("lora"));
     const JsonFields reader(file_.path(), json);
     UndoHeader out;
@@ -169,6 +185,9 @@ class UndoHeaderReader {
     }
     for (const Json& item : reader.list("tensors")) out.tensors.push_back(tensor(item, out.shards.size()));
     expect_complete(file_.path(), out);
+    if (version != undo_version(out))
+      fail(file_.path(), "undo file: expected version ", undo_version(out), " for updates ",
+           undo_version(out) == "2" ? "with a DoRA" : "that are all LoRA", ", found ", in_quotes(version));
     if (used_ != file_.tensors().size())
       fail(file_.path(), "expected ", used_, " tensors, those that its metadata names, found ", file_.tensors().size());
     return out;
@@ -224,10 +243,14 @@ class UndoHeaderReader {
     const double value = reader.finite("value", reader.required("value", "a number"));
     const double weight = reader.finite("weight", reader.required("weight", "a number"));
 
+    const Json* const kind = reader.value("kind");
+    if (kind != nullptr && (!kind->is_string() || kind->get_ref<const std::string&>() != name(UndoUpdate::Kind::dora)))
+      reader.refuse("kind", "expected \"DoRA\", or no kind for a LoRA, found ", description(*kind));
+
     const std::size_t i = tensor.updates.size();
     const DType dtype = dtype_of(compute_type(tensor.type));
-    const TensorInfo& a = use(factor_name(tensor, i, "A"), dtype);
-    const TensorInfo& b = use(factor_name(tensor, i, "B"), dtype);
+    const TensorInfo& a = use(factor_name(tensor, i, "lora_A"), dtype);
+    const TensorInfo& b = use(factor_name(tensor, i, "lora_B"), dtype);
     if (a.shape.size() != 2 || b.shape.size() != 2 || a.shape[0] != b.shape[1])
       fail(file_.path(), "tensor ", in_quotes(a.name), ": expected factors (r, in) and (out, r), found ",
            shape_list(a.shape), " and ", shape_list(b.shape));
@@ -246,7 +269,14 @@ class UndoHeaderReader {
     } catch (const ValueError& error) {
       fail(file_.path(), "tensor ", in_quotes(a.name), ": ", bare(error));
     }
-    tensor.updates.push_back({reader.string("adapter"), scaling, weight, rank});
+    if (kind != nullptr) {
+      const TensorInfo& m = use(factor_name(tensor, i, magnitude_name), dtype);
+      if (m.shape.size() != 1 || m.shape[0] != b.shape[0])
+        fail(file_.path(), "tensor ", in_quotes(m.name), ": expected the magnitude (out) of factors for out = ", rows,
+             ", found ", shape_list(m.shape));
+    }
+    tensor.updates.push_back({reader.string("adapter"), scaling, weight, rank,
+                              kind != nullptr ? UndoUpdate::Kind::dora : UndoUpdate::Kind::lora});
   }
 
   const TensorInfo& use(const std::string& tensor, DType dtype) {

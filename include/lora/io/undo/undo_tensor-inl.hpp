@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/exact/undo_record.hpp"
+#include "lora/exact/undo_record-inl.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
 #include <algorithm>

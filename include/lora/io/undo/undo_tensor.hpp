@@ -12,10 +12,13 @@ namespace io {
 
 /// One update that was merged into a tensor; its factors are tensors of the undo file.
 struct UndoUpdate {
+  enum class Kind : std::uint8_t { lora, dora };
+
   std::string adapter;  ///< the adapter's name; in the file made printable()
   Scaling scaling;
   double coefficient = 1.0;
   Index rank = 0;
+  Kind kind = Kind::lora;  ///< a DoRA has a magnitude besides its factors
 };
 
 /// One merged tensor.
@@ -86,6 +89,9 @@ constexpr std::string_view name(Scaling::Rule rule) {
   }
   return "fixed";
 }
+
+/// "LoRA" or "DoRA"
+constexpr std::string_view name(UndoUpdate::Kind kind) { return kind == UndoUpdate::Kind::dora ? "DoRA" : "LoRA"; }
 
 /// Whether a safetensors file says that it is an undo file.
 bool is_undo_file(const Safetensors& file);
