@@ -1,6 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #include "io/files.hpp"
 
+#include <lora/io/peft/adapter_reader.hpp>
+#include <lora/io/peft/config.hpp>
 #include <lora/io/peft/load_adapter.hpp>
 #include <lora/io/safetensors/writer.hpp>
 
