@@ -68,7 +68,7 @@ struct Baseline {
 void eigen_unmerged(benchmark::State& state, const Case& c) {
   Baseline b(c);
   const auto s = static_cast<float>(b.update.scaling());
-  const lora::Matrix<float>&B = b.update.B(), &A = b.update.A();
+  const auto B = b.update.B(), A = b.update.A();
   lora::Activations<float> H(c.rank, c.batch);
   bench::measure(state, c.elements() * static_cast<double>(c.batch), [&] {
     b.Y.noalias() = b.W * b.X;

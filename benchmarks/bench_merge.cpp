@@ -26,7 +26,7 @@ struct Merge {
 
   lora::Matrix<T>& W;
   lora::LowRank<Compute> first, second;
-  lora::Weighted<Compute> one[1] = {{&first, 1.0}}, other[1] = {{&second, 1.0}};
+  const lora::ActiveSet<Compute> one{{first, 1.0}}, other{{second, 1.0}};
 
   Compute signed_scaling() const { return static_cast<Compute>(sign * first.scaling()); }
   double sign = -1.0;
@@ -54,8 +54,7 @@ void measure_adding(benchmark::State& state, const Case& c, const Add& add) {
 template <class T>
 void merge_plain(benchmark::State& state, const Case& c) {
   measure_adding<T>(state, c, [](Merge<T>& m) {
-    const lora::Weighted<lora::compute_t<T>> set[] = {{&m.first, m.sign}};
-    lora::merge_plain(m.W, set);
+    lora::merge_plain(m.W, {{m.first, m.sign}});
   });
 }
 

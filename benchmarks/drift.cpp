@@ -25,7 +25,7 @@ void drift(const char* name) {
   const lora::Matrix<T> W0 = bench::gaussian_weight<T>(size, size);
   const lora::LowRank<Compute> updates[] = {bench::gaussian_update<Compute>(size, size, rank, 2),
                                             bench::gaussian_update<Compute>(size, size, rank, 4)};
-  const lora::Matrix<Compute> deltas[] = {updates[0].delta(), updates[1].delta()};
+  const lora::Matrix<Compute> deltas[] = {lora::delta(updates[0]), lora::delta(updates[1])};
 
   for (const int switches : {1, 2, 5, 10, 20, 50, 100}) {
     lora::Matrix<T> usual = W0;

@@ -41,7 +41,7 @@ struct LimitMemory {
 inline void read_limit(benchmark::State& state, double bytes, int threads) {
   const LimitMemory memory(bytes, threads);
   measure(state, bytes, [&] {
-    lora::detail::parallel(threads, [&](int t) {
+    lora::DefaultExecutor(threads).run(threads, [&](int t) {
       benchmark::DoNotOptimize(BENCH_DISPATCH(read_all(memory.data.get() + memory.part * t, memory.part)));
     });
   });
@@ -51,7 +51,7 @@ inline void read_limit(benchmark::State& state, double bytes, int threads) {
 inline void in_place_limit(benchmark::State& state, double bytes, int threads) {
   const LimitMemory memory(bytes, threads);
   measure(state, bytes, [&] {
-    lora::detail::parallel(
+    lora::DefaultExecutor(threads).run(
         threads, [&](int t) { BENCH_DISPATCH(change_all(memory.data.get() + memory.part * t, memory.part)); });
   });
   count(state, 2 * bytes, 0);
@@ -61,7 +61,7 @@ inline void in_place_limit(benchmark::State& state, double bytes, int threads) {
 inline void fma_limit(benchmark::State& state, int threads) {
   constexpr lora::Index steps = 1 << 18;
   measure(state, 16 * steps, [&] {
-    lora::detail::parallel(threads,
+    lora::DefaultExecutor(threads).run(threads,
                            [&](int) { benchmark::DoNotOptimize(BENCH_DISPATCH(multiply_add(steps, 0.5f, 1.0f))); });
   });
   count(state, 0, 2.0 * 16 * steps * threads);

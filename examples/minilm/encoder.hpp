@@ -31,65 +31,39 @@ class Encoder {
     for (int i = 0; i < layers; ++i) {
       const std::string layer = layer_path(i);
       for (const char* name : {"attention.self.query", "attention.self.key", "attention.self.value",
-                               "attention.output.dense", "intermediate.dense", "output.dense"})
-        modules_.try_emplace(layer + name, file.read_matrix<float>(file.tensor(layer + name + ".weight")),
-                             read_vector(file, layer + name + ".bias"));
+                               "attention.output.dense", "intermediate.dense", "output.dense"}) {
+        lora::Matrix<float>& W = weights_[layer + name];
+        W = file.read_matrix<float>(file.tensor(layer + name + ".weight"));
+        modules_.add(layer + name,
+                     lora::Linear<float>::view(W, file.read_vector<float>(file.tensor(layer + name + ".bias"))));
+      }
       add_norm(file, layer + "attention.output.LayerNorm");
       add_norm(file, layer + "output.LayerNorm");
     }
   }
 
-  // ---- adapters: a module has updates of its own, the model gives them one name and one state ------------------------
+  // ---- adapters ------------------------------------------------------------------------------------------------------
 
-  /// The modules an adapter can change, by their paths in the checkpoint.
-  const std::map<std::string, lora::Linear<float>>& modules() const { return modules_; }
+  /// The modules an adapter can change, by their paths in the checkpoint: attached adapters are activated, merged and
+  /// unmerged here.
+  lora::LayerGroup<float>& modules() { return modules_; }
+
+  /// The memory of their weights.
+  const std::map<std::string, lora::Matrix<float>>& weights() const { return weights_; }
 
   /// Gives the modules the adapter's updates, under the adapter's name; they are not active yet. Throws lora::Error when
   /// one fits no module; nothing has changed then.
   void attach(const lora::io::Adapter& adapter) {
-    const std::string who = "adapter '" + lora::io::printable(adapter.name) + "': ";
-    if (is_attached(adapter.name)) throw lora::StateError(who + "one of this name is attached already");
-    for (const lora::io::AdapterModule& update : adapter.modules) {
-      const auto found = modules_.find(update.path);
-      const std::string path = "'" + lora::io::printable(update.path) + "'";
-      if (found == modules_.end()) throw lora::ValueError(who + "the model has no module " + path);
-      if (update.is_transposed(found->second.rows(), found->second.cols()))
-        throw lora::ShapeError(who + path + " is for a transposed weight");
+    std::vector<std::pair<std::string, lora::LayerGroup<float>::Shared>> updates;
+    for (const lora::io::AdapterModule& module : adapter.modules) {
+      const auto* const update = std::get_if<lora::LayerGroup<float>::Shared>(&module.update);
+      const lora::AnyLinear<float>& layer = std::as_const(modules_)[module.path];
+      if (update == nullptr || module.is_transposed(layer.rows(), layer.cols()))
+        throw lora::ValueError("adapter '" + lora::io::printable(adapter.name) + "': '" + lora::io::printable(module.path) +
+                               "' is not for a weight of float, out x in");
+      updates.emplace_back(module.path, *update);
     }
-    for (const lora::io::AdapterModule& update : adapter.modules)
-      std::visit(
-          [&](const auto& factors) { modules_.at(update.path).attach(adapter.name, factors.template cast<float>()); },
-          update.update);
-    adapters_.push_back(adapter.name);
-  }
-
-  /// Makes these adapters the active ones; a merged model switches. An adapter need not have an update for every module.
-  /// Should memory run out half way, here and below, calling again does the rest.
-  void activate(const std::vector<lora::ActiveUpdate>& set) {
-    for (const lora::ActiveUpdate& entry : set)
-      if (!is_attached(entry.name)) throw lora::ValueError("no adapter is attached as '" + entry.name + "'");
-    for (auto& [path, module] : modules_) {
-      const std::vector<std::string> updates = module.attached();
-      std::vector<lora::ActiveUpdate> own;
-      for (const lora::ActiveUpdate& entry : set)
-        if (std::find(updates.begin(), updates.end(), entry.name) != updates.end()) own.push_back(entry);
-      module.activate(own);
-    }
-    if (merged_) merge();  // what has got its first update since
-  }
-
-  /// Writes the active adapters into the weights. Modules that no adapter can change stay as they are.
-  void merge() {
-    merged_ = true;
-    for (auto& [path, module] : modules_)
-      if (!module.merged() && !module.attached().empty()) module.merge();
-  }
-
-  /// The checkpoint's weights again, every bit.
-  void unmerge() {
-    merged_ = false;
-    for (auto& [path, module] : modules_)
-      if (module.merged()) module.unmerge();
+    modules_.attach(adapter.name, updates);
   }
 
   // ---- forward pass ----------------------------------------------------------------------------------------------------
@@ -127,24 +101,11 @@ class Encoder {
 
   static std::string layer_path(int i) { return "encoder.layer." + std::to_string(i) + "."; }
 
-  static Vector read_vector(const lora::io::Safetensors& file, const std::string& name) {
-    const lora::io::TensorInfo& tensor = file.tensor(name);
-    if (tensor.dtype != lora::io::DType::F32 || tensor.shape.size() != 1)
-      throw lora::ShapeError("tensor '" + name + "': expected F32 and one dimension");
-    Vector vector(static_cast<Index>(tensor.shape[0]));
-    file.read(tensor, 0, std::as_writable_bytes(std::span(vector.data(), tensor.shape[0])));
-    return vector;
-  }
-
   void add_norm(const lora::io::Safetensors& file, const std::string& path) {
-    norms_[path] = {read_vector(file, path + ".weight"), read_vector(file, path + ".bias")};
+    norms_[path] = {file.read_vector<float>(file.tensor(path + ".weight")), file.read_vector<float>(file.tensor(path + ".bias"))};
   }
 
-  bool is_attached(const std::string& name) const {
-    return std::find(adapters_.begin(), adapters_.end(), name) != adapters_.end();
-  }
-
-  Activations forward(const std::string& path, const Activations& X) const { return modules_.at(path).forward(X); }
+  Activations forward(const std::string& path, const Activations& X) const { return modules_[path].forward(X); }
 
   /// Calls run(i, begin, length): sentence i has the columns begin to begin + length - 1.
   template <class Run>
@@ -212,9 +173,8 @@ class Encoder {
 
   lora::Matrix<float> words_, positions_, types_;
   std::map<std::string, LayerNorm> norms_;
-  std::map<std::string, lora::Linear<float>> modules_;
-  std::vector<std::string> adapters_;
-  bool merged_ = false;
+  std::map<std::string, lora::Matrix<float>> weights_;
+  lora::LayerGroup<float> modules_;  // views of these
 };
 
 }  // namespace minilm

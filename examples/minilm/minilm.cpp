@@ -38,7 +38,7 @@ lora::Activations<double> read_vectors(const lora::io::Safetensors& file, const 
 
 // ---- the check -------------------------------------------------------------------------------------------------------------
 
-const std::vector<lora::ActiveUpdate> fortunes = {{"fortunes"}}, mixture = {{"games", 0.7}, {"science", 0.3}};
+const std::vector<lora::ActiveName> fortunes = {{"fortunes"}}, mixture = {{"games", 0.7}, {"science", 0.3}};
 
 /// How far a vector of length 1 may be from the exact one, in any element. A product over n terms rounds n times; the
 /// roundings are independent of each other and of either sign, so together they are of the order sqrt(n) u relative to
@@ -72,9 +72,8 @@ class Check {
   /// The encoder's weights now against the checkpoint's, bit for bit.
   void weights(const lora::io::Safetensors& model) {
     lora::Index changed = 0, all = 0;
-    for (const auto& [path, module] : encoder_.modules()) {
+    for (const auto& [path, now] : encoder_.weights()) {
       const lora::Matrix<float> original = model.read_matrix<float>(model.tensor(path + ".weight"));
-      const auto now = module.weight().matrix();
       for (lora::Index i = 0; i < now.rows(); ++i)
         for (lora::Index j = 0; j < now.cols(); ++j)
           changed += std::bit_cast<std::uint32_t>(now(i, j)) != std::bit_cast<std::uint32_t>(original(i, j)) ? 1 : 0;
@@ -97,15 +96,15 @@ class Check {
 bool check(Encoder& encoder, const lora::io::Safetensors& model, const lora::io::Safetensors& expected) {
   Check now(encoder, expected);
   now.vectors("base", "base", "base");
-  encoder.activate(fortunes);
+  encoder.modules().activate(fortunes);
   now.vectors("fortunes, unmerged", "fortunes", "fortunes");
-  encoder.merge();
+  encoder.modules().merge();
   now.vectors("fortunes, merged", "fortunes", "fortunes.merged");
-  encoder.activate(mixture);
+  encoder.modules().activate(mixture);
   now.vectors("switched to 0.7 games + 0.3 science, merged", "mixture", "mixture.merged");
-  encoder.unmerge();
+  encoder.modules().unmerge();
   now.vectors("the same, unmerged", "mixture", "mixture");
-  encoder.activate({});
+  encoder.modules().activate({});
   now.vectors("base again", "base", "base");
   now.weights(model);
   std::printf("tolerance: %.1e, 144 roundings of a float (see minilm.cpp)\n%s\n", tolerance,
@@ -126,16 +125,16 @@ void bench(Encoder& encoder, const std::vector<Sentence>& sentences, int threads
     for (const Sentence& sentence : sentences) encoder.encode({&sentence, 1});
   };
   const auto another_for_each = [&] {
-    const std::vector<lora::ActiveUpdate> adapters[] = {{{"fortunes"}}, {{"games"}}, {{"science"}}};
+    const std::vector<lora::ActiveName> adapters[] = {{{"fortunes"}}, {{"games"}}, {{"science"}}};
     for (std::size_t i = 0; i < sentences.size(); ++i) {
-      encoder.activate(adapters[i % std::size(adapters)]);
+      encoder.modules().activate(adapters[i % std::size(adapters)]);
       encoder.encode({&sentences[i], 1});
     }
   };
   const auto at_once = [&] { encoder.encode(sentences); };
   const auto nothing = [] {};
-  const auto merge = [&] { encoder.merge(); };
-  const auto unmerge = [&] { encoder.unmerge(); };
+  const auto merge = [&] { encoder.modules().merge(); };
+  const auto unmerge = [&] { encoder.modules().unmerge(); };
 
   struct State {
     const char* name;
@@ -143,9 +142,9 @@ void bench(Encoder& encoder, const std::vector<Sentence>& sentences, int threads
     std::vector<double> times[2] = {};
   };
   State states[] = {
-      {"base", [&] { encoder.activate({}); }, {one_by_one, at_once}, nothing},
-      {"merged", [&] { encoder.activate(fortunes), merge(); }, {one_by_one, at_once}, unmerge},
-      {"unmerged, one adapter", [&] { encoder.activate(fortunes); }, {one_by_one, at_once}, nothing},
+      {"base", [&] { encoder.modules().activate({}); }, {one_by_one, at_once}, nothing},
+      {"merged", [&] { encoder.modules().activate(fortunes), merge(); }, {one_by_one, at_once}, unmerge},
+      {"unmerged, one adapter", [&] { encoder.modules().activate(fortunes); }, {one_by_one, at_once}, nothing},
       {"unmerged, another adapter for every sentence", nothing, {another_for_each}, nothing},
       {"merged, switched before every sentence", merge, {another_for_each}, unmerge},
   };

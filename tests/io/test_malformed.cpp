@@ -5,6 +5,7 @@
 
 #include "io/files.hpp"
 
+#include <lora/io/peft/config.hpp>
 #include <lora/io/peft/load_adapter.hpp>
 #include <lora/io/text/json.hpp>
 

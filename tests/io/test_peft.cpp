@@ -1,6 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #include "io/files.hpp"
 
+#include <lora/io/peft/adapter_reader.hpp>
+#include <lora/io/peft/config.hpp>
 #include <lora/io/peft/load_adapter.hpp>
 #include <lora/io/safetensors/writer.hpp>
 
@@ -25,7 +27,7 @@ struct Config : PeftConfig {
 Config config(const std::string& more) {
   return {PeftConfig::parse("adapter_config.json", "{" + minimal + (more.empty() ? "" : "," + more) + "}")};
 }
-std::string refused(const std::string& more) {
+std::string refused_config(const std::string& more) {
   const std::string text = message([&] { config(more); });
   expect_pieces(text, {"adapter_config.json"});
   return text;
@@ -56,27 +58,27 @@ TEST(PeftConfig, NumbersOfTheWrongKind) {
     EXPECT_NE(whole(std::string(R"({"peft_type":"LORA","lora_alpha":4,"r":)") + r + "}"), "") << r;
   for (const char* alpha : {"true", "null", "\"2\"", "NaN", "Infinity", "1e400", "{}"})
     EXPECT_NE(whole(std::string(R"({"peft_type":"LORA","r":2,"lora_alpha":)") + alpha + "}"), "") << alpha;
-  expect_pieces(refused(R"("use_rslora":1)"), {"use_rslora", "found 1"});
-  expect_pieces(refused(R"("fan_in_fan_out":"no")"), {"fan_in_fan_out", "'no'"});
-  expect_pieces(refused(R"("rank_pattern":{"q":0})"), {"rank_pattern: q", "found 0"});
-  expect_pieces(refused(R"("rank_pattern":{"q":2.5})"), {"rank_pattern: q", "2.5"});
-  expect_pieces(refused(R"("rank_pattern":["q",2])"), {"rank_pattern", "a list"});
-  expect_pieces(refused(R"("alpha_pattern":{"q":"4"})"), {"alpha_pattern: q", "'4'"});
-  expect_pieces(refused(R"("rank_pattern":{"(?<=a)q":2})"), {"rank_pattern", "(?<=a)q", "regular expression"});
-  expect_pieces(refused(R"("alpha_pattern":{"q(":2})"), {"alpha_pattern", "'q('"});
+  expect_pieces(refused_config(R"("use_rslora":1)"), {"use_rslora", "found 1"});
+  expect_pieces(refused_config(R"("fan_in_fan_out":"no")"), {"fan_in_fan_out", "'no'"});
+  expect_pieces(refused_config(R"("rank_pattern":{"q":0})"), {"rank_pattern: q", "found 0"});
+  expect_pieces(refused_config(R"("rank_pattern":{"q":2.5})"), {"rank_pattern: q", "2.5"});
+  expect_pieces(refused_config(R"("rank_pattern":["q",2])"), {"rank_pattern", "a list"});
+  expect_pieces(refused_config(R"("alpha_pattern":{"q":"4"})"), {"alpha_pattern: q", "'4'"});
+  expect_pieces(refused_config(R"("rank_pattern":{"(?<=a)q":2})"), {"rank_pattern", "(?<=a)q", "regular expression"});
+  expect_pieces(refused_config(R"("alpha_pattern":{"q(":2})"), {"alpha_pattern", "'q('"});
   EXPECT_EQ(config(R"("rank_pattern":null,"alpha_pattern":{},"use_rslora":null)").rank("q"), 2);
 }
 
 TEST(PeftConfig, WhatChangesTheMathsIsRefusedByName) {
   for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"})
-    expect_pieces(refused(std::string("\"") + key + "\":true"), {key, "not supported", "true"});
+    expect_pieces(refused_config(std::string("\"") + key + "\":true"), {key, "not supported", "true"});
   for (const char* key : {"target_parameters", "modules_to_save", "trainable_token_indices", "layer_replication",
                           "alora_invocation_tokens"})
-    expect_pieces(refused(std::string("\"") + key + "\":[\"x\"]"), {key, "not supported", "a list"});
+    expect_pieces(refused_config(std::string("\"") + key + "\":[\"x\"]"), {key, "not supported", "a list"});
   for (const char* key : {"kasa_config", "arrow_config", "velora_config", "monteclora_config", "megatron_config"})
-    expect_pieces(refused(std::string("\"") + key + "\":{\"x\":1}"), {key, "not supported", "an object"});
-  expect_pieces(refused(R"("bias":"lora_only")"), {"bias", "'lora_only'"});
-  expect_pieces(refused(R"("something_new\u001b":1)"), {"something_new\\x1b", "not supported"});
+    expect_pieces(refused_config(std::string("\"") + key + "\":{\"x\":1}"), {key, "not supported", "an object"});
+  expect_pieces(refused_config(R"("bias":"lora_only")"), {"bias", "'lora_only'"});
+  expect_pieces(refused_config(R"("something_new\u001b":1)"), {"something_new\\x1b", "not supported"});
   for (const char* value : {"null", "false", "0", "0.0", "\"\"", "\"none\"", "[]", "{}"})
     EXPECT_EQ(config(std::string("\"something_new\":") + value).rank("q"), 2) << value;
 }
@@ -91,7 +93,7 @@ TEST(PeftConfig, InitialisersThatChangeTheBaseWeightAreRefused) {
     EXPECT_EQ(config(std::string("\"init_lora_weights\":") + value).rank("q"), 2) << value;
   for (const char* value :
        {"\"pissa\"", "\"pissa_niter_16\"", "\"olora\"", "\"corda\"", "\"loftq\"", "\"lora_ga\"", "\"x\"", "1"})
-    expect_pieces(refused(std::string("\"init_lora_weights\":") + value), {"init_lora_weights", "path_initial_model"});
+    expect_pieces(refused_config(std::string("\"init_lora_weights\":") + value), {"init_lora_weights", "path_initial_model"});
 }
 
 TEST(PeftConfig, PatternsThatTakeTooLongAreNamed) {
@@ -237,7 +239,7 @@ TEST(LoadAdapter, FactorsThatDoNotFit) {
       {"ok"});
   for (const DType dtype : {DType::F16, DType::BF16, DType::F32, DType::F64}) {
     expect_pieces(AdapterFolder(pair("m", dtype), "", std::numeric_limits<float>::quiet_NaN()).refused(),
-                  {"module 'm'", "finite", "NaN", "B(0, 0)"});
+                  {"module 'm'", "finite", "NaN", "(0, 0)"});
     expect_pieces(AdapterFolder(pair("m", dtype), "", std::numeric_limits<float>::infinity()).refused(),
                   {"module 'm'", "infinity"});
   }

@@ -4,6 +4,8 @@
 
 #include "io/files.hpp"
 
+#include <lora/io/file/replacing.hpp>
+#include <lora/io/peft/config_writer.hpp>
 #include <lora/io/peft/load_adapter.hpp>
 #include <lora/io/peft/save_adapter.hpp>
 

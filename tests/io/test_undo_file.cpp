@@ -212,7 +212,7 @@ TEST(UndoFile, RefusesFactorsAndRecordsWhenTheyAreRead) {
   const io::UndoFile file = io::UndoFile::open(folder / "edited");
   const io::UndoTensor& tensor = file.tensors()[0];
   test::expect_pieces(test::message([&] { static_cast<void>(file.active_set<float>(tensor)); }),
-                      {"m.weight", "update 0", "infinity", "A(0, 1)"});
+                      {"m.weight", "update 0", "A: ", "infinity", "(0, 1)"});
   test::expect_pieces(test::message([&] { file.record(tensor); }), {"m.weight.undo", "checksum"});
 
   rewrite(folder, [](io::Metadata& metadata, auto&, auto&) {
