@@ -7,6 +7,7 @@
 
 #include <iostream>
 #include <map>
+#include <memory>
 
 int main(int argc, char** argv) {
   if (argc != 4) {
@@ -16,18 +17,16 @@ int main(int argc, char** argv) {
   try {
     const lora::io::Adapter adapter = lora::io::load_adapter(argv[1]);
     const lora::io::Model model = lora::io::Model::open(argv[2]);
-    std::map<const lora::io::ModelTensor*, const lora::io::AdapterModule*> modules;
-    for (const auto& module : adapter.modules) modules[&model.tensor(module.path + ".weight")] = &module;
+    std::map<const lora::io::ModelTensor*, std::shared_ptr<const lora::Update<float>>> updates;
+    for (const auto& [tensor, update] : lora::io::bind(model, adapter))
+      updates[&tensor] = std::get<std::shared_ptr<const lora::Update<float>>>(update);
 
     lora::io::ModelWriter writer(model, argv[3]);
     for (const lora::io::ModelTensor& tensor : model.tensors()) {
-      if (const auto found = modules.find(&tensor); found != modules.end()) {
+      if (const auto found = updates.find(&tensor); found != updates.end()) {
         auto W = model.read_matrix<float>(tensor);
-        const lora::LowRank<float> update =
-            std::visit([](const auto& u) { return u.template cast<float>(); }, found->second->update);
-        const lora::Weighted<float> set[] = {{&update, 1.0}};
-        lora::merge_plain(W, set);
-        writer.write_at(tensor, 0, std::as_bytes(std::span(W.data(), static_cast<std::size_t>(W.size()))));
+        lora::merge_plain(W, found->second);
+        writer.write_matrix(tensor, W);
       } else {
         std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.info->bytes()));
         model.read(tensor, 0, bytes);
@@ -35,7 +34,7 @@ int main(int argc, char** argv) {
       }
     }
     writer.commit();
-    std::cout << "merged " << modules.size() << " modules\n";
+    std::cout << "merged " << updates.size() << " modules\n";
   } catch (const lora::Error& error) {
     std::cerr << error.what() << '\n';
     return 1;
