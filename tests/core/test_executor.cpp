@@ -108,15 +108,15 @@ TEST(Executor, DefaultRunsEveryTaskOnce) {
 template <class Layout>
 class Executors : public ::testing::Test {
  public:
-  using T = typename Layout::Scalar;
-  using C = lora::compute_t<T>;
+  using Stored = typename Layout::Scalar;
+  using Computed = lora::compute_t<Stored>;
 
   /// Merge, switch, unmerge and forward passes through an executor, beside the calling thread alone.
   static void check(lora::Executor& executor) {
     Random random(240);
     const Index rows = 131, cols = 1041;
-    const auto w0 = reference::gaussian<T, Layout::order>(random, rows, cols);
-    reference::Updates<C> from, to;
+    const auto w0 = reference::gaussian<Stored, Layout::order>(random, rows, cols);
+    reference::Updates<Computed> from, to;
     from.add_gaussian(random, rows, cols, 2, 0.1);
     to.add_dora(random, rows, cols, 2, 0.1, 1);
     to.add_dense(random, rows, cols, 0.1);
@@ -134,7 +134,7 @@ class Executors : public ::testing::Test {
     ASSERT_TRUE(reference::same_bits(w0, w));
     const auto set = lora::for_weight(to.set(), w0, many);
     for (const Index batch : {1, 8, 60}) {
-      const lora::Matrix<C> X = reference::gaussian<C>(random, cols, batch);
+      const lora::Matrix<Computed> X = reference::gaussian<Computed>(random, cols, batch);
       ASSERT_TRUE(reference::same_bits(lora::forward(w0, lora::for_weight(to.set(), w0, one), X, one),
                                        lora::forward(w0, set, X, many)));
     }
@@ -162,8 +162,8 @@ TYPED_TEST(Executors, OpenMPGivesTheSameBits) {
 
 /// Several of the caller's threads share one pool.
 TYPED_TEST(Executors, ManyCallersMayShareAPool) {
-  using T = typename TestFixture::T;
-  using C = typename TestFixture::C;
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
   Random random(241);
   const auto w0 = reference::gaussian<T, TypeParam::order>(random, 131, 1041);
   reference::Updates<C> updates;

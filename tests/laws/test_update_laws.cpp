@@ -28,30 +28,30 @@ const char* name(Kind kind) {
 template <class Layout>
 class UpdateLaws : public ::testing::Test {
  public:
-  using T = typename Layout::Scalar;
-  using C = lora::compute_t<T>;
-  using Weight = lora::Matrix<T, Layout::order>;
-  using Set = lora::ActiveSet<C>;
+  using Stored = typename Layout::Scalar;
+  using Computed = lora::compute_t<Stored>;
+  using Weight = lora::Matrix<Stored, Layout::order>;
+  using Set = lora::ActiveSet<Computed>;
 
   /// Numbers about 1, of both signs.
-  static lora::Matrix<C> gains(Random& random, Index size) {
-    lora::Matrix<C> out = reference::gaussian<C>(random, size, 1, 0.3);
-    for (Index i = 0; i < size; ++i) out(i, 0) += random.below(4) == 0 ? C{-1} : C{1};
+  static lora::Matrix<Computed> gains(Random& random, Index size) {
+    lora::Matrix<Computed> out = reference::gaussian<Computed>(random, size, 1, 0.3);
+    for (Index i = 0; i < size; ++i) out(i, 0) += random.below(4) == 0 ? Computed{-1} : Computed{1};
     return out;
   }
   /// The same with 0, -0, denormal, huge, infinite and NaN ones among them.
-  static lora::Matrix<C> wild_gains(Random& random, Index size) {
-    using Limits = std::numeric_limits<C>;
-    const C special[] = {C{0}, -C{0}, Limits::denorm_min(), -Limits::denorm_min() * 77, Limits::max(), -Limits::max() / 3,
-                         Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN(), Limits::min(), C{1}, C{-1}};
-    lora::Matrix<C> out = gains(random, size);
+  static lora::Matrix<Computed> wild_gains(Random& random, Index size) {
+    using Limits = std::numeric_limits<Computed>;
+    const Computed special[] = {Computed{0}, -Computed{0}, Limits::denorm_min(), -Limits::denorm_min() * 77, Limits::max(), -Limits::max() / 3,
+                         Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN(), Limits::min(), Computed{1}, Computed{-1}};
+    lora::Matrix<Computed> out = gains(random, size);
     for (Index i = 0; i < size; ++i)
       if (random.below(3) == 0) out(i, 0) = special[random.below(std::size(special))];
     return out;
   }
 
   static Set make(Kind kind, Random& random, Index rows, Index cols) {
-    Updates<C> set;
+    Updates<Computed> set;
     switch (kind) {
       case Kind::low_rank:
         set.add_gaussian(random, rows, cols, 3, 0.03);
@@ -59,7 +59,7 @@ class UpdateLaws : public ::testing::Test {
         break;
       case Kind::dora: set.add_dora(random, rows, cols, 3, 0.03, 1, 0.8); break;
       case Kind::dense: set.add_dense(random, rows, cols, 0.1, -0.6); break;
-      case Kind::gates: set.add(Gates<C>(rows, cols, gains(random, rows), gains(random, cols))); break;
+      case Kind::gates: set.add(Gates<Computed>(rows, cols, gains(random, rows), gains(random, cols))); break;
       case Kind::two_doras:
         set.add_dora(random, rows, cols, 2, 0.03, 1, -0.5);
         set.add_dora(random, rows, cols, 1, 0.3, 1);
@@ -69,11 +69,11 @@ class UpdateLaws : public ::testing::Test {
         set.add_dense(random, rows, cols, 0.05, 0.3);
         set.add_dora(random, rows, cols, 1, 0.03, 1, 0);  // does nothing
         set.add_dora(random, rows, cols, 2, 0.03, 1, 1.2);
-        set.add(Gates<C>(rows, cols, {}, gains(random, cols)));
+        set.add(Gates<Computed>(rows, cols, {}, gains(random, cols)));
         set.add_dense(random, rows, cols, 0.05);
         set.add_gaussian(random, rows, cols, 1, 0.1);
         break;
-      case Kind::columns: set.add(Gates<C>(rows, cols, {}, gains(random, cols))); break;
+      case Kind::columns: set.add(Gates<Computed>(rows, cols, {}, gains(random, cols))); break;
       case Kind::none: break;
     }
     return set;
@@ -81,7 +81,7 @@ class UpdateLaws : public ::testing::Test {
 
   /// The reference's bits, back, plain, over bytes, and on to another set and back.
   static void check(const Weight& w0, const Set& from, const Set& to, const lora::Context& context = {}) {
-    const auto expected = reference::merge<T, Layout::order>(w0, from);
+    const auto expected = reference::merge<Stored, Layout::order>(w0, from);
     Weight w = w0;
     const lora::UndoRecord record = lora::merge(w, from, context);
     ASSERT_TRUE(reference::same_bits(expected.weight, w));
@@ -90,12 +90,12 @@ class UpdateLaws : public ::testing::Test {
     Weight plain = w0;
     lora::merge_plain(plain, from, context);
     ASSERT_TRUE(reference::same_bits(expected.weight, plain));
-    ASSERT_TRUE(reference::same_bits(w0, reference::unmerge<T, Layout::order>(expected.weight, from, expected.record)))
+    ASSERT_TRUE(reference::same_bits(w0, reference::unmerge<Stored, Layout::order>(expected.weight, from, expected.record)))
         << "the reference itself";
     lora::unmerge(plain, from, lora::UndoRecord::deserialize(record.serialize()), context);
     ASSERT_TRUE(reference::same_bits(w0, plain));
 
-    const auto fresh = reference::merge<T, Layout::order>(w0, to);
+    const auto fresh = reference::merge<Stored, Layout::order>(w0, to);
     const lora::UndoRecord next = lora::switch_to(w, from, record, to, context);
     ASSERT_TRUE(reference::same_bits(fresh.weight, w));
     ASSERT_TRUE(reference::same_record(fresh.record, next));
@@ -109,7 +109,7 @@ class UpdateLaws : public ::testing::Test {
 TYPED_TEST_SUITE(UpdateLaws, reference::Layouts);
 
 TYPED_TEST(UpdateLaws, EverySwitchIsAFreshMergeAndEveryBitComesBack) {
-  using T = typename TestFixture::T;
+  using T = typename TestFixture::Stored;
   Random random(200);
   const Index rows = 37, cols = 70;
   for (const bool wild : {false, true}) {
@@ -126,7 +126,7 @@ TYPED_TEST(UpdateLaws, EverySwitchIsAFreshMergeAndEveryBitComesBack) {
 
 /// Shares for several threads, blocks that do not divide evenly.
 TYPED_TEST(UpdateLaws, HoldForSeveralBlocksAndThreads) {
-  using T = typename TestFixture::T;
+  using T = typename TestFixture::Stored;
   Random random(201);
   const std::pair<Index, Index> shapes[] = {{129, 1041}, {1041, 127}};
   const std::pair<Kind, Kind> pairs[] = {{Kind::dora, Kind::mixed}, {Kind::dense, Kind::two_doras}};
@@ -143,8 +143,8 @@ TYPED_TEST(UpdateLaws, HoldForSeveralBlocksAndThreads) {
 }
 
 TYPED_TEST(UpdateLaws, HoldForGainsOfEverySize) {
-  using T = typename TestFixture::T;
-  using C = typename TestFixture::C;
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
   Random random(202);
   for (int round = 0; round < 6; ++round) {
     const Index rows = 20 + random.below(50), cols = 20 + random.below(90);
@@ -164,8 +164,8 @@ TYPED_TEST(UpdateLaws, HoldForGainsOfEverySize) {
 
 /// Norms of 0, infinite and NaN ones, magnitudes of 0 and negative ones.
 TYPED_TEST(UpdateLaws, HoldForDoRAOfStrangeRows) {
-  using T = typename TestFixture::T;
-  using C = typename TestFixture::C;
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
   Random random(203);
   const Index rows = 40, cols = 75;
   auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
@@ -192,7 +192,7 @@ TYPED_TEST(UpdateLaws, HoldForDoRAOfStrangeRows) {
 }
 
 TYPED_TEST(UpdateLaws, DeltaIsWhatSetsWithoutGainsAdd) {
-  using C = typename TestFixture::C;
+  using C = typename TestFixture::Computed;
   Random random(204);
   Updates<C> set;
   set.add_gaussian(random, 37, 70, 3, 0.1, 0.4);
@@ -205,7 +205,7 @@ TYPED_TEST(UpdateLaws, DeltaIsWhatSetsWithoutGainsAdd) {
 
 /// Wrong sets, wrong records and edited weights are refused, and nothing changes.
 TYPED_TEST(UpdateLaws, WhatDoesNotBelongTogetherIsRefused) {
-  using T = typename TestFixture::T;
+  using T = typename TestFixture::Stored;
   Random random(205);
   const Index rows = 37, cols = 70;
   const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
@@ -237,8 +237,8 @@ TYPED_TEST(UpdateLaws, WhatDoesNotBelongTogetherIsRefused) {
 /// The forward pass has the reference's bits for few and for many columns, and the merged one is as near as its rounding:
 /// both are sums of n = in + 2 ranks + 6 rounded steps of numbers whose absolute values sum up to S, and W' is rounded once.
 TYPED_TEST(UpdateLaws, ForwardPassesEqualTheReferenceAndTheMergedOnes) {
-  using T = typename TestFixture::T;
-  using C = typename TestFixture::C;
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
   Random random(206);
   for (const auto& [rows, cols] : {std::pair<Index, Index>{37, 70}, {17, 530}})
     for (const Kind kind : kinds) {

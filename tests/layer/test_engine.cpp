@@ -32,9 +32,9 @@ std::string engine_message(const Call& call) {
 template <class Layout>
 class Engine : public ::testing::Test {
  public:
-  using T = typename Layout::Scalar;
-  using C = lora::compute_t<T>;
-  using Weight = lora::Matrix<T, Layout::order>;
+  using Stored = typename Layout::Scalar;
+  using Computed = lora::compute_t<Stored>;
+  using Weight = lora::Matrix<Stored, Layout::order>;
   static constexpr Index rows = 53, cols = 77;
 
   Engine() {
@@ -44,15 +44,15 @@ class Engine : public ::testing::Test {
   }
 
   Random random{250};
-  Weight w0 = reference::gaussian<T, Layout::order>(random, rows, cols);
-  Updates<C> a, b, c;
+  Weight w0 = reference::gaussian<Stored, Layout::order>(random, rows, cols);
+  Updates<Computed> a, b, c;
 };
 TYPED_TEST_SUITE(Engine, reference::Layouts);
 
 /// Many threads, each with its own set over one layer: the bits of each alone.
 TYPED_TEST(Engine, RequestsHaveSetsOfTheirOwn) {
-  using C = typename TestFixture::C;
-  using Layer = lora::Linear<typename TestFixture::T, TypeParam::order>;
+  using C = typename TestFixture::Computed;
+  using Layer = lora::Linear<typename TestFixture::Stored, TypeParam::order>;
   const Layer layer(this->w0);
   const std::vector<lora::ActiveSet<C>> sets = {this->a.set(), layer.for_weight(this->b.set()), this->c.set(), {}};
   std::vector<lora::Matrix<C>> X, expected;
@@ -83,8 +83,8 @@ TYPED_TEST(Engine, RequestsHaveSetsOfTheirOwn) {
 }
 
 TYPED_TEST(Engine, ASetOfItsOwnNeedsW0) {
-  using C = typename TestFixture::C;
-  lora::Linear<typename TestFixture::T, TypeParam::order> layer(this->w0);
+  using C = typename TestFixture::Computed;
+  lora::Linear<typename TestFixture::Stored, TypeParam::order> layer(this->w0);
   const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 2);
   lora::Activations<C> Y = lora::Activations<C>::Constant(this->rows, 2, C{5});
   EXPECT_THROW(layer.forward_into(X, Y, this->b.set()), lora::StateError) << "not bound";
@@ -100,8 +100,8 @@ TYPED_TEST(Engine, ASetOfItsOwnNeedsW0) {
 }
 
 TYPED_TEST(Engine, BuffersAreSamples) {
-  using C = typename TestFixture::C;
-  const lora::Linear<typename TestFixture::T, TypeParam::order> layer(this->w0);
+  using C = typename TestFixture::Computed;
+  const lora::Linear<typename TestFixture::Stored, TypeParam::order> layer(this->w0);
   const Index batch = 5;
   const lora::Matrix<C> buffer = reference::gaussian<C>(this->random, batch, this->cols);  // [batch, features]
   std::vector<C> out(static_cast<std::size_t>(batch * this->rows));
@@ -123,7 +123,7 @@ TYPED_TEST(Engine, BuffersAreSamples) {
 }
 
 TYPED_TEST(Engine, ViewsLiveInContainers) {
-  using T = typename TestFixture::T;
+  using T = typename TestFixture::Stored;
   using View = lora::Linear<T, TypeParam::order, lora::Ownership::view>;
   std::vector<typename TestFixture::Weight> memory(6, this->w0);
   std::vector<View> views;
@@ -144,7 +144,7 @@ TYPED_TEST(Engine, ViewsLiveInContainers) {
 }
 
 TYPED_TEST(Engine, LayersComeBackAfterARestart) {
-  using T = typename TestFixture::T;
+  using T = typename TestFixture::Stored;
   auto W = this->w0;
   std::vector<std::byte> bytes;
   {
@@ -179,10 +179,10 @@ TYPED_TEST(Engine, LayersComeBackAfterARestart) {
 }
 
 TYPED_TEST(Engine, BiasMustBeFinite) {
-  using C = typename TestFixture::C;
+  using C = typename TestFixture::Computed;
   using Vector = Eigen::Matrix<C, Eigen::Dynamic, 1>;
   const Vector good = reference::gaussian<C>(this->random, this->rows, 1);
-  lora::Linear<typename TestFixture::T, TypeParam::order> layer(this->w0, good);
+  lora::Linear<typename TestFixture::Stored, TypeParam::order> layer(this->w0, good);
   for (const C bad : {std::numeric_limits<C>::quiet_NaN(), std::numeric_limits<C>::infinity()}) {
     Vector bias = good;
     bias(7) = bad;
@@ -192,8 +192,8 @@ TYPED_TEST(Engine, BiasMustBeFinite) {
 }
 
 TYPED_TEST(Engine, AnyLinearIsTheLayer) {
-  using T = typename TestFixture::T;
-  using C = typename TestFixture::C;
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
   lora::Linear<T, TypeParam::order> layer(this->w0);
   std::vector<lora::AnyLinear<C>> layers;
   layers.emplace_back(lora::Linear<T, TypeParam::order>(this->w0));

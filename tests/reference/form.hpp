@@ -161,9 +161,9 @@ struct Form {
   /// What an unmerge without a record would give.
   template <class T>
   T candidate(T merged, Index i, Index j) const {
-    const C g = row_gain(i), h = column_gain(j), difference = widen(merged) - acc(i, j);
-    const C by_rows = difference / (magnitude(g) == 0 ? C{1} : g);
-    return narrow<T>(by_rows / (magnitude(h) == 0 ? C{1} : h));
+    const C own = row_gain(i), across = column_gain(j), difference = widen(merged) - acc(i, j);
+    const C by_rows = difference / (magnitude(own) == 0 ? C{1} : own);
+    return narrow<T>(by_rows / (magnitude(across) == 0 ? C{1} : across));
   }
 
   void multiply(std::uint32_t axis, const std::vector<C>& values) {
