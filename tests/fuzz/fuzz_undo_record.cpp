@@ -60,16 +60,16 @@ void apply_with_every_set(const UndoRecord& record) {
     return apply<T>(record, detail::BlockKernels<T>(cells, codec), *cells.order);
   };
   const std::unique_ptr<T[]> expected =
-      apply_with(detail::portable::cell_kernels<T>(), {nullptr, nullptr, detail::portable::unpack_cells});
+      apply_with(detail::portable::cell_kernels<T, false>(), {nullptr, nullptr, detail::portable::unpack_cells});
   const auto compare = [&](const detail::CellKernels<T>& cells, const detail::CellCodec& codec) {
     require(std::memcmp(expected.get(), apply_with(cells, codec).get(), size) == 0, "instruction sets disagree");
   };
 #if LORA_TARGETS_X86
   const detail::CellCodec avx2{nullptr, nullptr, detail::avx2::unpack_cells};
   const detail::CellCodec vbmi2{nullptr, nullptr, detail::avx512_vbmi2::unpack_cells};
-  if (detail::machine_isa() >= lora::Isa::avx2) compare(detail::avx2::cell_kernels<T>(), avx2);
-  if (detail::machine_isa() >= lora::Isa::avx512) compare(detail::avx512::cell_kernels<T>(), avx2);
-  if (detail::machine_has_vbmi2()) compare(detail::avx512::cell_kernels<T>(), vbmi2);
+  if (detail::machine_isa() >= lora::Isa::avx2) compare(detail::avx2::cell_kernels<T, false>(), avx2);
+  if (detail::machine_isa() >= lora::Isa::avx512) compare(detail::avx512::cell_kernels<T, false>(), avx2);
+  if (detail::machine_has_vbmi2()) compare(detail::avx512::cell_kernels<T, false>(), vbmi2);
 #else
   static_cast<void>(compare);
 #endif

@@ -3,6 +3,7 @@
 
 /// The adapter_model.safetensors of an adapter. For bodies (-inl.hpp).
 
+#include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/linear_factors.hpp"
 #include "lora/io/peft/names.hpp"
 #include "lora/io/safetensors/convert.hpp"

@@ -3,10 +3,19 @@
 
 /// The kinds of updates that files can hold, told apart in one place. For bodies (-inl.hpp).
 
-#include "lora/io/peft/adapter.hpp"
+#include "lora/io/error.hpp"
+#include "lora/update/dora.hpp"
+#include "lora/update/low_rank.hpp"
+
+#include <memory>
+#include <optional>
+#include <variant>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
+
+/// What an AdapterUpdate is.
+using EitherUpdate = std::variant<std::shared_ptr<const Update<float>>, std::shared_ptr<const Update<double>>>;
 
 /// The tensors and numbers of a LowRank or a DoRA. The views live as long as the update.
 struct LinearFactors {
@@ -58,14 +67,14 @@ LinearFactors linear_factors(const Update<Compute>& update) {
   visit_kind(update, [&](const auto& kind) { out = factors_of(kind); });
   return *out;
 }
-inline LinearFactors linear_factors(const AdapterUpdate& update) {
+inline LinearFactors linear_factors(const EitherUpdate& update) {
   return std::visit([](const auto& shared) { return linear_factors(*shared); }, update);
 }
 
 /// The update for a weight that computes in `Compute`: itself, or cast (towards float factors are rounded once). Throws
 /// ValueError for an update of another kind, and for factors that overflow.
 template <class Compute>
-std::shared_ptr<const Update<Compute>> update_in(const AdapterUpdate& update) {
+std::shared_ptr<const Update<Compute>> update_in(const EitherUpdate& update) {
   using Shared = std::shared_ptr<const Update<Compute>>;
   using Other = std::conditional_t<std::is_same_v<Compute, float>, double, float>;
   return std::visit(
