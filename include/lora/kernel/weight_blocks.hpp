@@ -3,6 +3,7 @@
 
 /// A weight cut in blocks, and what one task of a pass over it needs.
 
+#include "lora/core/workspace.hpp"
 #include "lora/exact/undo_record.hpp"
 #include "lora/kernel/block_kernels.hpp"
 #include "lora/kernel/merge_factors.hpp"

@@ -23,7 +23,7 @@ LORA_FUNC OutputFolder::OutputFolder(std::filesystem::path target, Sync sync)
   }
   for (int tries = 0; tries < 1000; ++tries) {
     std::filesystem::path name = detail::name_beside(target_, "tmp");
-    if (::mkdir(name.c_str(), static_cast<mode_t>(mode_ | 0700)) == 0) {
+    if (::mkdir(name.c_str(), mode_t{mode_ | 0700}) == 0) {
       temporary_ = std::move(name);
       return;
     }
@@ -53,7 +53,7 @@ LORA_FUNC void OutputFolder::commit() {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_, ignored))
       if (entry.is_directory(ignored)) detail::sync_folder(entry.path());
   }
-  if (mode_ != 0777) ::chmod(temporary_.c_str(), static_cast<mode_t>(mode_));  // as the folder it replaces
+  if (mode_ != 0777) ::chmod(temporary_.c_str(), mode_t{mode_});  // as the folder it replaces
   // An empty folder is replaced; one that has got a file since is not.
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) detail::fail_system(target_, "cannot rename", errno);
   temporary_.clear();

@@ -53,14 +53,14 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
              in_quotes(target.parts.front().adapter->folder.string()), " and ", in_quotes(adapter.folder.string()),
              " with different values");
       target.parts.push_back({&adapter, &bound.module(), coefficient});
-      if (coefficient != 0) used.push_back(bound);
+      if (!lora::detail::is_zero(coefficient)) used.push_back(bound);
     }
   }
   std::vector<MergeTarget> out;
   for (const ModelTensor& tensor : base.tensors()) {
     const auto at = targets.find(&tensor);
     if (at == targets.end()) continue;
-    std::erase_if(at->second.parts, [](const MergePart& part) { return part.coefficient == 0; });
+    std::erase_if(at->second.parts, [](const MergePart& part) { return lora::detail::is_zero(part.coefficient); });
     if (!at->second.parts.empty()) out.push_back(std::move(at->second));
   }
   if (out.empty()) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");

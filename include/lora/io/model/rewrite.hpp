@@ -87,7 +87,7 @@ inline void Rewrite::run(const TaskOptions& options) {
 
 inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& changed) {
   tasks_.push_back({tensor.info->bytes(), [this, &tensor, &changed](Buffer& buffer, const Context& context) -> Finish {
-                      const std::span<std::byte> bytes = buffer.get(static_cast<std::size_t>(tensor.info->bytes()));
+                      const std::span<std::byte> bytes = buffer.get(tensor.info->bytes());
                       from_.read(tensor, 0, bytes);
                       std::vector<std::uint64_t> before, after;
                       if (with_checksums_ && !changed.was_merged) before = piece_checksums(bytes);

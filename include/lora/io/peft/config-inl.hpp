@@ -17,7 +17,7 @@ bool is_one_of(const std::array<std::string_view, N>& keys, std::string_view key
 /// Null, false, 0, "", "none", [] or {}: the ways of a configuration to say that something is not used.
 inline bool is_unused(const Json& json) {
   if (json.is_boolean()) return !boolean(json);
-  if (json.is_number()) return number(json) == 0.0;
+  if (json.is_number()) return lora::detail::is_zero(number(json));
   if (json.is_string()) return json.get_ref<const std::string&>().empty() || is_string(json, "none");
   return json.empty();
 }

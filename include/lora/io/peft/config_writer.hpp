@@ -82,7 +82,7 @@ class PeftConfigWriter {
     const double s = module.scaling(), r = static_cast<double>(module.rank());
     const double near = s * (rank_stabilized ? std::sqrt(r) : r);
     for (const double value : {near, std::nextafter(near, 0.0), std::nextafter(near, 2 * near)})
-      if (lora::detail::is_finite(value) && Scaling(rule(rank_stabilized), value)(module.rank()) == s) return value;
+      if (lora::detail::is_finite(value) && lora::detail::to_bits(Scaling(rule(rank_stabilized), value)(module.rank())) == lora::detail::to_bits(s)) return value;
     return std::nullopt;
   }
 
@@ -139,7 +139,7 @@ class PeftConfigWriter {
   std::string patterns(const std::vector<Value>& values, const Value& usual, bool anchored) const {
     std::map<std::string, Value> entries;
     for (std::size_t i = 0; i < values.size(); ++i)
-      if (values[i] != usual) entries.emplace(pattern(adapter_.modules[i].path, anchored), values[i]);
+      if (values[i] < usual || values[i] > usual) entries.emplace(pattern(adapter_.modules[i].path, anchored), values[i]);
     std::string out = "{";
     for (const auto& [key, value] : entries)
       out += text(out.size() == 1 ? "\n    " : ",\n    ", string(key), ": ", value);
@@ -182,7 +182,7 @@ class PeftConfigWriter {
       const std::vector<PeftConfig::Module> read = config.modules(paths);
       for (std::size_t i = 0; i < read.size(); ++i) {
         const AdapterModule& module = adapter_.modules[i];
-        if (read[i].rank != module.rank() || read[i].scaling(module.rank()) != module.scaling()) return &module;
+        if (read[i].rank != module.rank() || lora::detail::to_bits(read[i].scaling(module.rank())) != lora::detail::to_bits(module.scaling())) return &module;
       }
     } catch (const ValueError& error) {  // the patterns take too long
       fail(file_, bare(error));

@@ -23,7 +23,8 @@ inline std::size_t convert_elements(ScalarType from_type, const void* from, Scal
         To* const out = static_cast<To*>(to);
         for (std::size_t i = count; i-- > 0;) {
           out[i] = lora::detail::convert<To>(in[i]);
-          if (lora::detail::convert<From>(out[i]) != in[i]) changed = i;
+          const From back = lora::detail::convert<From>(out[i]);
+          if (back < in[i] || back > in[i] || lora::detail::is_nan(in[i])) changed = i;
         }
       });
     });

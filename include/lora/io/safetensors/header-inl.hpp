@@ -59,7 +59,7 @@ LORA_FUNC SafetensorsHeader SafetensorsHeader::make(const std::filesystem::path&
   }
   json += '}';
   json.append((8 - json.size() % 8) % 8, ' ');
-  const auto prefix = std::bit_cast<std::array<char, 8>>(static_cast<std::uint64_t>(json.size()));
+  const auto prefix = std::bit_cast<std::array<char, 8>>(std::uint64_t{json.size()});
   json.insert(0, prefix.data(), prefix.size());
   const std::uint64_t file_size = json.size() + end;
   return parse(file, std::move(json), file_size);

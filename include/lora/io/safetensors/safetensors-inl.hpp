@@ -12,7 +12,7 @@ LORA_FUNC Safetensors Safetensors::open(const std::filesystem::path& path) {
   std::string raw(file.size() < 8 ? 0 : 8, '\0');
   file.read(0, std::as_writable_bytes(std::span(raw)));
   SafetensorsHeader::expect_length(path, raw, file.size());
-  raw.resize(8 + static_cast<std::size_t>(SafetensorsHeader::length(raw)));
+  raw.resize(8 + SafetensorsHeader::length(raw));
   file.read(0, std::as_writable_bytes(std::span(raw)));
   SafetensorsHeader header = SafetensorsHeader::parse(path, std::move(raw), file.size());
   return {std::move(file), std::move(header)};
@@ -43,7 +43,7 @@ LORA_FUNC void Safetensors::expect_dimensions(const TensorInfo& tensor, std::siz
 LORA_FUNC void Safetensors::read_elements(const TensorInfo& tensor, ScalarType type, void* out) const {
   std::byte* const to = static_cast<std::byte*>(out);
   const std::uint64_t count = tensor.bytes() * 8 / bits(tensor.dtype);
-  if (tensor.dtype == dtype_of(type)) return read(tensor, 0, {to, static_cast<std::size_t>(tensor.bytes())});
+  if (tensor.dtype == dtype_of(type)) return read(tensor, 0, {to, tensor.bytes()});
   const std::size_t from_size = bits(tensor.dtype) / 8, to_size = bits(dtype_of(type)) / 8;
   const std::uint64_t step = 65536 / from_size;
   std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(count, step)) * from_size);

@@ -100,7 +100,7 @@ inline Json read_json(const std::filesystem::path& file, std::string_view part, 
 inline Json read_json_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   const InputFile file(path);
   if (file.size() > max_bytes) fail(path, "expected a JSON file of at most ", max_bytes, " bytes, found ", file.size());
-  std::string characters(static_cast<std::size_t>(file.size()), '\0');
+  std::string characters(file.size(), '\0');
   file.read(0, std::as_writable_bytes(std::span(characters)));
   return read_json(path, "", characters);
 }
@@ -164,7 +164,7 @@ class JsonFields {
   Index positive(std::string_view key, const Json& json) const {
     if (!json.is_number_integer() || integer(json) < 1)
       refuse(key, "expected an integer of at least 1, found ", description(json));
-    return static_cast<Index>(integer(json));
+    return integer(json);
   }
   double finite(std::string_view key, const Json& json) const {
     if (!json.is_number() || !lora::detail::is_finite(number(json)))

@@ -99,7 +99,7 @@ LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestCh
 
 LORA_FUNC UndoRecord UndoFile::record(const UndoTensor& tensor) const {
   const TensorInfo& info = file_.tensor(detail::record_name(tensor));
-  std::vector<std::byte> bytes(static_cast<std::size_t>(info.bytes()));
+  std::vector<std::byte> bytes(info.bytes());
   file_.read(info, 0, bytes);
   try {
     UndoRecord record = UndoRecord::deserialize(bytes);
@@ -130,7 +130,7 @@ void UndoFileWriter::add(const std::type_identity_t<ActiveSet<Compute>>& set, co
     const UndoUpdate& told = tensor.updates[i];
     fits = factors.rank() == told.rank && updates[i].coefficient == told.coefficient &&
            factors.is_dora() == (told.kind == UndoUpdate::Kind::dora) && factors.rule.rule() == told.scaling.rule() &&
-           factors.rule.value() == told.scaling.value();
+           lora::detail::to_bits(factors.rule.value()) == lora::detail::to_bits(told.scaling.value());
   }
   if (!fits)
     throw StateError(lora::detail::text("lora: UndoFileWriter::add: tensor ", detail::in_quotes(tensor.name),

@@ -125,7 +125,7 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
   if (out.raw().size() >= room) return out;
   std::string raw(reinterpret_cast<const char*>(out.raw().data()), out.raw().size());
   raw.resize(room, ' ');
-  const auto length = std::bit_cast<std::array<char, 8>>(static_cast<std::uint64_t>(room - 8));
+  const auto length = std::bit_cast<std::array<char, 8>>(std::uint64_t{room - 8});
   raw.replace(0, length.size(), length.data(), length.size());
   return SafetensorsHeader::parse(file, std::move(raw), room + out.data_bytes());
 }
