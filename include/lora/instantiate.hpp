@@ -7,7 +7,6 @@
 
 #include "lora/lora.hpp"
 
-#include "lora/core/executor-inl.hpp"
 #include "lora/exact/undo_record-inl.hpp"
 #include "lora/kernel/forward-inl.hpp"
 #include "lora/kernel/frozen_rows-inl.hpp"
@@ -22,6 +21,10 @@
 
 #if !defined(LORA_COMPILED)
 #error "lora: instantiate.hpp belongs into the sources of the compiled library, with LORA_COMPILED defined"
+#endif
+
+#if !defined(LORA_INSTANTIATE)
+#include "lora/core/executor-inl.hpp"  // its class has virtual functions, and so one source that defines them
 #endif
 
 #if defined(LORA_INSTANTIATE)

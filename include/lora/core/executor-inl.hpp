@@ -42,7 +42,7 @@ class TeamOfThreads {
   bool alone() const { return alone_; }
 
  private:
-  static constexpr int calls_until_alone = 256;
+  static constexpr int calls_until_alone = 32;
   inline static std::atomic<int> callers_{0}, crowded_{0};
   bool alone_ = false;
 };

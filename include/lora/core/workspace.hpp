@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 LORA_NAMESPACE_BEGIN
 
@@ -19,6 +20,20 @@ class Workspace {
   /// Works in the caller's memory, which must outlive it.
   explicit Workspace(std::span<std::byte> memory) : memory_(memory.data()), size_(memory.size()), fixed_(true) {}
 
+  /// What is moved from has no memory.
+  Workspace(Workspace&& other) noexcept
+      : own_(std::move(other.own_)),
+        memory_(std::exchange(other.memory_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        fixed_(other.fixed_) {}
+  Workspace& operator=(Workspace&& other) noexcept {
+    own_ = std::move(other.own_);
+    memory_ = std::exchange(other.memory_, nullptr);
+    size_ = std::exchange(other.size_, 0);
+    fixed_ = other.fixed_;
+    return *this;
+  }
+
   /// The bytes it has.
   std::size_t size() const { return size_; }
 
@@ -31,6 +46,7 @@ class Workspace {
       throw ValueError(detail::text("lora: workspace: expected at least ", size + static_cast<std::size_t>(begin - memory_),
                                     " bytes, found ", size_));
     own_.reset();
+    memory_ = nullptr;
     size_ = 0;
     own_ = detail::aligned_array<std::byte>(size);
     memory_ = own_.get();

@@ -41,6 +41,9 @@ class BlockKernels {
                      cell_codec()) {}
   BlockKernels(const CellKernels<T>& cells, const CellCodec& codec) : cells_(cells), codec_(codec) {}
 
+  /// The order of lanes that the factors are packed in.
+  const LaneOrder& order() const { return *cells_.order; }
+
   /// W' = round(W0 + delta).
   LORA_NOINLINE void add(const Weight& w, const Factors& factors) const {
     alignas(64) T old[row_elements];

@@ -21,7 +21,7 @@ struct ForwardPlan {
   using Compute = compute_t<T>;
 
   ForwardPlan(Index rows, Index cols, const Form<Compute>* set, Index columns, Index count, bool converts)
-      : form(set), batch(columns), task_count(count), converts_results(converts), is_batched(columns > skinny_batch) {
+      : form(set), batch(columns), most_tasks(count), converts_results(converts), is_batched(columns > skinny_batch) {
     if (is_batched) {
       const BatchedKernels<T> own = batched_kernels<T, Order>();
       const BatchedKernels<Compute> dense = batched_kernels<Compute, row_major>();
@@ -52,11 +52,11 @@ struct ForwardPlan {
     H = scratch.take<Compute>(has_low_rank ? form->depth() * batch : 0);
     DX = scratch.take<Compute>(has_dense ? dense_stride * batch : 0);
     results = scratch.take<Compute>(converts_results ? rows * batch : 0);
-    tasks = scratch.take<Compute>(task_scratch * task_count);
+    tasks = scratch.take<Compute>(task_scratch * most_tasks);
   }
 
   const Form<Compute>* form;
-  Index batch, task_count;
+  Index batch, most_tasks;
   bool converts_results, is_batched, has_low_rank, has_dense, scales_X;
   ForwardProduct<T>* product;
   ForwardProduct<Compute>* compute_product;
@@ -75,7 +75,7 @@ void pack_activations(const ForwardPlan<T, Order>& plan, const ActivationRef<com
   }
   const Index depth = for_weight ? plan.depth : plan.compute_depth;
   const BatchLayout layout(X.rows, X.cols, depth, for_weight ? plan.width : plan.compute_width);
-  share_rows(executor, X.rows, depth, 8 * layout.rows * layout.columns, [&](int, Index first, Index last) {
+  share_rows(executor, plan.most_tasks, X.rows, depth, 8 * layout.rows * layout.columns, [&](int, Index first, Index last) {
     for (Index block = first; block < last; block += depth)
       X.kernels->pack_block(X, layout, for_weight ? Order : row_major, block, plan.panels);
   });
@@ -101,7 +101,7 @@ void multiply_compute(const ForwardPlan<T, Order>& plan, const compute_t<T>* M, 
                       compute_t<T>* out, Index column_stride, Executor& executor) {
   const ForwardWeight<compute_t<T>> weight{M, cols, rows, cols};
   const ForwardTerms<compute_t<T>> result{nullptr, nullptr, 0, nullptr, out, 1, column_stride, plan.batch};
-  share_rows(executor, rows, unit, 4 * rows * cols * plan.batch,  // M has to come from memory
+  share_rows(executor, plan.most_tasks, rows, unit, 4 * rows * cols * plan.batch,  // M has to come from memory
              [&](int task, Index first, Index last) {
                plan.compute_product(weight, plan.panels, result, first, last, plan.tasks + task * plan.task_scratch);
              });
@@ -135,6 +135,8 @@ void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, 
     terms.depth = depth;
   }
   if (plan.has_dense) {
+    for (Index c = 0; c < plan.batch && rows != plan.dense_stride; ++c)  // whole vectors of it are read
+      std::fill(plan.DX + c * plan.dense_stride + rows, plan.DX + (c + 1) * plan.dense_stride, Compute{0});
     multiply_compute(plan, plan.form->dense(), rows, cols, finished_rows, plan.DX, plan.dense_stride, executor);
     terms.dense = plan.DX;
     terms.dense_stride = plan.dense_stride;
@@ -142,7 +144,7 @@ void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, 
   if (plan.form != nullptr) terms.gains = plan.form->row_gains();
   if (!packed) pack_activations(plan, plan.scales_X ? scale_activations(plan, X) : X, true, executor);
   const ForwardWeight<T> W{weight.data, weight.stride, rows, cols};
-  share_rows(executor, rows, finished_rows, rows * (cols + terms.depth) * plan.batch,
+  share_rows(executor, plan.most_tasks, rows, finished_rows, rows * (cols + terms.depth) * plan.batch,
              [&](int task, Index first, Index last) {
                plan.product(W, plan.panels, terms, first, last, plan.tasks + task * plan.task_scratch);
              });
@@ -168,7 +170,8 @@ void forward_pass(const Lines<const T>& weight, const Form<compute_t<T>>* form, 
   Workspace& workspace = workspace_of(context);
   for (Index first = 0, batch; first < X.cols; first += batch) {
     batch = next_columns<Compute>(X.cols - first, X.rows);
-    const Index tasks = batch > skinny_batch ? std::max(executor.concurrency(), 1) : 1;  // only these have memory of their own
+    // Asked once a pass: an executor may grow meanwhile, the memory of its tasks does not.
+    const Index tasks = std::max(executor.concurrency(), 1);
     ForwardPlan<T, Order> plan(weight.rows(), weight.cols(), form, batch, tasks, Y.kernels->store != nullptr);
     std::byte* memory = workspace.reserve(0);
     Scratch scratch(memory);

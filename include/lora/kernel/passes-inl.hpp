@@ -27,7 +27,8 @@ LORA_NOINLINE inline void for_blocks(const BlockGrid& grid, int tasks, Executor&
   };
   std::vector<Share> shares(static_cast<std::size_t>(tasks));
   const Index count = grid.count();
-  executor.run(tasks, [&](int t) {
+  std::exception_ptr error;
+  const auto run_share = [&](int t) {
     with_fp_environment([&] {
       Share& share = shares[static_cast<std::size_t>(t)];
       const Index end = count * (t + 1) / tasks;
@@ -38,15 +39,25 @@ LORA_NOINLINE inline void for_blocks(const BlockGrid& grid, int tasks, Executor&
         share.error = std::current_exception();
       }
     });
-  });
-  for (const Share& failed : shares) {
-    if (!failed.error) continue;
-    with_fp_environment([&] {
-      for (const Share& share : shares)
-        for (Index i = share.begin; i < share.done; ++i) undo(i);
-    });
-    std::rethrow_exception(failed.error);
+  };
+  try {
+    executor.run(tasks, run_share);
+  } catch (...) {
+    error = std::current_exception();
   }
+  Index done = 0;
+  for (const Share& share : shares) {
+    if (share.error) error = share.error;
+    done += share.done - share.begin;
+  }
+  if (!error && done != count)
+    error = std::make_exception_ptr(StateError(text("lora: the executor returned before all of its ", tasks, " tasks had run")));
+  if (!error) return;
+  with_fp_environment([&] {
+    for (const Share& share : shares)
+      for (Index i = share.begin; i < share.done; ++i) undo(i);
+  });
+  std::rethrow_exception(error);
 }
 
 /// The tasks of a pass over a weight, and their memory.

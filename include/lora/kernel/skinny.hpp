@@ -121,13 +121,13 @@ SkinnyKernels<T> skinny_kernels() {
 }
 
 /// Calls run(task, first, last) for shares of `rows` rows, multiples of `unit`, in as many tasks as `work` multiply-adds are
-/// worth, each under an FpEnvironment.
-inline void share_rows(Executor& executor, Index rows, Index unit, Index work,
+/// worth, at most `most`, each under an FpEnvironment.
+inline void share_rows(Executor& executor, Index most, Index rows, Index unit, Index work,
                        FunctionRef<void(int, Index, Index)> run) {
   constexpr Index work_per_task = 128 * 1024;
   const Index groups = std::max<Index>(padded(rows, unit) / unit, 1);
   const Index wanted = std::min(work / work_per_task, groups);
-  const Index tasks = wanted <= 1 ? 1 : std::min<Index>(wanted, std::max(executor.concurrency(), 1));
+  const Index tasks = wanted <= 1 ? 1 : std::min(wanted, most);
   if (tasks == 1) {
     const FpEnvironment environment;
     run(0, 0, rows);

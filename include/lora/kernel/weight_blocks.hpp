@@ -50,8 +50,7 @@ struct MergeSet {
   using Compute = compute_t<T>;
 
   MergeSet(const Form<Compute>& form, const Lines<T>& weight)
-      : factors(form, weight.rows(), weight.cols(), weight.order, *cell_kernels<std::remove_const_t<T>>().order),
-        kernels(form) {}
+      : kernels(form), factors(form, weight.rows(), weight.cols(), weight.order, kernels.order()) {}
 
   /// W0 out of W', in place. `scratch` is factors.scratch_size() numbers.
   void restore(const WeightBlocks<T>& weight, const Block& block, const BlockEntry& entry, Compute* scratch) const {
@@ -64,8 +63,8 @@ struct MergeSet {
       kernels.unmerge(merged, factors.at(block, scratch), view_payload(entry.payload, block));
   }
 
-  MergeFactors<Compute> factors;
   BlockKernels<T> kernels;
+  MergeFactors<Compute> factors;
 };
 
 /// One task's memory for a pass.

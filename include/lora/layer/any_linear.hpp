@@ -23,7 +23,7 @@ class LinearInterface {
   virtual void merge(const Context& context) = 0;
   virtual void unmerge(const Context& context) = 0;
   virtual const UndoRecord& record() const = 0;
-  virtual void resume(std::span<const ActiveName> active, UndoRecord record) = 0;
+  virtual void resume(std::span<const ActiveName> active, const UndoRecord& record) = 0;
   virtual UndoRecord release() = 0;
   virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
   virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const ActiveSet<Compute>* set,
@@ -72,7 +72,10 @@ class AnyLinear {
   void merge(const Context& context = {}) { layer_->merge(context); }
   void unmerge(const Context& context = {}) { layer_->unmerge(context); }
   const UndoRecord& record() const { return layer_->record(); }
-  void resume(std::span<const ActiveName> active, UndoRecord record) { layer_->resume(active, std::move(record)); }
+  void resume(std::span<const ActiveName> active, const UndoRecord& record) { layer_->resume(active, record); }
+  void resume(std::initializer_list<ActiveName> active, const UndoRecord& record) {
+    resume(std::span<const ActiveName>(active.begin(), active.size()), record);
+  }
   [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() { return layer_->release(); }
 
   [[nodiscard]] ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context = {}) const {
@@ -115,8 +118,8 @@ class AnyLinear {
     void merge(const Context& context) override { layer_.merge(context); }
     void unmerge(const Context& context) override { layer_.unmerge(context); }
     const UndoRecord& record() const override { return layer_.weight().record(); }
-    void resume(std::span<const ActiveName> active, UndoRecord record) override {
-      layer_.resume(active, std::move(record));
+    void resume(std::span<const ActiveName> active, const UndoRecord& record) override {
+      layer_.resume(active, record);
     }
     UndoRecord release() override { return layer_.release(); }
     ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const override {

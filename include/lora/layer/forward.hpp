@@ -18,8 +18,9 @@ const Compute* bias_of(const Eigen::MatrixBase<Derived>& bias, Index out) {
                 "weights); cast it with bias.cast<float>() into one");
   if (bias.size() == 0) return nullptr;
   expect_shape("forward_into: bias", out, 1, bias.rows(), bias.cols());
-  if (bias.derived().innerStride() != 1)
-    throw ShapeError(text("lora: forward_into: bias: expected an inner stride of 1, found ", bias.derived().innerStride()));
+  if (out > 1 && bias.derived().rowStride() != 1)
+    throw ShapeError(text("lora: forward_into: bias: expected elements one behind the other, found them ",
+                          bias.derived().rowStride(), " apart"));
   return bias.derived().data();
 }
 

@@ -24,8 +24,11 @@ class LayerGroup {
  public:
   using Shared = std::shared_ptr<const Update<Compute>>;
 
-  /// Throws StateError when there is a layer with this path.
+  /// Throws StateError when there is a layer with this path, or when layers are merged.
   void add(std::string path, AnyLinear<Compute> layer) {
+    for (const auto& entry : layers_)
+      if (entry.second.merged() || layer.merged())
+        throw StateError(detail::text("lora: LayerGroup: the layer \"", path, "\" comes to merged ones; unmerge first"));
     if (layers_.contains(path)) throw StateError(detail::text("lora: LayerGroup: a layer \"", path, "\" is there already"));
     layers_.emplace(std::move(path), std::move(layer));
   }
@@ -59,6 +62,10 @@ class LayerGroup {
     for (const ActiveName& entry : active_)
       if (entry.name == name)
         throw StateError(detail::text("lora: LayerGroup: the adapter \"", name, "\" is active; activate another set first"));
+    for (const auto& [path, layer] : layers_)
+      for (const ActiveName& entry : layer.active())
+        if (entry.name == name)
+          throw StateError(detail::text("lora: LayerGroup: the adapter \"", name, "\" is active in the layer \"", path, "\""));
     for (auto& [path, layer] : layers_)
       if (has(layer, name)) layer.detach(name);
     std::erase(adapters_, name);
@@ -71,9 +78,11 @@ class LayerGroup {
   void activate(std::span<const ActiveName> active, const Context& context = {}) {
     for (const ActiveName& entry : active) expect_adapter(entry.name);
     std::vector<ActiveName> names(active.begin(), active.end());
+    std::map<std::string_view, std::vector<ActiveName>> before;
+    for (const auto& [path, layer] : layers_) before.emplace(path, layer.active());
     all_or_nothing(
         layers_, [&](auto& entry) { activate(entry.second, names, context); },
-        [&](auto& entry) { activate(entry.second, active_, context); });
+        [&](auto& entry) { entry.second.activate(before.find(entry.first)->second, context); });
     active_ = std::move(names);
   }
   void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
@@ -102,7 +111,8 @@ class LayerGroup {
   [[nodiscard("the records are all that gives W0 back")]] std::map<std::string, UndoRecord> release() {
     if (!merged()) throw StateError("lora: LayerGroup::release: expected merged layers");
     std::map<std::string, UndoRecord> records;
-    for (auto& [path, layer] : layers_) records.emplace(path, layer.release());
+    for (auto& [path, layer] : layers_) records.emplace(path, UndoRecord());  // what allocates comes first
+    for (auto& [path, layer] : layers_) records.find(path)->second = layer.release();
     active_.clear();
     return records;
   }

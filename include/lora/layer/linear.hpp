@@ -153,6 +153,8 @@ class Linear {
     Set set = weight_.for_weight(attached_.make_set(active), context);
     if constexpr (!std::is_const_v<Scalar>) {
       if (merged()) weight_.switch_bound(set, context);
+    } else if (merged()) {
+      throw StateError("lora: Linear::activate: the layer is merged and looks at read-only memory: it cannot switch");
     }
     active_ = std::move(names);
     set_ = std::move(set);
@@ -185,22 +187,23 @@ class Linear {
   }
 
   /// Says that the weight's memory holds W' of these updates, as after a restart: the record is the one of that merge, and the
-  /// updates are attached. Throws what activate() and FrozenWeight::resume throw.
-  void resume(std::span<const ActiveName> active, UndoRecord record) {
+  /// updates are attached. Copies the record. Throws what activate() and FrozenWeight::resume throw.
+  void resume(std::span<const ActiveName> active, const UndoRecord& record) {
     std::vector<ActiveName> names(active.begin(), active.end());
-    weight_.resume(attached_.make_set(active), std::move(record));
+    weight_.resume(attached_.make_set(active), record);
     set_ = weight_.merged_set();
     active_ = std::move(names);
   }
-  void resume(std::initializer_list<ActiveName> active, UndoRecord record) {
-    resume(std::span<const ActiveName>(active.begin(), active.size()), std::move(record));
+  void resume(std::initializer_list<ActiveName> active, const UndoRecord& record) {
+    resume(std::span<const ActiveName>(active.begin(), active.size()), record);
   }
 
   /// Hands the undo record out, for a restart or before a merged view goes away: see FrozenWeight::release. The active set is
   /// empty then.
   [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() {
+    Set none;  // what allocates comes before the record is taken
     UndoRecord record = weight_.release();
-    set_ = Set();
+    set_ = none;
     active_.clear();
     return record;
   }

@@ -148,7 +148,6 @@ void FormBuilder<Compute>::scale_rows_from_W0(const MatrixView& source,
     g = recorded->values;
   } else if (W0_ != nullptr) {
     gains(*W0_, g.data());
-    for (Compute& value : g) value = detail::narrow<Compute>(value);  // one NaN
   } else {
     incomplete_ = true;
     return;
@@ -170,6 +169,7 @@ template <class Compute>
 void FormBuilder<Compute>::multiply(typename Gains<Compute>::Axis axis, std::vector<Compute> values) {
   const bool by_rows = axis == Gains<Compute>::Axis::rows;
   form_.extras_kernels_ = &detail::extras_kernels<Compute>();
+  for (Compute& value : values) value = detail::narrow<Compute>(value);  // one NaN
   auto& all = by_rows ? form_.g_ : form_.h_;
   const auto size = static_cast<Index>(values.size());
   if (all.data() == nullptr) {

@@ -117,12 +117,13 @@ class FrozenWeight {
   /// Says that the memory holds W' of this set, as after a restart: the record is the one of that merge. Throws StateError when
   /// something is merged already, RecordError when the record is for another weight or other updates. (W' itself is checked
   /// by the unmerge or switch that reads it.)
-  void resume(const Set& set, UndoRecord record) {
+  void resume(const Set& set, const UndoRecord& record) {
     if (merged()) throw StateError("lora: FrozenWeight::resume: the weight is merged already");
     set.expect_fits("FrozenWeight::resume", rows(), cols());
     detail::check_record(record, detail::ScalarTraits<Value>::type, Order, rows(), cols(), set.fingerprint());
-    set_ = detail::bind_recorded(record, set);
-    record_ = std::move(record);
+    Set bound = detail::bind_recorded(record, set);
+    record_ = record;
+    set_ = bound;
   }
 
   /// Hands the record out: the memory goes on holding W', which this object then takes for its weight, not merged. Throws
