@@ -68,11 +68,11 @@ class Gates final : public lora::Update<C> {
   const lora::Matrix<C>& h() const { return h_; }
   std::string_view kind() const override { return "gates"; }
   std::vector<lora::UpdateTensor> tensors() const override {
-    return {{"g", lora::detail::view_of(g_)}, {"h", lora::detail::view_of(h_)}};
+    return {{"g", lora::view_of(g_)}, {"h", lora::view_of(h_)}};
   }
   void add_to(lora::FormBuilder<C>& form, double) const override {
-    if (g_.size() != 0) form.scale_rows(lora::detail::view_of(g_));
-    if (h_.size() != 0) form.scale_columns(lora::detail::view_of(h_));
+    if (g_.size() != 0) form.scale_rows(lora::view_of(g_));
+    if (h_.size() != 0) form.scale_columns(lora::view_of(h_));
   }
 
  private:

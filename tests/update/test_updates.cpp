@@ -135,7 +135,7 @@ class OneColumn final : public lora::Update<float> {
   Index cols() const override { return cols_; }
   std::string_view kind() const override { return "one column"; }
   std::vector<lora::UpdateTensor> tensors() const override {
-    return {{"values", lora::detail::view_of(values_)}, {"g", lora::detail::view_of(g_)}};
+    return {{"values", lora::view_of(values_)}, {"g", lora::view_of(g_)}};
   }
   void add_to(lora::FormBuilder<float>& form, double coefficient) const override {
     lora::Matrix<float> unit = lora::Matrix<float>::Zero(1, cols_);
@@ -143,7 +143,7 @@ class OneColumn final : public lora::Update<float> {
     form.add_low_rank(coefficient, values_, unit);
     const auto c = static_cast<float>(coefficient);
     const Eigen::VectorXf gains = (1 + c * (g_.array() - 1)).matrix();
-    form.scale_rows(lora::detail::view_of(gains));
+    form.scale_rows(lora::view_of(gains));
   }
 
  private:

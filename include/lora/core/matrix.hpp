@@ -41,6 +41,18 @@ struct MatrixView {
   Index row_stride = 0, column_stride = 0;
 };
 
+/// The memory of an Eigen object that has some (a Matrix, Map, Ref or Block), for UpdateTensor and FormBuilder.
+template <class Derived>
+MatrixView view_of(const Eigen::DenseBase<Derived>& object) {
+  using Scalar = typename Derived::Scalar;
+  static_assert(detail::is_scalar_v<Scalar>, "lora: expected float, double, Eigen::half or Eigen::bfloat16");
+  static_assert((Derived::Flags & Eigen::DirectAccessBit) != 0,
+                "lora: expected an Eigen object that owns or maps memory (Matrix, Map, Ref, Block); evaluate the "
+                "expression into a Matrix first");
+  const Derived& own = object.derived();
+  return {own.data(), detail::ScalarTraits<Scalar>::type, own.rows(), own.cols(), own.rowStride(), own.colStride()};
+}
+
 /// A row-major `[batch, features]` buffer, PyTorch's, as activations `features x batch`: the same memory, no copy.
 template <class Scalar>
 auto samples(Scalar* data, Index batch, Index features) {
@@ -51,18 +63,6 @@ auto samples(Scalar* data, Index batch, Index features) {
 }
 
 namespace detail {
-
-/// The memory of an Eigen object that has some: a Matrix, Map, Ref or Block.
-template <class Derived>
-MatrixView view_of(const Eigen::DenseBase<Derived>& object) {
-  using Scalar = typename Derived::Scalar;
-  static_assert(is_scalar_v<Scalar>, "lora: expected float, double, Eigen::half or Eigen::bfloat16");
-  static_assert((Derived::Flags & Eigen::DirectAccessBit) != 0,
-                "lora: expected an Eigen object that owns or maps memory (Matrix, Map, Ref, Block); evaluate the "
-                "expression into a Matrix first");
-  const Derived& own = object.derived();
-  return {own.data(), ScalarTraits<Scalar>::type, own.rows(), own.cols(), own.rowStride(), own.colStride()};
-}
 
 /// Element (i, j) of a view whose type is Scalar.
 template <class Scalar>
@@ -127,11 +127,5 @@ auto lines_of(Object&& object) {
 }
 
 }  // namespace detail
-
-/// The memory of an Eigen object that has some (a Matrix, Map, Ref or Block), for UpdateTensor and FormBuilder.
-template <class Derived>
-MatrixView view_of(const Eigen::DenseBase<Derived>& object) {
-  return detail::view_of(object);
-}
 
 LORA_NAMESPACE_END

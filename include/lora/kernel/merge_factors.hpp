@@ -40,8 +40,6 @@ class MergeFactors {
     if (of_positions != nullptr) position_gains_ = GainArrays(of_positions, length_, lanes);
   }
 
-  const Form<Compute>& form() const { return *form_; }
-
   /// Numbers of scratch memory that at() needs, on a 64-byte boundary.
   Index scratch_size() const { return form_->dense() == nullptr ? 0 : block_elements; }
 

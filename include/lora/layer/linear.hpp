@@ -100,7 +100,7 @@ class Linear {
     const auto& values = bias.derived().eval();
     detail::AlignedMatrix<Compute, column_major> copy;
     if (bias.size() != 0) copy = detail::AlignedMatrix<Compute, column_major>(bias.size(), 1);
-    detail::copy_finite("Linear: bias", detail::view_of(values), copy.data());
+    detail::copy_finite("Linear: bias", view_of(values), copy.data());
     bias_ = std::move(copy);
   }
 

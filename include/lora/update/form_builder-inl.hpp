@@ -118,22 +118,23 @@ void FormBuilder<Compute>::add_dense(double scale, const MatrixView& M) {
 
 template <class Compute>
 void FormBuilder<Compute>::scale_rows(const MatrixView& g) {
-  detail::expect_shape("an update's row gains", rows(), 1, g.rows, g.cols);
-  const auto values = detail::converted<Compute>(g);
-  mix(detail::rows_word);
-  mix(values.data(), rows());
-  next_recorded(Gains<Compute>::Axis::rows);
-  multiply(Gains<Compute>::Axis::rows, {values.data(), values.data() + rows()});
+  scale(Gains<Compute>::Axis::rows, "an update's row gains", detail::rows_word, rows(), g);
 }
 
 template <class Compute>
 void FormBuilder<Compute>::scale_columns(const MatrixView& h) {
-  detail::expect_shape("an update's column gains", cols(), 1, h.rows, h.cols);
-  const auto values = detail::converted<Compute>(h);
-  mix(detail::columns_word);
-  mix(values.data(), cols());
-  next_recorded(Gains<Compute>::Axis::columns);
-  multiply(Gains<Compute>::Axis::columns, {values.data(), values.data() + cols()});
+  scale(Gains<Compute>::Axis::columns, "an update's column gains", detail::columns_word, cols(), h);
+}
+
+template <class Compute>
+void FormBuilder<Compute>::scale(typename Gains<Compute>::Axis axis, const char* what, std::uint64_t word, Index size,
+                                 const MatrixView& gains) {
+  detail::expect_shape(what, size, 1, gains.rows, gains.cols);
+  const auto values = detail::converted<Compute>(gains);
+  mix(word);
+  mix(values.data(), size);
+  next_recorded(axis);
+  multiply(axis, {values.data(), values.data() + size});
 }
 
 template <class Compute>

@@ -42,14 +42,14 @@ class FormBuilder {
   void add_low_rank(double scale, const MatrixView& L, const MatrixView& R);
   template <class DerivedL, class DerivedR>
   void add_low_rank(double scale, const Eigen::DenseBase<DerivedL>& L, const Eigen::DenseBase<DerivedR>& R) {
-    add_low_rank(scale, detail::view_of(L), detail::view_of(R));
+    add_low_rank(scale, view_of(L), view_of(R));
   }
 
   /// W += scale M with M out x in: D = c M, or fma(c, M, D) when there is a D. Throws as add_low_rank().
   void add_dense(double scale, const MatrixView& M);
   template <class Derived>
   void add_dense(double scale, const Eigen::DenseBase<Derived>& M) {
-    add_dense(scale, detail::view_of(M));
+    add_dense(scale, view_of(M));
   }
 
   /// Row i of W, all that is in it so far, times g(i) (out x 1), or column j times h(j) (in x 1). Throws ShapeError.
@@ -77,6 +77,7 @@ class FormBuilder {
 
   void mix(std::uint64_t word);
   void mix(const Compute* numbers, Index count);
+  void scale(typename Gains<Compute>::Axis axis, const char* what, std::uint64_t word, Index size, const MatrixView& gains);
   void multiply(typename Gains<Compute>::Axis axis, std::vector<Compute> values);
   const Gains<Compute>* next_recorded(typename Gains<Compute>::Axis axis);
 
