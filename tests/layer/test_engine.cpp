@@ -14,20 +14,9 @@
 namespace {
 
 using lora::Index;
+using reference::message_of;
 using reference::Random;
 using reference::Updates;
-
-/// Runs `call`, which must throw Error, and returns the message.
-template <class Error, class Call>
-std::string engine_message(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
 
 template <class Layout>
 class Engine : public ::testing::Test {
@@ -109,14 +98,14 @@ TYPED_TEST(Engine, BuffersAreSamples) {
   layer.forward_into(lora::samples(in, batch, this->cols), lora::samples(out.data(), batch, this->rows));
   const lora::Activations<C> expected = layer.forward(buffer.transpose());
   EXPECT_TRUE(reference::same_bits(expected, lora::samples(out.data(), batch, this->rows)));
-  const std::string message = engine_message<lora::ShapeError>([&] { static_cast<void>(layer.forward(buffer)); });
+  const std::string message = message_of<lora::ShapeError>([&] { static_cast<void>(layer.forward(buffer)); });
   EXPECT_EQ(message, "lora: Linear: X: expected 77 rows, one column per sample, found 5 x 77: transpose it, or map a [batch, "
                      "features] buffer with lora::samples()");
   lora::Matrix<C> across(batch, this->rows);
-  EXPECT_NE(engine_message<lora::ShapeError>([&] { layer.forward_into(buffer.transpose(), across); })
+  EXPECT_NE(message_of<lora::ShapeError>([&] { layer.forward_into(buffer.transpose(), across); })
                 .find("Y: expected 53 rows, one column per sample, found 5 x 53: transpose it"),
             std::string::npos);
-  EXPECT_NE(engine_message<lora::ShapeError>([&] {
+  EXPECT_NE(message_of<lora::ShapeError>([&] {
               static_cast<void>(lora::forward(this->w0, {}, buffer));
             }).find("transpose it"),
             std::string::npos);
@@ -186,7 +175,7 @@ TYPED_TEST(Engine, BiasMustBeFinite) {
   for (const C bad : {std::numeric_limits<C>::quiet_NaN(), std::numeric_limits<C>::infinity()}) {
     Vector bias = good;
     bias(7) = bad;
-    EXPECT_NE(engine_message<lora::ValueError>([&] { layer.set_bias(bias); }).find("bias"), std::string::npos);
+    EXPECT_NE(message_of<lora::ValueError>([&] { layer.set_bias(bias); }).find("bias"), std::string::npos);
     EXPECT_TRUE(reference::same_bits(good, layer.bias()));
   }
 }

@@ -17,20 +17,9 @@
 namespace {
 
 using lora::Index;
+using reference::message_of;
 
 using reference::same_bits;
-
-/// Runs `call`, which must throw Error, and returns the message.
-template <class Error, class Call>
-std::string message_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
 
 template <class T>
 class Linear : public ::testing::Test {

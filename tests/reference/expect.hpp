@@ -9,6 +9,7 @@
 
 #include <iomanip>
 #include <span>
+#include <string>
 
 namespace reference {
 
@@ -26,6 +27,18 @@ using Layouts = ::testing::Types<Layout<float, lora::row_major>, Layout<float, l
                                  Layout<double, lora::row_major>, Layout<double, lora::column_major>,
                                  Layout<Eigen::half, lora::row_major>, Layout<Eigen::half, lora::column_major>,
                                  Layout<Eigen::bfloat16, lora::row_major>, Layout<Eigen::bfloat16, lora::column_major>>;
+
+/// Runs `call`, which must throw Error, and returns the message.
+template <class Error, class Call>
+std::string message_of(const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
 
 /// Every element has the same bits; otherwise names the first that has not.
 template <class Expected, class Found>
