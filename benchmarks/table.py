@@ -60,7 +60,7 @@ def theory(case):
     return 100 * case.rank * (out + width) / (out * width)
 
 
-def cell(value, form):
+def tile(value, form):
     return format(value, form) if value is not None else ""
 
 
@@ -82,8 +82,8 @@ def print_merges(run):
                 continue
             limit = run.limit(case, 2 if what == "switch_to" else 1)
             record = run.rows[what, case].get("record_percent")
-            print(f"  {name:40}{time:9.3f}{time / limit:9.2f}{cell(ratio(time, run.time('merge_plain', case)), '9.2f'):>9}"
-                  f"{cell(ratio(time, run.time('openblas', case)), '9.2f'):>9}{cell(record, '7.2f'):>7}{' %' if record else ''}")
+            print(f"  {name:40}{time:9.3f}{time / limit:9.2f}{tile(ratio(time, run.time('merge_plain', case)), '9.2f'):>9}"
+                  f"{tile(ratio(time, run.time('openblas', case)), '9.2f'):>9}{tile(record, '7.2f'):>7}{' %' if record else ''}")
 
 
 def print_forwards(run):
@@ -96,7 +96,7 @@ def print_forwards(run):
         row = run.rows["forward", case]
         merged = row["merged_ms"]
         head = f"{case.kind} {case.shape[0]}x{case.shape[1]} r={case.rank}, {case.threads} thread{'s' if case.threads > 1 else ''}"
-        peers = [cell(ratio(run.time(peer, case), merged), ".2f") for peer in ("eigen_merged", "eigen_unmerged", "openblas_merged")]
+        peers = [tile(ratio(run.time(peer, case), merged), ".2f") for peer in ("eigen_merged", "eigen_unmerged", "openblas_merged")]
         print(f"{head if head != last else '':38}{case.batch:6}{merged:9.3g}{merged / run.limit(case):9.2f}"
               f"{row['median_ms']:10.3g}{row['overhead_percent']:8.2f} %{theory(case):6.2f} %{peers[0]:>8}{peers[1]:>9}{peers[2]:>9}")
         last = head

@@ -81,9 +81,9 @@ def print_tables(times):
             mine = get(f"lora unmerged/{end}")
             peers = [get(f"{peer} forward/{end}") for peer in ("eigen", "native", "openblas", "mkl", "torch")]
             peers.append(get(f"torch unmerged/{end}"))
-            cells = [f"{time:.3g} ({time / mine:.2f}x)" if time else "" for time in peers]
+            tiles = [f"{time:.3g} ({time / mine:.2f}x)" if time else "" for time in peers]
             print(f"{kind:9}{batch:6}{get(f'lora forward/{end}'):13.3g}{mine:10.3g}"
-                  f"{cells[0]:>15}{cells[1]:>15}{cells[2]:>15}{cells[3]:>15}{cells[4]:>15}{cells[5]:>16}")
+                  f"{tiles[0]:>15}{tiles[1]:>15}{tiles[2]:>15}{tiles[3]:>15}{tiles[4]:>15}{tiles[5]:>16}")
     print("\nWeights changed after 1, 10 and 100 switches between two adapters, 1024 x 1024, the last one taken out (PEFT; lora: 0):")
     for kind in TYPES:
         print(f"  {kind:9}" + ", ".join(f"{get(f'torch drift/{kind}/{switches}'):.2f} %" for switches in (1, 10, 100)))

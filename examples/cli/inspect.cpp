@@ -159,14 +159,14 @@ struct Inspect {
     for (const io::ModelTensor& tensor : model.tensors()) {
       const io::TensorInfo& info = *tensor.info;
       Json row{{"name", info.name}, {"dtype", io::name(info.dtype)}, {"shape", info.shape}, {"bytes", info.bytes()}};
-      std::vector<std::string> cells{info.name, std::string(io::name(info.dtype)), shape_text(info.shape),
+      std::vector<std::string> tiles{info.name, std::string(io::name(info.dtype)), shape_text(info.shape),
                                      std::to_string(info.bytes())};
       if (model.is_folder()) {
         row["file"] = model.shard_name(tensor.shard);
-        cells.push_back(model.shard_name(tensor.shard));
+        tiles.push_back(model.shard_name(tensor.shard));
       }
       tensors.push_back(std::move(row));
-      table.add(std::move(cells));
+      table.add(std::move(tiles));
     }
     std::string said = text("model ", path_text(path), ": ", count_text(model.tensors().size(), "tensor"), ", ",
                             size_text(model.data_bytes()));

@@ -10,13 +10,13 @@
 
 namespace cli {
 
-/// Lines of cells, printed in columns: the first to the left, the others to the right. Cells are made printable.
+/// Lines of tiles, printed in columns: the first to the left, the others to the right. Tiles are made printable.
 class Table {
  public:
   explicit Table(std::vector<std::string> titles) { add(std::move(titles)); }
-  void add(std::vector<std::string> cells) {
-    for (std::string& cell : cells) cell = lora::io::printable(cell);
-    lines_.push_back(std::move(cells));
+  void add(std::vector<std::string> tiles) {
+    for (std::string& tile : tiles) tile = lora::io::printable(tile);
+    lines_.push_back(std::move(tiles));
   }
 
   friend std::ostream& operator<<(std::ostream& out, const Table& table) {
@@ -37,9 +37,9 @@ class Table {
   }
 
  private:
-  static std::size_t characters(const std::string& cell) {
+  static std::size_t characters(const std::string& tile) {
     return static_cast<std::size_t>(std::count_if(
-        cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; }));
+        tile.begin(), tile.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; }));
   }
   std::vector<std::vector<std::string>> lines_;
 };

@@ -59,7 +59,7 @@ struct Case {
   double scaling;
 };
 
-// Shapes across the edges of groups (16), cells (8 x 32) and blocks; delta tiny, small, equal, huge.
+// Shapes across the edges of groups (16), tiles (8 x 32) and blocks; delta tiny, small, equal, huge.
 constexpr Case cases[] = {
     {0, 5, Kind::gaussian, 1.0},       {5, 0, Kind::gaussian, 1.0},       {1, 1, Kind::gaussian, 1e-2},
     {1, 33, Kind::random_bits, 1.0},   {7, 31, Kind::gaussian, 1e-2},     {8, 32, Kind::random_bits, 1e-6},

@@ -169,31 +169,31 @@ def blocks(lines, length):
 
 
 def elements_in_order(lines, length):
-    """(line, position) of each element of a block in the order of cells, groups and lanes, with its cell and group."""
-    cell = 0
+    """(line, position) of each element of a block in the order of tiles, groups and lanes, with its tile and group."""
+    tile = 0
     for top in range(0, lines, 8):
         for left in range(0, length, 32):
             for group in range(16):
                 for lane in range(16):
                     line, position = top + group // 2, left + group % 2 * 16 + lane
-                    yield cell, group, lane, (line, position) if line < lines and position < length else None
-            cell += 1
+                    yield tile, group, lane, (line, position) if line < lines and position < length else None
+            tile += 1
 
 
 def read_marks(payload, lines, length, size):
     """The marked elements of a block's payload: {(line, position): distance, or bytes of W0}."""
     masks_count, distances_count = struct.unpack_from("<HH", payload)
-    cells = -(-lines // 8) * -(-length // 32)
-    summaries = struct.unpack_from(f"<{cells}H", payload, 4)
-    at = 4 + 2 * cells
+    tiles = -(-lines // 8) * -(-length // 32)
+    summaries = struct.unpack_from(f"<{tiles}H", payload, 4)
+    at = 4 + 2 * tiles
     masks = iter(struct.unpack_from(f"<{masks_count}H", payload, at))
     at += 2 * masks_count
     distances = iter(struct.unpack_from(f"<{distances_count}b", payload, at))
     raw = at + distances_count
     marks, mask = {}, 0
-    for cell, group, lane, place in elements_in_order(lines, length):
+    for tile, group, lane, place in elements_in_order(lines, length):
         if lane == 0:
-            mask = next(masks) if summaries[cell] >> group & 1 else 0
+            mask = next(masks) if summaries[tile] >> group & 1 else 0
         if mask >> lane & 1:
             require(place is not None, "a marked lane outside of the weight")
             marks[place] = next(distances)

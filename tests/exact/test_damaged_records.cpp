@@ -184,7 +184,7 @@ TEST(ForgedRecord, RawBlocks) {
   expect_refused(parts.bytes(), "damaged block");
 }
 
-// The inside of a block, made by hand: a float weight of 10 x 40 has one block of 2 x 2 cells, the last of 2 x 8
+// The inside of a block, made by hand: a float weight of 10 x 40 has one block of 2 x 2 tiles, the last of 2 x 8
 // elements.
 
 struct Payload {

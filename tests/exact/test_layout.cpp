@@ -36,14 +36,14 @@ TEST(BlockGrid, TakesEveryElementOnce) {
 
 TEST(BlockGrid, FollowsTheBlockRule) {
   for (Index length = 0; length <= 2100; ++length) {
-    // The line's length in whole cells, 32 at least, 1024 at most; as many whole cells below as 8192 elements allow.
-    Index cells = length / 32 + (length % 32 != 0 ? 1 : 0);
-    if (cells < 1) cells = 1;
-    if (cells > 32) cells = 32;
+    // The line's length in whole tiles, 32 at least, 1024 at most; as many whole tiles below as 8192 elements allow.
+    Index tiles = length / 32 + (length % 32 != 0 ? 1 : 0);
+    if (tiles < 1) tiles = 1;
+    if (tiles > 32) tiles = 32;
     Index lines = 8;
-    while ((lines + 8) * cells * 32 <= 8192) lines += 8;
+    while ((lines + 8) * tiles * 32 <= 8192) lines += 8;
     const BlockGrid grid(10000, length);
-    ASSERT_EQ(grid.block_length(), 32 * cells) << length;
+    ASSERT_EQ(grid.block_length(), 32 * tiles) << length;
     ASSERT_EQ(grid.block_lines(), lines) << length;
     ASSERT_LE(grid.block_length() * grid.block_lines(), lora::detail::block_elements);
   }
@@ -59,7 +59,7 @@ TEST(BlockGrid, GoesAlongTheLinesFirst) {
   EXPECT_EQ(last.position, 2048);
   EXPECT_EQ(last.lines, 4);
   EXPECT_EQ(last.length, 2);
-  EXPECT_EQ(last.cells(), 1);
+  EXPECT_EQ(last.tiles(), 1);
 }
 
 TEST(BlockGrid, CountsTheLargestShapeWithoutOverflow) {

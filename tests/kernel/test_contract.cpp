@@ -55,7 +55,7 @@ class Contract : public ::testing::Test {
 };
 TYPED_TEST_SUITE(Contract, reference::Layouts);
 
-TYPED_TEST(Contract, HoldsAtEverySizeAroundACell) {
+TYPED_TEST(Contract, HoldsAtEverySizeAroundATile) {
   Random random(1);
   for (const Index rows : {0, 1, 2, 7, 8, 9, 17, 31, 32, 33})
     for (const Index cols : {0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65})

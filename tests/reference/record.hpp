@@ -109,7 +109,7 @@ inline std::vector<Part> cut(const Part& whole, Index lines, Index length) {
   return parts;
 }
 
-/// The blocks' shape: whole cells of 8 x 32, at most 1024 long, at most 8192 elements.
+/// The blocks' shape: whole tiles of 8 x 32, at most 1024 long, at most 8192 elements.
 inline Index block_length(Index length) { return std::max<Index>(32, std::min<Index>(1024, (length + 31) / 32 * 32)); }
 inline Index block_lines(Index length) { return 8192 / block_length(length) / 8 * 8; }
 
@@ -136,13 +136,13 @@ struct Payload {
 template <class Matrix, class C>
 Payload payload(const Matrix& before, const Matrix& after, const Form<C>& form, const Part& block) {
   Bytes summaries, masks, distances, raw;
-  for (const Part& cell : cut(block, 8, 32)) {
+  for (const Part& tile : cut(block, 8, 32)) {
     unsigned summary = 0;
-    for (Index i = 0; i < cell.lines; ++i)
+    for (Index i = 0; i < tile.lines; ++i)
       for (Index half = 0; half < 2; ++half) {
         unsigned mask = 0;
-        for (Index lane = 0; lane < 16 && 16 * half + lane < cell.length; ++lane) {
-          const Index line = cell.line + i, position = cell.position + 16 * half + lane;
+        for (Index lane = 0; lane < 16 && 16 * half + lane < tile.length; ++lane) {
+          const Index line = tile.line + i, position = tile.position + 16 * half + lane;
           const auto w0 = element(before, line, position);
           const auto w1 = element(after, line, position);
           bool escape = !is_finite(w0) || !is_finite(w1);
@@ -263,24 +263,24 @@ lora::Matrix<T, Order> unmerge(lora::Matrix<T, Order> weight, const Set<Compute<
       for (Index i = 0; i < block.lines; ++i)
         for (Index j = 0; j < block.length; ++j) element(weight, block.line + i, block.position + j) = next_element(in);
     } else {
-      const std::vector<Part> cells = cut(block, 8, 32);
+      const std::vector<Part> tiles = cut(block, 8, 32);
       const unsigned char* summaries = in + 4;
-      const unsigned char* masks = summaries + 2 * cells.size();
+      const unsigned char* masks = summaries + 2 * tiles.size();
       const unsigned char* distances = masks + 2 * get(in, 2);
       const unsigned char* raw = distances + get(in + 2, 2);
-      for (const Part& cell : cells) {
+      for (const Part& tile : tiles) {
         const std::uint64_t summary = get(summaries, 2);
         summaries += 2;
-        for (Index i = 0; i < cell.lines; ++i)
+        for (Index i = 0; i < tile.lines; ++i)
           for (Index half = 0; half < 2; ++half) {
             std::uint64_t mask = 0;
             if ((summary >> (2 * i + half)) % 2 == 1) {
               mask = get(masks, 2);
               masks += 2;
             }
-            for (Index lane = 0; lane < 16 && 16 * half + lane < cell.length; ++lane) {
-              T& w = element(weight, cell.line + i, cell.position + 16 * half + lane);
-              const Index line = cell.line + i, position = cell.position + 16 * half + lane;
+            for (Index lane = 0; lane < 16 && 16 * half + lane < tile.length; ++lane) {
+              T& w = element(weight, tile.line + i, tile.position + 16 * half + lane);
+              const Index line = tile.line + i, position = tile.position + 16 * half + lane;
               const T guess = by_rows ? all.candidate(w, line, position) : all.candidate(w, position, line);
               const int distance = (mask >> lane) % 2 == 1 ? static_cast<std::int8_t>(*distances++) : 0;
               w = distance == -128 ? next_element(raw) : from_ordered<T>(ordered(guess) + distance);

@@ -23,7 +23,7 @@ inline float fma_by_double(float a, float b, float c) {
   const double product = static_cast<double>(a) * static_cast<double>(b);
   const double addend = static_cast<double>(c);
   const double sum = product + addend;
-  // What the sum lost (Knuth's two-sum); NaN when it is not finite, and then nothing is mended.
+  // What the sum lost (Knuth's two-sum); NaN when it is not finite, and then nothing is corrected.
   const double back = sum - product;
   const double lost = (product - (sum - back)) + (addend - back);
   const auto inexact = static_cast<std::uint64_t>((lost > 0.0) | (lost < 0.0));

@@ -2,9 +2,9 @@
 #pragma once
 
 /// What the record keeps of one block: for each element where round(W' - delta) is not W0, how far it is off. Two counts,
-/// of masks and of distances (u16 each), then four streams in the order of cells, groups and lanes (docs/UNDO-FORMAT.md):
+/// of masks and of distances (u16 each), then four streams in the order of tiles, groups and lanes (docs/UNDO-FORMAT.md):
 ///
-///   summaries  u16 a cell          bit g: group g has a difference
+///   summaries  u16 a tile          bit g: group g has a difference
 ///   masks      u16 a marked group  bit l: lane l has one
 ///   distances  i8 a marked lane    ordered(W0) - ordered(candidate), -127 .. 127 but not 0; -128: look in `raw`
 ///   raw        an element each     W0 itself, where the distance does not fit or W0 or W' is not finite
@@ -87,8 +87,8 @@ class PayloadBuffer {
   }
 
  private:
-  static constexpr std::size_t cells = block_elements / (cell_lines * cell_length);
-  static constexpr std::size_t summaries_size = 2 * cells, masks_size = 2 * cells * cell_groups + slack,
+  static constexpr std::size_t tiles = block_elements / (tile_lines * tile_length);
+  static constexpr std::size_t summaries_size = 2 * tiles, masks_size = 2 * tiles * tile_groups + slack,
                                distances_size = block_elements + slack;
 
   static unsigned char* copy(const unsigned char* begin, const unsigned char* end, unsigned char* out) {
@@ -103,7 +103,7 @@ class PayloadBuffer {
 /// The streams of a payload that is known to be sound.
 inline PayloadView view_payload(const unsigned char* payload, const Block& block) {
   const unsigned char* summaries = payload + counts_size;
-  const unsigned char* masks = summaries + 2 * block.cells();
+  const unsigned char* masks = summaries + 2 * block.tiles();
   const unsigned char* distances = masks + 2 * load_u16(payload);
   return {summaries, masks, distances, distances + load_u16(payload + 2)};
 }
@@ -115,21 +115,21 @@ inline void check_payload(const unsigned char* payload, std::size_t size, const 
     if (!condition) throw RecordError(text("lora: undo record: damaged block: ", what));
   };
   const auto bytes = static_cast<Index>(size);
-  expect(counts_size + 2 * block.cells() <= bytes, "it ends inside the summaries");
+  expect(counts_size + 2 * block.tiles() <= bytes, "it ends inside the summaries");
   const unsigned char* summaries = payload + counts_size;
   Index groups = 0;
-  for (Index cell = 0; cell < block.cells(); ++cell) groups += std::popcount(load_u16(summaries + 2 * cell));
+  for (Index tile = 0; tile < block.tiles(); ++tile) groups += std::popcount(load_u16(summaries + 2 * tile));
   expect(groups == static_cast<Index>(load_u16(payload)), "the number of masks is not what the summaries say");
-  Index masks = counts_size + 2 * block.cells();
+  Index masks = counts_size + 2 * block.tiles();
   const Index distances = masks + 2 * groups;
   expect(distances <= bytes, "it ends inside the masks");
 
-  const Index cells_along = (block.length + cell_length - 1) / cell_length;
+  const Index tiles_along = (block.length + tile_length - 1) / tile_length;
   Index lanes = 0;
-  for (Index cell = 0; cell < block.cells(); ++cell) {
-    const Index lines = block.lines - cell / cells_along * cell_lines;
-    const Index length = block.length - cell % cells_along * cell_length;
-    const unsigned summary = load_u16(summaries + 2 * cell);
+  for (Index tile = 0; tile < block.tiles(); ++tile) {
+    const Index lines = block.lines - tile / tiles_along * tile_lines;
+    const Index length = block.length - tile % tiles_along * tile_length;
+    const unsigned summary = load_u16(summaries + 2 * tile);
     for (unsigned group = 0; group < 16; ++group) {
       if ((summary >> group & 1u) == 0) continue;
       const unsigned mask = load_u16(payload + masks);

@@ -11,16 +11,16 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// A cell is the unit of the kernels and of the record's order: 8 lines of 32 positions, or what the weight's edge leaves
+/// A tile is the unit of the kernels and of the record's order: 8 lines of 32 positions, or what the weight's edge leaves
 /// of them. It has 16 groups, two to a line.
-inline constexpr Index cell_lines = 8, cell_length = 32, cell_groups = 16, cell_elements = cell_lines * cell_length;
+inline constexpr Index tile_lines = 8, tile_length = 32, tile_groups = 16, tile_elements = tile_lines * tile_length;
 
-/// Blocks of whole cells, as near to 8 x 1024 elements as the line's length allows.
+/// Blocks of whole tiles, as near to 8 x 1024 elements as the line's length allows.
 inline constexpr Index block_elements = 8 * 1024;
 
-/// How many cells hold `lines` x `length` elements.
-constexpr Index cells_of(Index lines, Index length) {
-  return padded(lines, cell_lines) / cell_lines * (padded(length, cell_length) / cell_length);
+/// How many tiles hold `lines` x `length` elements.
+constexpr Index tiles_of(Index lines, Index length) {
+  return padded(lines, tile_lines) / tile_lines * (padded(length, tile_length) / tile_length);
 }
 
 struct Block {
@@ -28,7 +28,7 @@ struct Block {
   Index lines, length;
 
   Index elements() const { return lines * length; }
-  Index cells() const { return cells_of(lines, length); }
+  Index tiles() const { return tiles_of(lines, length); }
 };
 
 /// The blocks of a weight of `lines` x `length`: those of the first `block_lines` lines first, along the line.
@@ -37,8 +37,8 @@ class BlockGrid {
   BlockGrid(Index lines, Index length)
       : lines_(lines),
         length_(length),
-        block_length_(std::clamp<Index>(padded(length, cell_length), cell_length, 1024)),
-        block_lines_(block_elements / block_length_ / cell_lines * cell_lines) {}
+        block_length_(std::clamp<Index>(padded(length, tile_length), tile_length, 1024)),
+        block_lines_(block_elements / block_length_ / tile_lines * tile_lines) {}
 
   Index block_lines() const { return block_lines_; }
   Index block_length() const { return block_length_; }
@@ -54,7 +54,7 @@ class BlockGrid {
   Index lines_, length_, block_length_, block_lines_;
 };
 
-/// Which of a group's 16 lanes lie inside the weight: line `line` of a cell that has `lines` x `length` elements, `half`
+/// Which of a group's 16 lanes lie inside the weight: line `line` of a tile that has `lines` x `length` elements, `half`
 /// 0 or 1.
 inline unsigned group_lanes(Index line, Index half, Index lines, Index length) {
   const Index lanes = std::clamp<Index>(length - 16 * half, 0, 16);

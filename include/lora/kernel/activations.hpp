@@ -3,8 +3,8 @@
 
 /// Activations of any scalar type and layout, to panels of the compute type and back.
 
-#include "lora/kernel/batched.hpp"
 #include "lora/kernel/forward.hpp"
+#include "lora/kernel/wide.hpp"
 
 LORA_TAGGED_BEGIN
 
@@ -79,10 +79,12 @@ LORA_NOINLINE void pack_block(const ActivationView<const Scalar>& X, const Batch
             continue;
           }
         }
-        for (Index r = 0; r < 16; ++r) edge[c][r] = used && r < count ? convert<Loaded>(x[r * X.row_stride]) : Loaded(0);
+        for (Index r = 0; r < 16; ++r)
+          edge[c][r] = used && r < count ? convert<Loaded>(x[r * X.row_stride]) : Loaded(0);
       }
       for (Index l = 0; l < 16; ++l)
-        rows[order == row_major ? reversed_lanes[l] : l] = out + (order == row_major ? l * groups + g : 16 * g + l) * width;
+        rows[order == row_major ? reversed_lanes[l] : l] =
+            out + (order == row_major ? l * groups + g : 16 * g + l) * width;
       transpose(columns, rows);
     }
   }

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The cell kernels for this machine. All instruction sets give the same bits.
+/// The tile kernels for this machine. All instruction sets give the same bits.
 
 #include "lora/kernel/block.hpp"
 #include "lora/simd/avx2_bytes.hpp"
@@ -14,31 +14,31 @@
 
 LORA_TAGGED_BEGIN
 
-/// What is done to cells. Must run under an FpEnvironment, set by a caller it is not inlined into.
+/// What is done to tiles. Must run under an FpEnvironment, set by a caller it is not inlined into.
 template <class T>
-struct CellKernels {
-  using Factors = CellFactors<compute_t<T>>;
+struct TileKernels {
+  using Factors = TileFactors<compute_t<T>>;
 
   /// The order that the right factors are to be packed in.
   const LaneOrder* order;
-  /// The delta of one cell into 8 x 32 numbers on a 64-byte boundary, each line in that order.
+  /// The delta of one tile into 8 x 32 numbers on a 64-byte boundary, each line in that order.
   void (*delta)(const Factors& factors, compute_t<T>* out);
-  /// W' = round(W0 + delta), and W0 into 8 x 32 elements a cell. A mask of cells where some W' is infinite or NaN: it may not
+  /// W' = round(W0 + delta), and W0 into 8 x 32 elements a tile. A mask of tiles where some W' is infinite or NaN: it may not
   /// be what it should be.
-  unsigned (*add)(const CellRow<T>& row, const Factors& factors, T* old);
-  /// The same, and 8 x 32 distances a cell: ordered(W0) - ordered(round(W' - delta)), saturated.
-  Doubts (*merge)(const CellRow<T>& row, const Factors& factors, T* old, std::int8_t* distances);
+  unsigned (*add)(const TileRow<T>& row, const Factors& factors, T* old);
+  /// The same, and 8 x 32 distances a tile: ordered(W0) - ordered(round(W' - delta)), saturated.
+  Doubts (*merge)(const TileRow<T>& row, const Factors& factors, T* old, std::int8_t* distances);
   /// round(W' - delta), moved by the distances: W0 where these say all.
-  void (*unmerge)(const CellRow<T>& row, const Factors& factors, const std::int8_t* distances);
+  void (*unmerge)(const TileRow<T>& row, const Factors& factors, const std::int8_t* distances);
 };
 
-#define LORA_TARGET_FILE "lora/kernel/cell_kernels.inc"
+#define LORA_TARGET_FILE "lora/kernel/tile_kernels.inc"
 #include "lora/simd/for_each_target.inc"
 
 /// The kernels for weights of type T: for sets of factors alone, or with dense parts and gains. Throws what isa() throws.
 template <class T, bool Extras = false>
-CellKernels<T> cell_kernels() {
-  return LORA_FOR_ISA(cell_kernels<T, Extras>());
+TileKernels<T> tile_kernels() {
+  return LORA_FOR_ISA(tile_kernels<T, Extras>());
 }
 
 LORA_TAGGED_END

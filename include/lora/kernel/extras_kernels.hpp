@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The cell kernels for forms with a dense part or gains: see extras_kernels() in update/form_builder.hpp.
+/// The tile kernels for forms with a dense part or gains: see extras_kernels() in update/form_builder.hpp.
 
 #include "lora/kernel/dispatch.hpp"
 #include "lora/update/form_builder.hpp"
@@ -15,12 +15,12 @@ namespace detail {
 template <class Compute>
 struct ExtrasKernels {
   template <class T>
-  using Get = CellKernels<T> (*)();
+  using Get = TileKernels<T> (*)();
   using All = std::conditional_t<std::is_same_v<Compute, float>,
                                  std::tuple<Get<float>, Get<Eigen::half>, Get<Eigen::bfloat16>>, std::tuple<Get<double>>>;
 
   template <class T>
-  CellKernels<T> get() const {
+  TileKernels<T> get() const {
     return std::get<Get<T>>(all)();
   }
 
@@ -32,9 +32,9 @@ const ExtrasKernels<Compute>& extras_kernels() {
   static constexpr ExtrasKernels<Compute> kernels = [] {
     if constexpr (std::is_same_v<Compute, float>)
       return ExtrasKernels<float>{
-          {cell_kernels<float, true>, cell_kernels<Eigen::half, true>, cell_kernels<Eigen::bfloat16, true>}};
+          {tile_kernels<float, true>, tile_kernels<Eigen::half, true>, tile_kernels<Eigen::bfloat16, true>}};
     else
-      return ExtrasKernels<double>{{cell_kernels<double, true>}};
+      return ExtrasKernels<double>{{tile_kernels<double, true>}};
   }();
   return kernels;
 }

@@ -2,17 +2,17 @@
 #pragma once
 
 #include "lora/kernel/activations.hpp"
-#include "lora/kernel/batched.hpp"
 #include "lora/kernel/forward.hpp"
+#include "lora/kernel/wide.hpp"
 
 LORA_TAGGED_BEGIN
 
-/// How many columns of X are taken at once: as many as a batched product takes, fewer, 64 at least, when X would take more
+/// How many columns of X are taken at once: as many as a wide product takes, fewer, 64 at least, when X would take more
 /// than 4 MB.
 template <class Compute>
 constexpr Index most_columns(Index rows) {
   constexpr Index numbers = 4 * 1024 * 1024 / sizeof(Compute);
-  return std::clamp<Index>(numbers / std::max<Index>(rows, 1) / 32 * 32, 64, batched_columns<Compute>);
+  return std::clamp<Index>(numbers / std::max<Index>(rows, 1) / 32 * 32, 64, wide_columns<Compute>);
 }
 
 /// How a pass takes `batch` columns: which kernels, and where in its scratch memory everything lies.
@@ -21,10 +21,10 @@ struct ForwardPlan {
   using Compute = compute_t<T>;
 
   ForwardPlan(Index rows, Index cols, const Form<Compute>* set, Index columns, Index count, bool converts)
-      : form(set), batch(columns), most_tasks(count), converts_results(converts), is_batched(columns > skinny_batch) {
-    if (is_batched) {
-      const BatchedKernels<T> own = batched_kernels<T, Order>();
-      const BatchedKernels<Compute> dense = batched_kernels<Compute, row_major>();
+      : form(set), batch(columns), most_tasks(count), converts_results(converts), is_wide(columns > skinny_batch) {
+    if (is_wide) {
+      const WideKernels<T> own = wide_kernels<T, Order>();
+      const WideKernels<Compute> dense = wide_kernels<Compute, row_major>();
       product = own.product;
       compute_product = dense.product;
       width = own.width;
@@ -43,7 +43,7 @@ struct ForwardPlan {
     has_low_rank = form != nullptr && form->depth() != 0;
     has_dense = form != nullptr && form->dense() != nullptr;
     scales_X = form != nullptr && form->column_gains() != nullptr;
-    dense_stride = padded(rows, finished_rows);
+    dense_stride = padded(rows, epilogue_rows);
   }
 
   void take(Scratch& scratch, Index rows, Index cols) {
@@ -57,7 +57,7 @@ struct ForwardPlan {
 
   const Form<Compute>* form;
   Index batch, most_tasks;
-  bool converts_results, is_batched, has_low_rank, has_dense, scales_X;
+  bool converts_results, is_wide, has_low_rank, has_dense, scales_X;
   ForwardProduct<T>* product;
   ForwardProduct<Compute>* compute_product;
   Index width, compute_width, depth = 0, compute_depth = 0, task_scratch = 0, panels_size, dense_stride;
@@ -68,17 +68,18 @@ struct ForwardPlan {
 template <class T, StorageOrder Order>
 void pack_activations(const ForwardPlan<T, Order>& plan, const ActivationRef<compute_t<T>>& X, bool for_weight,
                       Executor& executor) {
-  if (!plan.is_batched) {
+  if (!plan.is_wide) {
     const FpEnvironment environment;
     X.kernels->pack_panels(X, plan.width, plan.panels);
     return;
   }
   const Index depth = for_weight ? plan.depth : plan.compute_depth;
   const BatchLayout layout(X.rows, X.cols, depth, for_weight ? plan.width : plan.compute_width);
-  share_rows(executor, plan.most_tasks, X.rows, depth, 8 * layout.rows * layout.columns, [&](int, Index first, Index last) {
-    for (Index block = first; block < last; block += depth)
-      X.kernels->pack_block(X, layout, for_weight ? Order : row_major, block, plan.panels);
-  });
+  share_rows(executor, plan.most_tasks, X.rows, depth, 8 * layout.rows * layout.columns,
+             [&](int, Index first, Index last) {
+               for (Index block = first; block < last; block += depth)
+                 X.kernels->pack_block(X, layout, for_weight ? Order : row_major, block, plan.panels);
+             });
 }
 
 /// h o X, in the compute type.
@@ -113,15 +114,15 @@ void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, 
                      const ActivationRef<compute_t<T>>& X, const ActivationRef<compute_t<T>>& Y, Executor& executor) {
   using Compute = compute_t<T>;
   const Index rows = weight.rows(), cols = weight.cols();
-  ForwardTerms<Compute> terms{nullptr, nullptr, 0, bias, static_cast<Compute*>(Y.data), Y.row_stride, Y.column_stride,
-                              plan.batch};
+  ForwardTerms<Compute> terms{nullptr,      nullptr,         0,         bias, static_cast<Compute*>(Y.data),
+                              Y.row_stride, Y.column_stride, plan.batch};
   if (plan.converts_results) {
     terms.Y = plan.results;
     terms.row_stride = 1;
     terms.column_stride = rows;
   }
   // Few columns are packed the same way for both products, and many of a row-major weight are, too.
-  const bool same_panels = !plan.scales_X && (!plan.is_batched || Order == row_major);
+  const bool same_panels = !plan.scales_X && (!plan.is_wide || Order == row_major);
   bool packed = false;
   if (plan.has_low_rank || plan.has_dense) {
     pack_activations(plan, X, false, executor);
@@ -137,14 +138,14 @@ void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, 
   if (plan.has_dense) {
     for (Index c = 0; c < plan.batch && rows != plan.dense_stride; ++c)  // whole vectors of it are read
       std::fill(plan.DX + c * plan.dense_stride + rows, plan.DX + (c + 1) * plan.dense_stride, Compute{0});
-    multiply_compute(plan, plan.form->dense(), rows, cols, finished_rows, plan.DX, plan.dense_stride, executor);
+    multiply_compute(plan, plan.form->dense(), rows, cols, epilogue_rows, plan.DX, plan.dense_stride, executor);
     terms.dense = plan.DX;
     terms.dense_stride = plan.dense_stride;
   }
   if (plan.form != nullptr) terms.gains = plan.form->row_gains();
   if (!packed) pack_activations(plan, plan.scales_X ? scale_activations(plan, X) : X, true, executor);
   const ForwardWeight<T> W{weight.data, weight.stride, rows, cols};
-  share_rows(executor, plan.most_tasks, rows, finished_rows, rows * (cols + terms.depth) * plan.batch,
+  share_rows(executor, plan.most_tasks, rows, epilogue_rows, rows * (cols + terms.depth) * plan.batch,
              [&](int task, Index first, Index last) {
                plan.product(W, plan.panels, terms, first, last, plan.tasks + task * plan.task_scratch);
              });

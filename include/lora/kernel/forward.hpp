@@ -2,7 +2,7 @@
 #pragma once
 
 /// The forward pass Y = g o (W (h o X)) + D X + B (A X) + bias over a weight of any storage type: skinny products for few
-/// columns of X, batched ones for many.
+/// columns of X, wide ones for many.
 
 #include "lora/core/context.hpp"
 #include "lora/core/matrix.hpp"

@@ -22,17 +22,17 @@ class MergeFactors {
         lines_(order == row_major ? rows : cols),
         length_(order == row_major ? cols : rows),
         depth_(form.depth()) {
-    left_ = aligned_array<Compute>(static_cast<std::size_t>(padded(lines_, cell_lines) * depth_));
-    right_ = aligned_array<Compute>(static_cast<std::size_t>(padded(length_, cell_length) * depth_));
+    left_ = aligned_array<Compute>(static_cast<std::size_t>(padded(lines_, tile_lines) * depth_));
+    right_ = aligned_array<Compute>(static_cast<std::size_t>(padded(length_, tile_length) * depth_));
     const LaneOrder lines = natural_order();
     const auto b = [&](Index i, Index k) { return form.B(i, k); };
     const auto a = [&](Index j, Index k) { return form.A()[k * cols + j]; };
     if (order == row_major) {
-      pack<cell_lines>(left_.get(), rows, lines, b);
-      pack<cell_length>(right_.get(), cols, lanes, a);
+      pack<tile_lines>(left_.get(), rows, lines, b);
+      pack<tile_length>(right_.get(), cols, lanes, a);
     } else {
-      pack<cell_lines>(left_.get(), cols, lines, a);
-      pack<cell_length>(right_.get(), rows, lanes, b);
+      pack<tile_lines>(left_.get(), cols, lines, a);
+      pack<tile_length>(right_.get(), rows, lanes, b);
     }
     const Compute* of_lines = order == row_major ? form.row_gains() : form.column_gains();
     const Compute* of_positions = order == row_major ? form.column_gains() : form.row_gains();
@@ -45,7 +45,7 @@ class MergeFactors {
 
   /// The factors of one block.
   BlockFactors<Compute> at(const Block& block, Compute* scratch) const {
-    LORA_ASSERT(block.line % cell_lines == 0 && block.position % cell_length == 0);
+    LORA_ASSERT(block.line % tile_lines == 0 && block.position % tile_length == 0);
     LORA_ASSERT(block.line + block.lines <= lines_ && block.position + block.length <= length_);
     BlockFactors<Compute> out{left_.get() + block.line * depth_, right_.get() + block.position * depth_, depth_, {}};
     out.extras.lines = line_gains_.view().from(block.line);
@@ -53,24 +53,24 @@ class MergeFactors {
     out.extras.lines_first = order_ == column_major;
     if (form_->dense() != nullptr) {
       out.extras.dense = scratch;
-      out.extras.dense_stride = padded(block.length, cell_length);
+      out.extras.dense_stride = padded(block.length, tile_length);
       pack_dense(block, out.extras.dense_stride, scratch);
     }
     return out;
   }
 
  private:
-  /// Gains and divisors for whole cells, in the order of lanes.
+  /// Gains and divisors for whole tiles, in the order of lanes.
   struct GainArrays {
     AlignedArray<Compute> gains, divisors;
 
     GainArrays() = default;
     LORA_NOINLINE GainArrays(const Compute* values, Index size, const LaneOrder& order) {
-      const Index all = padded(size, cell_length);
+      const Index all = padded(size, tile_length);
       gains = aligned_array<Compute>(static_cast<std::size_t>(all));
       divisors = aligned_array<Compute>(static_cast<std::size_t>(all));
       for (Index i = 0; i < all; ++i) {
-        const Index to = i / cell_length * cell_length + order[static_cast<std::size_t>(i % cell_length)];
+        const Index to = i / tile_length * tile_length + order[static_cast<std::size_t>(i % tile_length)];
         gains[static_cast<std::size_t>(to)] = i < size ? values[i] : Compute{1};
         const bool zero = i < size && is_zero(values[i]);
         divisors[static_cast<std::size_t>(to)] = i >= size || zero ? Compute{1} : values[i];
@@ -97,14 +97,14 @@ class MergeFactors {
     }
   }
 
-  /// D's block, its lines filled up to whole cells with zeros, in the order of lanes.
+  /// D's block, its lines filled up to whole tiles with zeros, in the order of lanes.
   LORA_NOINLINE void pack_dense(const Block& block, Index stride, Compute* out) const {
     const Index cols = form_->cols(), to_line = order_ == row_major ? cols : 1, to_position = order_ == row_major ? 1 : cols;
     const Compute* in = form_->dense() + block.line * to_line + block.position * to_position;
-    std::memset(out, 0, static_cast<std::size_t>(padded(block.lines, cell_lines) * stride) * sizeof(Compute));
+    std::memset(out, 0, static_cast<std::size_t>(padded(block.lines, tile_lines) * stride) * sizeof(Compute));
     for (Index i = 0; i < block.lines; ++i)
       for (Index j = 0; j < block.length; ++j)
-        out[i * stride + j / cell_length * cell_length + lanes_[static_cast<std::size_t>(j % cell_length)]] =
+        out[i * stride + j / tile_length * tile_length + lanes_[static_cast<std::size_t>(j % tile_length)]] =
             in[i * to_line + j * to_position];
   }
 

@@ -41,7 +41,7 @@ struct ForwardWeight {
 /// What follows W X, and where the results go.
 template <class Compute>
 struct ForwardTerms {
-  const Compute* B;  ///< [row / finished_rows][depth][row % finished_rows], 64-byte aligned
+  const Compute* B;  ///< [row / epilogue_rows][depth][row % epilogue_rows], 64-byte aligned
   const Compute* H;  ///< depth x batch, column-major without gaps
   Index depth;
   const Compute* bias;  ///< or null
@@ -50,7 +50,7 @@ struct ForwardTerms {
   Index batch;
   const Compute* gains = nullptr;  ///< g, filled up to whole vectors, 64-byte aligned, or null
   const Compute* dense = nullptr;  ///< D X, column-major, 64-byte aligned, or null
-  Index dense_stride = 0;          ///< from column to column, a multiple of finished_rows
+  Index dense_stride = 0;          ///< from column to column, a multiple of epilogue_rows
 
   ForwardTerms columns(Index first, Index count) const {
     ForwardTerms out = *this;
@@ -77,11 +77,11 @@ constexpr Index panels_size(Index rows, Index batch, Index width) {
   return padded(rows, 16) * (last == 1 ? batch : padded(batch, width));
 }
 
-/// The memory of some rows, one after the other, which is to be asked for.
-class Ahead {
+/// The memory of some rows, one after the other, which is to be prefetched.
+class PrefetchCursor {
  public:
-  /// `count` rows of `bytes` bytes; `step` bytes are asked for at a time.
-  Ahead(const void* rows, Index stride, Index bytes, Index count, Index step)
+  /// `count` rows of `bytes` bytes; `step` bytes are prefetched at a time.
+  PrefetchCursor(const void* rows, Index stride, Index bytes, Index count, Index step)
       : row_(static_cast<const char*>(rows)), stride_(stride), bytes_(bytes), rows_left_(count), step_(step) {}
 
   Index step() const { return step_; }

@@ -20,7 +20,7 @@ struct FloatLanes {
     __m256 a, b;
   };
   static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 3, single_rows = 4;
-  static constexpr int axpy_groups = 1, batched_rows = 4, batched_vectors = 1;
+  static constexpr int axpy_groups = 1, wide_rows = 4, wide_vectors = 1;
 
   static LORA_INLINE F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static LORA_INLINE F broadcast(float x) {
@@ -62,7 +62,7 @@ struct FloatLanes {
   struct Numbers {
     F a, b;
   };
-  static constexpr int tile_rows = 2, lines_together = 1;
+  static constexpr int delta_rows = 2, lines_together = 1;
   static constexpr int position(int lane) { return lane; }
 
   static LORA_INLINE Numbers add(Numbers x, Numbers y) { return {add(x.a, y.a), add(x.b, y.b)}; }

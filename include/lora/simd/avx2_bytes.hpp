@@ -51,7 +51,7 @@ LORA_INLINE bool any_extreme(const std::int8_t* bytes) {
   return _mm256_movemask_epi8(extreme) != 0;
 }
 
-struct CellBytes {
+struct TileBytes {
   static LORA_INLINE void masks(const std::int8_t* bytes, std::uint16_t* out) {
     for (int i = 0; i < 8; ++i) {
       const __m256i zero = _mm256_cmpeq_epi8(load(bytes + 32 * i), _mm256_setzero_si256());

@@ -17,7 +17,7 @@ struct Lanes<double> {
     __m256d a, b, c, d;
   };
   static constexpr int part_lanes = 4, dot_rows = 4, dot_columns = 3, single_rows = 2;
-  static constexpr int axpy_groups = 1, batched_rows = 2, batched_vectors = 1;
+  static constexpr int axpy_groups = 1, wide_rows = 2, wide_vectors = 1;
 
   static LORA_INLINE F zero() { return broadcast(0.0); }
   static LORA_INLINE F broadcast(double x) {
@@ -83,7 +83,7 @@ struct Lanes<double> {
   struct Numbers {
     F a, b;
   };
-  static constexpr int tile_rows = 1, lines_together = 1;
+  static constexpr int delta_rows = 1, lines_together = 1;
   static constexpr int position(int lane) { return lane; }
 
   static LORA_INLINE Line load_line(const double* p) {

@@ -26,7 +26,7 @@ struct FloatLanes {
   using F = __m512;
   struct Part;
   static constexpr int part_lanes = 16, dot_rows = 4, dot_columns = 4, single_rows = 8;
-  static constexpr int axpy_groups = 4, batched_rows = 8, batched_vectors = 2;
+  static constexpr int axpy_groups = 4, wide_rows = 8, wide_vectors = 2;
 
   static LORA_INLINE F zero() { return _mm512_setzero_ps(); }
   static LORA_INLINE F broadcast(float x) { return _mm512_set1_ps(x); }
@@ -67,7 +67,7 @@ struct FloatLanes {
   struct Numbers {
     F a, b;
   };
-  static constexpr int tile_rows = 8, lines_together = 2;
+  static constexpr int delta_rows = 8, lines_together = 2;
   static constexpr int position(int lane) { return lane; }
 
   static LORA_INLINE Numbers add(Numbers x, Numbers y) { return {add(x.a, y.a), add(x.b, y.b)}; }

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Work on bytes for AVX-512, see simd/portable_bytes.hpp. What is done to cells needs VBMI2, which the first processors with
+/// Work on bytes for AVX-512, see simd/portable_bytes.hpp. What is done to tiles needs VBMI2, which the first processors with
 /// AVX-512 do not have.
 
 #include "lora/simd/isa.hpp"
@@ -55,7 +55,7 @@ LORA_TARGET_END
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512_VBMI2)
 namespace avx512_vbmi2 {
 
-struct CellBytes {
+struct TileBytes {
   static LORA_INLINE void masks(const std::int8_t* bytes, std::uint16_t* out) {
     LORA_UNROLL for (int i = 0; i < 4; ++i) {
       const __m512i part = _mm512_loadu_si512(bytes + 64 * i);

@@ -24,7 +24,7 @@ struct Lanes<double> {
     __m512d a, b;
   };
   static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 4, single_rows = 4;
-  static constexpr int axpy_groups = 2, batched_rows = 8, batched_vectors = 1;
+  static constexpr int axpy_groups = 2, wide_rows = 8, wide_vectors = 1;
 
   static LORA_INLINE F zero() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
   static LORA_INLINE F broadcast(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
@@ -71,7 +71,7 @@ struct Lanes<double> {
   struct Numbers {
     F a, b;
   };
-  static constexpr int tile_rows = 4, lines_together = 1;
+  static constexpr int delta_rows = 4, lines_together = 1;
   static constexpr int position(int lane) { return lane; }
 
   static LORA_INLINE Line load_line(const double* p) {

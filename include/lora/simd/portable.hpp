@@ -13,7 +13,7 @@
 ///   reduce_four(p, F x 4)   the same for four, to p[0] .. p[3] (aligned to the four)
 ///   barrier(F&)             the compiler cannot look across it
 ///
-/// and, for the 32 positions of a line of a cell,
+/// and, for the 32 positions of a line of a tile,
 ///
 ///   Line                    their bit patterns: load_line store_line (any alignment)
 ///   Numbers                 32 numbers of the compute type, lane l that of position(l), as two F: a and b
@@ -26,8 +26,8 @@
 ///                           `lines_together` 2 for two lines: (out, x0, x1, y0, y1)
 ///   moved(Line x, p)        ordered(ordered(x) + the 32 signed bytes at p), modulo 2^bits
 ///
-/// `tile_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
-/// `single_rows` F; `axpy_groups` x `dot_columns` F and `batched_rows` x `batched_vectors` F do, too. The first vectors are
+/// `delta_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
+/// `single_rows` F; `axpy_groups` x `dot_columns` F and `wide_rows` x `wide_vectors` F do, too. The first vectors are
 /// F where `part_lanes` is 16; else they are Part::V, so many lanes of an F, with Part's zero load store load_widened fma.
 
 #include "lora/simd/isa.hpp"
@@ -52,10 +52,10 @@ struct Lanes {
   struct Part;
 #if LORA_TARGETS_X86  // a last resort, kept small
   static constexpr int part_lanes = 16, dot_rows = 1, dot_columns = 1, single_rows = 1;
-  static constexpr int axpy_groups = 1, batched_rows = 1, batched_vectors = 1;
+  static constexpr int axpy_groups = 1, wide_rows = 1, wide_vectors = 1;
 #else
   static constexpr int part_lanes = 16, dot_rows = 2, dot_columns = 2, single_rows = 4;
-  static constexpr int axpy_groups = 2, batched_rows = 2, batched_vectors = 1;
+  static constexpr int axpy_groups = 2, wide_rows = 2, wide_vectors = 1;
 #endif
 
   static LORA_INLINE F zero() { return broadcast(Compute{0}); }
@@ -123,7 +123,7 @@ struct Lanes {
     Compute& at(int lane) { return (lane < 16 ? a : b).v[lane % 16]; }
     Compute at(int lane) const { return (lane < 16 ? a : b).v[lane % 16]; }
   };
-  static constexpr int tile_rows = 1, lines_together = 1;
+  static constexpr int delta_rows = 1, lines_together = 1;
   static constexpr int position(int lane) { return lane; }
 
   static LORA_INLINE Line load_line(const T* p) {

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Work on bytes in plain C++: a cell's distances, and checksums. simd/avx2_bytes.hpp and simd/avx512_bytes.hpp have the same
+/// Work on bytes in plain C++: a tile's distances, and checksums. simd/avx2_bytes.hpp and simd/avx512_bytes.hpp have the same
 /// interface; their functions may read and write up to 64 bytes behind what they take from or put at a cursor.
 
 #include "lora/simd/isa.hpp"
@@ -13,13 +13,13 @@
 LORA_TAGGED_BEGIN
 namespace portable {
 
-/// Whether any of a cell's 256 bytes is beyond -126 .. 126.
+/// Whether any of a tile's 256 bytes is beyond -126 .. 126.
 LORA_INLINE bool any_extreme(const std::int8_t* bytes) {
   return std::any_of(bytes, bytes + 256, [](std::int8_t byte) { return byte < -126 || byte > 126; });
 }
 
-/// What is done to the bytes of a cell: 256 of them, in 16 groups.
-struct CellBytes {
+/// What is done to the bytes of a tile: 256 of them, in 16 groups.
+struct TileBytes {
   /// For each group a mask of the bytes that are not 0.
   static LORA_INLINE void masks(const std::int8_t* bytes, std::uint16_t* out) {
     for (unsigned g = 0; g < 16; ++g) {

@@ -5,7 +5,7 @@
 
 LORA_TAGGED_BEGIN
 
-/// Asks for the cache line at an address, which may lie outside of any memory: into the first cache (3) or the second (2).
+/// Prefetches the cache line at an address, which may lie outside of any memory: into the first cache (3) or the second (2).
 /// (Inline by force: gcc drops the call of a function that does nothing but prefetch.)
 template <int Level>
 LORA_INLINE void prefetch([[maybe_unused]] const void* address) {

@@ -18,8 +18,8 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// The rows of B that lie together: as many as a forward pass finishes together.
-inline constexpr Index finished_rows = 16;
+/// The rows of B that lie together: as many as an epilogue takes together.
+inline constexpr Index epilogue_rows = 16;
 
 template <class Compute>
 struct ExtrasKernels;
@@ -50,7 +50,7 @@ class Form {
   /// B as [row / 16][k][row % 16], rows behind the last one are zeros.
   const Compute* B() const { return B_.data(); }
   Compute B(Index i, Index k) const {
-    return B_.data()[(i / detail::finished_rows * depth_ + k) * detail::finished_rows + i % detail::finished_rows];
+    return B_.data()[(i / detail::epilogue_rows * depth_ + k) * detail::epilogue_rows + i % detail::epilogue_rows];
   }
 
   /// D, out x in, row-major without gaps; null when there is none.

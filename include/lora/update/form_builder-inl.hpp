@@ -202,18 +202,18 @@ void FormBuilder<Compute>::multiply(typename Gains<Compute>::Axis axis, std::vec
 
 template <class Compute>
 Form<Compute> FormBuilder<Compute>::take() {
-  using detail::finished_rows;
-  const Index depth = form_.depth_, tiles = detail::padded(rows(), finished_rows) / finished_rows;
+  using detail::epilogue_rows;
+  const Index depth = form_.depth_, tiles = detail::padded(rows(), epilogue_rows) / epilogue_rows;
   form_.A_ = detail::AlignedMatrix<Compute, row_major>(depth, cols());
-  form_.B_ = detail::AlignedMatrix<Compute, row_major>(tiles * depth, finished_rows);
-  std::fill_n(form_.B_.data(), tiles * depth * finished_rows, Compute{0});
+  form_.B_ = detail::AlignedMatrix<Compute, row_major>(tiles * depth, epilogue_rows);
+  std::fill_n(form_.B_.data(), tiles * depth * epilogue_rows, Compute{0});
   Index first = 0;
   for (const Factors& factors : factors_) {
     const Index rank = factors.A.rows();
     std::copy_n(factors.A.data(), rank * cols(), form_.A_.data() + first * cols());
     for (Index i = 0; i < rows(); ++i)
       for (Index k = 0; k < rank; ++k)
-        form_.B_.data()[(i / finished_rows * depth + first + k) * finished_rows + i % finished_rows] =
+        form_.B_.data()[(i / epilogue_rows * depth + first + k) * epilogue_rows + i % epilogue_rows] =
             factors.B.data()[i * rank + k];
     first += rank;
   }

@@ -12,14 +12,14 @@
 
 LORA_TAGGED_BEGIN
 
-/// The columns of a vector, and the most columns of X a batched product takes.
+/// The columns of a vector, and the most columns of X a wide product takes.
 inline constexpr Index column_group = 16;
 template <class Compute>
-inline constexpr Index batched_columns = 1024 / sizeof(Compute);
+inline constexpr Index wide_columns = 1024 / sizeof(Compute);
 
 /// Results a task works on at once: rows times columns.
 template <class Compute>
-inline constexpr Index batched_results = 128 * batched_columns<Compute>;
+inline constexpr Index wide_results = 128 * wide_columns<Compute>;
 
 /// The lanes in an order in which each sum of two is needed as soon as both are known: that of their bits reversed.
 inline constexpr int reversed_lanes[16] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
@@ -42,11 +42,11 @@ struct BatchLayout {
   Index panel_width(Index column) const { return std::min(width, columns - column); }
 };
 
-/// Rows of memory that are asked for little by little, while there is other work to do.
-class MemoryAhead {
+/// Rows of memory that are prefetched little by little, while there is other work to do.
+class Prefetcher {
  public:
   /// `count` rows of `bytes` bytes, in `turns` turns.
-  MemoryAhead(const void* rows, Index stride, Index bytes, Index count, Index turns)
+  Prefetcher(const void* rows, Index stride, Index bytes, Index count, Index turns)
       : ahead_(rows, stride, bytes, bytes > 0 ? count : 0, cache_line),
         lines_((count * ((bytes + cache_line - 1) / cache_line) + turns - 1) / turns) {}
 
@@ -61,25 +61,25 @@ class MemoryAhead {
 
  private:
   static constexpr Index cache_line = 64;
-  Ahead ahead_;
+  PrefetchCursor ahead_;
   Index lines_;
 };
 
 /// As SkinnyKernels.
 template <class T>
-struct BatchedKernels {
+struct WideKernels {
   Index depth, width;  ///< of a block and a panel of X
   Index scratch;       ///< numbers a task needs, 64-byte aligned
   ForwardProduct<T>* product;
 };
 
-#define LORA_TARGET_FILE "lora/kernel/batched_kernels.inc"
+#define LORA_TARGET_FILE "lora/kernel/wide_kernels.inc"
 #include "lora/simd/for_each_target.inc"
 
 /// The kernels for this machine. Throws what isa() throws.
 template <class T, StorageOrder Order>
-BatchedKernels<T> batched_kernels() {
-  return LORA_FOR_ISA(batched_kernels<T, Order>());
+WideKernels<T> wide_kernels() {
+  return LORA_FOR_ISA(wide_kernels<T, Order>());
 }
 
 /// The function that writes 16 columns of 16 numbers as rows in the compute type.

@@ -9,37 +9,37 @@ using lora::Index;
 using reference::Random;
 
 template <class Layout>
-class Batched : public ForwardOrder<Layout> {};
-TYPED_TEST_SUITE(Batched, reference::Layouts);
+class Wide : public ForwardOrder<Layout> {};
+TYPED_TEST_SUITE(Wide, reference::Layouts);
 
 /// Around the sizes of groups, tiles, blocks and panels; more columns than are taken at once.
-TYPED_TEST(Batched, EqualsTheReferenceAtAwkwardSizes) {
+TYPED_TEST(Wide, EqualsTheReferenceAtAwkwardSizes) {
   Random random(60);
-  const Index shapes[][3] = {{0, 5, 50},   {5, 0, 50},    {1, 1, 41},   {1, 16, 48},  {7, 15, 49},   {8, 17, 63},
-                             {9, 63, 64},  {15, 64, 65},  {16, 65, 70}, {17, 127, 96}, {31, 128, 97}, {33, 129, 41},
+  const Index shapes[][3] = {{0, 5, 50},   {5, 0, 50},    {1, 1, 41},    {1, 16, 48},   {7, 15, 49},   {8, 17, 63},
+                             {9, 63, 64},  {15, 64, 65},  {16, 65, 70},  {17, 127, 96}, {31, 128, 97}, {33, 129, 41},
                              {64, 31, 47}, {65, 513, 50}, {66, 16, 257}, {3, 40, 300}};
   for (const auto& [rows, cols, batch] : shapes) this->check(random, rows, cols, batch);
 }
 
 /// More rows than have their results in the cache; so many columns that fewer of X are taken; threads with shares of their own.
-TYPED_TEST(Batched, EqualsTheReferenceForLargeWeightsAndAnyThreads) {
+TYPED_TEST(Wide, EqualsTheReferenceForLargeWeightsAndAnyThreads) {
   Random random(61);
   const Index shapes[][3] = {{300, 20, 256}, {700, 40, 48}, {131, 1041, 50}, {5, 17000, 70}};
   for (const auto& [rows, cols, batch] : shapes) this->check_threads(random, rows, cols, batch);
 }
 
-TYPED_TEST(Batched, EqualsTheReferenceForAnyBits) {
+TYPED_TEST(Wide, EqualsTheReferenceForAnyBits) {
   Random random(62);
   for (const Index cols : {2, 19, 40}) this->check_any_bits(random, cols, 45);
 }
 
-TYPED_TEST(Batched, DoesNotDependOnTheCallersEnvironment) {
+TYPED_TEST(Wide, DoesNotDependOnTheCallersEnvironment) {
   Random random(63);
   this->check_environment(random, 70, 300, 50, 100, 20);
 }
 
 /// Any layout and scalar type of X and Y.
-TYPED_TEST(Batched, TakesAnyActivations) {
+TYPED_TEST(Wide, TakesAnyActivations) {
   using T = typename TypeParam::Scalar;
   using C = lora::compute_t<T>;
   Random random(64);

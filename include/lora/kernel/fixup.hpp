@@ -37,16 +37,16 @@ unsigned nonfinite_lanes(const T* group) {
   return lanes;
 }
 
-/// The delta of a cell, as the kernels give it.
+/// The delta of a tile, as the kernels give it.
 template <class T>
-struct CellDelta {
-  alignas(64) compute_t<T> lanes[cell_elements];
+struct TileDelta {
+  alignas(64) compute_t<T> lanes[tile_elements];
   const LaneOrder* order;
-  CellExtras<compute_t<T>> extras;
+  TileExtras<compute_t<T>> extras;
 
   ElementChange<compute_t<T>> operator[](unsigned element) const {
-    const unsigned line = element / cell_length, lane = (*order)[element % cell_length];
-    ElementChange<compute_t<T>> out{lanes[line * cell_length + lane]};
+    const unsigned line = element / tile_length, lane = (*order)[element % tile_length];
+    ElementChange<compute_t<T>> out{lanes[line * tile_length + lane]};
     const bool lines_first = extras.lines_first;
     if (extras.lines.gains != nullptr) {
       (lines_first ? out.first : out.second) = extras.lines.gains[line];
@@ -62,9 +62,9 @@ struct CellDelta {
 
 /// W' of the elements that came out infinite or NaN.
 template <class T>
-LORA_NOINLINE void mend_sums(const CellRow<T>& cell, const T* old, const CellDelta<T>& delta) {
-  for (unsigned g = 0; g < cell_groups; ++g) {
-    T* w = cell.group(g);
+LORA_NOINLINE void fixup_sums(const TileRow<T>& tile, const T* old, const TileDelta<T>& delta) {
+  for (unsigned g = 0; g < tile_groups; ++g) {
+    T* w = tile.group(g);
     for (unsigned lanes = nonfinite_lanes(w); lanes != 0; lanes &= lanes - 1) {
       const unsigned i = static_cast<unsigned>(std::countr_zero(lanes));
       w[i] = merged_value(old[16 * g + i], delta[16 * g + i]);
@@ -75,12 +75,12 @@ LORA_NOINLINE void mend_sums(const CellRow<T>& cell, const T* old, const CellDel
 /// The same for a merge, and the distances of such elements and of those that `extreme`, a mask for each group, names. What
 /// does not fit a byte goes to `raw`; its distance becomes -128.
 template <class T>
-LORA_NOINLINE void mend_changes(const CellRow<T>& cell, const T* old, const CellDelta<T>& delta, bool nonfinite,
-                                const std::uint16_t* extreme, std::int8_t* distances, unsigned char*& raw) {
+LORA_NOINLINE void fixup_changes(const TileRow<T>& tile, const T* old, const TileDelta<T>& delta, bool nonfinite,
+                                 const std::uint16_t* extreme, std::int8_t* distances, unsigned char*& raw) {
   using Signed = typename ScalarTraits<T>::Signed;
-  for (unsigned g = 0; g < cell_groups; ++g) {
-    T* w = cell.group(g);
-    const unsigned inside = cell.lanes(g);
+  for (unsigned g = 0; g < tile_groups; ++g) {
+    T* w = tile.group(g);
+    const unsigned inside = tile.lanes(g);
     const unsigned doubtful = extreme[g] | (nonfinite ? nonfinite_lanes(w) : 0u);
     for (unsigned lanes = doubtful; lanes != 0; lanes &= lanes - 1) {
       const unsigned i = static_cast<unsigned>(std::countr_zero(lanes)), at = 16 * g + i;
@@ -107,11 +107,11 @@ LORA_NOINLINE void mend_changes(const CellRow<T>& cell, const T* old, const Cell
 
 /// Takes the elements whose distance is -128 from `raw`.
 template <class T>
-LORA_NOINLINE void load_escaped(const CellRow<T>& cell, const std::int8_t* distances, const unsigned char*& raw) {
-  for (Index i = 0; i < cell_lines; ++i)
-    for (Index j = 0; j < cell_length; ++j)
-      if (distances[i * cell_length + j] == -128) {
-        std::memcpy(static_cast<void*>(cell.data + i * cell.stride + j), raw, sizeof(T));
+LORA_NOINLINE void load_escaped(const TileRow<T>& tile, const std::int8_t* distances, const unsigned char*& raw) {
+  for (Index i = 0; i < tile_lines; ++i)
+    for (Index j = 0; j < tile_length; ++j)
+      if (distances[i * tile_length + j] == -128) {
+        std::memcpy(static_cast<void*>(tile.data + i * tile.stride + j), raw, sizeof(T));
         raw += sizeof(T);
       }
 }

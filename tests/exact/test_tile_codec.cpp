@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-// The streams of cells, as docs/UNDO-FORMAT.md has them, on every instruction set.
+// The streams of tiles, as docs/UNDO-FORMAT.md has them, on every instruction set.
 
-#include "lora/exact/cell_codec.hpp"
+#include "lora/exact/tile_codec.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,16 +13,16 @@
 namespace {
 
 using lora::Index;
-using lora::detail::CellCodec;
 using lora::detail::PayloadBuffer;
 using lora::detail::PayloadCursors;
 using lora::detail::PayloadView;
+using lora::detail::TileCodec;
 
-constexpr Index most = lora::detail::codec_cells, cell = lora::detail::cell_elements;
+constexpr Index most = lora::detail::codec_tiles, tile = lora::detail::tile_elements;
 
 struct Codec {
   const char* name;
-  CellCodec use;
+  TileCodec use;
 };
 
 /// Those this machine has.
@@ -30,21 +30,21 @@ std::vector<Codec> codecs() {
   namespace detail = lora::detail;
   std::vector<Codec> out = {
       {"portable",
-       {detail::portable::extreme_distances, detail::portable::pack_cells, detail::portable::unpack_cells}}};
+       {detail::portable::extreme_distances, detail::portable::pack_tiles, detail::portable::unpack_tiles}}};
 #if LORA_TARGETS_X86
   if (detail::machine_isa() >= lora::Isa::avx2)
-    out.push_back({"avx2", {detail::avx2::extreme_distances, detail::avx2::pack_cells, detail::avx2::unpack_cells}});
+    out.push_back({"avx2", {detail::avx2::extreme_distances, detail::avx2::pack_tiles, detail::avx2::unpack_tiles}});
   if (detail::machine_has_vbmi2())
     out.push_back({"avx512_vbmi2",
-                   {detail::avx512_vbmi2::extreme_distances, detail::avx512_vbmi2::pack_cells,
-                    detail::avx512_vbmi2::unpack_cells}});
+                   {detail::avx512_vbmi2::extreme_distances, detail::avx512_vbmi2::pack_tiles,
+                    detail::avx512_vbmi2::unpack_tiles}});
 #endif
   return out;
 }
 
-/// Distances of some cells, a share of them not 0.
-std::vector<std::int8_t> distances(std::mt19937& random, Index cells, double share) {
-  std::vector<std::int8_t> out(static_cast<std::size_t>(cells * cell));
+/// Distances of some tiles, a share of them not 0.
+std::vector<std::int8_t> distances(std::mt19937& random, Index tiles, double share) {
+  std::vector<std::int8_t> out(static_cast<std::size_t>(tiles * tile));
   for (std::int8_t& byte : out)
     if (std::uniform_real_distribution<>(0, 1)(random) < share) byte = static_cast<std::int8_t>(random());
   return out;
@@ -61,7 +61,7 @@ void put(std::vector<unsigned char>& out, unsigned word) {
 
 Streams by_definition(const std::vector<std::int8_t>& distances) {
   Streams out;
-  for (std::size_t at = 0; at < distances.size(); at += static_cast<std::size_t>(cell)) {
+  for (std::size_t at = 0; at < distances.size(); at += static_cast<std::size_t>(tile)) {
     unsigned summary = 0;
     for (unsigned group = 0; group < 16; ++group) {
       unsigned mask = 0;
@@ -79,21 +79,21 @@ Streams by_definition(const std::vector<std::int8_t>& distances) {
   return out;
 }
 
-TEST(CellCodec, PacksAsDocumentedAndUnpacksAgain) {
+TEST(TileCodec, PacksAsDocumentedAndUnpacksAgain) {
   std::mt19937 random(1);
   for (const Codec& codec : codecs())
     for (const double share : {0.0, 0.001, 0.03, 0.3, 0.9, 1.0})
       for (int round = 0; round < 20; ++round) {
         SCOPED_TRACE(::testing::Message() << codec.name << ", share " << share);
-        // Several calls, as for the cells of a block.
+        // Several calls, as for the tiles of a block.
         std::vector<unsigned char> memory(PayloadBuffer::bytes(2));
         const PayloadBuffer buffer(memory.data());
         PayloadCursors end = buffer.cursors();
         std::vector<std::int8_t> all;
         std::vector<Index> counts = {most, 1, 3, most};
-        for (const Index cells : counts) {
-          const std::vector<std::int8_t> some = distances(random, cells, share);
-          codec.use.pack(some.data(), cells, end);
+        for (const Index tiles : counts) {
+          const std::vector<std::int8_t> some = distances(random, tiles, share);
+          codec.use.pack(some.data(), tiles, end);
           all.insert(all.end(), some.begin(), some.end());
         }
         const PayloadView begin = buffer.view();
@@ -106,17 +106,17 @@ TEST(CellCodec, PacksAsDocumentedAndUnpacksAgain) {
 
         PayloadView in = begin;
         std::size_t at = 0;
-        for (const Index cells : counts) {
-          std::array<std::int8_t, most * cell> found;
+        for (const Index tiles : counts) {
+          std::array<std::int8_t, most * tile> found;
           found.fill(77);
-          const unsigned escaped = codec.use.unpack(in, cells, found.data());
-          for (Index c = 0; c < cells; ++c, at += static_cast<std::size_t>(cell)) {
+          const unsigned escaped = codec.use.unpack(in, tiles, found.data());
+          for (Index c = 0; c < tiles; ++c, at += static_cast<std::size_t>(tile)) {
             const auto own = all.begin() + static_cast<std::ptrdiff_t>(at);
-            ASSERT_TRUE(std::equal(own, own + cell, found.begin() + c * cell));
-            ASSERT_EQ(std::find(own, own + cell, std::int8_t{-128}) != own + cell, (escaped >> c & 1u) != 0);
+            ASSERT_TRUE(std::equal(own, own + tile, found.begin() + c * tile));
+            ASSERT_EQ(std::find(own, own + tile, std::int8_t{-128}) != own + tile, (escaped >> c & 1u) != 0);
           }
           ASSERT_TRUE(
-              std::all_of(found.begin() + cells * cell, found.end(), [](std::int8_t byte) { return byte == 77; }));
+              std::all_of(found.begin() + tiles * tile, found.end(), [](std::int8_t byte) { return byte == 77; }));
         }
         ASSERT_EQ(in.summaries, end.summaries);
         ASSERT_EQ(in.masks, end.masks);
@@ -124,7 +124,7 @@ TEST(CellCodec, PacksAsDocumentedAndUnpacksAgain) {
       }
 }
 
-TEST(CellCodec, ExtremeDistancesAreNamed) {
+TEST(TileCodec, ExtremeDistancesAreNamed) {
   std::mt19937 random(2);
   for (const Codec& codec : codecs())
     for (int round = 0; round < 300; ++round) {
