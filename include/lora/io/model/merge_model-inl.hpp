@@ -74,9 +74,14 @@ inline ModelChange change_of(const Model& model) {
   out.tensors = model.tensors().size();
   return out;
 }
+inline void count_changed(ModelChange& change, const std::set<const ModelTensor*>& tensors) {
+  change.changed_tensors = tensors.size();
+  for (const ModelTensor* tensor : tensors) change.changed_bytes += tensor->info->bytes();
+}
 inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& targets) {
-  change.changed_tensors = targets.size();
-  for (const MergeTarget& target : targets) change.changed_bytes += target.tensor->info->bytes();
+  std::set<const ModelTensor*> tensors;
+  for (const MergeTarget& target : targets) tensors.insert(target.tensor);
+  count_changed(change, tensors);
 }
 
 /// Puts everything on disk and lets the outputs take their names, the undo file first: a merged model without its undo file
@@ -154,17 +159,18 @@ ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesy
   record.expect_made_for(model);
   const std::vector<std::string> copies = detail::copies_of(record);
   ModelChange change = detail::change_of(model);
-  change.changed_tensors = record.tensors().size();
 
   ModelWriter restored(model, out, options.sync);
   detail::Rewrite rewrite(model, restored, copies, true);
+  std::set<const ModelTensor*> changed;
   for (const UndoTensor& tensor : record.tensors()) {
-    change.changed_bytes += model.tensor(tensor.name).info->bytes();
+    changed.insert(&model.tensor(tensor.name));
     rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
       detail::unmerge_tensor(model, record, tensor, bytes, context);
       return detail::Finish();
     });
   }
+  detail::count_changed(change, changed);
   rewrite.run(options);
   record.expect_rest(model, rewrite.rest_before(), rewrite.copies());
   record.file().file().expect_unchanged();
@@ -190,16 +196,22 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   ModelWriter switched(model, out, options.sync);
   UndoFileWriter record(new_undo, model, detail::undo_tensors(targets), copies, options.sync);
   detail::Rewrite rewrite(model, switched, copies, true);
-  std::map<const ModelTensor*, const UndoTensor*> merged_before;
+  // A weight that stays merged is switched in one pass, all others are unmerged.
+  std::map<std::pair<const ModelTensor*, Index>, const UndoTensor*> merged_before;
+  for (const UndoTensor& tensor : old.tensors()) merged_before[{&model.tensor(tensor.name), tensor.expert}] = &tensor;
+  std::set<const UndoTensor*> switched_tensors;
+  for (const detail::MergeTarget& target : targets)
+    if (const auto found = merged_before.find({target.tensor, target.expert}); found != merged_before.end())
+      switched_tensors.insert(found->second);
   for (const UndoTensor& tensor : old.tensors()) {
-    merged_before[&model.tensor(tensor.name)] = &tensor;
+    if (switched_tensors.contains(&tensor)) continue;
     rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
       detail::unmerge_tensor(model, old, tensor, bytes, context);
       return detail::Finish();
     });
   }
   for (const detail::MergeTarget& target : targets) {
-    const auto found = merged_before.find(target.tensor);
+    const auto found = merged_before.find({target.tensor, target.expert});
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
     rewrite.change(*target.tensor, before != nullptr, true, [&, before](std::span<std::byte> bytes, const Context& context) {
       if (before == nullptr) return detail::merge_tensor(model, target, bytes, &record, context);

@@ -6,7 +6,7 @@
 #include "lora/io/model/on_call.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/tasks.hpp"
-#include "lora/io/peft/linear_factors.hpp"
+#include "lora/io/peft/kinds.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 #include "lora/io/undo/undo_file.hpp"
 #include "lora/weight/merge.hpp"
@@ -19,7 +19,7 @@ namespace io::detail {
 template <class Compute>
 ActiveSet<Compute> active_set(const std::vector<MergePart>& parts) {
   std::vector<ActiveUpdate<Compute>> updates;
-  for (const MergePart& part : parts) updates.emplace_back(update_in<Compute>(part.module->update), part.coefficient);
+  for (const MergePart& part : parts) updates.emplace_back(update_in<Compute>(part.update), part.coefficient);
   return ActiveSet<Compute>(std::move(updates));
 }
 
@@ -61,7 +61,7 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
     return visit_type(target.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
       const ActiveSet<Compute> set = active_set<Compute>(target.parts);
-      return with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto weight) -> Finish {
+      return with_weight<T>(target.bytes_in(bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
         if (undo != nullptr) return add_record<Compute>(*undo, set, lora::merge(weight, set, context));
         lora::merge_plain(weight, set, context);
         return {};
@@ -77,8 +77,8 @@ LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoF
   named(model.shards()[tensor.shard].path(), "tensor", tensor.name, [&] {
     visit_type(tensor.type, [&]<class T>(std::type_identity<T>) {
       const auto set = undo.active_set<compute_t<T>>(tensor);
-      with_weight<T>(bytes, tensor.rows, tensor.cols, tensor.order,
-                     [&](auto weight) { lora::unmerge(weight, set, record, context); });
+      with_weight<T>(weight_bytes(bytes, tensor.type, tensor.rows, tensor.cols, tensor.expert), tensor.rows, tensor.cols,
+                     tensor.order, [&](auto weight) { lora::unmerge(weight, set, record, context); });
     });
   });
 }
@@ -97,7 +97,7 @@ LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const Undo
     return visit_type(tensor.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
       const ActiveSet<Compute> old_set = undo.active_set<Compute>(tensor), set = active_set<Compute>(target.parts);
-      return with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto weight) -> Finish {
+      return with_weight<T>(target.bytes_in(bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
         return add_record<Compute>(new_undo, set, lora::switch_to(weight, old_set, record, set, context));
       });
     });

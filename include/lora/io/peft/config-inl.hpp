@@ -3,6 +3,7 @@
 
 #include "lora/io/peft/config.hpp"
 #include "lora/io/peft/patterns/pattern_keys.hpp"
+#include "lora/io/peft/peft_types.hpp"
 #include "lora/io/text/json.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -57,13 +58,23 @@ inline void check_initialiser(const JsonFields& in) {
         ": convert the adapter to the original weights first (PEFT's path_initial_model_for_weight_conversion)");
 }
 
-inline void refuse_other_keys(const JsonFields& in) {
-  static constexpr std::array<std::string_view, 9> read{
-      "peft_type",        "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out",
-      "init_lora_weights", "use_dora"};
+inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
   for (const auto& [key, json] : in.members())
-    if (!is_one_of(read, key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
+    if (key != "peft_type" && key != type.alpha_key && !type.reads(key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
       in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
+}
+
+/// A list of strings; empty when the key is missing or null.
+inline std::vector<std::string> strings(const JsonFields& in, std::string_view key) {
+  std::vector<std::string> out;
+  const Json* const found = in.value(key);
+  if (found == nullptr) return out;
+  if (!found->is_array()) in.refuse(key, "expected a list of names, found ", description(*found));
+  for (const Json& item : found->get_ref<const Json::array_t&>()) {
+    if (!item.is_string()) in.refuse(key, "expected a list of names, found ", description(item), " in it");
+    out.push_back(item.get_ref<const std::string&>());
+  }
+  return out;
 }
 
 }  // namespace detail
@@ -80,20 +91,52 @@ LORA_FUNC PeftConfig PeftConfig::parse(const std::filesystem::path& file, std::s
 
 LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
   using detail::JsonFields;
-  const detail::Json& type = in.required("peft_type", "\"LORA\"");
-  if (!detail::is_string(type, "LORA"))
-    in.refuse("peft_type", "expected \"LORA\", the only type supported, found ", detail::description(type));
-  rank_ = in.positive("r", in.required("r", "the rank"));
-  alpha_ = in.finite("lora_alpha", in.required("lora_alpha", "a number"));
-  rank_stabilized_ = in.flag("use_rslora");
-  fan_in_fan_out_ = in.flag("fan_in_fan_out");
-  is_dora_ = in.flag("use_dora");
+  const detail::Json& type = in.required("peft_type", "\"LORA\", \"LOHA\", \"LOKR\", \"VERA\" or \"IA3\"");
+  for (const detail::PeftType& known : detail::peft_types)
+    if (detail::is_string(type, known.name)) type_ = &known;
+  if (type_ == nullptr)
+    in.refuse("peft_type", "expected \"LORA\", \"LOHA\", \"LOKR\", \"VERA\" or \"IA3\", the types supported, found ",
+              detail::description(type));
+  if (type_->reads("r")) rank_ = in.positive("r", in.required("r", "the rank"));
+  if (!type_->alpha_key.empty()) alpha_ = in.finite(type_->alpha_key, in.required(type_->alpha_key, "a number"));
+  const auto flag = [&](std::string_view key) { return type_->reads(key) && in.flag(key); };
+  fan_in_fan_out_ = flag("fan_in_fan_out");
+  rank_stabilized_ = flag("use_rslora");
+  is_dora_ = flag("use_dora");
+  has_lora_bias_ = flag("lora_bias");
+  if (type_->reads("init_lora_weights")) detail::check_initialiser(in);
+  if (type_->reads("feedforward_modules")) feedforward_modules_ = detail::strings(in, "feedforward_modules");
+  if (type_->reads("target_parameters")) target_parameters_ = detail::strings(in, "target_parameters");
+  for (const std::string& target : target_parameters_)
+    if (target.find('.') == target.npos)
+      in.refuse("target_parameters", "expected MODULE.PARAMETER, found ", detail::in_quotes(target));
   base_model_ = in.string_or_empty("base_model_name_or_path");
   task_type_ = in.string_or_empty("task_type");
-  ranks_.keys = detail::read_patterns(in, "rank_pattern", ranks_.values, &JsonFields::positive);
-  alphas_.keys = detail::read_patterns(in, "alpha_pattern", alphas_.values, &JsonFields::finite);
-  detail::check_initialiser(in);
-  detail::refuse_other_keys(in);
+  ranks_.keys = alphas_.keys = std::make_shared<detail::PatternKeys>();
+  if (type_->reads("rank_pattern")) ranks_.keys = detail::read_patterns(in, "rank_pattern", ranks_.values, &JsonFields::positive);
+  if (type_->reads("alpha_pattern")) alphas_.keys = detail::read_patterns(in, "alpha_pattern", alphas_.values, &JsonFields::finite);
+  detail::refuse_other_keys(in, *type_);
+}
+
+LORA_FUNC std::string_view PeftConfig::peft_type() const { return type_->name; }
+
+LORA_FUNC std::span<const detail::KindRow* const> PeftConfig::kinds() const {
+  return is_dora_ ? type_->with_dora : type_->kinds;
+}
+
+LORA_FUNC bool PeftConfig::is_feedforward(std::string_view path) const {
+  return std::any_of(feedforward_modules_.begin(), feedforward_modules_.end(),
+                     [&](const std::string& end) { return path.ends_with(end); });
+}
+
+LORA_FUNC std::vector<std::string> PeftConfig::parameters_of(std::string_view path) const {
+  std::vector<std::string> out;
+  for (const std::string_view target : target_parameters_) {
+    const std::size_t dot = target.rfind('.');
+    const std::string_view module = target.substr(0, dot);
+    if (path == module || path.ends_with(detail::text(".", module))) out.emplace_back(target.substr(dot + 1));
+  }
+  return out;
 }
 
 LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const std::string> paths) const {
@@ -110,8 +153,10 @@ LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const st
       }
     };
     const double alpha = value(alphas_, alpha_);
-    out.push_back(
-        {value(ranks_, rank_), rank_stabilized_ ? lora::scaling::rank_stabilized(alpha) : lora::scaling::alpha(alpha)});
+    const Scaling scaling = type_->alpha_key.empty() ? lora::scaling::fixed(1)
+                            : rank_stabilized_       ? lora::scaling::rank_stabilized(alpha)
+                                                     : lora::scaling::alpha(alpha);
+    out.push_back({value(ranks_, rank_), scaling});
   }
   return out;
 }

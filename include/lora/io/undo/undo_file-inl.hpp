@@ -1,7 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/peft/linear_factors.hpp"
+#include "lora/io/peft/kinds.hpp"
+#include "lora/io/safetensors/read_factor.hpp"
 #include "lora/io/undo/undo_file.hpp"
 #include "lora/io/undo/undo_header.hpp"
 
@@ -124,26 +125,28 @@ void UndoFileWriter::add(const std::type_identity_t<ActiveSet<Compute>>& set, co
   bool fits = compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
               updates.size() == tensor.updates.size() && detail::is_record_of(record, tensor) &&
               record.fingerprint() == set.fingerprint();
-  std::vector<detail::LinearFactors> all;
   for (std::size_t i = 0; fits && i < updates.size(); ++i) {
-    const detail::LinearFactors& factors = all.emplace_back(detail::linear_factors(*updates[i].update));
-    const UndoUpdate& told = tensor.updates[i];
-    fits = factors.rank() == told.rank && updates[i].coefficient == told.coefficient &&
-           factors.is_dora() == (told.kind == UndoUpdate::Kind::dora) && factors.rule.rule() == told.scaling.rule() &&
-           lora::detail::to_bits(factors.rule.value()) == lora::detail::to_bits(told.scaling.value());
+    const UndoUpdate found = undo_update("", *updates[i].update, updates[i].coefficient, tensor.type), &told = tensor.updates[i];
+    const auto same = [](const UndoPart& a, const UndoPart& b) {
+      return a.name == b.name && a.type == b.type && a.rows == b.rows && a.cols == b.cols;
+    };
+    fits = found.kind == told.kind && lora::detail::to_bits(found.coefficient) == lora::detail::to_bits(told.coefficient) && found.scaling.rule() == told.scaling.rule() &&
+           lora::detail::to_bits(found.scaling.value()) == lora::detail::to_bits(told.scaling.value()) &&
+           std::equal(found.parts.begin(), found.parts.end(), told.parts.begin(), told.parts.end(), same);
   }
   if (!fits)
-    throw StateError(lora::detail::text("lora: UndoFileWriter::add: tensor ", detail::in_quotes(tensor.name),
+    throw StateError(lora::detail::text("lora: UndoFileWriter::add: tensor ", detail::in_quotes(detail::weight_name(tensor)),
                                         ": the record or the updates are not those of this tensor"));
-  const auto write_factor = [&](const MatrixView& view) {
-    Matrix<Compute> matrix(view.rows, view.cols);
-    lora::detail::copy_finite("UndoFileWriter", view, matrix.data());
-    write(std::as_bytes(std::span(matrix.data(), static_cast<std::size_t>(matrix.size()))));
-  };
-  for (const detail::LinearFactors& factors : all) {
-    write_factor(factors.A);
-    write_factor(factors.B);
-    if (factors.is_dora()) write_factor(*factors.magnitude);
+  for (std::size_t i = 0; i < updates.size(); ++i) {
+    const std::vector<UpdateTensor> tensors = updates[i].update->tensors();
+    for (const UndoPart& part : tensor.updates[i].parts) {
+      const MatrixView& view = detail::find_part(tensors, part.name)->view;
+      visit_type(part.type, [&]<class T>(std::type_identity<T>) {
+        Matrix<T> matrix(view.rows, view.cols);
+        lora::detail::copy_finite("UndoFileWriter", view, matrix.data());
+        write(std::as_bytes(std::span(matrix.data(), static_cast<std::size_t>(matrix.size()))));
+      });
+    }
   }
   const std::vector<std::byte> bytes = record.serialize();
   write(bytes);
@@ -153,23 +156,18 @@ void UndoFileWriter::add(const std::type_identity_t<ActiveSet<Compute>>& set, co
 template <class Compute>
 ActiveSet<Compute> UndoFile::active_set(const UndoTensor& tensor) const {
   const auto refuse = [&](std::string_view where, const Error& error) {
-    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": ", where, detail::bare(error));
+    detail::fail(path(), "tensor ", detail::in_quotes(detail::weight_name(tensor)), ": ", where, detail::bare(error));
   };
   std::vector<ActiveUpdate<Compute>> out;
   for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
     const UndoUpdate& update = tensor.updates[i];
-    const auto factor = [&](std::string_view name) {
-      return file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, name)));
-    };
-    const Matrix<Compute> A = factor("lora_A"), B = factor("lora_B");
     try {
-      const LowRank<Compute> low_rank(B, A, update.scaling);
-      if (update.kind == UndoUpdate::Kind::dora)
-        out.emplace_back(DoRA<Compute>(low_rank, file_.read_vector<Compute>(file_.tensor(
-                                                     detail::factor_name(tensor, i, detail::magnitude_name)))),
-                         update.coefficient);
-      else
-        out.emplace_back(low_rank, update.coefficient);
+      lora::detail::UpdateParts parts;
+      for (const UndoPart& part : update.parts)
+        parts.add(std::string(part.name),
+                  detail::read_factor(file_, file_.tensor(detail::part_name(tensor, i, part.name)), part.name, part.rows, part.cols));
+      const detail::EitherUpdate made = detail::make_update<Compute>(detail::row_of(update), parts, update.scaling);
+      out.emplace_back(std::get<detail::SharedUpdate<Compute>>(detail::sized(made, tensor.rows, tensor.cols, 0)), update.coefficient);
     } catch (const FileError&) {
       throw;
     } catch (const Error& error) {
