@@ -29,6 +29,9 @@ class AdapterReader {
     return out;
   }
 
+  /// The tensors that are none of the adapter's own, after read().
+  std::vector<BaseCopy> take_base_copies() { return std::move(base_copies_); }
+
  private:
   struct Pair {
     std::string module;
@@ -38,6 +41,12 @@ class AdapterReader {
   };
 
   void add(const TensorInfo& tensor) {
+    if (const std::optional<std::string> of_base = base_tensor_name(tensor.name)) {
+      if (is_left_empty(tensor)) refuse_tensor(file_.path(), tensor, left_empty);
+      const std::string_view module = std::string_view(*of_base).substr(0, of_base->rfind('.'));
+      base_copies_.push_back({tensor.name, *of_base, config_.replaces(module)});
+      return;
+    }
     const FactorName factor = parse_factor_name(file_.path(), tensor);
     if (pairs_.empty()) adapter_ = factor.adapter;
     if (factor.adapter != adapter_)
@@ -111,6 +120,7 @@ class AdapterReader {
   const PeftConfig& config_;
   std::string adapter_;  // of all tensors
   std::vector<Pair> pairs_;
+  std::vector<BaseCopy> base_copies_;
   std::map<std::string, std::size_t> index_;
 };
 

@@ -57,10 +57,23 @@ inline void check_initialiser(const JsonFields& in) {
         ": convert the adapter to the original weights first (PEFT's path_initial_model_for_weight_conversion)");
 }
 
+/// A list of modules' names, or none.
+inline std::vector<std::string> read_modules_to_save(const JsonFields& in) {
+  static constexpr std::string_view key = "modules_to_save";
+  std::vector<std::string> out;
+  const Json* const found = in.value(key);
+  if (found == nullptr || is_unused(*found)) return out;
+  for (const Json& name : in.list(key)) {
+    if (!name.is_string()) in.refuse(key, "expected the names of modules, found ", description(name));
+    out.push_back(name.get_ref<const std::string&>());
+  }
+  return out;
+}
+
 inline void refuse_other_keys(const JsonFields& in) {
-  static constexpr std::array<std::string_view, 9> read{
+  static constexpr std::array<std::string_view, 10> read{
       "peft_type",        "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out",
-      "init_lora_weights", "use_dora"};
+      "init_lora_weights", "use_dora", "modules_to_save"};
   for (const auto& [key, json] : in.members())
     if (!is_one_of(read, key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
       in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
@@ -90,10 +103,17 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
   is_dora_ = in.flag("use_dora");
   base_model_ = in.string_or_empty("base_model_name_or_path");
   task_type_ = in.string_or_empty("task_type");
+  modules_to_save_ = detail::read_modules_to_save(in);
   ranks_.keys = detail::read_patterns(in, "rank_pattern", ranks_.values, &JsonFields::positive);
   alphas_.keys = detail::read_patterns(in, "alpha_pattern", alphas_.values, &JsonFields::finite);
   detail::check_initialiser(in);
   detail::refuse_other_keys(in);
+}
+
+LORA_FUNC bool PeftConfig::replaces(std::string_view module) const {
+  return std::any_of(modules_to_save_.begin(), modules_to_save_.end(), [&](const std::string& name) {
+    return module.ends_with(name) && (module.size() == name.size() || module[module.size() - name.size() - 1] == '.');
+  });
 }
 
 LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const std::string> paths) const {

@@ -20,8 +20,8 @@ class JsonFields;
 
 /// What an `adapter_config.json` of PEFT says about a linear LoRA adapter.
 ///
-/// Read: peft_type, r, lora_alpha, use_rslora, use_dora, rank_pattern, alpha_pattern, fan_in_fan_out, init_lora_weights. r
-/// and lora_alpha must be there (PEFT would assume 8). Not used, since they do not change what a finished adapter computes:
+/// Read: peft_type, r, lora_alpha, use_rslora, use_dora, rank_pattern, alpha_pattern, fan_in_fan_out, modules_to_save,
+/// init_lora_weights. r and lora_alpha must be there (PEFT would assume 8). Not used, since they do not change what a finished adapter computes:
 /// see `ignored_keys`. Every other key, known or not, is refused by its name unless it is null, false, 0, "", "none", []
 /// or {}.
 ///
@@ -72,6 +72,10 @@ class PeftConfig {
   /// use_dora: every module has a magnitude, see DoRA.
   bool is_dora() const { return is_dora_; }
 
+  /// Whether modules_to_save names the module, as its whole path or its end: its tensors were trained and stand in the base's
+  /// place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
+  bool replaces(std::string_view module) const;
+
   /// base_model_name_or_path and task_type: what the adapter was made for, and nothing that is computed with. Empty
   /// when they are no strings.
   const std::string& base_model() const { return base_model_; }
@@ -90,6 +94,7 @@ class PeftConfig {
   double alpha_ = 0.0;
   bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false;
   std::string base_model_, task_type_;
+  std::vector<std::string> modules_to_save_;
   Pattern<Index> ranks_;
   Pattern<double> alphas_;
 };
