@@ -9,7 +9,8 @@ namespace io {
 
 LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapter,
                                         std::vector<std::string>* warnings) {
-  std::vector<BoundModule> out = detail::bind_modules(model, adapter);
+  std::vector<BoundModule> out = detail::bind_modules(
+      model, adapter, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
   detail::expect_untied_head(model, out, warnings);
   return out;
 }

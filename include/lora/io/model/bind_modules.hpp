@@ -3,18 +3,15 @@
 
 /// How the modules of an adapter find their tensors. For bodies (-inl.hpp).
 
+#include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/bound_module.hpp"
 #include "lora/io/peft/kinds.hpp"
-#include "lora/io/text/json.hpp"
 
 #include <algorithm>
 #include <unordered_map>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
-
-/// The output layer that some models share with their embeddings.
-inline bool is_head(std::string_view name) { return name == "lm_head" || name.ends_with(".lm_head"); }
 
 /// The tensors of an adapter's modules, in the order of the modules.
 class TensorFinder {
@@ -141,44 +138,6 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
   }
 }
 
-/// Whether a configuration, or that of the language model within it, ties the output layer to the embeddings. (Those of
-/// encoders for pictures and sounds say so by default, and mean nothing by it.)
-inline bool ties_head(const Json& config) {
-  if (!config.is_object()) return false;
-  for (const auto& [key, value] : config.get_ref<const Json::object_t&>()) {
-    const bool is_language = key == "text_config" || key == "llm_config" || key == "language_config";
-    if (key == "tie_word_embeddings" ? value.is_boolean() && boolean(value) : is_language && ties_head(value))
-      return true;
-  }
-  return false;
-}
-
-/// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that
-/// what is merged into it would be lost.
-inline void expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
-                               std::vector<std::string>* warnings) {
-  const auto head = std::find_if(modules.begin(), modules.end(),
-                                 [](const BoundModule& bound) { return is_head(bound.module().path); });
-  if (head == modules.end()) return;
-  const std::filesystem::path file =
-      (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) return;
-  const std::string tensor = in_quotes(head->tensor().info->name);
-  Json config;
-  try {
-    config = read_json_file(file, std::uint64_t{8} << 20);
-  } catch (const FileError& error) {
-    if (warnings != nullptr)
-      warnings->push_back(
-          text(bare(error), ": if the model ties ", tensor, " to its embeddings, what is merged into it is lost"));
-    return;
-  }
-  if (ties_head(config))
-    fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
-         ", found true: the embeddings would be used in its place");
-}
-
 /// PEFT writes one fan_in_fan_out for a model that may have layers of both kinds. Shapes tell them apart but for square
 /// weights: refused when the shape of another module says that the flag is not true of all.
 inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
@@ -198,12 +157,13 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
          in_quotes(contrary->path), " contradicts it");
 }
 
-/// bind() without a look at the configuration.
-inline std::vector<BoundModule> bind_modules(const Model& model, const Adapter& adapter) {
+/// bind() without a look at the configuration; `read` gives the bytes of the model's tensors before any merge.
+inline std::vector<BoundModule> bind_modules(const Model& model, const Adapter& adapter, ReadBase read) {
   const std::vector<const ModelTensor*> tensors = TensorFinder(model, adapter).find();
   expect_clear_orientation(model, adapter, tensors);
   std::vector<BoundModule> out;
   for (std::size_t i = 0; i < tensors.size(); ++i) out.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
+  expect_base_copies(model, adapter, [&](std::string_view name) { return model.find(name); }, read);
   return out;
 }
 

@@ -84,6 +84,34 @@ inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& t
   count_changed(change, tensors);
 }
 
+/// Reads a merged model's tensors as they were before, by its undo file.
+class OriginalReader {
+ public:
+  OriginalReader(const Model& merged, const UndoFile& undo) : merged_(merged), undo_(undo) {
+    for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)] = &tensor;
+  }
+
+  void operator()(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
+    const auto found = tensors_.find(&tensor);
+    if (found == tensors_.end()) return merged_.read(tensor, offset, into);
+    if (last_ != &tensor) {
+      last_ = nullptr;
+      bytes_.resize(tensor.info->bytes());
+      merged_.read(tensor, 0, bytes_);
+      unmerge_tensor(merged_, undo_, *found->second, bytes_, {});
+      last_ = &tensor;
+    }
+    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
+  }
+
+ private:
+  const Model& merged_;
+  const UndoFile& undo_;
+  std::map<const ModelTensor*, const UndoTensor*> tensors_;
+  mutable std::vector<std::byte> bytes_;  // of the last one that was merged
+  mutable const ModelTensor* last_ = nullptr;
+};
+
 /// Puts everything on disk and lets the outputs take their names, the undo file first: a merged model without its undo file
 /// cannot be taken back.
 inline void commit(ModelWriter& model, UndoFileWriter* undo, const ModelChange& change, const ModelOptions& options) {
@@ -188,7 +216,8 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   const Model model = Model::open(merged);
   old.expect_made_for(model);
   ModelChange change = detail::change_of(model);
-  const std::vector<detail::MergeTarget> targets = detail::plan_merge(model, adapters, &change.warnings);
+  const std::vector<detail::MergeTarget> targets =
+      detail::plan_merge(model, adapters, &change.warnings, detail::OriginalReader(model, old));
   detail::count_targets(change, targets);
   const std::vector<std::string> copies = detail::copies_of(old);
   detail::warn_of_other_weights(copies, change.warnings);

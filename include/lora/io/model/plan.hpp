@@ -41,17 +41,17 @@ struct MergeTarget {
   }
 };
 
-/// The tensors of `base` that the adapters change, in the order of its tensors; see bind(). Throws FileError, and ValueError for
-/// coefficients that are not finite or all 0.
+/// The tensors of `base` that the adapters change, in the order of its tensors; see bind(). `read` gives the bytes of the base's
+/// tensors before any merge. Throws FileError, and ValueError for coefficients that are not finite or all 0.
 inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
-                                           std::vector<std::string>* warnings) {
+                                           std::vector<std::string>* warnings, ReadBase read) {
   std::map<std::pair<const ModelTensor*, Index>, MergeTarget> targets;  // of a model's tensors in their order
   std::vector<BoundModule> used;
   for (const auto& [adapter, coefficient] : adapters) {
     if (!lora::detail::is_finite(coefficient))
       throw ValueError(
           text("lora: the adapter ", in_quotes(adapter.name), ": expected a finite coefficient, found ", coefficient));
-    for (const BoundModule& bound : bind_modules(base, adapter)) {
+    for (const BoundModule& bound : bind_modules(base, adapter, read)) {
       const MergeTarget wanted{&bound.tensor(), bound.module().path, bound.type(),   bound.rows(),
                                bound.cols(),    bound.order(),       bound.expert(), {}};
       MergeTarget& target = targets.try_emplace({&bound.tensor(), bound.expert()}, wanted).first->second;
@@ -72,6 +72,12 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
   if (out.empty()) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
   expect_untied_head(base, used, warnings);
   return out;
+}
+/// Of a base that nothing was merged into.
+inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
+                                           std::vector<std::string>* warnings) {
+  return plan_merge(base, adapters, warnings,
+                    [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { base.read(tensor, offset, into); });
 }
 
 /// The targets as an undo file describes them. Throws FileError for an update of a kind that it cannot hold.

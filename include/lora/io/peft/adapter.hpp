@@ -90,6 +90,19 @@ struct AdapterModule {
   bool is_transposed(Index stored_rows, Index stored_cols) const;
 };
 
+class Safetensors;
+
+/// A whole tensor in an adapter's file, or rows of one: PEFT writes copies of the base's embeddings and output layers beside their
+/// factors, and what was trained in the base's place.
+struct BaseCopy {
+  std::string name;    ///< in the adapter's file
+  std::string tensor;  ///< of the base model
+  bool is_trained;     ///< the configuration's word (modules_to_save, bias, trainable_token_indices) that it is no copy
+
+  /// Which rows of the base's tensor it has; empty: the whole tensor.
+  std::vector<std::uint64_t> rows = {};
+};
+
 /// A named set of updates for a model's modules.
 struct Adapter {
   std::string name;  ///< the folder's
@@ -98,6 +111,10 @@ struct Adapter {
 
   /// What it was made for, as its configuration says; not computed with, and often empty.
   std::string base_model = "", task_type = "";
+
+  /// The file's whole tensors, and the file when there are any. bind() takes those that equal the base's, and refuses others.
+  std::vector<BaseCopy> base_copies = {};
+  std::shared_ptr<const Safetensors> file = nullptr;
 
   /// The module of exactly that path, or null; where it changes several tensors, the first one of them.
   const AdapterModule* find(std::string_view path) const;

@@ -21,7 +21,8 @@ class AdapterReader {
 
   std::vector<AdapterModule> read() {
     for (const TensorInfo& tensor : file_.tensors()) add(tensor);
-    if (groups_.empty()) fail(file_.path(), "expected the factors of at least one module, found none");
+    if (groups_.empty() && std::none_of(base_copies_.begin(), base_copies_.end(), [](const BaseCopy& c) { return c.is_trained; }))
+      fail(file_.path(), "expected the factors of at least one module, found none");
     for (Group& group : groups_) group.parameter = parameter_of(group);
     const std::vector<PeftConfig::Module> configured = configured_modules();
     for (const auto& [piece, tensor] : shared_) {
@@ -35,6 +36,9 @@ class AdapterReader {
     file_.file().expect_unchanged();
     return out;
   }
+
+  /// The tensors that are none of the adapter's own, after read().
+  std::vector<BaseCopy> take_base_copies() { return std::move(base_copies_); }
 
  private:
   using Parts = lora::detail::UpdateParts;
@@ -59,29 +63,47 @@ class AdapterReader {
   };
 
   void add(const TensorInfo& tensor) {
-    const std::optional<PeftName> name = parse_peft_name(file_.path(), tensor);
-    if (!name) refuse_other(tensor);
-    expect_of_type(tensor, *name->piece);
-    if (groups_.empty() && shared_.empty()) adapter_ = name->adapter;
-    if (name->adapter != adapter_)
+    if (const std::optional<std::string> of_base = base_tensor_name(tensor.name)) {
+      if (is_left_empty(tensor)) refuse_tensor(file_.path(), tensor, left_empty);
+      const std::string_view module = std::string_view(*of_base).substr(0, of_base->rfind('.'));
+      base_copies_.push_back({tensor.name, *of_base,
+                              config_.replaces(module) || (config_.trains_biases() && of_base->ends_with(".bias"))});
+      return;
+    }
+    if (const std::size_t at = tensor.name.rfind(tokens_piece); at != std::string::npos) return add_tokens(tensor, at);
+    const PeftName name = parse_peft_name(file_.path(), tensor);
+    expect_of_type(tensor, *name.piece);
+    if (groups_.empty() && shared_.empty()) adapter_ = name.adapter;
+    if (name.adapter != adapter_)
       refuse_tensor(file_.path(), tensor,
                     text("expected a factor of the adapter ", in_quotes(adapter_), ", as those before it, found one of ",
-                         in_quotes(name->adapter)));
-    if (name->piece->is_shared) return put(shared_, *name->piece, tensor);
-    const auto [place, is_new] = index_.try_emplace(name->module, groups_.size());
-    if (is_new) groups_.push_back({name->module, name->piece->is_embedding});
+                         in_quotes(name.adapter)));
+    if (name.piece->is_shared) return put(shared_, *name.piece, tensor);
+    const auto [place, is_new] = index_.try_emplace(name.module, groups_.size());
+    if (is_new) groups_.push_back({name.module, name.piece->is_embedding});
     Group& group = groups_[place->second];
-    if (name->is_bias) {
+    if (name.is_bias) {
       if (group.bias != nullptr) refuse_tensor(file_.path(), tensor, "expected one lora_B.bias per module, found another");
       group.bias = &tensor;
       return;
     }
-    if (name->piece->spelling != magnitude_name && name->piece->is_embedding != group.is_embedding) {
+    if (name.piece->spelling != magnitude_name && name.piece->is_embedding != group.is_embedding) {
       if (!group.parts.empty() && group.parts.front().piece->spelling != magnitude_name)
         refuse_tensor(file_.path(), tensor, "expected the factors of a linear layer or of an embedding, found both");
-      group.is_embedding = name->piece->is_embedding;
+      group.is_embedding = name.piece->is_embedding;
     }
-    put(group.parts, *name->piece, tensor);
+    put(group.parts, *name.piece, tensor);
+  }
+
+  /// `at`: where the name goes on behind the embedding's path.
+  void add_tokens(const TensorInfo& tensor, std::size_t at) {
+    const Unwrapped unwrapped = without_wrappers(std::string_view(tensor.name).substr(0, at));
+    const std::vector<std::uint64_t> tokens = config_.trained_tokens(unwrapped.name);
+    if (!unwrapped.has_peft_prefix || tensor.shape.size() != 2 || tensor.shape[0] != tokens.size() || tokens.empty())
+      refuse_tensor(file_.path(), tensor,
+                    text("expected the rows of the ", tokens.size(), " tokens that adapter_config.json lists for ",
+                         in_quotes(unwrapped.name), " (trainable_token_indices), found the shape ", shape_list(tensor.shape)));
+    base_copies_.push_back({tensor.name, unwrapped.name + ".weight", true, tokens});
   }
 
   void put(std::vector<Part>& parts, const PeftPiece& piece, const TensorInfo& tensor) const {
@@ -90,16 +112,6 @@ class AdapterReader {
         refuse_tensor(file_.path(), tensor,
                       text("expected one ", piece.spelling, " per module, found ", in_quotes(part.tensor->name), " before it"));
     parts.push_back({&piece, &tensor});
-  }
-
-  [[noreturn]] void refuse_other(const TensorInfo& tensor) const {
-    const std::string_view name = tensor.name;
-    if (name.find(".base_layer.") != name.npos)
-      refuse_tensor(file_.path(), tensor, "not supported: weights of a base layer in an adapter's file");
-    if (name.ends_with(".bias")) refuse_tensor(file_.path(), tensor, "not supported: a bias in place of the base model's");
-    if (name.find(".lora_") == name.npos)
-      refuse_tensor(file_.path(), tensor, "not supported: a tensor in place of the base model's");
-    refuse_tensor(file_.path(), tensor, "not supported: expected a name that ends in .lora_A.weight or .lora_B.weight");
   }
 
   void expect_of_type(const TensorInfo& tensor, const PeftPiece& piece) const {
@@ -305,6 +317,7 @@ class AdapterReader {
   std::string adapter_;  // of all tensors
   std::vector<Group> groups_;
   std::vector<Part> shared_;
+  std::vector<BaseCopy> base_copies_;
   std::vector<std::pair<std::string, lora::detail::AnyFactor>> shared_factors_;  // what all updates share, read once
   std::map<std::string, std::size_t, std::less<>> index_;
 };

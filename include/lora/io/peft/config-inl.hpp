@@ -60,7 +60,7 @@ inline void check_initialiser(const JsonFields& in) {
 
 inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
   for (const auto& [key, json] : in.members())
-    if (key != "peft_type" && key != type.alpha_key && !type.reads(key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
+    if (key != "peft_type" && key != "modules_to_save" && key != type.alpha_key && !type.reads(key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
       in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
 }
 
@@ -68,13 +68,54 @@ inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
 inline std::vector<std::string> strings(const JsonFields& in, std::string_view key) {
   std::vector<std::string> out;
   const Json* const found = in.value(key);
-  if (found == nullptr) return out;
+  if (found == nullptr || is_unused(*found)) return out;
   if (!found->is_array()) in.refuse(key, "expected a list of names, found ", description(*found));
   for (const Json& item : found->get_ref<const Json::array_t&>()) {
     if (!item.is_string()) in.refuse(key, "expected a list of names, found ", description(item), " in it");
     out.push_back(item.get_ref<const std::string&>());
   }
   return out;
+}
+
+/// "all" or "lora_only", not "none".
+inline bool reads_biases(const JsonFields& in) {
+  const Json* const found = in.value("bias");
+  if (found == nullptr || is_unused(*found)) return false;
+  if (!is_string(*found, "all") && !is_string(*found, "lora_only"))
+    in.refuse("bias", "expected \"none\", \"all\" or \"lora_only\", found ", description(*found));
+  return true;
+}
+
+/// trainable_token_indices: a list for `embed_tokens`, or a list for each of several embeddings.
+inline std::vector<std::pair<std::string, std::vector<std::uint64_t>>> token_lists(const JsonFields& in) {
+  static constexpr std::string_view key = "trainable_token_indices";
+  std::vector<std::pair<std::string, std::vector<std::uint64_t>>> out;
+  const auto add = [&](const std::string& module, const Json& list) {
+    if (!list.is_array()) in.refuse(key, "expected a list of tokens, found ", description(list));
+    std::vector<std::uint64_t>& tokens = out.emplace_back(module, std::vector<std::uint64_t>()).second;
+    for (const Json& token : list.get_ref<const Json::array_t&>()) {
+      if (!token.is_number_integer() || integer(token) < 0)
+        in.refuse(key, "expected tokens, integers of at least 0, found ", description(token));
+      tokens.push_back(static_cast<std::uint64_t>(integer(token)));
+    }
+    std::vector<std::uint64_t> sorted = tokens;
+    std::sort(sorted.begin(), sorted.end());
+    if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
+      in.refuse(key, "expected every token once, found ", *twice, " twice");
+  };
+  const Json* const found = in.value(key);
+  if (found == nullptr || is_unused(*found)) return out;
+  if (!found->is_object()) {
+    add("embed_tokens", *found);
+    return out;
+  }
+  for (const auto& [module, list] : found->get_ref<const Json::object_t&>()) add(module, list);
+  return out;
+}
+
+/// Whether a name is a module's whole path, or the end of it behind a dot.
+inline bool names_module(std::string_view name, std::string_view module) {
+  return module.ends_with(name) && (module.size() == name.size() || module[module.size() - name.size() - 1] == '.');
 }
 
 }  // namespace detail
@@ -112,6 +153,9 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
       in.refuse("target_parameters", "expected MODULE.PARAMETER, found ", detail::in_quotes(target));
   base_model_ = in.string_or_empty("base_model_name_or_path");
   task_type_ = in.string_or_empty("task_type");
+  modules_to_save_ = detail::strings(in, "modules_to_save");
+  if (type_->has_bias()) trains_biases_ = detail::reads_biases(in);
+  if (type_->reads("trainable_token_indices")) trained_tokens_ = detail::token_lists(in);
   ranks_.keys = alphas_.keys = std::make_shared<detail::PatternKeys>();
   if (type_->reads("rank_pattern")) ranks_.keys = detail::read_patterns(in, "rank_pattern", ranks_.values, &JsonFields::positive);
   if (type_->reads("alpha_pattern")) alphas_.keys = detail::read_patterns(in, "alpha_pattern", alphas_.values, &JsonFields::finite);
@@ -134,9 +178,20 @@ LORA_FUNC std::vector<std::string> PeftConfig::parameters_of(std::string_view pa
   for (const std::string_view target : target_parameters_) {
     const std::size_t dot = target.rfind('.');
     const std::string_view module = target.substr(0, dot);
-    if (path == module || path.ends_with(detail::text(".", module))) out.emplace_back(target.substr(dot + 1));
+    if (detail::names_module(module, path)) out.emplace_back(target.substr(dot + 1));
   }
   return out;
+}
+
+LORA_FUNC bool PeftConfig::replaces(std::string_view module) const {
+  return std::any_of(modules_to_save_.begin(), modules_to_save_.end(),
+                     [&](const std::string& name) { return detail::names_module(name, module); });
+}
+
+LORA_FUNC std::vector<std::uint64_t> PeftConfig::trained_tokens(std::string_view module) const {
+  for (const auto& [name, tokens] : trained_tokens_)
+    if (detail::names_module(name, module)) return tokens;
+  return {};
 }
 
 LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const std::string> paths) const {

@@ -23,7 +23,7 @@ struct PeftType;
 /// What an `adapter_config.json` of PEFT says about an adapter of peft_type LORA, LOHA, LOKR, VERA or IA3.
 ///
 /// Read: peft_type, r, lora_alpha (alpha of LOHA and LOKR), use_rslora, use_dora, lora_bias, rank_pattern, alpha_pattern,
-/// fan_in_fan_out, init_lora_weights, target_parameters, feedforward_modules. r and alpha must be there where the type has
+/// fan_in_fan_out, init_lora_weights, target_parameters, feedforward_modules, modules_to_save. r and alpha must be there where the type has
 /// them (PEFT would assume 8). Not used, since they do not change what a finished adapter computes: see `ignored_keys`. Every
 /// other key, known or not, is refused by its name unless it is null, false, 0, "", "none", [] or {}.
 ///
@@ -95,6 +95,17 @@ class PeftConfig {
   /// The rows of the table of kinds that modules may be.
   std::span<const detail::KindRow* const> kinds() const;
 
+  /// Whether modules_to_save names the module, as its whole path or its end: its tensors were trained and stand in the base's
+  /// place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
+  bool replaces(std::string_view module) const;
+
+  /// bias is "all" or "lora_only": the biases in the file stand in the base's place.
+  bool trains_biases() const { return trains_biases_; }
+
+  /// The tokens that trainable_token_indices lists for an embedding, by its path or the end of it (a list without names is for
+  /// `embed_tokens`); empty when there are none.
+  std::vector<std::uint64_t> trained_tokens(std::string_view module) const;
+
   /// base_model_name_or_path and task_type: what the adapter was made for, and nothing that is computed with. Empty
   /// when they are no strings.
   const std::string& base_model() const { return base_model_; }
@@ -112,9 +123,11 @@ class PeftConfig {
   const detail::PeftType* type_ = nullptr;
   Index rank_ = 0;
   double alpha_ = 1.0;
-  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false, has_lora_bias_ = false;
+  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false, has_lora_bias_ = false, trains_biases_ = false;
+  std::vector<std::pair<std::string, std::vector<std::uint64_t>>> trained_tokens_;
   std::vector<std::string> target_parameters_, feedforward_modules_;
   std::string base_model_, task_type_;
+  std::vector<std::string> modules_to_save_;
   Pattern<Index> ranks_;
   Pattern<double> alphas_;
 };

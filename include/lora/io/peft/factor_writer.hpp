@@ -142,10 +142,10 @@ class FactorWriter {
   void put(std::vector<Factor>& out, Factor factor) const {
     factor.tensor.dtype = factor.dtype;
     // What a reader would not take for this module's part is not written.
-    const std::optional<PeftName> read = parse_peft_name(target_, factor.tensor);
-    std::string_view path = read ? std::string_view(read->module) : std::string_view();
+    const PeftName read = parse_peft_name(target_, factor.tensor);
+    std::string_view path = read.module;
     while (factor.module->expert >= 0 && path.ends_with(base_layer_piece)) path.remove_suffix(base_layer_piece.size());
-    if (!read || (path != factor.module->path && !read->piece->is_shared))
+    if (path != factor.module->path && !read.piece->is_shared)
       fail(target_, "module ", in_quotes(factor.module->path), ": expected a path that a tensor's name can hold, found none");
     out.push_back(std::move(factor));
   }

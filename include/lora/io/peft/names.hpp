@@ -4,8 +4,10 @@
 /// How PEFT names the tensors of adapter_model.safetensors. For bodies (-inl.hpp).
 
 #include "lora/io/peft/kinds.hpp"
+#include "lora/io/peft/wrappers.hpp"
 #include "lora/io/safetensors/tensor_info.hpp"
 
+#include <algorithm>
 #include <optional>
 
 LORA_NAMESPACE_BEGIN
@@ -25,6 +27,9 @@ struct PeftPiece {
   bool is_embedding = false;
   bool is_shared = false;          // one for all modules, in front of which no path stands
 };
+/// The rows of an embedding that trainable_token_indices lists: they replace the base's, despite their name.
+inline constexpr std::string_view tokens_piece = ".token_adapter.trainable_tokens_delta";
+
 inline constexpr std::array peft_pieces{
     PeftPiece{"lora_A", "lora_A", ".weight"},
     PeftPiece{"lora_B", "lora_B", ".weight"},
@@ -75,47 +80,75 @@ inline std::string peft_tensor_name(std::string_view module, const PeftPiece& pi
   fail(file, "tensor ", in_quotes(tensor.name), ": ", problem);
 }
 
+/// DeepSpeed's ZeRO-3 leaves an empty tensor of one dimension where another process has the numbers.
+inline bool is_left_empty(const TensorInfo& tensor) { return tensor.shape.size() == 1 && tensor.shape[0] == 0; }
+inline constexpr std::string_view left_empty =
+    "expected numbers, found an empty tensor, as DeepSpeed's ZeRO-3 saves one whose parts were not gathered: save it again with "
+    "stage3_gather_16bit_weights_on_model_save, or convert the checkpoint with zero_to_fp32.py";
+
+/// The tensor of the base model that a whole tensor in an adapter's file is a copy of, or stands for: `lm_head.weight` for
+/// `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight` and `...lm_head.modules_to_save.weight`. Nothing for a tensor of
+/// the adapter's own.
+inline std::optional<std::string> base_tensor_name(std::string_view tensor) {
+  static constexpr std::array<std::string_view, 10> own{"lora_", "ia3_",  "vera_", "hada_",      "lokr_",
+                                                        "oft_",  "boft_", "vblora_", "randlora_", "trainable_tokens"};
+  const Unwrapped unwrapped = without_wrappers(tensor);
+  if (!unwrapped.has_peft_prefix) return std::nullopt;
+  const std::vector<std::string_view> parts = parts_of(unwrapped.name);
+  std::vector<std::string_view> out;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (std::any_of(own.begin(), own.end(), [&](std::string_view piece) { return parts[i].starts_with(piece); }))
+      return std::nullopt;
+    if (parts[i] == "base_layer" || parts[i] == "original_module") continue;
+    if (parts[i] == "modules_to_save") {
+      if (i + 2 < parts.size()) ++i;  // an adapter's name
+      continue;
+    }
+    out.push_back(parts[i]);
+  }
+  return joined(out);
+}
+
 /// The last piece in a tensor's name, and where it begins and ends.
 struct PlacedPiece {
   const PeftPiece* piece;
   std::size_t begin, end;
 };
 inline std::optional<PlacedPiece> find_piece(std::string_view name) {
-  for (std::size_t end = name.size();;) {
-    const std::size_t dot = name.rfind('.', end - 1);
-    if (end == 0 || dot == name.npos) return std::nullopt;
-    const std::string_view word = name.substr(dot + 1, end - dot - 1);
+  for (std::size_t end = name.size(); end != 0;) {
+    const std::size_t dot = name.rfind('.', end - 1), begin = dot == name.npos ? 0 : dot + 1;
     for (const PeftPiece& piece : peft_pieces)
-      if (piece.spelling == word) return PlacedPiece{&piece, dot + 1, end};
-    end = dot;
-    if (end == 0) return std::nullopt;
+      if (piece.spelling == name.substr(begin, end - begin)) return PlacedPiece{&piece, begin, end};
+    end = begin == 0 ? 0 : dot;
   }
+  return std::nullopt;
 }
 
-/// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`, and so on; nothing for a
-/// tensor that is no part of an update. Throws FileError, naming `file`.
-inline std::optional<PeftName> parse_peft_name(const std::filesystem::path& file, const TensorInfo& tensor) {
-  const std::string_view name = tensor.name;
+/// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`, and so on. Wrappers are
+/// left out of the module's path. Throws FileError, naming `file`, for a tensor that is no part of an update.
+inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorInfo& tensor) {
+  const Unwrapped unwrapped = without_wrappers(tensor.name);
+  const std::string_view name = unwrapped.name;
+  if (is_left_empty(tensor)) refuse_tensor(file, tensor, left_empty);
   const std::optional<PlacedPiece> found = find_piece(name);
-  if (!found) {
-    if (!name.starts_with(shared_prefix)) refuse_tensor(file, tensor, "expected a name that begins with base_model.model.");
-    return std::nullopt;
-  }
-  PeftName out{"", found->piece};
+  if (!unwrapped.has_peft_prefix && !(found && found->piece->is_shared && name.starts_with(shared_prefix)))
+    refuse_tensor(file, tensor, "expected a name that begins with base_model.model.");
+  if (!found)
+    refuse_tensor(file, tensor, "not supported: expected a name that ends in .lora_A.weight or .lora_B.weight, or that of another "
+                                "kind's tensor");
+  const PeftPiece& piece = *found->piece;
+  PeftName out{"", &piece};
   std::string_view rest = name.substr(found->end);  // "", ".weight", ".<adapter>" or ".<adapter>.weight"
-  const bool is_factor = !found->piece->ending.empty();
-  out.is_bias = found->piece->spelling == "lora_B" && rest.ends_with(".bias");
+  out.is_bias = piece.spelling == "lora_B" && rest.ends_with(".bias");
   if (out.is_bias || rest.ends_with(".weight"))
     rest.remove_suffix(out.is_bias ? 5 : 7);
-  else if (is_factor)
-    refuse_tensor(file, tensor, text("not supported: expected a name that ends in .", found->piece->spelling, ".weight"));
+  else if (!piece.ending.empty())
+    refuse_tensor(file, tensor, text("not supported: expected a name that ends in .", piece.spelling, piece.ending));
   if (!rest.empty()) out.adapter = rest.substr(1);
-  const std::string_view prefix = found->piece->is_shared ? shared_prefix : peft_prefix;
-  if (!name.starts_with(prefix)) refuse_tensor(file, tensor, text("expected a name that begins with ", prefix));
-  if (found->piece->is_shared) return out;
-  if (found->begin <= prefix.size())
-    refuse_tensor(file, tensor, text("expected the path of a module before .", found->piece->spelling, ", found none"));
-  out.module = name.substr(prefix.size(), found->begin - 1 - prefix.size());
+  if (piece.is_shared) return out;
+  if (found->begin == 0)
+    refuse_tensor(file, tensor, text("expected the path of a module before .", piece.spelling, ", found none"));
+  out.module = name.substr(0, found->begin - 1);
   if (out.module.size() > max_module_path)
     refuse_tensor(file, tensor,
                   text("expected the path of a module to have at most ", max_module_path, " bytes, found ", out.module.size()));
