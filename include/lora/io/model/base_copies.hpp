@@ -4,6 +4,7 @@
 /// The whole tensors in an adapter's file: copies of the base's are passed over, others refused. For bodies (-inl.hpp).
 
 #include "lora/core/function_ref.hpp"
+#include "lora/io/model/bound_module.hpp"
 #include "lora/io/model/tied_head.hpp"
 #include "lora/io/safetensors/convert.hpp"
 
@@ -59,12 +60,6 @@ inline bool can_replace(const TensorInfo& info, const BaseCopy& copy, const Tens
   return base.shape.size() == 2 && info.shape[1] == base.shape[1] &&
          std::all_of(copy.rows.begin(), copy.rows.end(), [&](std::uint64_t row) { return row < base.shape[0]; });
 }
-
-/// A tensor of the base that an adapter puts another in the place of, or some rows of one.
-struct Replacement {
-  const ModelTensor* tensor;
-  const BaseCopy* copy;
-};
 
 /// What an adapter's whole tensors, and rows of tensors, replace: those that were trained, as its configuration says, and that are
 /// not what the base has. Throws FileError, naming the tensor and both shapes, for others that are not, and for those that have no

@@ -145,9 +145,10 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
   const AdapterModule *square = nullptr, *contrary = nullptr;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const AdapterModule& module = adapter.modules[i];
+    if (tensors[i] == nullptr || module.is_embedding || module.expert >= 0 || tensors[i]->info->shape.size() != 2) continue;
     if (module.rows() == module.cols())
       square = &module;
-    else if (tensors[i]->info->shape.size() == 2 &&
+    else if (module.rows() >= 0 && module.cols() >= 0 &&
              (tensors[i]->info->shape[0] == static_cast<std::uint64_t>(module.cols())) != module.fan_in_fan_out)
       contrary = &module;
   }
@@ -158,12 +159,17 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
 }
 
 /// bind() without a look at the configuration; `read` gives the bytes of the model's tensors before any merge.
-inline std::vector<BoundModule> bind_modules(const Model& model, const Adapter& adapter, ReadBase read) {
+struct BoundAdapter {
+  std::vector<BoundModule> modules;
+  std::vector<Replacement> replacements;
+};
+inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, ReadBase read) {
   const std::vector<const ModelTensor*> tensors = TensorFinder(model, adapter).find();
   expect_clear_orientation(model, adapter, tensors);
-  std::vector<BoundModule> out;
-  for (std::size_t i = 0; i < tensors.size(); ++i) out.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
-  expect_base_copies(model, adapter, [&](std::string_view name) { return model.find(name); }, read);
+  BoundAdapter out;
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    if (tensors[i] != nullptr) out.modules.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
+  out.replacements = find_replacements(model, adapter, [&](std::string_view name) { return model.find(name); }, read);
   return out;
 }
 

@@ -42,6 +42,12 @@ class BoundModule {
   StorageOrder order_;
 };
 
+/// A tensor of a model that an adapter puts another in the place of, or some rows of one. Points into both.
+struct Replacement {
+  const ModelTensor* tensor;
+  const BaseCopy* copy;
+};
+
 /// `get<0>` and `get<1>` of a structured binding: the tensor and the update.
 template <std::size_t I>
 const auto& get(const BoundModule& bound) {

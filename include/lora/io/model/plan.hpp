@@ -19,7 +19,7 @@ struct MergePart {
   double coefficient;
 };
 
-/// One weight that is to be merged into.
+/// One weight that is to be merged into, or a tensor that is to be replaced.
 struct MergeTarget {
   const ModelTensor* tensor;
   std::string module;  ///< the path of the module, as in the adapter
@@ -27,7 +27,9 @@ struct MergeTarget {
   Index rows, cols;  ///< out and in
   StorageOrder order;
   Index expert;                  ///< which matrix of the tensor it is, -1: all of it
-  std::vector<MergePart> parts;  ///< in the order of the adapters
+  std::vector<MergePart> parts;  ///< in the order of the adapters; none for a tensor that is replaced
+  const Adapter* replacing = nullptr;
+  const BaseCopy* replacement = nullptr;
 
   Index rank() const {
     Index sum = 0;
@@ -51,10 +53,23 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
     if (!lora::detail::is_finite(coefficient))
       throw ValueError(
           text("lora: the adapter ", in_quotes(adapter.name), ": expected a finite coefficient, found ", coefficient));
-    for (const BoundModule& bound : bind_modules(base, adapter, read)) {
+    const BoundAdapter all = bind_modules(base, adapter, read);
+    for (const Replacement& found : all.replacements) {
+      if (lora::detail::is_zero(coefficient)) continue;
+      const TensorInfo& info = *found.tensor->info;
+      const MergeTarget wanted{found.tensor, found.copy->tensor,
+                               scalar_type(info.dtype).value_or(ScalarType::float32), 0, 0, row_major, -1, {}, &adapter, found.copy};
+      if (!targets.try_emplace({found.tensor, -1}, wanted).second)
+        fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ", in_quotes(info.name),
+             ", since this one replaces it, found another before it");
+    }
+    for (const BoundModule& bound : all.modules) {
       const MergeTarget wanted{&bound.tensor(), bound.module().path, bound.type(),   bound.rows(),
                                bound.cols(),    bound.order(),       bound.expert(), {}};
       MergeTarget& target = targets.try_emplace({&bound.tensor(), bound.expert()}, wanted).first->second;
+      if (target.replacement != nullptr)
+        fail(adapter.folder, "module ", in_quotes(bound.module().path), ": expected the base's ", in_quotes(bound.tensor().info->name),
+             " to change, found it replaced by ", in_quotes(target.replacement->name), " of ", in_quotes(target.replacing->folder.string()));
       if (wanted.rows != target.rows || wanted.cols != target.cols || wanted.order != target.order)
         fail(base.shard_of(bound.tensor()).path(), "tensor ", in_quotes(bound.tensor().info->name),
              ": expected adapters that agree on fan_in_fan_out, found ",
@@ -67,7 +82,7 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
   std::vector<MergeTarget> out;
   for (auto& [place, target] : targets) {
     std::erase_if(target.parts, [](const MergePart& part) { return lora::detail::is_zero(part.coefficient); });
-    if (!target.parts.empty()) out.push_back(std::move(target));
+    if (!target.parts.empty() || target.replacement != nullptr) out.push_back(std::move(target));
   }
   if (out.empty()) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
   expect_untied_head(base, used, warnings);
@@ -87,6 +102,7 @@ inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targ
     UndoTensor tensor{target.tensor->info->name, target.tensor->shard, target.type, target.rows, target.cols, target.order, {}};
     tensor.expert = target.expert;
     tensor.shape = target.tensor->info->shape;
+    if (target.replacement != nullptr) tensor.replaced = UndoReplacement{target.tensor->info->dtype, target.replacement->rows};
     for (const MergePart& part : target.parts) {
       try {
         tensor.updates.push_back(std::visit(

@@ -184,8 +184,13 @@ LORA_FUNC std::vector<std::string> PeftConfig::parameters_of(std::string_view pa
 }
 
 LORA_FUNC bool PeftConfig::replaces(std::string_view module) const {
-  return std::any_of(modules_to_save_.begin(), modules_to_save_.end(),
-                     [&](const std::string& name) { return detail::names_module(name, module); });
+  for (std::size_t end = module.find('.');; end = module.find('.', end + 1)) {
+    const std::string_view whole = module.substr(0, end);
+    if (std::any_of(modules_to_save_.begin(), modules_to_save_.end(),
+                    [&](const std::string& name) { return detail::names_module(name, whole); }))
+      return true;
+    if (end == module.npos) return false;
+  }
 }
 
 LORA_FUNC std::vector<std::uint64_t> PeftConfig::trained_tokens(std::string_view module) const {

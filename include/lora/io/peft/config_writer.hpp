@@ -13,6 +13,7 @@
 
 #include <cmath>
 #include <map>
+#include <set>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -28,7 +29,8 @@ class PeftConfigWriter {
 
   /// Throws FileError, naming the module, when PEFT's configuration cannot say what the adapter does.
   std::string write() {
-    if (modules_.empty()) fail(file_, "expected an adapter of at least one module, found none");
+    collect_replacements();
+    if (modules_.empty()) fail(file_, "expected an adapter with an update for at least one module, found none");
     choose_type();
     expect_biases();
     expect_one_fan_in_fan_out();
@@ -75,6 +77,26 @@ class PeftConfigWriter {
       for (const auto kinds : {type.kinds, type.with_dora})
         if (std::find(kinds.begin(), kinds.end(), kind_) != kinds.end()) type_ = &type;
     if (type_ == nullptr) fail(file_, where(*modules_.front()), "expected a kind that PEFT has, found ", kind_->name);
+  }
+
+  /// What of the adapter's whole tensors is trained, as modules_to_save, bias and trainable_token_indices say it.
+  void collect_replacements() {
+    std::set<std::string_view> weights;
+    const auto module_of = [](const BaseCopy& copy) { return std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.')); };
+    for (const BaseCopy& copy : adapter_.base_copies)
+      if (copy.is_trained && copy.rows.empty() && !copy.tensor.ends_with(".bias")) weights.insert(module_of(copy));
+    for (const BaseCopy& copy : adapter_.base_copies) {
+      if (!copy.is_trained) continue;
+      const std::string_view module = module_of(copy);
+      if (!copy.rows.empty()) {
+        std::string rows;
+        for (const std::uint64_t row : copy.rows) rows += text(rows.empty() ? "" : ", ", row);
+        tokens_ += text(tokens_.empty() ? "\n    " : ",\n    ", string(module), ": [", rows, "]");
+      } else if (!weights.contains(module)) {
+        bias_ = bias_ != "all" && copy.name.ends_with(".base_layer.bias") ? "lora_only" : "all";
+      }
+    }
+    modules_to_save_.assign(weights.begin(), weights.end());
   }
 
   /// lora_bias holds for all modules.
@@ -225,7 +247,9 @@ class PeftConfigWriter {
       keys["alpha_pattern"] = patterns(alphas_, alpha, anchored);
     }
     if (type_->has_fan_in_fan_out()) keys["fan_in_fan_out"] = flag(modules_.front()->fan_in_fan_out);
-    if (type_->has_bias()) keys["bias"] = "\"none\"";
+    if (type_->has_bias()) keys["bias"] = string(bias_);
+    if (!modules_to_save_.empty()) keys["modules_to_save"] = list(modules_to_save_);
+    if (!tokens_.empty()) keys["trainable_token_indices"] = "{" + tokens_ + "\n  }";
     if (type_->has_rslora()) {
       keys["lora_dropout"] = "0.0";
       keys["use_rslora"] = flag(rank_stabilized_);
@@ -282,6 +306,8 @@ class PeftConfigWriter {
   const KindRow* kind_ = nullptr;
   const PeftType* type_ = nullptr;
   std::size_t biases_ = 0;
+  std::string bias_ = "none", tokens_;
+  std::vector<std::string> modules_to_save_;
   bool rank_stabilized_ = false;
   std::vector<double> alphas_;
 };

@@ -19,19 +19,23 @@ class FactorWriter {
  public:
   /// Throws FileError when two modules have one path, or a path or dtype cannot be written.
   FactorWriter(const std::filesystem::path& target, const Adapter& adapter)
-      : target_(target), factors_(factors_of(adapter)), file_(target, tensors(), {{"format", "pt"}}) {}
+      : target_(target), adapter_(adapter), factors_(factors_of(adapter)), file_(target, tensors(), {{"format", "pt"}}) {}
 
   /// Writes all data. Throws FileError when a factor has a value that its dtype does not.
   void write() {
     for (const Factor& factor : factors_)
-      write(factor, factor.view.type, factor.view.data, static_cast<std::size_t>(factor.view.rows * factor.view.cols));
+      if (factor.module == nullptr)
+        copy(factor.tensor);
+      else
+        write(factor, factor.view.type, factor.view.data, static_cast<std::size_t>(factor.view.rows * factor.view.cols));
+    if (adapter_.file != nullptr) adapter_.file->file().expect_unchanged();
   }
   SafetensorsWriter& file() { return file_; }
 
  private:
   struct Factor {
-    const AdapterModule* module;
-    std::string_view name;  // of the part
+    const AdapterModule* module;  // null: a whole tensor out of the adapter's own file
+    std::string_view name;        // of the part
     MatrixView view;        // row-major without gaps, as the library's updates keep theirs
     DType dtype;
     TensorInfo tensor;
@@ -48,8 +52,12 @@ class FactorWriter {
       else
         add(module, out);
     }
+    for (const BaseCopy& copy : adapter.base_copies) {
+      const TensorInfo& tensor = adapter.file->tensor(copy.name);
+      out.push_back({nullptr, "", {}, tensor.dtype, {tensor.name, tensor.dtype, tensor.shape}});
+    }
     for (const Factor& factor : out)
-      if (!scalar_type(factor.dtype))
+      if (factor.module != nullptr && !scalar_type(factor.dtype))
         fail(target_, "module ", in_quotes(factor.module->path),
              ": expected F16, BF16, F32 or F64 to store a factor, found ", name(factor.dtype));
     // Wide elements first, as the format's own writer does: every tensor is then aligned, which PyTorch needs.
@@ -156,6 +164,16 @@ class FactorWriter {
     return out;
   }
 
+  void copy(const TensorInfo& written) {
+    const TensorInfo& tensor = adapter_.file->tensor(written.name);
+    std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(tensor.bytes(), 1 << 20)));
+    for (std::uint64_t at = 0; at < tensor.bytes(); at += buffer.size()) {
+      const auto piece = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), tensor.bytes() - at));
+      adapter_.file->read(tensor, at, piece);
+      file_.write(piece);
+    }
+  }
+
   void write(const Factor& factor, ScalarType type, const void* elements, std::size_t count) {
     const std::size_t from_size = bits(io::dtype_of(type)) / 8, to_size = bits(factor.dtype) / 8;
     const std::byte* const from = static_cast<const std::byte*>(elements);
@@ -177,6 +195,7 @@ class FactorWriter {
   }
 
   const std::filesystem::path& target_;
+  const Adapter& adapter_;
   std::vector<Factor> factors_;
   SafetensorsWriter file_;
 };

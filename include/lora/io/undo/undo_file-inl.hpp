@@ -20,7 +20,8 @@ LORA_FUNC UndoFileWriter::UndoFileWriter(const std::filesystem::path& target, co
   detail::expect_complete(file_.path(), header_);
   // The sizes of the records are not known yet: room is left for a header with the largest they can have.
   std::vector<std::uint64_t> largest;
-  for (const UndoTensor& tensor : header_.tensors) largest.push_back(detail::largest_record(tensor));
+  for (const UndoTensor& tensor : header_.tensors)
+    largest.push_back(tensor.replaced ? 0 : detail::largest_record(tensor));
   room_ = detail::undo_header(file_.path(), header_, largest).raw().size();
   end_ = room_;
 }
@@ -29,6 +30,16 @@ LORA_FUNC std::uint64_t UndoFileWriter::record_bytes() const {
   std::uint64_t sum = 0;
   for (const std::uint64_t bytes : record_bytes_) sum += bytes;
   return sum;
+}
+
+LORA_FUNC void UndoFileWriter::add_replaced(std::span<const std::byte> original, const RestChecksum& merged) {
+  UndoTensor* const tensor = record_bytes_.size() == header_.tensors.size() ? nullptr : &header_.tensors[record_bytes_.size()];
+  if (tensor == nullptr || !tensor->replaced ||
+      original.size() != detail::tensor_bytes(tensor->replaced->dtype, detail::original_shape(*tensor)))
+    throw StateError("lora: UndoFileWriter::add_replaced: the bytes are not those of the next tensor");
+  tensor->replaced->checksum = merged.value();
+  write(original);
+  record_bytes_.push_back(0);
 }
 
 LORA_FUNC void UndoFileWriter::finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies) {
@@ -98,6 +109,19 @@ LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestCh
       detail::fail(merged.path() / copies()[i].file, "expected the file as it was at the merge, found another");
 }
 
+LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
+  RestChecksum found;
+  found.add_all(bytes);
+  if (found.value() != tensor.replaced->checksum)
+    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name),
+                 ": expected the tensor that was put in its place at the merge, found another: the file was changed since");
+  const TensorInfo& info = file_.tensor(detail::original_name(tensor));
+  if (tensor.replaced->rows.empty()) return file_.read(info, 0, bytes);
+  const std::uint64_t size = info.bytes() / info.shape[0];
+  for (std::size_t i = 0; i < tensor.replaced->rows.size(); ++i)
+    file_.read(info, i * size, bytes.subspan(tensor.replaced->rows[i] * size, size));
+}
+
 LORA_FUNC UndoRecord UndoFile::record(const UndoTensor& tensor) const {
   const TensorInfo& info = file_.tensor(detail::record_name(tensor));
   std::vector<std::byte> bytes(info.bytes());
@@ -122,7 +146,7 @@ void UndoFileWriter::add(const std::type_identity_t<ActiveSet<Compute>>& set, co
     throw StateError("lora: UndoFileWriter::add: every tensor has its record already");
   const UndoTensor& tensor = header_.tensors[record_bytes_.size()];
   const std::span<const ActiveUpdate<Compute>> updates = set.updates();
-  bool fits = compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
+  bool fits = !tensor.replaced && compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
               updates.size() == tensor.updates.size() && detail::is_record_of(record, tensor) &&
               record.fingerprint() == set.fingerprint();
   for (std::size_t i = 0; fits && i < updates.size(); ++i) {

@@ -31,6 +31,10 @@ class UndoFileWriter {
   template <class Compute>
   void add(const std::type_identity_t<ActiveSet<Compute>>& set, const UndoRecord& record);
 
+  /// The same for a tensor that is replaced: its bytes, or those of the rows that are, and the merged tensor's. Throws StateError,
+  /// FileError.
+  void add_replaced(std::span<const std::byte> original, const RestChecksum& merged);
+
   /// Writes the header, after the last add(). `rests` have seen all data of each shard that was not merged, `copies` each
   /// of the other files. Throws StateError, FileError.
   void finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies = {});
@@ -92,6 +96,9 @@ class UndoFile {
   /// type in which the weight computes. Throws FileError.
   template <class Compute>
   ActiveSet<Compute> active_set(const UndoTensor& tensor) const;
+
+  /// Gives a replaced tensor its bytes back. Throws FileError, and nothing is changed, when they are not what was merged.
+  void restore(const UndoTensor& tensor, std::span<std::byte> bytes) const;
 
   /// A tensor's record. Throws FileError when it is damaged or another tensor's.
   UndoRecord record(const UndoTensor& tensor) const;

@@ -36,9 +36,20 @@ inline bool is_record_of(const UndoRecord& record, const UndoTensor& tensor) {
 /// The row of an update's kind, which is one of the table.
 inline const KindRow& row_of(const UndoUpdate& update) { return *find_kind(update.kind); }
 
-/// Whether a tensor is a matrix as it stands: one that versions 1 and 2 know.
+/// The dtype of the tensor in the model.
+inline DType stored_dtype(const UndoTensor& tensor) { return tensor.replaced ? tensor.replaced->dtype : dtype_of(tensor.type); }
+
+/// What a replaced tensor was, and the shape of that.
+inline std::string original_name(const UndoTensor& tensor) { return tensor.name + ".original"; }
+inline std::vector<std::uint64_t> original_shape(const UndoTensor& tensor) {
+  std::vector<std::uint64_t> out = tensor.shape;
+  if (!tensor.replaced->rows.empty()) out[0] = tensor.replaced->rows.size();
+  return out;
+}
+
+/// Whether a tensor is a merged matrix as it stands: one that versions 1 and 2 know.
 inline bool is_plain_matrix(const UndoTensor& tensor) {
-  return tensor.expert < 0 && (tensor.shape.empty() || tensor.shape.size() == 2);
+  return !tensor.replaced && tensor.expert < 0 && (tensor.shape.empty() || tensor.shape.size() == 2);
 }
 
 /// The version of the format that says all of the header: 3 where there is a weight that is no matrix of its own, or a kind that is
@@ -103,7 +114,7 @@ inline std::uint64_t header_checksum(const Safetensors& file) {
 inline void expect_tensors(const Model& model, std::span<const UndoTensor> tensors) {
   for (const UndoTensor& tensor : tensors) {
     const ModelTensor* found = model.find(tensor.name);
-    const DType dtype = dtype_of(tensor.type);
+    const DType dtype = stored_dtype(tensor);
     const std::vector<std::uint64_t> shape = stored_shape(tensor);
     if (found == nullptr || found->shard != tensor.shard || found->info->dtype != dtype || found->info->shape != shape)
       fail(model.path(), "tensor ", in_quotes(tensor.name), ": expected ", name(dtype), " ", shape_list(shape),
@@ -155,7 +166,7 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
     const UndoTensor& tensor = header.tensors[t];
     json += t == 0 ? "{\"name\":" : ",{\"name\":";
     append_json_string(json, tensor.name);
-    json += text(",\"shard\":", tensor.shard, ",\"dtype\":\"", name(dtype_of(tensor.type)), "\",\"order\":\"",
+    json += text(",\"shard\":", tensor.shard, ",\"dtype\":\"", name(stored_dtype(tensor)), "\",\"order\":\"",
                  order_name(tensor.order), "\"");
     if (has_shape(tensor)) {
       json += ",\"shape\":[";
@@ -163,6 +174,15 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
       json += "]";
     }
     if (tensor.expert >= 0) json += text(",\"expert\":", tensor.expert);
+    if (tensor.replaced) {
+      json += text(",\"replaced\":\"", hexadecimal(tensor.replaced->checksum), "\"");
+      if (!tensor.replaced->rows.empty()) {
+        json += ",\"rows\":[";
+        for (const std::uint64_t row : tensor.replaced->rows) json += text(json.back() == '[' ? "" : ",", row);
+        json += "]";
+      }
+      tensors.push_back({original_name(tensor), stored_dtype(tensor), original_shape(tensor)});
+    }
     json += ",\"updates\":[";
     for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
       const UndoUpdate& update = tensor.updates[i];
@@ -175,7 +195,7 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
         tensors.push_back({part_name(tensor, i, part.name), dtype_of(part.type), stored_shape(update, part)});
     }
     json += "]}";
-    tensors.push_back({record_name(tensor), DType::U8, {record_bytes[t]}});
+    if (!tensor.replaced) tensors.push_back({record_name(tensor), DType::U8, {record_bytes[t]}});
   }
   json += "]}";
   const Metadata metadata{{"format", "lora-undo"}, {"version", std::to_string(undo_version(header))}, {"lora", json}};
@@ -207,8 +227,8 @@ inline void expect_complete(const std::filesystem::path& file, const UndoHeader&
       fail(file, part, "expected the name of a file within the folder, found ", in_quotes(name));
   expect_unique(file, "metadata 'lora': shards and copies: ", std::move(files));
   for (const UndoTensor& tensor : header.tensors) {
-    if (tensor.updates.empty())
-      fail(file, part, "tensor ", in_quotes(tensor.name), ": expected at least one update, found none");
+    if (tensor.updates.empty() != tensor.replaced.has_value())
+      fail(file, part, "tensor ", in_quotes(tensor.name), ": expected at least one update, or none for a tensor that was replaced, found ", tensor.updates.size());
     weights.push_back(weight_name(tensor));
   }
   names.assign(weights.begin(), weights.end());
@@ -278,6 +298,8 @@ class UndoHeaderReader {
     out.shard = static_cast<std::size_t>(number);
     const std::optional<DType> dtype = dtype_named(reader.string("dtype"));
     const std::optional<ScalarType> type = dtype ? scalar_type(*dtype) : std::nullopt;
+    const bool is_replaced = reader.value("replaced") != nullptr;
+    if (is_replaced && dtype) return replaced(reader, std::move(out), *dtype);
     if (!type) reader.refuse("dtype", "expected F16, BF16, F32 or F64, found ", in_quotes(reader.string("dtype")));
     out.type = *type;
     const std::string order = reader.string("order");
@@ -299,6 +321,25 @@ class UndoHeaderReader {
     if (record.shape.size() != 1)
       fail(file_.path(), "tensor ", in_quotes(record.name), ": expected one dimension, found ",
            shape_list(record.shape));
+    return out;
+  }
+
+  UndoTensor replaced(const JsonFields& reader, UndoTensor out, DType dtype) {
+    out.type = scalar_type(dtype).value_or(ScalarType::float32);
+    out.replaced = UndoReplacement{dtype, {}, checksum(reader, "replaced")};
+    for (const Json& size : reader.list("shape")) out.shape.push_back(static_cast<std::uint64_t>(whole(reader, "shape", size)));
+    if (reader.value("rows") != nullptr)
+      for (const Json& row : reader.list("rows")) {
+        out.replaced->rows.push_back(static_cast<std::uint64_t>(whole(reader, "rows", row)));
+        if (out.shape.size() != 2 || out.replaced->rows.back() >= out.shape[0])
+          reader.refuse("rows", "expected rows of a matrix ", shape_list(out.shape), ", found ", description(row));
+      }
+    if (reader.string("order") != order_name(row_major) || !reader.list("updates").empty())
+      reader.refuse("updates", "expected none for a tensor that was replaced, found some");
+    const TensorInfo& original = use(original_name(out), dtype);
+    if (original.shape != original_shape(out))
+      fail(file_.path(), "tensor ", in_quotes(original.name), ": expected ", shape_list(original_shape(out)), ", found ",
+           shape_list(original.shape));
     return out;
   }
 

@@ -6,6 +6,9 @@
 #include "lora/core/matrix.hpp"
 #include "lora/io/safetensors/safetensors.hpp"
 #include "lora/update/scaling.hpp"
+#include "lora/update/update.hpp"
+
+#include <optional>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -34,7 +37,15 @@ struct UndoUpdate {
 template <class Compute>
 UndoUpdate undo_update(std::string adapter, const Update<Compute>& update, double coefficient, ScalarType weight);
 
-/// One weight that was merged: a tensor, or one matrix of a tensor of three dimensions.
+/// What is kept of a tensor that was replaced: its bytes, or those of some rows.
+struct UndoReplacement {
+  DType dtype = DType::F32;
+  std::vector<std::uint64_t> rows = {};  ///< empty: the whole tensor
+  std::uint64_t checksum = 0;            ///< RestChecksum of the merged tensor
+};
+
+/// One weight that was merged: a tensor, or one matrix of a tensor of three dimensions. Or a tensor that was replaced, which has
+/// no updates.
 struct UndoTensor {
   std::string name;
   std::size_t shard = 0;  ///< which of the model's shards holds it
@@ -44,6 +55,7 @@ struct UndoTensor {
   std::vector<UndoUpdate> updates;               ///< in the order they were merged
   Index expert = -1;                             ///< which matrix of the tensor, -1: all of it
   std::vector<std::uint64_t> shape = {};         ///< the tensor's; empty: (rows, cols), or (cols, rows) when column_major
+  std::optional<UndoReplacement> replaced = {};
 };
 
 /// The shape of the tensor in its file.
@@ -70,6 +82,11 @@ class RestChecksum {
   static std::uint64_t of_piece(std::span<const std::byte> piece);
   void add_checksum(std::uint64_t of_piece);
   void add(std::span<const std::byte> piece) { add_checksum(of_piece(piece)); }
+
+  /// The pieces of a whole tensor.
+  void add_all(std::span<const std::byte> bytes) {
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), piece_bytes))) add(bytes.first(std::min(bytes.size(), piece_bytes)));
+  }
   std::uint64_t value() const { return value_; }
 
  private:
