@@ -4,97 +4,121 @@
 /// How the modules of an adapter find their tensors. For bodies (-inl.hpp).
 
 #include "lora/io/model/base_copies.hpp"
+#include "lora/io/model/module_names.hpp"
+#include "lora/io/model/quantised.hpp"
+#include "lora/io/peft/names.hpp"
 
 #include <algorithm>
-#include <unordered_map>
+#include <deque>
+#include <functional>
+#include <unordered_set>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// The tensors of an adapter's modules, in the order of the modules.
+/// Finds the tensors of an adapter's modules: see module_names.hpp.
 class TensorFinder {
  public:
-  TensorFinder(const Model& base, const Adapter& adapter) : base_(base), adapter_(adapter) {}
+  TensorFinder(const Model& base, const Adapter& adapter, std::span<const Rename> renames)
+      : base_(base), adapter_(adapter), entries_(base), names_(entries_.names), finder_(names_, wanted(adapter), renames, fits_) {}
 
-  std::vector<const ModelTensor*> find() const {
-    std::vector<const ModelTensor*> out;
-    for (const AdapterModule& module : adapter_.modules) out.push_back(base_.find(module.path + ".weight"));
-    const auto missing = std::find(out.begin(), out.end(), nullptr);
-    if (missing == out.end()) return out;
-    const bool any = std::any_of(out.begin(), out.end(), [](const auto* tensor) { return tensor != nullptr; });
-    if (any) refuse(adapter_.modules[static_cast<std::size_t>(missing - out.begin())], "found none");
-    if (find_without_prefix(out)) return out;
-    return find_prefixed();
+  /// In the order of the modules.
+  std::vector<const ModelTensor*> find() {
+    try {
+      const std::vector<std::size_t> found = finder_.find();
+      if (found.empty()) refuse(finder_.missing().name, finder_.missing().found);
+      std::vector<const ModelTensor*> out;
+      std::unordered_map<const ModelTensor*, std::size_t> modules;
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        const ModelTensor* const tensor = entries_.tensors[found[i]];
+        const auto [place, is_new] = modules.try_emplace(tensor, i);
+        if (!is_new)
+          refuse(i, text("found ", in_quotes(tensor->info->name), ", which is that of ", in_quotes(adapter_.modules[place->second].path), " already"));
+        out.push_back(tensor);
+      }
+      return out;
+    } catch (const ValueError& error) {  // of the base's names
+      fail(base_.path(), bare(error));
+    }
+  }
+
+  /// After find(): a tensor that the adapter names besides, or null.
+  const ModelTensor* find_other(const std::string& name) {
+    const std::optional<std::size_t> found = finder_.find_other(name);
+    return found ? entries_.tensors[*found] : nullptr;
   }
 
  private:
-  [[noreturn]] void refuse(const AdapterModule& module, std::string_view found) const {
-    fail(
-        base_.path(), "module ", in_quotes(module.path), " of the adapter ", in_quotes(adapter_.folder.string()),
-        ": expected a tensor ", in_quotes(module.path + ".weight"), ", ", found,
-        is_head(module.path) ? " (a model that ties it to its embeddings has no weight of its own to merge into)" : "");
-  }
-
-  /// The other way round: the base has all of the tensors without the first parts that the modules' paths share, as a
-  /// gpt2 file has "h.0.attn.c_attn.weight" for "transformer.h.0.attn.c_attn".
-  bool find_without_prefix(std::vector<const ModelTensor*>& out) const {
-    const std::string_view first = adapter_.modules.front().path;
-    for (std::size_t dot = first.find('.'); dot != first.npos; dot = first.find('.', dot + 1)) {
-      const std::string_view prefix = first.substr(0, dot + 1);
-      out.clear();
-      for (const AdapterModule& module : adapter_.modules) {
-        if (!module.path.starts_with(prefix)) return false;
-        out.push_back(base_.find(module.path.substr(prefix.size()) + ".weight"));
+  /// The base's tensors, those of quantised weights also under the names that these would have.
+  struct Entries {
+    explicit Entries(const Model& base) {
+      std::unordered_set<std::string_view> known;
+      for (const ModelTensor& tensor : base.tensors()) {
+        names.push_back(tensor.info->name);
+        tensors.push_back(&tensor);
+        if (quantised_module(tensor.info->name)) continue;
+        known.insert(tensor.info->name);
       }
-      if (std::find(out.begin(), out.end(), nullptr) == out.end()) return true;
+      for (const ModelTensor& tensor : base.tensors())
+        if (const auto module = quantised_module(tensor.info->name)) {
+          std::string weight = text(module->first, ".weight");
+          if (known.contains(weight)) continue;
+          names.push_back(aliases_.emplace_back(std::move(weight)));
+          tensors.push_back(&tensor);
+          known.insert(names.back());
+        }
     }
-    return false;
+    std::vector<std::string_view> names;
+    std::vector<const ModelTensor*> tensors;
+
+   private:
+    std::deque<std::string> aliases_;
+  };
+
+  static std::vector<std::string> wanted(const Adapter& adapter) {
+    std::vector<std::string> out;
+    for (const AdapterModule& module : adapter.modules) out.push_back(module.path + ".weight");
+    return out;
   }
 
-  std::vector<const ModelTensor*> find_prefixed() const {
-    std::vector<std::string> names;
-    for (const AdapterModule& module : adapter_.modules) names.push_back(module.path + ".weight");
-    std::unordered_map<std::string_view, std::vector<const ModelTensor*>> found;
-    std::size_t longest = 0;
-    for (const std::string& name : names) {
-      found[name];
-      longest = std::max(longest, name.size());
-    }
-    for (const ModelTensor& tensor : base_.tensors()) {
-      const std::string_view name = tensor.info->name;
-      // Only endings that are not longer than the longest name wanted.
-      const std::size_t begin = name.size() > longest ? name.size() - longest - 1 : 0;
-      for (std::size_t dot = name.find('.', begin); dot != name.npos; dot = name.find('.', dot + 1))
-        if (const auto at = found.find(name.substr(dot + 1)); at != found.end()) at->second.push_back(&tensor);
-    }
-    std::vector<const ModelTensor*> out;
-    std::string_view prefix;
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      const auto& candidates = found[names[i]];
-      const AdapterModule& module = adapter_.modules[i];
-      if (candidates.empty()) refuse(module, "found none, nor one of that name after a prefix");
-      if (candidates.size() > 1)
-        refuse(module, text("found several after prefixes: ", in_quotes(candidates[0]->info->name), ", ",
-                            in_quotes(candidates[1]->info->name)));
-      const std::string_view name = candidates[0]->info->name;
-      const std::string_view before = name.substr(0, name.size() - names[i].size());
-      if (i == 0) prefix = before;
-      if (before != prefix)
-        refuse(module,
-               text("found only ", in_quotes(name), ", while other modules have the prefix ", in_quotes(prefix)));
-      out.push_back(candidates[0]);
-    }
-    return out;
+  /// Whether a tensor has a weight's elements, in either order. Of a name that is no module's all may be meant.
+  bool fits(std::size_t module, std::size_t tensor) const {
+    if (module >= adapter_.modules.size()) return true;
+    const auto rows = static_cast<std::uint64_t>(adapter_.modules[module].rows()), cols = static_cast<std::uint64_t>(adapter_.modules[module].cols());
+    const std::vector<std::uint64_t>& shape = entries_.tensors[tensor]->info->shape;
+    if (shape.empty() || (shape[0] != rows && shape[0] != cols)) return false;
+    std::uint64_t rest = 1;
+    for (std::size_t i = 1; i < shape.size(); ++i) rest *= shape[i];
+    return rest == (shape[0] == rows ? cols : rows) || (rows == cols && rest == rows);
+  }
+
+  [[noreturn]] void refuse(std::size_t i, std::string_view found) const {
+    const std::string& path = adapter_.modules[i].path;
+    fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()), ": expected a tensor ",
+         in_quotes(finder_.wanted(i)), ", ", found,
+         is_head(path) ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
+                       : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
   }
 
   const Model& base_;
   const Adapter& adapter_;
+  Entries entries_;
+  BaseNames names_;
+  std::function<bool(std::size_t, std::size_t)> fits_ = [this](std::size_t module, std::size_t tensor) { return fits(module, tensor); };
+  ModuleNames finder_;
 };
 
 /// Throws FileError when the tensor cannot be merged.
 inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, const AdapterModule& module) {
   const TensorInfo& info = *tensor.info;
   const std::filesystem::path& file = model.shard_of(tensor).path();
+  if (const auto quantised = quantised_module(info.name); quantised && !info.name.ends_with(".weight"))
+    fail(file, "tensor ", in_quotes(info.name), ": expected ", in_quotes(text(quantised->first, ".weight")), " to merge into, found only what ",
+         quantised->second, " stores for it", quantised_remedy);
+  if (is_quantised(info.dtype))
+    fail(file, "tensor ", in_quotes(info.name), ": expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype),
+         quantised_remedy);
+  if (is_left_empty(info)) fail(file, "tensor ", in_quotes(info.name), ": ", left_empty);
   if (!scalar_type(info.dtype))
     fail(file, "tensor ", in_quotes(info.name), ": expected F16, BF16, F32 or F64 to merge into, found ",
          name(info.dtype));
@@ -130,12 +154,13 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
 }
 
 /// bind() without a look at the configuration; `read` gives the bytes of the model's tensors before any merge.
-inline std::vector<BoundModule> bind_modules(const Model& model, const Adapter& adapter, ReadBase read) {
-  const std::vector<const ModelTensor*> tensors = TensorFinder(model, adapter).find();
+inline std::vector<BoundModule> bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames, ReadBase read) {
+  TensorFinder finder(model, adapter, renames);
+  const std::vector<const ModelTensor*> tensors = finder.find();
   expect_clear_orientation(model, adapter, tensors);
   std::vector<BoundModule> out;
   for (std::size_t i = 0; i < tensors.size(); ++i) out.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
-  expect_base_copies(model, adapter, [&](std::string_view name) { return model.find(name); }, read);
+  expect_base_copies(model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
   return out;
 }
 
