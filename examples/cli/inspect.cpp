@@ -10,6 +10,7 @@
 #include <cmath>
 #include <map>
 
+#include <lora/io/model/model_files.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -83,11 +84,9 @@ bool is_adapter(const fs::path& path) {
 /// A folder with none of the files of a model or an adapter.
 void expect_content(const fs::path& path) {
   std::error_code ignored;
-  if (!fs::is_directory(path, ignored) || fs::exists(path / io::Model::single_name, ignored) ||
-      fs::exists(path / io::Model::index_name, ignored))
-    return;
+  if (!fs::is_directory(path, ignored) || io::detail::model_in(path)) return;
   fail(path, "expected a model (", io::Model::single_name, " or ", io::Model::index_name,
-       ") or an adapter (adapter_config.json), found a folder without them");
+       ") or an adapter (adapter_config.json), found a folder without them", io::detail::instead_of_model(path));
 }
 
 struct Inspect {
@@ -154,6 +153,7 @@ struct Inspect {
   }
 
   void inspect_model(const io::Model& model) const {
+    print_warnings(model.warnings());
     Json tensors = Json::array(), metadata = Json::object(), shards = Json::array();
     std::vector<std::string> titles{"tensor", "dtype", "shape", "bytes"};
     if (model.is_folder()) titles.emplace_back("file");
