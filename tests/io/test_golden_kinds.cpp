@@ -102,7 +102,7 @@ TEST_P(GoldenKinds, MergesAsPeftDoesInFloat64) {
   const io::Safetensors expect = io::Safetensors::open(source() / "expect.safetensors");
 
   std::vector<io::Replacement> replaced;
-  const std::vector<io::BoundModule> modules = io::bind(base, adapter, nullptr, &replaced);
+  const std::vector<io::BoundModule> modules = io::bind(base, adapter, nullptr, {}, &replaced);
   std::set<std::string> changed;
   for (const io::BoundModule& bound : modules) {
     const io::TensorInfo& info = *bound.tensor().info;
