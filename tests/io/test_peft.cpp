@@ -72,7 +72,8 @@ TEST(PeftConfig, NumbersOfTheWrongKind) {
 TEST(PeftConfig, WhatChangesTheMathsIsRefusedByName) {
   for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"})
     expect_pieces(refused_config(std::string("\"") + key + "\":true"), {key, "not supported", "true"});
-  for (const char* key : {"target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"})
+  for (const char* key :
+       {"target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"})
     expect_pieces(refused_config(std::string("\"") + key + "\":[\"x\"]"), {key, "not supported", "a list"});
   for (const char* key : {"kasa_config", "arrow_config", "velora_config", "monteclora_config", "megatron_config"})
     expect_pieces(refused_config(std::string("\"") + key + "\":{\"x\":1}"), {key, "not supported", "an object"});
@@ -231,11 +232,12 @@ TEST(LoadAdapter, TensorsThatAreNotFactorsOfLinearLayers) {
 
 TEST(LoadAdapter, WholeTensorsAreKeptApartFromFactors) {
   const std::string base = "base_model.model.";
-  const AdapterFolder folder(pair("a") + std::vector<TensorInfo>{{base + "a.base_layer.weight", DType::F32, {2, 2}},
-                                                                 {base + "norm.bias", DType::F32, {2}},
-                                                                 {base + "score.modules_to_save.default.weight", DType::F32, {2}},
-                                                                 {base + "e.modules_to_save.weight", DType::F32, {2}}},
-                             R"("modules_to_save":["score"])");
+  const AdapterFolder folder(
+      pair("a") + std::vector<TensorInfo>{{base + "a.base_layer.weight", DType::F32, {2, 2}},
+                                          {base + "norm.bias", DType::F32, {2}},
+                                          {base + "score.modules_to_save.default.weight", DType::F32, {2}},
+                                          {base + "e.modules_to_save.weight", DType::F32, {2}}},
+      R"("modules_to_save":["score"])");
   const io::Adapter adapter = folder.load();
   EXPECT_EQ(adapter.modules.size(), 1u);
   ASSERT_EQ(adapter.base_copies.size(), 4u);
@@ -250,10 +252,12 @@ TEST(LoadAdapter, WholeTensorsAreKeptApartFromFactors) {
 }
 
 TEST(LoadAdapter, WrappersThatProgramsLeaveInAreNoPartOfPaths) {
-  for (const std::string path : {"_orig_mod.base_model.model.a.q", "base_model.model.module.a.q", "module.base_model.model.a.q",
-                                 "base_model.model.base_model.model.a.q", "base_model.model.a._checkpoint_wrapped_module.q",
-                                 "_fsdp_wrapped_module.base_model.model._fsdp_wrapped_module.a._fsdp_wrapped_module.q"}) {
-    const AdapterFolder folder({{path + ".lora_A.weight", DType::F32, {2, 4}}, {path + ".lora_B.weight", DType::F32, {6, 2}}});
+  for (const std::string path :
+       {"_orig_mod.base_model.model.a.q", "base_model.model.module.a.q", "module.base_model.model.a.q",
+        "base_model.model.base_model.model.a.q", "base_model.model.a._checkpoint_wrapped_module.q",
+        "_fsdp_wrapped_module.base_model.model._fsdp_wrapped_module.a._fsdp_wrapped_module.q"}) {
+    const AdapterFolder folder(
+        {{path + ".lora_A.weight", DType::F32, {2, 4}}, {path + ".lora_B.weight", DType::F32, {6, 2}}});
     EXPECT_EQ(folder.load().modules.at(0).path, "a.q") << path;
   }
   EXPECT_EQ(AdapterFolder(pair("a.module.q")).load().modules.at(0).path, "a.module.q") << "a module of that name";
@@ -303,11 +307,13 @@ TEST(LoadAdapter, FoldersThatAreNone) {
   expect_pieces(message([&] { io::load_adapter(folder / "no"); }), {"/no", "expected a folder"});
   expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_config.json", "No such file"});
   test::write(folder / "adapter_model.bin", "pickle");
-  expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_model.bin", "pickle", "safe_serialization=True"});
+  expect_pieces(message([&] { io::load_adapter(folder.path()); }),
+                {"adapter_model.bin", "pickle", "safe_serialization=True"});
   test::fs::create_directories(folder / "run/default");
   test::write(folder / "run/default/adapter_config.json", "{}");
   expect_pieces(message([&] { io::load_adapter(folder / "run"); }), {"/run: ", "'default'", "name the folder"});
-  expect_pieces(message([&] { io::load_adapter(folder / "run/default/adapter_config.json"); }), {"found a file", "folder that it is in"});
+  expect_pieces(message([&] { io::load_adapter(folder / "run/default/adapter_config.json"); }),
+                {"found a file", "folder that it is in"});
 }
 
 TEST(AdapterModule, TheOrientationOfABaseWeight) {

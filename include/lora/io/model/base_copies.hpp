@@ -16,8 +16,8 @@ namespace io::detail {
 using ReadBase = FunctionRef<void(const ModelTensor&, std::uint64_t, std::span<std::byte>)>;
 
 /// Whether `count` elements of a copy are those of the base, which are converted to the copy's type first.
-inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType base_type, std::span<const std::byte> base,
-                       std::size_t count) {
+inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType base_type,
+                       std::span<const std::byte> base, std::size_t count) {
   if (copy_type == base_type) return std::memcmp(copy.data(), base.data(), copy.size()) == 0;
   const std::optional<ScalarType> from = scalar_type(base_type), to = scalar_type(copy_type);
   if (!from || !to) return false;
@@ -26,7 +26,8 @@ inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType b
     convert_elements(*from, base.data(), *to, wanted.data(), count);
     std::memcpy(found.data(), copy.data(), copy.size());
     for (std::size_t i = 0; i < count; ++i)
-      if (wanted[i] < found[i] || wanted[i] > found[i] || lora::detail::is_nan(wanted[i]) != lora::detail::is_nan(found[i]))
+      if (wanted[i] < found[i] || wanted[i] > found[i] ||
+          lora::detail::is_nan(wanted[i]) != lora::detail::is_nan(found[i]))
         return false;
     return true;
   });
@@ -38,7 +39,8 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
   if (copy.shape != base.shape) return false;
   if (copy.dtype != base.dtype && (!scalar_type(copy.dtype) || !scalar_type(base.dtype))) return false;
   const bool is_same_type = copy.dtype == base.dtype;
-  const std::uint64_t copy_size = is_same_type ? 1 : bits(copy.dtype) / 8, base_size = is_same_type ? 1 : bits(base.dtype) / 8;
+  const std::uint64_t copy_size = is_same_type ? 1 : bits(copy.dtype) / 8,
+                      base_size = is_same_type ? 1 : bits(base.dtype) / 8;
   const std::uint64_t elements = copy.bytes() / copy_size, step = std::uint64_t{1} << 18;
   std::vector<std::byte> ours, theirs;
   for (std::uint64_t at = 0; at < elements; at += step) {
@@ -52,17 +54,18 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
   return true;
 }
 
-/// Throws FileError, naming the tensor and both shapes, unless every whole tensor in an adapter's file equals that of the base.
-/// `find` gives the base's tensor for a name in the adapter's words, or null; `read` its bytes.
+/// Throws FileError, naming the tensor and both shapes, unless every whole tensor in an adapter's file equals that of
+/// the base. `find` gives the base's tensor for a name in the adapter's words, or null; `read` its bytes.
 template <class Find>
 void expect_base_copies(const Model& base, const Adapter& adapter, const Find& find, ReadBase read) {
   for (const BaseCopy& copy : adapter.base_copies) {
     const TensorInfo& info = adapter.file->tensor(copy.name);
     const auto refuse = [&](const auto&... found) {
-      fail(adapter.file->path(), "tensor ", in_quotes(info.name), ": expected a copy of the base's ", in_quotes(copy.tensor), ", found ",
-           name(info.dtype), " ", shape_list(info.shape), found...,
-           copy.is_trained ? ": it was trained (modules_to_save), which is not supported, or the adapter was made for another base"
-                           : ": the adapter was made for another base, or the tensor was trained, which is not supported");
+      fail(adapter.file->path(), "tensor ", in_quotes(info.name), ": expected a copy of the base's ",
+           in_quotes(copy.tensor), ", found ", name(info.dtype), " ", shape_list(info.shape), found...,
+           copy.is_trained
+               ? ": it was trained (modules_to_save), which is not supported, or the adapter was made for another base"
+               : ": the adapter was made for another base, or the tensor was trained, which is not supported");
     };
     if (const ModelTensor* const tensor = find(copy.tensor)) {
       if (!is_copy(*adapter.file, info, *tensor, read))
@@ -71,11 +74,12 @@ void expect_base_copies(const Model& base, const Adapter& adapter, const Find& f
       continue;
     }
     // Of tied layers a model's file has one, PEFT writes both.
-    const bool is_tied = is_head(std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'))) &&
-                         std::any_of(base.tensors().begin(), base.tensors().end(), [&](const ModelTensor& tensor) {
-                           const std::string_view whole = tensor.info->name;
-                           return is_embedding(whole.substr(0, whole.rfind('.'))) && is_copy(*adapter.file, info, tensor, read);
-                         });
+    const bool is_tied =
+        is_head(std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'))) &&
+        std::any_of(base.tensors().begin(), base.tensors().end(), [&](const ModelTensor& tensor) {
+          const std::string_view whole = tensor.info->name;
+          return is_embedding(whole.substr(0, whole.rfind('.'))) && is_copy(*adapter.file, info, tensor, read);
+        });
     if (!is_tied) refuse(" where the base has no such tensor");
   }
   if (adapter.file != nullptr) adapter.file->file().expect_unchanged();

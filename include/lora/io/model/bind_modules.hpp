@@ -20,7 +20,11 @@ namespace io::detail {
 class TensorFinder {
  public:
   TensorFinder(const Model& base, const Adapter& adapter, std::span<const Rename> renames)
-      : base_(base), adapter_(adapter), entries_(base), names_(entries_.names), finder_(names_, wanted(adapter), renames, fits_) {}
+      : base_(base),
+        adapter_(adapter),
+        entries_(base),
+        names_(entries_.names),
+        finder_(names_, wanted(adapter), renames, fits_) {}
 
   /// In the order of the modules.
   std::vector<const ModelTensor*> find() {
@@ -33,7 +37,8 @@ class TensorFinder {
         const ModelTensor* const tensor = entries_.tensors[found[i]];
         const auto [place, is_new] = modules.try_emplace(tensor, i);
         if (!is_new)
-          refuse(i, text("found ", in_quotes(tensor->info->name), ", which is that of ", in_quotes(adapter_.modules[place->second].path), " already"));
+          refuse(i, text("found ", in_quotes(tensor->info->name), ", which is that of ",
+                         in_quotes(adapter_.modules[place->second].path), " already"));
         out.push_back(tensor);
       }
       return out;
@@ -84,7 +89,8 @@ class TensorFinder {
   /// Whether a tensor has a weight's elements, in either order. Of a name that is no module's all may be meant.
   bool fits(std::size_t module, std::size_t tensor) const {
     if (module >= adapter_.modules.size()) return true;
-    const auto rows = static_cast<std::uint64_t>(adapter_.modules[module].rows()), cols = static_cast<std::uint64_t>(adapter_.modules[module].cols());
+    const auto rows = static_cast<std::uint64_t>(adapter_.modules[module].rows()),
+               cols = static_cast<std::uint64_t>(adapter_.modules[module].cols());
     const std::vector<std::uint64_t>& shape = entries_.tensors[tensor]->info->shape;
     if (shape.empty() || (shape[0] != rows && shape[0] != cols)) return false;
     std::uint64_t rest = 1;
@@ -94,17 +100,20 @@ class TensorFinder {
 
   [[noreturn]] void refuse(std::size_t i, std::string_view found) const {
     const std::string& path = adapter_.modules[i].path;
-    fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()), ": expected a tensor ",
-         in_quotes(finder_.wanted(i)), ", ", found,
+    fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()),
+         ": expected a tensor ", in_quotes(finder_.wanted(i)), ", ", found,
          is_head(path) ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
-                       : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
+                       : " (is the adapter for another model? what the base calls otherwise can be told: --rename "
+                         "OLD=NEW, Rename)");
   }
 
   const Model& base_;
   const Adapter& adapter_;
   Entries entries_;
   BaseNames names_;
-  std::function<bool(std::size_t, std::size_t)> fits_ = [this](std::size_t module, std::size_t tensor) { return fits(module, tensor); };
+  std::function<bool(std::size_t, std::size_t)> fits_ = [this](std::size_t module, std::size_t tensor) {
+    return fits(module, tensor);
+  };
   ModuleNames finder_;
 };
 
@@ -113,11 +122,11 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
   const TensorInfo& info = *tensor.info;
   const std::filesystem::path& file = model.shard_of(tensor).path();
   if (const auto quantised = quantised_module(info.name); quantised && !info.name.ends_with(".weight"))
-    fail(file, "tensor ", in_quotes(info.name), ": expected ", in_quotes(text(quantised->first, ".weight")), " to merge into, found only what ",
-         quantised->second, " stores for it", quantised_remedy);
+    fail(file, "tensor ", in_quotes(info.name), ": expected ", in_quotes(text(quantised->first, ".weight")),
+         " to merge into, found only what ", quantised->second, " stores for it", quantised_remedy);
   if (is_quantised(info.dtype))
-    fail(file, "tensor ", in_quotes(info.name), ": expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype),
-         quantised_remedy);
+    fail(file, "tensor ", in_quotes(info.name), ": expected F16, BF16, F32 or F64 to merge into, found ",
+         name(info.dtype), quantised_remedy);
   if (is_left_empty(info)) fail(file, "tensor ", in_quotes(info.name), ": ", left_empty);
   if (!scalar_type(info.dtype))
     fail(file, "tensor ", in_quotes(info.name), ": expected F16, BF16, F32 or F64 to merge into, found ",
@@ -154,13 +163,15 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
 }
 
 /// bind() without a look at the configuration; `read` gives the bytes of the model's tensors before any merge.
-inline std::vector<BoundModule> bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames, ReadBase read) {
+inline std::vector<BoundModule> bind_modules(const Model& model, const Adapter& adapter,
+                                             std::span<const Rename> renames, ReadBase read) {
   TensorFinder finder(model, adapter, renames);
   const std::vector<const ModelTensor*> tensors = finder.find();
   expect_clear_orientation(model, adapter, tensors);
   std::vector<BoundModule> out;
   for (std::size_t i = 0; i < tensors.size(); ++i) out.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
-  expect_base_copies(model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
+  expect_base_copies(
+      model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
   return out;
 }
 

@@ -3,8 +3,8 @@
 
 /// What merge, unmerge and switch do to one tensor of a model. For bodies (-inl.hpp).
 
-#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/merge_effect.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/tasks.hpp"
 #include "lora/io/peft/linear_factors.hpp"
@@ -53,8 +53,8 @@ Finish add_record(UndoFileWriter& undo, ActiveSet<Compute> set, UndoRecord recor
   };
 }
 
-/// Merges a target's updates into its bytes, which are those of the model, and says what that did. What it returns adds the
-/// record to `undo`, unless that is null. Throws FileError, naming the module.
+/// Merges a target's updates into its bytes, which are those of the model, and says what that did. What it returns
+/// adds the record to `undo`, unless that is null. Throws FileError, naming the module.
 LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const MergeTarget& target,
                                                  std::span<std::byte> bytes, UndoFileWriter* undo,
                                                  const Context& context, MergeEffect& effect) {
@@ -69,7 +69,9 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
       });
     });
   });
-  effect = effect_of(target.type, bytes, [&](std::uint64_t offset, std::span<std::byte> into) { model.read(*target.tensor, offset, into); });
+  effect = effect_of(target.type, bytes, [&](std::uint64_t offset, std::span<std::byte> into) {
+    model.read(*target.tensor, offset, into);
+  });
   return finish;
 }
 
@@ -86,11 +88,12 @@ LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoF
   });
 }
 
-/// Both in one pass: from what `undo` has recorded to a target's updates. Of the effect only overflows are told: W0 does not
-/// come by.
+/// Both in one pass: from what `undo` has recorded to a target's updates. Of the effect only overflows are told: W0
+/// does not come by.
 LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const UndoFile& undo, const UndoTensor& tensor,
                                                   const MergeTarget& target, std::span<std::byte> bytes,
-                                                  UndoFileWriter& new_undo, const Context& context, MergeEffect& effect) {
+                                                  UndoFileWriter& new_undo, const Context& context,
+                                                  MergeEffect& effect) {
   // A square weight may have been taken for the transpose by the other adapters: two passes then.
   if (tensor.order != target.order) {
     unmerge_tensor(model, undo, tensor, bytes, context);

@@ -72,7 +72,8 @@ struct AdapterModule {
 
 class Safetensors;
 
-/// A whole tensor in an adapter's file: PEFT writes copies of the base's embeddings and output layers beside their factors.
+/// A whole tensor in an adapter's file: PEFT writes copies of the base's embeddings and output layers beside their
+/// factors.
 struct BaseCopy {
   std::string name;    ///< in the adapter's file
   std::string tensor;  ///< of the base model
@@ -88,7 +89,8 @@ struct Adapter {
   /// What it was made for, as its configuration says; not computed with, and often empty.
   std::string base_model = "", task_type = "";
 
-  /// The file's whole tensors, and the file when there are any. bind() takes those that equal the base's, and refuses others.
+  /// The file's whole tensors, and the file when there are any. bind() takes those that equal the base's, and refuses
+  /// others.
   std::vector<BaseCopy> base_copies = {};
   std::shared_ptr<const Safetensors> file = nullptr;
 

@@ -71,9 +71,11 @@ inline std::vector<std::string> read_modules_to_save(const JsonFields& in) {
 }
 
 inline void refuse_other_keys(const JsonFields& in) {
-  static constexpr std::array<std::string_view, 10> read{
-      "peft_type",        "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out",
-      "init_lora_weights", "use_dora", "modules_to_save"};
+  static constexpr std::array<std::string_view, 10> read{"peft_type",      "r",
+                                                         "lora_alpha",     "use_rslora",
+                                                         "rank_pattern",   "alpha_pattern",
+                                                         "fan_in_fan_out", "init_lora_weights",
+                                                         "use_dora",       "modules_to_save"};
   for (const auto& [key, json] : in.members())
     if (!is_one_of(read, key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
       in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));

@@ -21,9 +21,9 @@ class JsonFields;
 /// What an `adapter_config.json` of PEFT says about a linear LoRA adapter.
 ///
 /// Read: peft_type, r, lora_alpha, use_rslora, use_dora, rank_pattern, alpha_pattern, fan_in_fan_out, modules_to_save,
-/// init_lora_weights. r and lora_alpha must be there (PEFT would assume 8). Not used, since they do not change what a finished adapter computes:
-/// see `ignored_keys`. Every other key, known or not, is refused by its name unless it is null, false, 0, "", "none", []
-/// or {}.
+/// init_lora_weights. r and lora_alpha must be there (PEFT would assume 8). Not used, since they do not change what a
+/// finished adapter computes: see `ignored_keys`. Every other key, known or not, is refused by its name unless it is
+/// null, false, 0, "", "none", [] or {}.
 ///
 /// A module is named by its path in the base model. Of rank_pattern and alpha_pattern the first key, in file order, counts
 /// for which Python's `re.match("(.*\.)?(KEY)$", path)` succeeds, as in PEFT: `q_proj` is the end of
@@ -72,8 +72,8 @@ class PeftConfig {
   /// use_dora: every module has a magnitude, see DoRA.
   bool is_dora() const { return is_dora_; }
 
-  /// Whether modules_to_save names the module, as its whole path or its end: its tensors were trained and stand in the base's
-  /// place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
+  /// Whether modules_to_save names the module, as its whole path or its end: its tensors were trained and stand in the
+  /// base's place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
   bool replaces(std::string_view module) const;
 
   /// base_model_name_or_path and task_type: what the adapter was made for, and nothing that is computed with. Empty

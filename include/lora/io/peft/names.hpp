@@ -42,14 +42,15 @@ inline std::string factor_tensor_name(const FactorName& factor) {
 /// DeepSpeed's ZeRO-3 leaves an empty tensor of one dimension where another process has the numbers.
 inline bool is_left_empty(const TensorInfo& tensor) { return tensor.shape.size() == 1 && tensor.shape[0] == 0; }
 inline constexpr std::string_view left_empty =
-    "expected numbers, found an empty tensor, as DeepSpeed's ZeRO-3 saves one whose parts were not gathered: save it again with "
+    "expected numbers, found an empty tensor, as DeepSpeed's ZeRO-3 saves one whose parts were not gathered: save it "
+    "again with "
     "stage3_gather_16bit_weights_on_model_save, or convert the checkpoint with zero_to_fp32.py";
 
-/// The tensor of the base model that a whole tensor in an adapter's file is a copy of, or stands for: `lm_head.weight` for
-/// `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight` and `...lm_head.modules_to_save.weight`. Nothing for a tensor of
-/// the adapter's own.
+/// The tensor of the base model that a whole tensor in an adapter's file is a copy of, or stands for: `lm_head.weight`
+/// for `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight` and `...lm_head.modules_to_save.weight`.
+/// Nothing for a tensor of the adapter's own.
 inline std::optional<std::string> base_tensor_name(std::string_view tensor) {
-  static constexpr std::array<std::string_view, 10> own{"lora_", "ia3_",  "vera_", "hada_",      "lokr_",
+  static constexpr std::array<std::string_view, 10> own{"lora_", "ia3_",  "vera_",   "hada_",     "lokr_",
                                                         "oft_",  "boft_", "vblora_", "randlora_", "trainable_tokens"};
   const Unwrapped unwrapped = without_wrappers(tensor);
   if (!unwrapped.has_peft_prefix) return std::nullopt;
@@ -73,8 +74,7 @@ inline void refuse_other_tensors(const std::filesystem::path& file, const Tensor
   const std::string_view name = tensor.name;
   const auto has = [&](std::string_view piece) { return name.find(piece) != name.npos; };
   if (has(".lora_embedding_")) refuse_tensor(file, tensor, "not supported: factors of an embedding");
-  if (has(".base_layer."))
-    refuse_tensor(file, tensor, "not supported: factors of a base layer in an adapter's file");
+  if (has(".base_layer.")) refuse_tensor(file, tensor, "not supported: factors of a base layer in an adapter's file");
   if (has(".lora_B.") && name.ends_with(".bias")) refuse_tensor(file, tensor, "not supported: lora_bias");
   if (!has(".lora_")) refuse_tensor(file, tensor, "not supported: a tensor that is no factor of LoRA's");
 }
@@ -96,14 +96,13 @@ inline std::optional<FactorPlace> find_factor(std::string_view tensor) {
   return out;
 }
 
-/// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`; a magnitude is
-/// `....lora_magnitude_vector`, also with these endings. Wrappers are left out of the module's path. Throws FileError, naming `file`, when the tensor is none of a linear
-/// layer's.
+/// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`; a magnitude
+/// is `....lora_magnitude_vector`, also with these endings. Wrappers are left out of the module's path. Throws
+/// FileError, naming `file`, when the tensor is none of a linear layer's.
 inline FactorName parse_factor_name(const std::filesystem::path& file, const TensorInfo& tensor) {
   static constexpr std::string_view prefix = "base_model.model.", ending = ".weight";
   const Unwrapped unwrapped = without_wrappers(tensor.name);
-  if (!unwrapped.has_peft_prefix)
-    refuse_tensor(file, tensor, "expected a name that begins with base_model.model.");
+  if (!unwrapped.has_peft_prefix) refuse_tensor(file, tensor, "expected a name that begins with base_model.model.");
   const std::string whole = text(prefix, unwrapped.name);
   const std::string_view name = whole;
   if (is_left_empty(tensor)) refuse_tensor(file, tensor, left_empty);
