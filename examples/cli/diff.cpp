@@ -79,6 +79,7 @@ struct Diff {
 
   int run() {
     const io::Model a = io::Model::open(path_a), b = io::Model::open(path_b);
+    for (const io::Model* const model : {&a, &b}) print_warnings(model->warnings());
     std::vector<Pair> pairs;
     for (const io::ModelTensor& tensor : a.tensors()) pairs.push_back({&tensor, b.find(tensor.info->name), {}});
     for (const io::ModelTensor& tensor : b.tensors())

@@ -12,6 +12,7 @@
 #include "lora/io/model/merge_model.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_writer.hpp"
+#include "lora/io/model/rename.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/config.hpp"
 #include "lora/io/peft/load_adapter.hpp"

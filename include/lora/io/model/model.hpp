@@ -18,15 +18,19 @@ struct ModelTensor {
 
 /// A model, open for reading and completely checked.
 ///
-/// A folder has either `model.safetensors` or `model.safetensors.index.json`, whose `weight_map` says which shard holds
-/// which tensor. Its other files are no part of the model but belong to it: `other_files()` lists them.
+/// A folder has either `model.safetensors` or `model.safetensors.index.json`, whose `weight_map` says which shard
+/// holds which tensor; or the same with diffusers' `diffusion_pytorch_model` in place of `model`; or, where it has
+/// none of these, with one variant (`model.fp16.safetensors`). Its other files are no part of the model but belong to
+/// it: `other_files()` lists them.
 class Model {
  public:
   static constexpr std::string_view single_name = "model.safetensors", index_name = "model.safetensors.index.json";
 
   /// Throws FileError when the path is neither a safetensors file nor such a folder; when the index is damaged, names
-  /// files outside of the folder, a tensor its shard does not have, or not all that its shards have; when two shards have
-  /// a tensor of the same name; when the folder has both an index and a model.safetensors that is no shard of it.
+  /// files outside of the folder, a tensor in another shard than the one that has it, or not all that its shards have;
+  /// when two shards have a tensor of the same name; when the folder has two models, as an index and a
+  /// model.safetensors that is no shard of it. What the file or folder is instead (an LFS pointer, a pickle ...) is
+  /// said where it can be told.
   static Model open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
@@ -73,6 +77,9 @@ class Model {
   /// that is a file. Looks at the folder. Throws FileError.
   std::vector<std::string> other_files() const;
 
+  /// Sentences, printable: what was passed over when it was opened, as entries of the index that no shard has.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
   /// Throws FileError when a shard was written to since it was opened.
   void expect_unchanged() const;
 
@@ -81,7 +88,7 @@ class Model {
 
   void add_shard(std::string name, const std::filesystem::path& path);
 
-  void open_shards();
+  void open_shards(const std::string& index_file);
 
   void index_tensors();
 
@@ -91,6 +98,7 @@ class Model {
   std::vector<std::string> names_;  // of the shards, sorted
   std::vector<ModelTensor> tensors_;
   std::vector<std::uint32_t> by_name_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace io
