@@ -2,6 +2,7 @@
 // Every allocation a merge, an unmerge or a switch makes is made to fail, one after the other: std::bad_alloc comes out,
 // and the weight and its record are as before. This file replaces operator new of the whole program.
 
+#include "lora/layer/layer_group.hpp"
 #include "lora/weight/merge.hpp"
 #include "reference/expect.hpp"
 #include "reference/random.hpp"
@@ -159,6 +160,42 @@ TYPED_TEST(FailingAllocation, WhileReportingAnEditedWeight) {
     ASSERT_TRUE(reference::same_bits(edited, w)) << "allocation " << n;
   }
   EXPECT_TRUE(reference::same_bits(edited, w));
+}
+
+/// A layer that cannot hand out its record keeps it, and so do the layers of a group.
+TYPED_TEST(FailingAllocation, ReleaseKeepsTheRecords) {
+  using T = TypeParam;
+  using C = typename TestFixture::Compute;
+  lora::Matrix<T> one = this->w0, two = this->w0;
+  lora::LayerGroup<C> group;
+  group.add("first", lora::Linear<T>::view(one));
+  group.add("second", lora::Linear<T>::view(two));
+  const std::shared_ptr<const lora::Update<C>> update = this->from[0].update;
+  group.attach("a", {{"first", update}, {"second", update}});
+  group.activate({{"a", 1.0}});
+  group.merge();
+  const lora::Matrix<T> merged = one;
+  const auto bytes = group["first"].record().serialize();
+
+  std::map<std::string, lora::UndoRecord> records;
+  EXPECT_GT(this->fail_each(merged, one, [&] {
+    if (!group.merged()) throw std::logic_error("a record is lost");
+    records = group.release();
+  }), 1);
+  ASSERT_EQ(records.size(), 2u);
+  for (const auto& [path, record] : records) EXPECT_EQ(record.serialize(), bytes) << path;
+  EXPECT_TRUE(reference::same_bits(merged, one));
+  EXPECT_TRUE(reference::same_bits(merged, two));
+
+  auto layer = lora::Linear<T>::view(one);
+  layer.attach("a", update);
+  layer.resume({{"a", 1.0}}, records.at("first"));
+  lora::UndoRecord record;
+  this->fail_each(merged, one, [&] {
+    if (!layer.merged()) throw std::logic_error("the record is lost");
+    record = layer.release();
+  });
+  EXPECT_EQ(record.serialize(), bytes);
 }
 
 }  // namespace

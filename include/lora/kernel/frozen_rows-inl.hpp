@@ -26,16 +26,15 @@ class FrozenRowsOf final : public FrozenRows {
     const Index rows = bands_.rows(), size = bands_.band_rows() * bands_.cols();
     const Index count = (rows + bands_.band_rows() - 1) / bands_.band_rows();
     const auto memory = aligned_array<double>(static_cast<std::size_t>(tasks_ * size));
-    executor_.run(tasks_, [&](int t) {
-      double* band = memory.get() + t * size;
-      with_fp_environment([&] {
-        for (Index b = count * t / tasks_; b < count * (t + 1) / tasks_; ++b) {
+    for_shares(
+        count, tasks_, executor_,
+        [&](int t, Index b) {
           const Index first = b * bands_.band_rows(), used = std::min(bands_.band_rows(), rows - first);
+          double* band = memory.get() + t * size;
           bands_.read(t, first, used, band);
           use(first, used, band);
-        }
-      });
-    });
+        },
+        [](Index) {});
   }
 
  private:

@@ -201,9 +201,8 @@ class Linear {
   /// Hands the undo record out, for a restart or before a merged view goes away: see FrozenWeight::release. The active set is
   /// empty then.
   [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() {
-    Set none;  // what allocates comes before the record is taken
     UndoRecord record = weight_.release();
-    set_ = none;
+    set_ = Set();  // allocates nothing: a group's layers before this one have lost theirs
     active_.clear();
     return record;
   }

@@ -7,7 +7,10 @@
 LORA_NAMESPACE_BEGIN
 
 template <class Compute>
-ActiveSet<Compute>::ActiveSet() : ActiveSet(std::vector<ActiveUpdate<Compute>>()) {}
+ActiveSet<Compute>::ActiveSet() {
+  static const std::shared_ptr<const State> empty = make_state({}, nullptr, {});
+  state_ = empty;
+}
 
 template <class Compute>
 ActiveSet<Compute>::ActiveSet(std::vector<ActiveUpdate<Compute>> updates)

@@ -40,6 +40,7 @@ struct ActiveUpdate {
 template <class Compute>
 class ActiveSet {
  public:
+  /// The empty one. Allocates in a program's first call alone.
   ActiveSet();
   ActiveSet(const ActiveSet&) = default;  // moves are copies: no set is ever without its state
   ActiveSet& operator=(const ActiveSet&) = default;

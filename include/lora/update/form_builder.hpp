@@ -21,7 +21,8 @@ class FrozenRows {
   virtual ~FrozenRows() = default;
 
   /// Calls use(first, count, rows) for bands of rows that cover W0: `rows` is count x in, row-major without gaps. Calls come
-  /// from several threads at once, in no order, under rounding to nearest. `use` must not throw.
+  /// from several threads at once, in no order, under rounding to nearest. What a call throws comes out of here when the
+  /// others have returned.
   virtual void for_bands(FunctionRef<void(Index first, Index count, const double* rows)> use) const = 0;
 };
 
