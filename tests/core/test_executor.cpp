@@ -93,6 +93,23 @@ class OpenMP final : public lora::Executor {
 };
 #endif
 
+/// A FunctionRef is made of what it can call, and of nothing else.
+TEST(FunctionRef, IsMadeOfWhatCanBeCalled) {
+  using Task = lora::FunctionRef<void(int)>;
+  using Count = lora::FunctionRef<int(int)>;
+  const auto task = [](int) {};
+  const auto wrong = [](const char*) {};
+  static_assert(std::is_constructible_v<Task, decltype(task)&>);
+  static_assert(!std::is_constructible_v<Task, decltype(wrong)&> && !std::is_constructible_v<Task, int>);
+  static_assert(!std::is_constructible_v<Count, decltype(task)&>, "it returns nothing");
+  static_assert(std::is_convertible_v<int (*)(int), Count> && std::is_convertible_v<int (*)(int), Task>);
+  int seen = 0;
+  const auto adds = [&](int i) { return seen += i; };
+  EXPECT_EQ(Count(adds)(3), 3);
+  Task{adds}(4);
+  EXPECT_EQ(seen, 7);
+}
+
 TEST(Executor, DefaultRunsEveryTaskOnce) {
   for (const int threads : {0, 1, 3}) {
     lora::DefaultExecutor executor(threads);

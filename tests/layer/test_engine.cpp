@@ -439,4 +439,76 @@ TEST(LayerGroup, TakesNoLayerBesideMergedOnes) {
   EXPECT_EQ(group.size(), 2u);
 }
 
+TYPED_TEST(Engine, AnyLinearHasABiasOverflowsAndDelta) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  using Layer = lora::Linear<T, TypeParam::order>;
+  Layer layer(this->w0);
+  lora::AnyLinear<C> any = Layer(this->w0);
+  const auto bias = reference::gaussian<T, lora::column_major>(this->random, this->rows, 1);
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 4);
+  lora::LowRank<C> large(lora::Matrix<C>::Constant(this->rows, 1, reference::widen(std::numeric_limits<T>::max())),
+                         reference::gaussian<C>(this->random, 1, this->cols, 2), lora::scaling::fixed(1));
+  for (const auto& [name, update] : {std::pair("a", this->a[0].update), {"large", std::make_shared<const lora::LowRank<C>>(large)}}) {
+    EXPECT_FALSE(any.is_attached(name));
+    any.attach(name, update);
+    layer.attach(name, update);
+    EXPECT_TRUE(any.is_attached(name));
+    any.activate({{name, 0.7}});
+    layer.activate({{name, 0.7}});
+    EXPECT_TRUE(reference::same_bits(layer.delta(), any.delta()));
+    any.set_bias(bias);
+    layer.set_bias(bias);
+    EXPECT_TRUE(reference::same_bits(layer.forward(X), any.forward(X)));
+    EXPECT_THROW(static_cast<void>(any.overflows()), lora::StateError);
+    any.merge();
+    layer.merge();
+    EXPECT_EQ(any.overflows(), layer.weight().overflows());
+    EXPECT_EQ(any.overflows() > 0, name == std::string("large"));
+    any.unmerge();
+    layer.unmerge();
+  }
+  EXPECT_NE(message_of<lora::ShapeError>([&] { any.set_bias(bias.topRows(3)); }).find("Linear: bias: expected 53 x 1, found 3 x 1"),
+            std::string::npos);
+  any.set_bias(Eigen::Matrix<C, Eigen::Dynamic, 1>());
+  layer.set_bias(Eigen::Matrix<C, Eigen::Dynamic, 1>());
+  EXPECT_TRUE(reference::same_bits(layer.forward(X), any.forward(X)));
+}
+
+/// Over memory that nobody may write an AnyLinear does what a Linear can, and refuses the rest.
+TYPED_TEST(Engine, AnyLinearMayLookAtReadOnlyMemory) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  const typename TestFixture::Weight& memory = this->w0;
+  lora::AnyLinear any = lora::Linear<T>::view(memory);
+  static_assert(std::is_same_v<decltype(any), lora::AnyLinear<C>>);
+  EXPECT_EQ(any.type(), lora::detail::ScalarTraits<T>::type);
+  any.attach("a", this->a[0].update);
+  any.activate({{"a", 0.5}});
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 4);
+  EXPECT_TRUE(reference::same_bits(lora::forward(this->w0, {{this->a[0].update, 0.5}}, X), any.forward(X)));
+  EXPECT_EQ(message_of<lora::StateError>([&] { any.merge(); }), "lora: AnyLinear::merge: the layer looks at read-only memory");
+  EXPECT_EQ(message_of<lora::StateError>([&] { any.unmerge(); }), "lora: AnyLinear::unmerge: the layer looks at read-only memory");
+  EXPECT_FALSE(any.merged());
+
+  typename TestFixture::Weight merged = this->w0;
+  const lora::UndoRecord record = lora::merge(merged, this->a.set());
+  const typename TestFixture::Weight& merged_memory = merged;
+  lora::AnyLinear<C> resumed = lora::Linear<T>::view(merged_memory);
+  resumed.attach("a", this->a[0].update);
+  resumed.resume({{"a", 1.0}}, record);
+  EXPECT_TRUE(resumed.merged());
+  EXPECT_TRUE(reference::same_bits(lora::forward(merged, {}, X), resumed.forward(X)));
+  EXPECT_EQ(resumed.release().serialize(), record.serialize());
+}
+
+TEST(LayerGroup, IsIteratedOverByConstReference) {
+  lora::LayerGroup<float> group;
+  for (const char* path : {"b", "a"}) group.add(path, lora::Linear<float>(lora::Matrix<float>::Identity(3, 4)));
+  const lora::LayerGroup<float>& same = group;
+  std::string paths;
+  for (const auto& [path, layer] : same) paths += path + std::to_string(layer.cols());
+  EXPECT_EQ(paths, "a4b4");
+}
+
 }  // namespace

@@ -15,9 +15,11 @@ namespace {
 
 /// Allocations until one fails; negative: none does.
 std::atomic<long> allocations_left{-1};
+std::atomic<std::size_t> largest_allocation{0};
 
 void* allocate(std::size_t size, std::size_t alignment) {
   if (allocations_left.load() >= 0 && allocations_left.fetch_sub(1) == 0) throw std::bad_alloc();
+  if (size > largest_allocation) largest_allocation = size;
   const std::size_t rounded = (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
   void* memory = alignment <= alignof(std::max_align_t) ? std::malloc(rounded) : std::aligned_alloc(alignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();
@@ -196,6 +198,26 @@ TYPED_TEST(FailingAllocation, ReleaseKeepsTheRecords) {
     record = layer.release();
   });
   EXPECT_EQ(record.serialize(), bytes);
+}
+
+/// The rows of a merged column-major weight lie all over its blocks: a task takes 8 MB for them, however wide the weight is.
+TEST(MergedColumns, AreTakenInBandsOfBoundedSize) {
+  Random random(81);
+  const Index rows = 1030, cols = 4100;
+  const auto w0 = reference::gaussian<Eigen::bfloat16, lora::column_major>(random, rows, cols);
+  Updates<float> low_rank, dora;
+  low_rank.add_gaussian(random, rows, cols, 1, 0.1);
+  dora.add_dora(random, rows, cols, 1, 0.1, 1);
+  lora::FrozenWeight<Eigen::bfloat16, lora::column_major> weight(w0);
+  weight.merge(low_rank.set());
+  const auto set = dora.set();
+  lora::DefaultExecutor alone(1);
+  largest_allocation = 0;
+  const auto bound = weight.for_weight(set, {&alone});
+  EXPECT_LE(largest_allocation, std::size_t{8} << 20);
+  const auto expected = lora::for_weight(set, w0);
+  for (Index i = 0; i < rows; ++i)
+    ASSERT_EQ(reference::bits(expected.form().row_gains()[i]), reference::bits(bound.form().row_gains()[i])) << i;
 }
 
 }  // namespace

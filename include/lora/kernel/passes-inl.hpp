@@ -259,6 +259,7 @@ Index overflow_pass(const Lines<const T>& merged, const ActiveSet<compute_t<T>>&
   with_fp_environment([&] {
     for (Index b = 0; b < weight.grid.count(); ++b) {
       const Block block = weight.grid[b];
+      check_block(weight, b, entries[static_cast<std::size_t>(b)]);
       const WeightBlock<T> now = weight.at(block), before{copy.get(), block.length, block.lines, block.length, 0};
       bool any = false;
       for (Index i = 0; i < block.lines && !any; ++i)

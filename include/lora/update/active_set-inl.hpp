@@ -49,7 +49,12 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
 
 template <class Compute>
 ActiveSet<Compute> ActiveSet<Compute>::bound_to(const FrozenRows& W0) const {
-  return depends_on_W0() ? ActiveSet(std::shared_ptr<const State>(make_state(state_->updates, &W0, {}))) : *this;
+  if (!depends_on_W0()) return *this;
+  detail::WeightSample<Compute> sample;
+  const detail::SampledRows<Compute> sampled(W0, rows(), cols(), sample);
+  const std::shared_ptr<State> state = make_state(state_->updates, &sampled, {});
+  state->sample = sample;
+  return ActiveSet(std::shared_ptr<const State>(state));
 }
 
 template <class Compute>
