@@ -24,7 +24,7 @@ class LowRank final : public Update<compute_t<Scalar>> {
   /// the scaling is not finite.
   template <class DerivedB, class DerivedA>
   LowRank(const Eigen::MatrixBase<DerivedB>& B, const Eigen::MatrixBase<DerivedA>& A, Scaling scaling)
-      : LowRank(detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling) {}
+      : LowRank{detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling} {}  // B first
 
   Index rows() const override { return B_.rows(); }
   Index cols() const override { return A_.cols(); }
