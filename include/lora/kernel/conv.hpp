@@ -17,6 +17,12 @@ struct ConvPlan {
   Sizes kernel, stride, padding, dilation, size, output;
   Index channels, groups;  ///< channels of the input, in all groups
 
+  /// The input's size with its padding.
+  Sizes padded_size() const {
+    Sizes out = size;
+    for (std::size_t d = 0; d < 3; ++d) out[d] += 2 * padding[d];
+    return out;
+  }
   static Index product(const Sizes& sizes) { return sizes[0] * sizes[1] * sizes[2]; }
   Index patch_rows() const { return channels / groups * product(kernel); }
 };

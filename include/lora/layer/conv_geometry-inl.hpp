@@ -48,14 +48,17 @@ LORA_FUNC ConvPlan FittedGeometry::plan(std::span<const Index> size) const {
   for (std::size_t i = 0; i < size.size(); ++i) {
     const std::size_t d = 3 - dimensions_ + i;
     const Index span = plan_.dilation[d] * (plan_.kernel[d] - 1) + 1;
-    if (size[i] < 1 || size[i] > std::numeric_limits<Index>::max() / (1024 * positions))
-      throw ShapeError(text("lora: Conv: the input's size: expected numbers above 0, found ", size[i]));
-    if (size[i] + 2 * plan_.padding[d] < span)
+    constexpr Index most = std::numeric_limits<Index>::max() / 1024;  // for the numbers of a padded input, in bytes
+    if (size[i] < 1 || size[i] > most / positions - 2 * plan_.padding[d])
+      throw ShapeError(
+          text("lora: Conv: the input's size: expected numbers above 0 that memory can hold, found ", size[i]));
+    const Index padded = size[i] + 2 * plan_.padding[d];
+    if (padded < span)
       throw ShapeError(text("lora: Conv: the input's size: expected at least ", span - 2 * plan_.padding[d],
                             " for the kernel, found ", size[i]));
-    positions *= size[i];
+    positions *= padded;
     out.size[d] = size[i];
-    out.output[d] = (size[i] + 2 * plan_.padding[d] - span) / plan_.stride[d] + 1;
+    out.output[d] = (padded - span) / plan_.stride[d] + 1;
   }
   return out;
 }
