@@ -60,16 +60,16 @@ void apply_with_every_set(const UndoRecord& record) {
     return apply<T>(record, detail::BlockKernels<T>(tiles, codec), *tiles.order);
   };
   const std::unique_ptr<T[]> expected =
-      apply_with(detail::portable::tile_kernels<T, false>(), {nullptr, nullptr, detail::portable::unpack_tiles});
+      apply_with(detail::portable::tile_kernels<T>(), {nullptr, nullptr, detail::portable::unpack_tiles});
   const auto compare = [&](const detail::TileKernels<T>& tiles, const detail::TileCodec& codec) {
     require(std::memcmp(expected.get(), apply_with(tiles, codec).get(), size) == 0, "instruction sets disagree");
   };
 #if LORA_TARGETS_X86
   const detail::TileCodec avx2{nullptr, nullptr, detail::avx2::unpack_tiles};
   const detail::TileCodec vbmi2{nullptr, nullptr, detail::avx512_vbmi2::unpack_tiles};
-  if (detail::machine_isa() >= lora::Isa::avx2) compare(detail::avx2::tile_kernels<T, false>(), avx2);
-  if (detail::machine_isa() >= lora::Isa::avx512) compare(detail::avx512::tile_kernels<T, false>(), avx2);
-  if (detail::machine_has_vbmi2()) compare(detail::avx512::tile_kernels<T, false>(), vbmi2);
+  if (detail::machine_isa() >= lora::Isa::avx2) compare(detail::avx2::tile_kernels<T>(), avx2);
+  if (detail::machine_isa() >= lora::Isa::avx512) compare(detail::avx512::tile_kernels<T>(), avx2);
+  if (detail::machine_has_vbmi2()) compare(detail::avx512::tile_kernels<T>(), vbmi2);
 #else
   static_cast<void>(compare);
 #endif

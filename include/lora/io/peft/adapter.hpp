@@ -24,7 +24,7 @@ class AdapterUpdate : public std::variant<std::shared_ptr<const Update<float>>, 
   /// A copy, which shares the factors of the library's own kinds.
   template <class Kind>
     requires(std::derived_from<Kind, Update<float>> || std::derived_from<Kind, Update<double>>)
-  AdapterUpdate(const Kind& update) : AdapterUpdate(std::make_shared<const Kind>(update)) {}
+  AdapterUpdate(const Kind& update) : AdapterUpdate(share(new Kind(update))) {}
 
   Index rows() const;
   Index cols() const;
@@ -39,6 +39,11 @@ class AdapterUpdate : public std::variant<std::shared_ptr<const Update<float>>, 
   }
 
  private:
+  // One kind of shared pointer for all kinds of updates: each takes its time to compile.
+  template <class Compute>
+  static std::shared_ptr<const Update<Compute>> share(const Update<Compute>* update) {
+    return std::shared_ptr<const Update<Compute>>(update);
+  }
   template <class Shared>
   static Shared expect_some(Shared update) {
     if (update == nullptr) throw ValueError("lora: AdapterUpdate: expected an update, found a null pointer");

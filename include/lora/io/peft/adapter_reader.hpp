@@ -93,18 +93,23 @@ class AdapterReader {
     for (const TensorInfo* const tensor : pair.tensors)
       if (tensor != nullptr && scalar_type(tensor->dtype) != type)
         type = type == ScalarType::float64 || tensor->dtype == DType::F64 ? ScalarType::float64 : ScalarType::float32;
-    return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
-      const Matrix<Scalar> B = file_.read_matrix<Scalar>(*pair.of(FactorKind::b)),
-                           A = file_.read_matrix<Scalar>(*pair.of(FactorKind::a));
-      try {
+    // The factors as they are in the file; whatever their type, they are converted by one function.
+    std::vector<std::byte> memory[3];
+    const auto view = [&](FactorKind kind, std::size_t dimensions) {
+      return file_.read_view(*pair.of(kind), dimensions, memory[static_cast<std::size_t>(kind)]);
+    };
+    const MatrixView B = view(FactorKind::b, 2), A = view(FactorKind::a, 2);
+    const bool is_dora = pair.of(FactorKind::magnitude) != nullptr;
+    const MatrixView m = is_dora ? view(FactorKind::magnitude, 1) : MatrixView();
+    try {
+      return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
         const LowRank<Scalar> low_rank(B, A, scaling);
-        if (const TensorInfo* const m = pair.of(FactorKind::magnitude); m != nullptr)
-          return DoRA<Scalar>(low_rank, file_.read_vector<Scalar>(*m));
+        if (is_dora) return DoRA<Scalar>(low_rank, m);
         return low_rank;
-      } catch (const ValueError& error) {
-        fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));
-      }
-    });
+      });
+    } catch (const ValueError& error) {
+      fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));
+    }
   }
 
   const Safetensors& file_;

@@ -50,13 +50,13 @@ void visit_kind(const Update<Compute>& update, const Run& run) {
 
 template <class Scalar>
 LinearFactors factors_of(const LowRank<Scalar>& update) {
-  return {lora::view_of(update.B()), lora::view_of(update.A()), std::nullopt, update.scaling_rule(),
-          update.scaling()};
+  const auto tensors = update.tensors();
+  return {tensors[0].view, tensors[1].view, std::nullopt, update.scaling_rule(), update.scaling()};
 }
 template <class Scalar>
 LinearFactors factors_of(const DoRA<Scalar>& update) {
   LinearFactors out = factors_of(update.low_rank());
-  out.magnitude = lora::view_of(update.magnitude());
+  out.magnitude = update.tensors()[2].view;
   return out;
 }
 
