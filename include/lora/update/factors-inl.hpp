@@ -47,7 +47,5 @@ LORA_FUNC FactorMemory::FactorMemory(const char* what, const MatrixView& matrix,
   data_ = std::shared_ptr<const void>(memory.release(), AlignedDelete{});
 }
 
-LORA_FUNC FactorMemory::~FactorMemory() = default;
-
 }  // namespace detail
 LORA_NAMESPACE_END

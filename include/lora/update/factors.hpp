@@ -31,7 +31,7 @@ class FactorMemory {
   FactorMemory(FactorMemory&&) = default;
   FactorMemory& operator=(const FactorMemory&) = default;
   FactorMemory& operator=(FactorMemory&&) = default;
-  LORA_NOINLINE ~FactorMemory();
+  LORA_NOINLINE ~FactorMemory() {}
 
   MatrixView view() const { return {data_.get(), type_, rows_, cols_, cols_, 1}; }
 
