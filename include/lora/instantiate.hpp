@@ -70,11 +70,6 @@ template const ActivationKernels<float>& activation_kernels<float, Stored>();
 template const ActivationKernels<double>& activation_kernels<double, Stored>();
 
 LORA_TAGGED_END
-LORA_NAMESPACE_BEGIN
-namespace detail {
-template void copy_finite<LORA_INSTANTIATE>(const char*, const MatrixView&, LORA_INSTANTIATE*);
-}  // namespace detail
-LORA_NAMESPACE_END
 #else
 #define LORA_COMPUTE(Compute)                                                                                      \
   template class FormBuilder<Compute>;                                                                             \

@@ -7,6 +7,7 @@
 #include "lora/io/model/bound_module.hpp"
 #include "lora/io/model/tied_head.hpp"
 #include "lora/io/safetensors/convert.hpp"
+#include "lora/io/safetensors/visit_type.hpp"
 
 #include <cstring>
 

@@ -1,13 +1,13 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/core/sorted.hpp"
 #include "lora/io/file/folder.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/text/json.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
 
 LORA_NAMESPACE_BEGIN
@@ -133,10 +133,9 @@ LORA_FUNC void Model::open_shards(const std::string& index_file) {
 LORA_FUNC void Model::index_tensors() {
   for (std::size_t i = 0; i < shards_.size(); ++i)
     for (const TensorInfo& tensor : shards_[i].tensors()) tensors_.push_back({i, &tensor});
-  by_name_.resize(tensors_.size());
-  std::iota(by_name_.begin(), by_name_.end(), std::uint32_t{0});
-  std::sort(by_name_.begin(), by_name_.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].info->name < tensors_[b].info->name; });
+  by_name_ = lora::detail::sorted_indices(tensors_.size(), [&](std::uint32_t a, std::uint32_t b) {
+    return tensors_[a].info->name < tensors_[b].info->name;
+  });
   for (std::size_t i = 1; i < by_name_.size(); ++i) {
     const ModelTensor &a = tensors_[by_name_[i - 1]], &b = tensors_[by_name_[i]];
     if (a.info->name == b.info->name)

@@ -89,21 +89,12 @@ ScalarType common_type(const KindRow& row, const lora::detail::UpdateParts& part
   return (*type == ScalarType::float64) == (compute == ScalarType::float64) ? *type : compute;
 }
 
-/// A part as a matrix of Scalar; rounded once where it has another type. Throws ValueError when a number overflows.
-template <class Scalar>
-Matrix<Scalar> matrix_of(const lora::detail::UpdateParts& parts, std::string_view name) {
-  const MatrixView view = parts.require(name).view();
-  Matrix<Scalar> out(view.rows, view.cols);
-  lora::detail::copy_finite(name.data(), view, out.data());
-  return out;
-}
-
 /// LowRank or DoRA in the type that the parts have, or in Compute.
 template <class Scalar>
 SharedUpdate<compute_t<Scalar>> make_typed(const KindRow& row, const lora::detail::UpdateParts& parts, const Scaling& scaling) {
-  LowRank<Scalar> low_rank(matrix_of<Scalar>(parts, "lora_B"), matrix_of<Scalar>(parts, "lora_A"), scaling);
+  LowRank<Scalar> low_rank(parts.require("lora_B").view(), parts.require("lora_A").view(), scaling);
   if (&row == &lora_kind) return std::make_shared<const LowRank<Scalar>>(std::move(low_rank));
-  return std::make_shared<const DoRA<Scalar>>(low_rank, matrix_of<Scalar>(parts, "lora_magnitude_vector"));
+  return std::make_shared<const DoRA<Scalar>>(low_rank, parts.require("lora_magnitude_vector").view());
 }
 template <class Compute>
 SharedUpdate<Compute> make_in_common_type(const KindRow& row, const lora::detail::UpdateParts& parts, const Scaling& scaling) {
