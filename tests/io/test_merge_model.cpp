@@ -264,4 +264,95 @@ TEST(Bind, ATiedHeadIsRefused) {
   expect_pieces(message([&] { io::bind(model, gone); }), {"ties it to its embeddings"});
 }
 
+TEST(Bind, AHeadThatItsModelTiesByDefaultIsRefused) {
+  const test::Folder folder;
+  fs::create_directory(folder / "base");
+  write_model(folder / "base/model.safetensors", {{"lm_head.weight", {2, 3}}});
+  const io::Model model = io::Model::open(folder / "base");
+  const io::Adapter head = adapter({{"lm_head", update(2, 3), false}});
+  const auto refused = [&](const char* config) {
+    test::write(folder / "base/config.json", config);
+    return message([&] { io::bind(model, head); });
+  };
+  for (const char* tied : {R"({"model_type":"gemma2"})", R"({"architectures":["Gemma2ForCausalLM"]})", R"({"model_type":"gemma3_text"})",
+                           R"({"architectures":["GPT2LMHeadModel"]})", R"({"model_type":"gpt_bigcode"})",
+                           R"({"model_type":"x","text_config":{"model_type":"gemma"}})",
+                           R"({"model_type":"x","text_config":{"architectures":["Gemma3ForCausalLM"]}})"})
+    expect_pieces(refused(tied), {"config.json", "tie_word_embeddings", "'lm_head.weight'", "tied", "by default"});
+  for (const char* untied : {R"({"model_type":"llama"})", R"({"model_type":"gemma2","tie_word_embeddings":false})",
+                             R"({"model_type":"gemma3","text_config":{"model_type":"gemma3_text","tie_word_embeddings":false}})",
+                             R"({"model_type":"x","vision_config":{"model_type":"bert"}})",
+                             R"({"architectures":["LlamaForCausalLM"]})"})
+    EXPECT_EQ(refused(untied), "") << untied;
+}
+
+/// A PEFT folder: factors of module "q" (2 x 3), and whole tensors filled with one value.
+struct Whole {
+  std::string name;
+  std::vector<std::uint64_t> shape;
+  float value;
+};
+io::Adapter adapter_with(const fs::path& folder, const std::vector<Whole>& whole, const std::string& more = "",
+                         io::DType dtype = io::DType::F32) {
+  fs::create_directories(folder);
+  test::write(folder / "adapter_config.json", R"({"peft_type":"LORA","r":1,"lora_alpha":1)" + more + "}");
+  std::vector<Whole> all{{"q.lora_A.weight", {1, 3}, 0.5f}, {"q.lora_B.weight", {2, 1}, 0.5f}};
+  all.insert(all.end(), whole.begin(), whole.end());
+  std::vector<io::TensorInfo> infos;
+  for (const Whole& tensor : all) infos.push_back({"base_model.model." + tensor.name, dtype, tensor.shape});
+  io::SafetensorsWriter writer(folder / "adapter_model.safetensors", infos);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    io::visit_type(dtype, [&]<class T>(std::type_identity<T>) {
+      const auto value = static_cast<T>(all[i].value);
+      for (std::uint64_t at = 0; at < writer.header().tensors()[i].bytes(); at += sizeof(T)) writer.write(std::as_bytes(std::span(&value, 1)));
+    });
+  writer.commit();
+  return io::load_adapter(folder);
+}
+
+TEST(Bind, CopiesOfTheBaseAreNoObstacle) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"q.weight", {2, 3}}, {"lm_head.weight", {4, 3}}, {"model.embed_tokens.weight", {4, 3}}});
+  const io::Model model = io::Model::open(folder / "base");
+  for (const io::DType dtype : {io::DType::F32, io::DType::F16, io::DType::BF16, io::DType::F64}) {
+    const io::Adapter adapter = adapter_with(folder / std::string(io::name(dtype)),
+                                             {{"lm_head.base_layer.weight", {4, 3}, 1}, {"model.embed_tokens.weight", {4, 3}, 1},
+                                              {"lm_head.modules_to_save.weight", {4, 3}, 1}, {"q.base_layer.weight", {2, 3}, 1}},
+                                             R"(,"modules_to_save":["classifier","score"])", dtype);
+    EXPECT_EQ(io::bind(model, adapter).size(), 1u);
+    io::merge_model(folder / "base", {{adapter}}, folder / "m", folder / "u");
+    // Also where the base's tensor has been merged since.
+    io::switch_model(folder / "m", folder / "u", {{adapter, 2}}, folder / "s", folder / "su");
+    io::merge_model(folder / "base", {{adapter, 2}}, folder / "f", folder / "fu");
+    EXPECT_EQ(test::read(folder / "s"), test::read(folder / "f"));
+  }
+}
+
+TEST(Bind, WhatIsNoCopyOfTheBaseIsRefusedByName) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"q.weight", {2, 3}}, {"lm_head.weight", {4, 3}}, {"norm.weight", {3}}});
+  const io::Model model = io::Model::open(folder / "base");
+  int count = 0;
+  const auto refused = [&](Whole whole, const std::string& more = "") {
+    const io::Adapter adapter = adapter_with(folder / std::to_string(count++), {std::move(whole)}, more);
+    return message([&] { io::bind(model, adapter); });
+  };
+  expect_pieces(refused({"lm_head.base_layer.weight", {4, 3}, 1.5f}),
+                {"adapter_model.safetensors", "'base_model.model.lm_head.base_layer.weight'", "'lm_head.weight'", "other numbers", "another base"});
+  expect_pieces(refused({"lm_head.weight", {5, 3}, 1}), {"lm_head.weight", "[5, 3]", "[4, 3]", "another base"});
+  expect_pieces(refused({"norm.weight", {3}, 2}), {"norm.weight", "[3]", "another base"});
+  expect_pieces(refused({"norm.bias", {3}, 1}), {"norm.bias", "no such tensor"});
+  expect_pieces(refused({"score.weight", {2, 3}, 1}, R"(,"modules_to_save":["score"])"), {"score.weight", "modules_to_save", "no such tensor"});
+  expect_pieces(refused({"lm_head.weight", {4, 3}, 2}, R"(,"modules_to_save":["lm_head"])"), {"lm_head.weight", "modules_to_save"});
+}
+
+TEST(Bind, OfTiedLayersTheBaseHasOne) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"q.weight", {2, 3}}, {"model.embed_tokens.weight", {4, 3}}});
+  const io::Model model = io::Model::open(folder / "base");
+  const io::Adapter same = adapter_with(folder / "same", {{"lm_head.weight", {4, 3}, 1}}), other = adapter_with(folder / "other", {{"lm_head.weight", {4, 3}, 2}});
+  EXPECT_EQ(io::bind(model, same).size(), 1u);
+  expect_pieces(message([&] { io::bind(model, other); }), {"lm_head.weight", "another base"});
+}
+
 }  // namespace

@@ -72,15 +72,26 @@ TEST(PeftConfig, NumbersOfTheWrongKind) {
 TEST(PeftConfig, WhatChangesTheMathsIsRefusedByName) {
   for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"})
     expect_pieces(refused_config(std::string("\"") + key + "\":true"), {key, "not supported", "true"});
-  for (const char* key : {"target_parameters", "modules_to_save", "trainable_token_indices", "layer_replication",
-                          "alora_invocation_tokens"})
+  for (const char* key : {"target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"})
     expect_pieces(refused_config(std::string("\"") + key + "\":[\"x\"]"), {key, "not supported", "a list"});
   for (const char* key : {"kasa_config", "arrow_config", "velora_config", "monteclora_config", "megatron_config"})
     expect_pieces(refused_config(std::string("\"") + key + "\":{\"x\":1}"), {key, "not supported", "an object"});
   expect_pieces(refused_config(R"("bias":"lora_only")"), {"bias", "'lora_only'"});
+  expect_pieces(refused_config(R"("modules_to_save":["a",1])"), {"modules_to_save", "found 1"});
+  expect_pieces(refused_config(R"("modules_to_save":"a")"), {"modules_to_save", "a list", "'a'"});
   expect_pieces(refused_config(R"("something_new\u001b":1)"), {"something_new\\x1b", "not supported"});
   for (const char* value : {"null", "false", "0", "0.0", "\"\"", "\"none\"", "[]", "{}"})
     EXPECT_EQ(config(std::string("\"something_new\":") + value).rank("q"), 2) << value;
+}
+
+TEST(PeftConfig, ModulesToSaveNamesModulesByTheirEnds) {
+  const Config both = config(R"("modules_to_save":["classifier","a.score"])");
+  EXPECT_TRUE(both.replaces("classifier"));
+  EXPECT_TRUE(both.replaces("bert.classifier"));
+  EXPECT_TRUE(both.replaces("x.a.score"));
+  EXPECT_FALSE(both.replaces("score"));
+  EXPECT_FALSE(both.replaces("my_classifier"));
+  EXPECT_FALSE(config(R"("modules_to_save":null)").replaces("classifier"));
 }
 
 TEST(PeftConfig, WhatDoesNotChangeTheMathsIsPassedOver) {
@@ -209,15 +220,51 @@ TEST(LoadAdapter, TensorsThatAreNotFactorsOfLinearLayers) {
                 {"adapter_model.safetensors", "'base_model.model.e.lora_embedding_A'", "embedding"});
   expect_pieces(with(base + "a.lora_magnitude_vector"), {"a.lora_magnitude_vector", "DoRA"});
   expect_pieces(with(base + "a.lora_B.bias"), {"a.lora_B.bias", "lora_bias"});
-  expect_pieces(with(base + "a.base_layer.weight"), {"a.base_layer.weight", "base layer"});
   expect_pieces(with(base + "a.base_layer.lora_A.weight"), {"a.base_layer.lora_A.weight", "base layer"});
-  expect_pieces(with(base + "norm.bias"), {"norm.bias", "bias"});
-  expect_pieces(with(base + "score.weight"), {"score.weight", "base model's"});
+  expect_pieces(with(base + "a.hada_w1_a"), {"a.hada_w1_a", "no factor of LoRA's"});
   expect_pieces(with(base + "c.lora_A.weight", {2, 3, 3, 3}), {"c.lora_A.weight", "[2, 3, 3, 3]"});
   expect_pieces(with(base + "c.lora_C.weight"), {"c.lora_C.weight", "lora_A.weight or .lora_B.weight"});
   expect_pieces(with(base + "c.lora_A.weight.extra"), {"c.lora_A.weight.extra"});
   expect_pieces(with(base + "lora_A.weight"), {"lora_A.weight"});
   expect_pieces(with("unet.a.lora_A.weight"), {"unet.a.lora_A.weight", "base_model.model."});
+}
+
+TEST(LoadAdapter, WholeTensorsAreKeptApartFromFactors) {
+  const std::string base = "base_model.model.";
+  const AdapterFolder folder(pair("a") + std::vector<TensorInfo>{{base + "a.base_layer.weight", DType::F32, {2, 2}},
+                                                                 {base + "norm.bias", DType::F32, {2}},
+                                                                 {base + "score.modules_to_save.default.weight", DType::F32, {2}},
+                                                                 {base + "e.modules_to_save.weight", DType::F32, {2}}},
+                             R"("modules_to_save":["score"])");
+  const io::Adapter adapter = folder.load();
+  EXPECT_EQ(adapter.modules.size(), 1u);
+  ASSERT_EQ(adapter.base_copies.size(), 4u);
+  EXPECT_EQ(adapter.base_copies[0].name, base + "a.base_layer.weight");
+  EXPECT_EQ(adapter.base_copies[0].tensor, "a.weight");
+  EXPECT_EQ(adapter.base_copies[1].tensor, "norm.bias");
+  EXPECT_FALSE(adapter.base_copies[1].is_trained);
+  EXPECT_EQ(adapter.base_copies[2].tensor, "score.weight");
+  EXPECT_TRUE(adapter.base_copies[2].is_trained);
+  EXPECT_EQ(adapter.base_copies[3].tensor, "e.weight");
+  EXPECT_EQ(AdapterFolder(pair("a")).load().file, nullptr);
+}
+
+TEST(LoadAdapter, WrappersThatProgramsLeaveInAreNoPartOfPaths) {
+  for (const std::string path : {"_orig_mod.base_model.model.a.q", "base_model.model.module.a.q", "module.base_model.model.a.q",
+                                 "base_model.model.base_model.model.a.q", "base_model.model.a._checkpoint_wrapped_module.q",
+                                 "_fsdp_wrapped_module.base_model.model._fsdp_wrapped_module.a._fsdp_wrapped_module.q"}) {
+    const AdapterFolder folder({{path + ".lora_A.weight", DType::F32, {2, 4}}, {path + ".lora_B.weight", DType::F32, {6, 2}}});
+    EXPECT_EQ(folder.load().modules.at(0).path, "a.q") << path;
+  }
+  EXPECT_EQ(AdapterFolder(pair("a.module.q")).load().modules.at(0).path, "a.module.q") << "a module of that name";
+}
+
+TEST(LoadAdapter, TensorsThatZero3LeftEmptyAreNamed) {
+  const auto with = [](const std::string& name) {
+    return AdapterFolder(pair("a") + std::vector<TensorInfo>{{"base_model.model." + name, DType::F32, {0}}}).refused();
+  };
+  for (const std::string name : {"m.lora_A.weight", "m.lora_B.weight", "lm_head.base_layer.weight"})
+    expect_pieces(with(name), {name, "empty", "ZeRO-3", "zero_to_fp32.py"});
 }
 
 TEST(LoadAdapter, FactorsThatDoNotFit) {

@@ -45,6 +45,7 @@ class DoRA final : public Update<compute_t<Scalar>> {
     all.push_back({"lora_magnitude_vector", magnitude_.view()});
     return all;
   }
+  Scaling scaling_rule() const override { return update_.scaling_rule(); }
   void add_to(FormBuilder<Compute>& form, double coefficient) const override;
 
   /// The same update in another type, as LowRank::cast.

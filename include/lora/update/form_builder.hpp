@@ -47,6 +47,10 @@ class FormBuilder {
 
   /// W += scale M with M out x in: D = c M, or fma(c, M, D) when there is a D. Throws as add_low_rank().
   void add_dense(double scale, const MatrixView& M);
+
+  /// The same of rows that `fill` makes, a few at a time: rows first ... first + count - 1, row-major without gaps, which are
+  /// rounded to Compute once.
+  void add_dense_rows(double scale, FunctionRef<void(Index first, Index count, double* rows)> fill);
   template <class Derived>
   void add_dense(double scale, const Eigen::DenseBase<Derived>& M) {
     add_dense(scale, view_of(M));

@@ -36,7 +36,7 @@ class LowRank final : public Update<compute_t<Scalar>> {
 
   /// s, and the rule it came from.
   double scaling() const { return scaling_; }
-  const Scaling& scaling_rule() const { return rule_; }
+  Scaling scaling_rule() const override { return rule_; }
 
   std::string_view kind() const override { return "LoRA"; }
   std::vector<UpdateTensor> tensors() const override { return {{"lora_B", B_.view()}, {"lora_A", A_.view()}}; }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/update/form_builder.hpp"
+#include "lora/update/scaling.hpp"
 
 #include <string_view>
 #include <vector>
@@ -28,15 +29,18 @@ class Update {
  public:
   virtual ~Update() = default;
 
-  /// The shape of the weight it is for: out and in.
+  /// The shape of the weight it is for: out and in; -1 where it is not known yet (see VeRA, IA3).
   virtual Index rows() const = 0;
   virtual Index cols() const = 0;
 
   /// A short name of what it is, such as "LoRA".
   virtual std::string_view kind() const = 0;
 
-  /// What a file has to keep, besides numbers that are not tensors (the scaling). They live as long as the update.
+  /// The tensors that a file has to keep. They live as long as the update.
   virtual std::vector<UpdateTensor> tensors() const = 0;
+
+  /// The rule of the update's own scaling: with the tensors, all that a file has to keep.
+  virtual Scaling scaling_rule() const { return scaling::fixed(1); }
 
   /// Does to `form` what the update with this coefficient does to a weight. Called under rounding to nearest. Deterministic:
   /// an unmerge calls it again.

@@ -17,7 +17,11 @@ namespace io {
 /// or F64 or does not fit, a square weight whose fan_in_fan_out another module's shape contradicts, an output layer that the
 /// model's config.json ties to its embeddings (what is merged into it would never be read). Where a config.json cannot be read
 /// `warnings`, unless null, gets a sentence about it.
-std::vector<BoundModule> bind(const Model& model, const Adapter& adapter, std::vector<std::string>* warnings = nullptr);
+///
+/// `replacements` gets the tensors that the adapter puts others in the place of (modules_to_save, bias, trainable_token_indices);
+/// when it is null and there are some, FileError.
+std::vector<BoundModule> bind(const Model& model, const Adapter& adapter, std::vector<std::string>* warnings = nullptr,
+                              std::vector<Replacement>* replacements = nullptr);
 
 }  // namespace io
 LORA_NAMESPACE_END

@@ -3,17 +3,15 @@
 
 /// How the modules of an adapter find their tensors. For bodies (-inl.hpp).
 
+#include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/bound_module.hpp"
-#include "lora/io/text/json.hpp"
+#include "lora/io/peft/kinds.hpp"
 
 #include <algorithm>
 #include <unordered_map>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
-
-/// The output layer that some models share with their embeddings.
-inline bool is_head(std::string_view name) { return name == "lm_head" || name.ends_with(".lm_head"); }
 
 /// The tensors of an adapter's modules, in the order of the modules.
 class TensorFinder {
@@ -22,7 +20,7 @@ class TensorFinder {
 
   std::vector<const ModelTensor*> find() const {
     std::vector<const ModelTensor*> out;
-    for (const AdapterModule& module : adapter_.modules) out.push_back(base_.find(module.path + ".weight"));
+    for (const AdapterModule& module : adapter_.modules) out.push_back(base_.find(module.tensor_name()));
     const auto missing = std::find(out.begin(), out.end(), nullptr);
     if (missing == out.end()) return out;
     const bool any = std::any_of(out.begin(), out.end(), [](const auto* tensor) { return tensor != nullptr; });
@@ -35,7 +33,7 @@ class TensorFinder {
   [[noreturn]] void refuse(const AdapterModule& module, std::string_view found) const {
     fail(
         base_.path(), "module ", in_quotes(module.path), " of the adapter ", in_quotes(adapter_.folder.string()),
-        ": expected a tensor ", in_quotes(module.path + ".weight"), ", ", found,
+        ": expected a tensor ", in_quotes(module.tensor_name()), ", ", found,
         is_head(module.path) ? " (a model that ties it to its embeddings has no weight of its own to merge into)" : "");
   }
 
@@ -48,7 +46,7 @@ class TensorFinder {
       out.clear();
       for (const AdapterModule& module : adapter_.modules) {
         if (!module.path.starts_with(prefix)) return false;
-        out.push_back(base_.find(module.path.substr(prefix.size()) + ".weight"));
+        out.push_back(base_.find(module.tensor_name().substr(prefix.size())));
       }
       if (std::find(out.begin(), out.end(), nullptr) == out.end()) return true;
     }
@@ -57,7 +55,7 @@ class TensorFinder {
 
   std::vector<const ModelTensor*> find_prefixed() const {
     std::vector<std::string> names;
-    for (const AdapterModule& module : adapter_.modules) names.push_back(module.path + ".weight");
+    for (const AdapterModule& module : adapter_.modules) names.push_back(module.tensor_name());
     std::unordered_map<std::string_view, std::vector<const ModelTensor*>> found;
     std::size_t longest = 0;
     for (const std::string& name : names) {
@@ -95,61 +93,49 @@ class TensorFinder {
   const Adapter& adapter_;
 };
 
-/// Throws FileError when the tensor cannot be merged.
+/// The weight that a module means in a tensor. Throws FileError when the tensor cannot be merged.
 inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, const AdapterModule& module) {
   const TensorInfo& info = *tensor.info;
-  const std::filesystem::path& file = model.shard_of(tensor).path();
-  if (!scalar_type(info.dtype))
-    fail(file, "tensor ", in_quotes(info.name), ": expected F16, BF16, F32 or F64 to merge into, found ",
-         name(info.dtype));
-  if (info.shape.size() != 2)
-    fail(file, "tensor ", in_quotes(info.name), ": expected two dimensions to merge into, found ",
-         shape_list(info.shape));
+  const auto refuse = [&](const auto&... pieces) {
+    fail(model.shard_of(tensor).path(), "tensor ", in_quotes(info.name), ": ", pieces...);
+  };
+  if (!scalar_type(info.dtype)) refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype));
+  std::vector<Index> shape(info.shape.begin(), info.shape.end());
+  const auto expect_dimensions = [&](bool fits, std::string_view expected) {
+    if (!fits) refuse("expected ", expected, " to merge into, found ", shape_list(info.shape));
+  };
+  bool is_kernel = false;
+  if (module.expert >= 0) {
+    expect_dimensions(shape.size() == 3 && module.expert < shape[0], "the three dimensions of experts' weights");
+    shape.erase(shape.begin());
+  } else if (module.parameter == "bias") {
+    expect_dimensions(shape.size() == 1, "the one dimension of a bias");
+    shape.push_back(1);
+  } else if (shape.size() > 2) {
+    expect_dimensions(shape.size() <= 5 && !module.is_embedding, "two dimensions, or a convolution's three to five,");
+    is_kernel = true;
+    for (; shape.size() > 2; shape.pop_back()) shape[1] *= shape.back();
+  }
+  expect_dimensions(shape.size() == 2, "two dimensions");
   try {
-    const bool is_transposed =
-        module.is_transposed(static_cast<Index>(info.shape[0]), static_cast<Index>(info.shape[1]));
-    return {tensor, module, is_transposed ? column_major : row_major};
-  } catch (const ShapeError& error) {
-    fail(file, "tensor ", in_quotes(info.name), ": ", bare(error));
+    const bool fits_any = module.rows() < 0 || module.cols() < 0;
+    if (is_kernel && !fits_any && (shape[0] != module.rows() || shape[1] != module.cols()))
+      throw ShapeError(text("lora: module ", in_quotes(module.path), ": expected a convolution's weight of ", module.rows(), " x ",
+                            module.cols(), " (out x in kernel), found ", shape_list(info.shape),
+                            shape[0] == module.rows() && module.cols() % std::max<Index>(shape[1], 1) == 0
+                                ? ": a grouped one, which an update whose A is not grouped does not fit: it can only be used unmerged"
+                                : ""));
+    const bool is_matrix = !is_kernel && module.parameter != "bias";
+    const bool is_transposed = is_matrix && module.is_transposed(shape[0], shape[1]);
+    if (is_transposed) std::swap(shape[0], shape[1]);
+    const Index kernel = is_kernel && info.shape[1] != 0 ? shape[1] / static_cast<Index>(info.shape[1]) : 1;
+    const AdapterUpdate update = std::visit([](const auto& shared) { return AdapterUpdate(shared); },
+                                            sized(module.update, shape[0], shape[1], kernel));
+    return {tensor, module, update, is_transposed ? column_major : row_major};
+  } catch (const Error& error) {
+    refuse(bare(error));
+    throw;
   }
-}
-
-/// Whether a configuration, or that of the language model within it, ties the output layer to the embeddings. (Those of
-/// encoders for pictures and sounds say so by default, and mean nothing by it.)
-inline bool ties_head(const Json& config) {
-  if (!config.is_object()) return false;
-  for (const auto& [key, value] : config.get_ref<const Json::object_t&>()) {
-    const bool is_language = key == "text_config" || key == "llm_config" || key == "language_config";
-    if (key == "tie_word_embeddings" ? value.is_boolean() && boolean(value) : is_language && ties_head(value))
-      return true;
-  }
-  return false;
-}
-
-/// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that
-/// what is merged into it would be lost.
-inline void expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
-                               std::vector<std::string>* warnings) {
-  const auto head = std::find_if(modules.begin(), modules.end(),
-                                 [](const BoundModule& bound) { return is_head(bound.module().path); });
-  if (head == modules.end()) return;
-  const std::filesystem::path file =
-      (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) return;
-  const std::string tensor = in_quotes(head->tensor().info->name);
-  Json config;
-  try {
-    config = read_json_file(file, std::uint64_t{8} << 20);
-  } catch (const FileError& error) {
-    if (warnings != nullptr)
-      warnings->push_back(
-          text(bare(error), ": if the model ties ", tensor, " to its embeddings, what is merged into it is lost"));
-    return;
-  }
-  if (ties_head(config))
-    fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
-         ", found true: the embeddings would be used in its place");
 }
 
 /// PEFT writes one fan_in_fan_out for a model that may have layers of both kinds. Shapes tell them apart but for square
@@ -159,9 +145,10 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
   const AdapterModule *square = nullptr, *contrary = nullptr;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const AdapterModule& module = adapter.modules[i];
+    if (tensors[i] == nullptr || module.is_embedding || module.expert >= 0 || tensors[i]->info->shape.size() != 2) continue;
     if (module.rows() == module.cols())
       square = &module;
-    else if (tensors[i]->info->shape.size() == 2 &&
+    else if (module.rows() >= 0 && module.cols() >= 0 &&
              (tensors[i]->info->shape[0] == static_cast<std::uint64_t>(module.cols())) != module.fan_in_fan_out)
       contrary = &module;
   }
@@ -171,12 +158,18 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
          in_quotes(contrary->path), " contradicts it");
 }
 
-/// bind() without a look at the configuration.
-inline std::vector<BoundModule> bind_modules(const Model& model, const Adapter& adapter) {
+/// bind() without a look at the configuration; `read` gives the bytes of the model's tensors before any merge.
+struct BoundAdapter {
+  std::vector<BoundModule> modules;
+  std::vector<Replacement> replacements;
+};
+inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, ReadBase read) {
   const std::vector<const ModelTensor*> tensors = TensorFinder(model, adapter).find();
   expect_clear_orientation(model, adapter, tensors);
-  std::vector<BoundModule> out;
-  for (std::size_t i = 0; i < tensors.size(); ++i) out.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
+  BoundAdapter out;
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    if (tensors[i] != nullptr) out.modules.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
+  out.replacements = find_replacements(model, adapter, [&](std::string_view name) { return model.find(name); }, read);
   return out;
 }
 

@@ -74,10 +74,43 @@ inline ModelChange change_of(const Model& model) {
   out.tensors = model.tensors().size();
   return out;
 }
-inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& targets) {
-  change.changed_tensors = targets.size();
-  for (const MergeTarget& target : targets) change.changed_bytes += target.tensor->info->bytes();
+inline void count_changed(ModelChange& change, const std::set<const ModelTensor*>& tensors) {
+  change.changed_tensors = tensors.size();
+  for (const ModelTensor* tensor : tensors) change.changed_bytes += tensor->info->bytes();
 }
+inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& targets) {
+  std::set<const ModelTensor*> tensors;
+  for (const MergeTarget& target : targets) tensors.insert(target.tensor);
+  count_changed(change, tensors);
+}
+
+/// Reads a merged model's tensors as they were before, by its undo file.
+class OriginalReader {
+ public:
+  OriginalReader(const Model& merged, const UndoFile& undo) : merged_(merged), undo_(undo) {
+    for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)] = &tensor;
+  }
+
+  void operator()(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
+    const auto found = tensors_.find(&tensor);
+    if (found == tensors_.end()) return merged_.read(tensor, offset, into);
+    if (last_ != &tensor) {
+      last_ = nullptr;
+      bytes_.resize(tensor.info->bytes());
+      merged_.read(tensor, 0, bytes_);
+      unmerge_tensor(merged_, undo_, *found->second, bytes_, {});
+      last_ = &tensor;
+    }
+    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
+  }
+
+ private:
+  const Model& merged_;
+  const UndoFile& undo_;
+  std::map<const ModelTensor*, const UndoTensor*> tensors_;
+  mutable std::vector<std::byte> bytes_;  // of the last one that was merged
+  mutable const ModelTensor* last_ = nullptr;
+};
 
 /// Puts everything on disk and lets the outputs take their names, the undo file first: a merged model without its undo file
 /// cannot be taken back.
@@ -154,17 +187,18 @@ ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesy
   record.expect_made_for(model);
   const std::vector<std::string> copies = detail::copies_of(record);
   ModelChange change = detail::change_of(model);
-  change.changed_tensors = record.tensors().size();
 
   ModelWriter restored(model, out, options.sync);
   detail::Rewrite rewrite(model, restored, copies, true);
+  std::set<const ModelTensor*> changed;
   for (const UndoTensor& tensor : record.tensors()) {
-    change.changed_bytes += model.tensor(tensor.name).info->bytes();
+    changed.insert(&model.tensor(tensor.name));
     rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
       detail::unmerge_tensor(model, record, tensor, bytes, context);
       return detail::Finish();
     });
   }
+  detail::count_changed(change, changed);
   rewrite.run(options);
   record.expect_rest(model, rewrite.rest_before(), rewrite.copies());
   record.file().file().expect_unchanged();
@@ -182,7 +216,8 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   const Model model = Model::open(merged);
   old.expect_made_for(model);
   ModelChange change = detail::change_of(model);
-  const std::vector<detail::MergeTarget> targets = detail::plan_merge(model, adapters, &change.warnings);
+  const std::vector<detail::MergeTarget> targets =
+      detail::plan_merge(model, adapters, &change.warnings, detail::OriginalReader(model, old));
   detail::count_targets(change, targets);
   const std::vector<std::string> copies = detail::copies_of(old);
   detail::warn_of_other_weights(copies, change.warnings);
@@ -190,16 +225,22 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   ModelWriter switched(model, out, options.sync);
   UndoFileWriter record(new_undo, model, detail::undo_tensors(targets), copies, options.sync);
   detail::Rewrite rewrite(model, switched, copies, true);
-  std::map<const ModelTensor*, const UndoTensor*> merged_before;
+  // A weight that stays merged is switched in one pass, all others are unmerged.
+  std::map<std::pair<const ModelTensor*, Index>, const UndoTensor*> merged_before;
+  for (const UndoTensor& tensor : old.tensors()) merged_before[{&model.tensor(tensor.name), tensor.expert}] = &tensor;
+  std::set<const UndoTensor*> switched_tensors;
+  for (const detail::MergeTarget& target : targets)
+    if (const auto found = merged_before.find({target.tensor, target.expert}); found != merged_before.end())
+      switched_tensors.insert(found->second);
   for (const UndoTensor& tensor : old.tensors()) {
-    merged_before[&model.tensor(tensor.name)] = &tensor;
+    if (switched_tensors.contains(&tensor)) continue;
     rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
       detail::unmerge_tensor(model, old, tensor, bytes, context);
       return detail::Finish();
     });
   }
   for (const detail::MergeTarget& target : targets) {
-    const auto found = merged_before.find(target.tensor);
+    const auto found = merged_before.find({target.tensor, target.expert});
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
     rewrite.change(*target.tensor, before != nullptr, true, [&, before](std::span<std::byte> bytes, const Context& context) {
       if (before == nullptr) return detail::merge_tensor(model, target, bytes, &record, context);

@@ -17,11 +17,15 @@ LORA_FUNC Adapter load_adapter(const std::filesystem::path& folder) {
                  "expected adapter_model.safetensors, found only adapter_model.bin (a pickle, which can run code: ",
                  "save the adapter as safetensors)");
   const PeftConfig config = PeftConfig::load(folder / "adapter_config.json");
-  const Safetensors file = Safetensors::open(weights);
+  const auto file = std::make_shared<const Safetensors>(Safetensors::open(weights));
   // "folder/" and "." have a name as well.
   const std::filesystem::path whole = std::filesystem::absolute(folder).lexically_normal();
   const std::filesystem::path last = whole.has_filename() ? whole.filename() : whole.parent_path().filename();
-  return {last.string(), folder, detail::AdapterReader(file, config).read(), config.base_model(), config.task_type()};
+  detail::AdapterReader reader(*file, config);
+  Adapter adapter{last.string(), folder, reader.read(), config.base_model(), config.task_type()};
+  adapter.base_copies = reader.take_base_copies();
+  if (!adapter.base_copies.empty()) adapter.file = file;
+  return adapter;
 }
 
 }  // namespace io
