@@ -8,6 +8,7 @@
 #include <lora/io/gguf/adapter.hpp>
 #include <lora/io/gguf/names.hpp>
 #include <lora/io/gguf/writer.hpp>
+#include <lora/io/peft/load_adapter.hpp>
 
 #include <cmath>
 
@@ -38,10 +39,12 @@ io::Adapter peft_adapter() {
                                 file.read_matrix<float>(tensor), lora::scaling::alpha(10)),
            false});
     if (const std::size_t at = name.find(".lora_embedding_A"); at != name.npos) {
-      const Floats A = file.read_matrix<float>(file.tensor(name.substr(0, at) + ".lora_embedding_B")).transpose();
-      const Floats B = file.read_matrix<float>(tensor).transpose();
-      out.modules.push_back({name.substr(prefix.size(), at - prefix.size()),
-                             lora::LowRank<float>(B, A, lora::scaling::alpha(10)), false});
+      const std::string path = name.substr(0, at);
+      out.modules.push_back({path.substr(prefix.size()),
+                             lora::LowRank<float>(file.read_matrix<float>(file.tensor(path + ".lora_embedding_B")),
+                                                  file.read_matrix<float>(tensor), lora::scaling::alpha(10)),
+                             false});
+      out.modules.back().is_embedding = true;
     }
   }
   return out;
@@ -55,6 +58,7 @@ void expect_same(const io::Adapter& found, const io::Adapter& expected) {
     ASSERT_NE(other, nullptr);
     EXPECT_EQ(other->scaling(), module.scaling());
     EXPECT_EQ(other->fan_in_fan_out, module.fan_in_fan_out);
+    EXPECT_EQ(other->is_embedding, module.is_embedding);
     EXPECT_EQ(other->update.kind(), module.update.kind());
     const auto a = test::tensors(other->update), b = test::tensors(module.update);
     ASSERT_EQ(a.size(), b.size());
@@ -68,6 +72,12 @@ TEST(GgufAdapter, IsThePeftAdapterUnderOtherNames) {
   EXPECT_EQ(gguf.modules.size(), 9u);
   expect_same(io::from_gguf(gguf, architecture()), peft_adapter());
   expect_same(io::to_gguf(peft_adapter(), architecture()), gguf);
+
+  // As PEFT saved it, with copies of the base's embeddings and output layer.
+  const io::Adapter peft = io::load_adapter(llama() / "adapter");
+  expect_pieces(message([&] { (void)io::to_gguf(peft, architecture()); }),
+                {"base_layer.weight", "whole tensor", "bind()"});
+  expect_same(io::to_gguf(peft, architecture(), io::BaseCopies::leave_out), gguf);
 }
 
 TEST(GgufAdapter, DeltasArePeftsInBothOrders) {
@@ -77,7 +87,8 @@ TEST(GgufAdapter, DeltasArePeftsInBothOrders) {
   const io::Adapter peft = io::from_gguf(gguf, architecture());
   const auto delta = [](const io::AdapterModule& module) {
     const auto factors = test::tensors(module.update);
-    return lora::Matrix<double>(module.scaling() * (factors[0] * factors[1]));
+    const lora::Matrix<double> out = module.scaling() * (factors[0] * factors[1]);
+    return module.is_embedding ? lora::Matrix<double>(out.transpose()) : out;
   };
   for (std::size_t i = 0; i < gguf.modules.size(); ++i) {
     SCOPED_TRACE(gguf.modules[i].path);
@@ -194,17 +205,20 @@ TEST(GgufAdapter, OneAlphaIsAllItCanSay) {
 TEST(GgufAdapter, ScalingsAreFoldedIntoB) {
   using lora::scaling::alpha;
   const test::Folder folder;
-  const io::Adapter two{
-      "a", "a", {module("blk.0.attn_q", update_of(2, alpha(16))), module("token_embd", update_of(2, alpha(6)))}};
+  const auto embedding = [](const io::AdapterUpdate& update) {
+    io::AdapterModule out = module("token_embd", update);
+    out.is_embedding = true;
+    return out;
+  };
+  const io::Adapter two{"a", "a", {module("blk.0.attn_q", update_of(2, alpha(16))), embedding(update_of(2, alpha(6)))}};
   const io::GgufSaved saved = io::save_gguf_adapter(two, folder / "f", "llama", io::GgufScaling::fold_if_needed);
   EXPECT_TRUE(saved.is_folded);
-  // 8 * 0.1f is exact; token_embd's lora_b is what is A in the library, 0.5 * 3.
-  EXPECT_EQ(saved.rounded, 0u);
+  EXPECT_EQ(saved.rounded, 8u);  // 8 * 0.1f is exact, 3 * 0.1f is not
   const io::Adapter found = io::load_gguf_adapter(folder / "f");
   EXPECT_EQ(found.modules[0].scaling(), 1.0);
   EXPECT_EQ(test::tensors(found.modules[0].update)[0](0, 0), static_cast<double>(8 * 0.1f));
-  EXPECT_EQ(test::tensors(found.modules[1].update)[1](0, 0), 1.5);
-  EXPECT_EQ(test::tensors(found.modules[1].update)[0](0, 0), static_cast<double>(0.1f));
+  EXPECT_EQ(test::tensors(found.modules[1].update)[1](0, 0), 0.5);
+  EXPECT_EQ(test::tensors(found.modules[1].update)[0](0, 0), static_cast<double>(3 * 0.1f));
 
   const io::Adapter third{
       "a", "a", {module("blk.0.attn_q", update_of(3, alpha(1))), module("blk.0.attn_k", update_of(3, alpha(3)))}};
@@ -225,6 +239,13 @@ TEST(GgufAdapter, WhatCannotBeWritten) {
   expect_pieces(judge_saving({}), {"at least one module"});
   expect_pieces(judge_saving({module("model.layers.0.self_attn.q_proj", plain)}), {"to_gguf()"});
   expect_pieces(judge_saving({module("blk.0.Attn", plain)}), {"to_gguf()"});
+  expect_pieces(judge_saving({module("token_embd", plain)}), {"'token_embd'", "to be an embedding"});
+  io::AdapterModule other = module("blk.0.attn_q", plain);
+  other.parameter = "bias";
+  expect_pieces(judge_saving({other}), {"'blk.0.attn_q'", "'blk.0.attn_q.bias'"});
+  other = module("blk.0.ffn_up", plain);
+  other.expert = 1;
+  expect_pieces(judge_saving({other}), {"'blk.0.ffn_up'", "an expert's"});
   expect_pieces(judge_saving({module("blk.0." + std::string(60, 'a'), plain)}), {"at most 63 bytes"});
   expect_pieces(judge_saving({module("blk.0.attn_q", plain), module("blk.0.attn_q", plain)}),
                 {"'blk.0.attn_q.weight.lora_a' twice"});

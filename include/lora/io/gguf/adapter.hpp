@@ -31,8 +31,9 @@ struct GgufSaved {
 /// adapter back.
 ///
 /// Throws FileError, naming the module, for what the format cannot hold: scalings that no single alpha gives (several
-/// alphas, rank-stabilised ones of several ranks; see GgufScaling), a scaling of 0, updates other than LoRA, F64
-/// factors, names that are not GGUF's or longer than llama.cpp takes; and when the system refuses.
+/// alphas, rank-stabilised ones of several ranks; see GgufScaling), a scaling of 0, updates other than LoRA, or of
+/// anything but matrices, F64 factors, names that are not GGUF's or longer than llama.cpp takes; and when the system
+/// refuses.
 GgufSaved save_gguf_adapter(const Adapter& adapter, const std::filesystem::path& file, std::string_view architecture,
                             GgufScaling scaling = GgufScaling::alpha);
 

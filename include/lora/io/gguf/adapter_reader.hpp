@@ -15,7 +15,7 @@ namespace io::detail {
 inline constexpr std::string_view lora_a_ending = ".weight.lora_a", lora_b_ending = ".weight.lora_b";
 inline constexpr std::string_view adapter_alpha_key = "adapter.lora.alpha";
 
-/// llama.cpp's: the embedding, whose lora_a is the transpose.
+/// The embedding, whose lora_a is transposed.
 inline bool is_token_embedding(std::string_view module) { return module == "token_embd"; }
 
 class GgufAdapterReader {
@@ -76,9 +76,9 @@ class GgufAdapterReader {
     if (pair.a->shape[is_embedding ? 1 : 0] != pair.b->shape[1])
       fail(file_.path(), where, ": expected one rank, found lora_a ", shape_list(pair.a->shape), ", lora_b ",
            shape_list(pair.b->shape));
-    const DType a = dtype(*pair.a), b = dtype(*pair.b);
-    // Of vocab x dim, lora_a is B and the transpose of lora_b is A.
-    return {pair.module, update(pair, is_embedding), false, is_embedding ? b : a, is_embedding ? a : b};
+    AdapterModule out{pair.module, update(pair, is_embedding), false, dtype(*pair.a), dtype(*pair.b)};
+    out.is_embedding = is_embedding;
+    return out;
   }
 
   /// That of the factor in the library.
@@ -94,7 +94,7 @@ class GgufAdapterReader {
     return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
       const Matrix<Scalar> a = file_.read_matrix<Scalar>(*pair.a), b = file_.read_matrix<Scalar>(*pair.b);
       try {
-        if (is_embedding) return LowRank<Scalar>(a, b.transpose().eval(), scaling_);
+        if (is_embedding) return LowRank<Scalar>(b, a.transpose().eval(), scaling_);
         return LowRank<Scalar>(b, a, scaling_);
       } catch (const ValueError& error) {
         fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));

@@ -19,6 +19,9 @@ class GgufAdapterWriter {
   GgufAdapterWriter(const Adapter& adapter, const std::filesystem::path& file, GgufScaling scaling)
       : adapter_(adapter), file_(file) {
     if (adapter.modules.empty()) fail(file, "expected an adapter with at least one module, found none");
+    if (!adapter.base_copies.empty())
+      fail(file, "expected an adapter of factors alone, found the whole tensor ",
+           in_quotes(adapter.base_copies.front().tensor));
     for (const AdapterModule& module : adapter.modules) add(module);
     set_alpha(scaling);
   }
@@ -69,6 +72,13 @@ class GgufAdapterWriter {
     if (path.size() + lora_a_ending.size() > max_name)
       refuse(module, text("expected names of tensors of at most ", max_name, " bytes, found ",
                           path.size() + lora_a_ending.size()));
+    if (module.parameter != "weight" || module.expert >= 0 || !module.kernel.empty())
+      refuse(module, text("expected an update of a matrix, found one of ", in_quotes(module.tensor_name()),
+                          module.expert >= 0      ? ", an expert's"
+                          : module.kernel.empty() ? ""
+                                                  : ", a convolution's"));
+    if (module.is_embedding != is_token_embedding(path))
+      refuse(module, "expected token_embd, and nothing else, to be an embedding");
     const auto stored = [&](const std::optional<DType>& dtype, const MatrixView& view) {
       const std::optional<ScalarType> type = dtype ? scalar_type(*dtype) : view.type;
       if (!type || *type == ScalarType::float64)
@@ -79,10 +89,9 @@ class GgufAdapterWriter {
     const bool is_low_rank = visit_as<LowRank>(module.update, [&](const auto& update) {
       Factor a = stored(module.a_dtype, lora::view_of(update.A())),
              b = stored(module.b_dtype, lora::view_of(update.B()));
-      if (is_token_embedding(path)) {
+      if (module.is_embedding) {
         std::swap(a.view.rows, a.view.cols);
         std::swap(a.view.row_stride, a.view.column_stride);
-        std::swap(a, b);
       }
       factors_.push_back({&module, a, b});
     });

@@ -53,8 +53,15 @@ class GgufRenaming {
   GgufRenaming(const Adapter& adapter, const GgufArchitecture& architecture, bool to_gguf)
       : adapter_(adapter), architecture_(architecture), row_(architecture_row(architecture.name)), to_gguf_(to_gguf) {}
 
-  Adapter run() const {
+  Adapter run(BaseCopies copies) const {
+    for (const BaseCopy& copy : adapter_.base_copies)
+      if (copy.is_trained || copies == BaseCopies::refuse)
+        fail(adapter_.folder, "tensor ", in_quotes(copy.name), ": expected factors alone, found a whole tensor",
+             copy.is_trained ? " that was trained in the base's place"
+                             : ": leave it out when it is a copy of the base's, which bind() with the base tells");
     Adapter out = adapter_;
+    out.base_copies.clear();
+    out.file.reset();
     for (AdapterModule& module : out.modules) {
       const std::string_view path = module.path;
       std::optional<std::string> name = to_gguf_ ? gguf_name(path, architecture_) : module_name(path, architecture_);
@@ -62,6 +69,9 @@ class GgufRenaming {
         refuse(module,
                text("expected a module of ", architecture_.name, " that ",
                     to_gguf_ ? "has a name in GGUF files" : "has a name in Hugging Face's model", ", found none"));
+      if (module.parameter != "weight" || module.expert >= 0)
+        refuse(module, text("expected an update of a matrix, found one of ", in_quotes(module.tensor_name()),
+                            module.expert >= 0 ? ", an expert's" : ""));
       const std::string_view gguf = to_gguf_ ? std::string_view(*name) : path;
       if (row_.is_reordered && (gguf.ends_with(".attn_q") || gguf.ends_with(".attn_k")))
         module.update = reordered(module, gguf.ends_with("q") ? architecture_.heads : architecture_.kv_heads);
@@ -158,11 +168,11 @@ LORA_FUNC std::optional<std::string> module_name(std::string_view gguf, const Gg
   return std::nullopt;
 }
 
-LORA_FUNC Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture) {
-  return detail::GgufRenaming(adapter, architecture, true).run();
+LORA_FUNC Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture, BaseCopies copies) {
+  return detail::GgufRenaming(adapter, architecture, true).run(copies);
 }
 LORA_FUNC Adapter from_gguf(const Adapter& adapter, const GgufArchitecture& architecture) {
-  return detail::GgufRenaming(adapter, architecture, false).run();
+  return detail::GgufRenaming(adapter, architecture, false).run(BaseCopies::refuse);
 }
 
 }  // namespace io
