@@ -58,7 +58,7 @@ io::TaskOptions CommonOptions::task_options(Progress& progress) const {
 }
 
 void AdapterOptions::add_to(CLI::App& command) {
-  command.add_option("--adapter", adapters, "A PEFT folder, times COEFFICIENT (default 1); may be given several times")
+  command.add_option("--adapter", adapters, "A PEFT folder or GGUF adapter, times COEFFICIENT (default 1); may be given several times")
       ->type_name("DIR[=COEFFICIENT]")
       ->required()
       ->allow_extra_args(false)
@@ -66,6 +66,17 @@ void AdapterOptions::add_to(CLI::App& command) {
 }
 
 namespace {
+
+/// A PEFT folder or a GGUF adapter, with the names and the order of rows of a base of the other kind.
+io::Adapter load_for(const fs::path& path, const fs::path& base) {
+  const bool is_gguf = io::is_gguf_file(path);
+  io::Adapter adapter = is_gguf ? io::load_gguf_adapter(path) : io::load_adapter(path);
+  if (base.empty() || is_gguf == io::is_gguf_file(base)) return adapter;
+  if (!is_gguf) return io::to_gguf(adapter, io::GgufArchitecture::of(io::Gguf::open(base)));
+  std::error_code ignored;
+  const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
+  return io::from_gguf(adapter, io::GgufArchitecture::of_config(folder / "config.json"));
+}
 
 /// The number that `characters` are as a whole, or nothing.
 std::optional<double> number(std::string_view characters) {
@@ -79,7 +90,7 @@ std::optional<double> number(std::string_view characters) {
 
 }  // namespace
 
-std::vector<ChosenAdapter> AdapterOptions::load() const {
+std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base) const {
   std::vector<std::pair<std::string, double>> wanted;
   for (const std::string& option : adapters) {
     const std::size_t sign = option.rfind('=');
@@ -97,7 +108,7 @@ std::vector<ChosenAdapter> AdapterOptions::load() const {
     wanted.emplace_back(coefficient ? option.substr(0, sign) : option, coefficient.value_or(1.0));
   }
   std::vector<ChosenAdapter> out;
-  for (const auto& [folder, coefficient] : wanted) out.push_back({io::load_adapter(folder), coefficient});
+  for (const auto& [folder, coefficient] : wanted) out.push_back({load_for(folder, base), coefficient});
   return out;
 }
 

@@ -45,9 +45,9 @@ struct AdapterOptions {
 
   void add_to(CLI::App& command);
 
-  /// Reads the adapters, in order. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
+  /// Reads the adapters, in order, with the names of the base where one is given. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
   /// on standard error.
-  std::vector<ChosenAdapter> load() const;
+  std::vector<ChosenAdapter> load(const fs::path& base = {}) const;
 };
 
 /// The help text about coefficients in DIR=COEFFICIENT, and about how adapters' modules find their tensors.

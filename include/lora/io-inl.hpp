@@ -19,6 +19,8 @@
 #include "lora/io/model/bind-inl.hpp"
 #include "lora/io/model/merge_model-inl.hpp"
 #include "lora/io/model/model-inl.hpp"
+#include "lora/io/model/model_file-inl.hpp"
+#include "lora/io/model/model_file_writer-inl.hpp"
 #include "lora/io/model/model_writer-inl.hpp"
 #include "lora/io/model/tasks-inl.hpp"
 #include "lora/io/peft/adapter-inl.hpp"

@@ -19,6 +19,8 @@
 #include "lora/io/model/bind.hpp"
 #include "lora/io/model/merge_model.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/model_file.hpp"
+#include "lora/io/model/model_file_writer.hpp"
 #include "lora/io/model/model_writer.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/config.hpp"

@@ -296,6 +296,8 @@ TEST(GgufAdapter, WhatIsRefusedWhenReading) {
   expect_pieces(judge_loading({{a.name, GgmlType::F32, {2, 2, 3}}, b}), {"two dimensions", "[2, 2, 3]"});
   expect_pieces(judge_loading({a, b, {"blk.0.attn_norm.weight", GgmlType::F32, {3}}}),
                 {"'blk.0.attn_norm.weight'", "not supported"});
+  expect_pieces(judge_loading({{a.name, GgmlType::F32, {0, std::uint64_t{1} << 62}}, {b.name, GgmlType::F32, {6, 0}}}),
+                {a.name, "with elements", "[0, 4611686018427387904]"});
   expect_pieces(judge_loading({{".weight.lora_a", GgmlType::F32, {2, 3}}, b}), {"'.weight.lora_a'", "not supported"});
   expect_pieces(judge_loading({{a.name, GgmlType::I32, {2, 3}}, b}), {a.name, "that can be read", "I32"});
   expect_pieces(judge_loading({a, b}, {}, INFINITY), {"'blk.0.attn_q'", "finite"});

@@ -62,6 +62,9 @@ class GgufAdapterReader {
     if (tensor.shape.size() != 2)
       fail(file_.path(), "tensor ", in_quotes(name),
            ": not supported: expected the two dimensions of a linear layer's factor, found ", shape_list(tensor.shape));
+    if (tensor.shape[0] == 0 || tensor.shape[1] == 0)
+      fail(file_.path(), "tensor ", in_quotes(name), ": expected a factor with elements, found ",
+           shape_list(tensor.shape));
     const std::string module(name.substr(0, name.size() - lora_a_ending.size()));
     const auto [place, is_new] = index_.try_emplace(module, pairs_.size());
     if (is_new) pairs_.push_back({module});

@@ -34,7 +34,10 @@ class TensorFinder {
     fail(
         base_.path(), "module ", in_quotes(module.path), " of the adapter ", in_quotes(adapter_.folder.string()),
         ": expected a tensor ", in_quotes(module.tensor_name()), ", ", found,
-        is_head(module.path) ? " (a model that ties it to its embeddings has no weight of its own to merge into)" : "");
+        is_head(module.path) ? " (a model that ties it to its embeddings has no weight of its own to merge into)"
+        : base_.shards().front().gguf() != nullptr && module.path.find("blk.") != 0
+            ? " (to_gguf() gives an adapter the names of a GGUF model)"
+            : "");
   }
 
   /// The other way round: the base has all of the tensors without the first parts that the modules' paths share, as a
@@ -99,7 +102,11 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
   const auto refuse = [&](const auto&... pieces) {
     fail(model.shard_of(tensor).path(), "tensor ", in_quotes(info.name), ": ", pieces...);
   };
-  if (!scalar_type(info.dtype)) refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype));
+  const ModelFile& file = model.shard_of(tensor);
+  if (!scalar_type(info.dtype))
+    refuse("expected F16, BF16, F32 or F64 to merge into, found ", file.type_name(info),
+           file.is_quantized(info) ? ", which is quantised: convert the model to F16 or BF16, merge into that, and quantise the result"
+                                   : "");
   std::vector<Index> shape(info.shape.begin(), info.shape.end());
   const auto expect_dimensions = [&](bool fits, std::string_view expected) {
     if (!fits) refuse("expected ", expected, " to merge into, found ", shape_list(info.shape));

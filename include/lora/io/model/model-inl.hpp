@@ -14,11 +14,11 @@ namespace io {
 namespace detail {
 
 /// Throws FileError unless every tensor of the index is in its shard, and every tensor of a shard in the index.
-inline void expect_indexed(const std::vector<Safetensors>& shards, const std::vector<std::string>& names,
+inline void expect_indexed(const std::vector<ModelFile>& shards, const std::vector<std::string>& names,
                            const std::filesystem::path& file, const Json::object_t& entries) {
   for (const auto& [tensor, value] : entries) {
     const std::string& name = value.get_ref<const std::string&>();
-    const Safetensors& shard =
+    const ModelFile& shard =
         shards[static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), name) - names.begin())];
     if (shard.find(tensor) == nullptr)
       fail(file, "weight_map: expected the tensor ", in_quotes(tensor), " in ", in_quotes(name),
@@ -27,7 +27,7 @@ inline void expect_indexed(const std::vector<Safetensors>& shards, const std::ve
   std::vector<std::string_view> indexed;
   for (const auto& [tensor, value] : entries) indexed.push_back(tensor);
   std::sort(indexed.begin(), indexed.end());
-  for (const Safetensors& shard : shards)
+  for (const ModelFile& shard : shards)
     for (const TensorInfo& tensor : shard.tensors())
       if (!std::binary_search(indexed.begin(), indexed.end(), std::string_view(tensor.name)))
         fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ", Model::index_name,
@@ -47,7 +47,7 @@ LORA_FUNC Model Model::open(const std::filesystem::path& path) {
   } else if (std::filesystem::exists(path / single_name, ignored)) {
     model.add_shard(std::string(single_name), path / single_name);
   } else {
-    detail::fail(path, "expected a model: a safetensors file, or a folder with ", single_name, " or ", index_name,
+    detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with ", single_name, " or ", index_name,
                  ", found a folder without them");
   }
   model.index_tensors();
@@ -71,7 +71,7 @@ LORA_FUNC void Model::read(const ModelTensor& tensor, std::uint64_t offset, std:
 
 LORA_FUNC std::uint64_t Model::data_bytes() const {
   std::uint64_t sum = 0;
-  for (const Safetensors& shard : shards_) sum += shard.header().data_bytes();
+  for (const ModelFile& shard : shards_) sum += shard.data_bytes();
   return sum;
 }
 
@@ -84,11 +84,11 @@ LORA_FUNC std::vector<std::string> Model::other_files() const {
 }
 
 LORA_FUNC void Model::expect_unchanged() const {
-  for (const Safetensors& shard : shards_) shard.file().expect_unchanged();
+  for (const ModelFile& shard : shards_) shard.file().expect_unchanged();
 }
 
 LORA_FUNC void Model::add_shard(std::string name, const std::filesystem::path& path) {
-  shards_.push_back(Safetensors::open(path));
+  shards_.push_back(ModelFile::open(path));
   names_.push_back(std::move(name));
 }
 

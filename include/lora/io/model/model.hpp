@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// A whole model: one safetensors file, or a folder with model.safetensors or with shards and their index.
+/// A whole model: one safetensors or GGUF file, or a folder with model.safetensors or with shards and their index.
 
-#include "lora/io/safetensors/safetensors.hpp"
+#include "lora/io/model/model_file.hpp"
 
 #include <algorithm>
 
@@ -24,7 +24,7 @@ class Model {
  public:
   static constexpr std::string_view single_name = "model.safetensors", index_name = "model.safetensors.index.json";
 
-  /// Throws FileError when the path is neither a safetensors file nor such a folder; when the index is damaged, names
+  /// Throws FileError when the path is neither a safetensors or GGUF file nor such a folder; when the index is damaged, names
   /// files outside of the folder, a tensor its shard does not have, or not all that its shards have; when two shards have
   /// a tensor of the same name; when the folder has both an index and a model.safetensors that is no shard of it.
   static Model open(const std::filesystem::path& path);
@@ -35,7 +35,7 @@ class Model {
   bool is_folder() const { return is_folder_; }
 
   /// The files with tensors, sorted by name, and their names in the folder (empty for a model that is a file).
-  const std::vector<Safetensors>& shards() const { return shards_; }
+  const std::vector<ModelFile>& shards() const { return shards_; }
   const std::string& shard_name(std::size_t shard) const { return names_[shard]; }
 
   /// Shard after shard, each in the order of its data.
@@ -48,19 +48,19 @@ class Model {
   const ModelTensor& tensor(std::string_view name) const;
 
   /// The file that holds a tensor.
-  const Safetensors& shard_of(const ModelTensor& tensor) const { return shards_[tensor.shard]; }
+  const ModelFile& shard_of(const ModelTensor& tensor) const { return shards_[tensor.shard]; }
 
   /// Copies `into.size()` bytes of a tensor, from byte `offset` of it on. May run on several threads at once. Throws
   /// FileError.
   void read(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const;
 
-  /// A tensor of two dimensions as a matrix, see Safetensors::read_matrix.
+  /// A tensor of two dimensions as a matrix, see ModelFile::read_matrix; numbers of any type that can be read.
   template <class T>
   Matrix<T> read_matrix(const ModelTensor& tensor) const {
     return shard_of(tensor).template read_matrix<T>(*tensor.info);
   }
 
-  /// A tensor of one dimension as a vector, see Safetensors::read_vector.
+  /// A tensor of one dimension as a vector, see ModelFile::read_vector.
   template <class T>
   Eigen::Matrix<T, Eigen::Dynamic, 1> read_vector(const ModelTensor& tensor) const {
     return shard_of(tensor).template read_vector<T>(*tensor.info);
@@ -87,7 +87,7 @@ class Model {
 
   std::filesystem::path path_;
   bool is_folder_ = false;
-  std::vector<Safetensors> shards_;
+  std::vector<ModelFile> shards_;
   std::vector<std::string> names_;  // of the shards, sorted
   std::vector<ModelTensor> tensors_;
   std::vector<std::uint32_t> by_name_;
