@@ -10,7 +10,6 @@
 #include <cmath>
 #include <map>
 
-#include <lora/io/peft/linear_factors.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -62,16 +61,15 @@ double squared_norm(const Eigen::MatrixBase<Derived>& B, const Eigen::MatrixBase
   return sum;
 }
 
-/// ||delta||_F of an update from its factors, or nothing for DoRA, which has no delta without a weight.
+/// ||delta||_F of a LoRA from its factors, or nothing for other kinds.
 std::optional<double> delta_norm(const io::AdapterUpdate& update) {
   std::optional<double> out;
-  std::visit(
-      [&](const auto& shared) {
-        io::detail::visit_kind(*shared, [&]<class Kind>(const Kind& kind) {
-          if constexpr (requires { kind.B(); }) out = std::abs(kind.scaling()) * std::sqrt(squared_norm(kind.B(), kind.A()));
-        });
-      },
-      update);
+  const auto measure = [&]<class Scalar>(std::type_identity<Scalar>) {
+    if (const auto* const lora = update.get_if<lora::LowRank<Scalar>>())
+      out = std::abs(lora->scaling()) * std::sqrt(squared_norm(lora->B(), lora->A()));
+  };
+  for (const lora::ScalarType type : {lora::ScalarType::half, lora::ScalarType::bfloat16, lora::ScalarType::float32, lora::ScalarType::float64})
+    io::visit_type(type, measure);
   return out;
 }
 
@@ -128,15 +126,15 @@ struct Inspect {
     Json layers = Json::array();
     Table table({"layer", "shape", "rank", "scaling", "||delta||_F"});
     double sum = 0;
-    bool is_dora = false;
+    bool all_known = true;
     for (const io::AdapterModule& module : adapter.modules) {
       const lora::Scaling rule = module.scaling_rule();
       const std::optional<double> norm = delta_norm(module.update);
       if (norm)
         sum += *norm * *norm;
       else
-        is_dora = true;
-      layers.push_back({{"name", module.path},
+        all_known = false;
+      layers.push_back({{"name", module.parameter == "weight" ? module.path : module.tensor_name()},
                         {"shape", {module.rows(), module.cols()}},
                         {"rank", module.rank()},
                         {"scaling", module.scaling()},
@@ -144,18 +142,22 @@ struct Inspect {
                         {"scaling_value", rule.value()},
                         {"fan_in_fan_out", module.fan_in_fan_out},
                         {"kind", module.update.kind()},
+                        {"expert", module.expert < 0 ? Json(nullptr) : Json(module.expert)},
                         {"delta_norm", norm ? Json(*norm) : Json(nullptr)}});
-      table.add({module.path, shape_text(module.rows(), module.cols()), std::to_string(module.rank()),
-                 number_text(module.scaling(), 6), norm ? number_text(*norm, 6) : "DoRA"});
+      table.add({module.parameter == "weight" ? module.path
+                 : module.expert < 0          ? module.tensor_name()
+                                              : text(module.tensor_name(), "[", module.expert, "]"),
+                 shape_text(module.rows(), module.cols()), std::to_string(module.rank()), number_text(module.scaling(), 6),
+                 norm ? number_text(*norm, 6) : std::string(module.update.kind())});
     }
     if (json)
       return print({{"kind", "adapter"},
                     {"path", json_text(path.string())},
                     {"name", json_text(adapter.name)},
                     {"layers", std::move(layers)},
-                    {"delta_norm", is_dora ? Json(nullptr) : Json(std::sqrt(sum))}});
+                    {"delta_norm", !all_known ? Json(nullptr) : Json(std::sqrt(sum))}});
     cli::print(text("adapter ", io::printable(adapter.name), ": ", count_text(adapter.modules.size(), "layer"),
-                    is_dora ? " of DoRA" : ", ||delta||_F = " + number_text(std::sqrt(sum), 6), '\n', table));
+                    !all_known ? std::string() : ", ||delta||_F = " + number_text(std::sqrt(sum), 6), '\n', table));
   }
 
   void inspect_model(const io::Model& model) const {
@@ -213,6 +215,17 @@ struct Inspect {
     Table table({"tensor", "dtype", "shape", "rank", "adapters", "record"});
     std::uint64_t record_bytes = 0, weight_bytes = 0;
     for (const io::UndoTensor& tensor : file.tensors()) {
+      if (tensor.replaced) {
+        tensors.push_back({{"name", tensor.name},
+                           {"file", file.shards()[tensor.shard].file},
+                           {"dtype", io::name(tensor.replaced->dtype)},
+                           {"shape", io::stored_shape(tensor)},
+                           {"replaced", true},
+                           {"rows", tensor.replaced->rows}});
+        table.add({tensor.name, std::string(io::name(tensor.replaced->dtype)), shape_text(io::stored_shape(tensor)), "",
+                   tensor.replaced->rows.empty() ? "replaced" : count_text(tensor.replaced->rows.size(), "row") + " replaced", ""});
+        continue;
+      }
       const lora::UndoRecord checked = file.record(tensor);
       const std::uint64_t bytes = io::bits(io::dtype_of(tensor.type)) / 8 * static_cast<std::uint64_t>(tensor.rows) *
                                   static_cast<std::uint64_t>(tensor.cols);
@@ -223,14 +236,14 @@ struct Inspect {
       lora::Index rank = 0;
       for (const io::UndoUpdate& update : tensor.updates) {
         updates.push_back({{"adapter", update.adapter},
-                           {"kind", io::name(update.kind)},
+                           {"kind", update.kind},
                            {"weight", update.coefficient},
-                           {"rank", update.rank},
-                           {"scaling", update.scaling(update.rank)},
+                           {"rank", update.rank()},
+                           {"scaling", update.scaling(std::max<lora::Index>(update.rank(), 1))},
                            {"scaling_rule", io::name(update.scaling.rule())},
                            {"scaling_value", update.scaling.value()}});
         adapters += (adapters.empty() ? "" : " + ") + number_text(update.coefficient, 6) + " " + update.adapter;
-        rank += update.rank;
+        rank += update.rank();
       }
       const double percent =
           bytes == 0 ? 0 : 100 * static_cast<double>(checked.size_bytes()) / static_cast<double>(bytes);
@@ -239,6 +252,7 @@ struct Inspect {
                          {"dtype", io::name(io::dtype_of(tensor.type))},
                          {"shape", io::stored_shape(tensor)},
                          {"fan_in_fan_out", tensor.order == lora::column_major},
+                         {"expert", tensor.expert < 0 ? Json(nullptr) : Json(tensor.expert)},
                          {"updates", std::move(updates)},
                          {"record_bytes", checked.size_bytes()},
                          {"record_percent", percent}});

@@ -26,6 +26,16 @@ class DoRA;
 template <class Scalar>
 class Dense;
 template <class Compute>
+class LoHa;
+template <class Compute>
+class LoKr;
+template <class Compute>
+class LoCon;
+template <class Compute>
+class VeRA;
+template <class Compute>
+class IA3;
+template <class Compute>
 struct ActiveUpdate;
 template <class Compute>
 class ActiveSet;

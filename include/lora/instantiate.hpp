@@ -25,6 +25,11 @@
 
 #if !defined(LORA_INSTANTIATE)
 #include "lora/core/executor-inl.hpp"  // its class has virtual functions, and so one source that defines them
+#include "lora/update/ia3-inl.hpp"
+#include "lora/update/locon-inl.hpp"
+#include "lora/update/loha-inl.hpp"
+#include "lora/update/lokr-inl.hpp"
+#include "lora/update/vera-inl.hpp"
 #endif
 
 #if defined(LORA_INSTANTIATE)

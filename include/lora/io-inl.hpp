@@ -39,6 +39,8 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
+template UndoUpdate undo_update<float>(std::string, const Update<float>&, double, ScalarType);
+template UndoUpdate undo_update<double>(std::string, const Update<double>&, double, ScalarType);
 template void UndoFileWriter::add<float>(const ActiveSet<float>&, const UndoRecord&);
 template void UndoFileWriter::add<double>(const ActiveSet<double>&, const UndoRecord&);
 template ActiveSet<float> UndoFile::active_set<float>(const UndoTensor&) const;

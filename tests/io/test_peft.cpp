@@ -70,13 +70,17 @@ TEST(PeftConfig, NumbersOfTheWrongKind) {
 }
 
 TEST(PeftConfig, WhatChangesTheMathsIsRefusedByName) {
-  for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"})
+  for (const char* key : {"use_qalora", "use_bdlora"})
     expect_pieces(refused_config(std::string("\"") + key + "\":true"), {key, "not supported", "true"});
-  for (const char* key : {"target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"})
+  for (const char* key : {"layer_replication", "alora_invocation_tokens", "feedforward_modules"})
     expect_pieces(refused_config(std::string("\"") + key + "\":[\"x\"]"), {key, "not supported", "a list"});
   for (const char* key : {"kasa_config", "arrow_config", "velora_config", "monteclora_config", "megatron_config"})
     expect_pieces(refused_config(std::string("\"") + key + "\":{\"x\":1}"), {key, "not supported", "an object"});
-  expect_pieces(refused_config(R"("bias":"lora_only")"), {"bias", "'lora_only'"});
+  expect_pieces(refused_config(R"("bias":"some")"), {"bias", "'some'"});
+  expect_pieces(refused_config(R"("target_parameters":["x"])"), {"target_parameters", "MODULE.PARAMETER", "'x'"});
+  expect_pieces(refused_config(R"("trainable_token_indices":["x"])"), {"trainable_token_indices", "'x'"});
+  expect_pieces(refused_config(R"("trainable_token_indices":{"e":[3,1,3]})"), {"trainable_token_indices", "3 twice"});
+  expect_pieces(refused_config(R"("trainable_token_indices":{"e":-1})"), {"trainable_token_indices", "-1"});
   expect_pieces(refused_config(R"("modules_to_save":["a",1])"), {"modules_to_save", "found 1"});
   expect_pieces(refused_config(R"("modules_to_save":"a")"), {"modules_to_save", "a list", "'a'"});
   expect_pieces(refused_config(R"("something_new\u001b":1)"), {"something_new\\x1b", "not supported"});
@@ -217,12 +221,12 @@ TEST(LoadAdapter, TensorsThatAreNotFactorsOfLinearLayers) {
   };
   const std::string base = "base_model.model.";
   expect_pieces(with(base + "e.lora_embedding_A"),
-                {"adapter_model.safetensors", "'base_model.model.e.lora_embedding_A'", "embedding"});
+                {"adapter_model.safetensors", "module 'e'", "no lora_B"});
   expect_pieces(with(base + "a.lora_magnitude_vector"), {"a.lora_magnitude_vector", "DoRA"});
   expect_pieces(with(base + "a.lora_B.bias"), {"a.lora_B.bias", "lora_bias"});
   expect_pieces(with(base + "a.base_layer.lora_A.weight"), {"a.base_layer.lora_A.weight", "base layer"});
-  expect_pieces(with(base + "a.hada_w1_a"), {"a.hada_w1_a", "no factor of LoRA's"});
-  expect_pieces(with(base + "c.lora_A.weight", {2, 3, 3, 3}), {"c.lora_A.weight", "[2, 3, 3, 3]"});
+  expect_pieces(with(base + "a.hada_w1_a"), {"a.hada_w1_a", "of LoRA", "of LoHa"});
+  expect_pieces(with(base + "c.lora_A.weight", {2, 3, 3, 3}), {"module 'c'", "no lora_B"});
   expect_pieces(with(base + "c.lora_C.weight"), {"c.lora_C.weight", "lora_A.weight or .lora_B.weight"});
   expect_pieces(with(base + "c.lora_A.weight.extra"), {"c.lora_A.weight.extra"});
   expect_pieces(with(base + "lora_A.weight"), {"lora_A.weight"});
@@ -277,7 +281,7 @@ TEST(LoadAdapter, FactorsThatDoNotFit) {
                 {"module 'm'", "[2, 4]", "[6, 3]"});
   expect_pieces(AdapterFolder(pair("m", DType::F32, 3)).refused(), {"module 'm'", "rank 2", "[3, 4]"});
   expect_pieces(AdapterFolder(pair("m"), R"("rank_pattern":{"m":5})").refused(), {"module 'm'", "rank 5", "[2, 4]"});
-  expect_pieces(AdapterFolder(pair("m", DType::I32)).refused(), {"lora_B.weight", "found I32"});
+  expect_pieces(AdapterFolder(pair("m", DType::I32)).refused(), {"lora_A.weight", "found I32"});
   EXPECT_EQ(AdapterFolder(pair("m"), R"("target_modules":["q"],"exclude_modules":"(")").refused(), "")
       << "what there are factors for is adapted, as in PEFT";
   expect_pieces(AdapterFolder({}).refused(), {"at least one module"});

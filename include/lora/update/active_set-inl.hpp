@@ -25,8 +25,9 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
       throw ValueError(detail::text("lora: the coefficient of update ", i, " of the active set: expected a finite number, found ",
                                     coefficient));
     if (update->rows() < 0 || update->cols() < 0)
-      throw ShapeError(detail::text("lora: update ", i, " of the active set (", update->kind(), "): expected the shape of its weight, "
-                                    "found ", detail::shape_text(update->rows(), update->cols()), ": use its sized(rows, cols)"));
+      throw ShapeError(detail::text("lora: update ", i, " of the active set (", update->kind(),
+                                    "): expected the shape of its weight, found ",
+                                    detail::shape_text(update->rows(), update->cols()), ": use its sized(rows, cols)"));
     if (state->rows < 0) {
       state->rows = update->rows();
       state->cols = update->cols();

@@ -9,8 +9,8 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// A matrix of an update in whatever of the four types it came in: finite, row-major without gaps, never changed, shared by
-/// copies. What Factor is, where the type is no part of the class.
+/// A matrix of an update in whatever of the four types it came in: finite, row-major without gaps, never changed,
+/// shared by copies. What Factor is, where the type is no part of the class.
 class AnyFactor {
  public:
   /// Copies a matrix. `what` names it in messages. Throws ValueError when an element is not finite.

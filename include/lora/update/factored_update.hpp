@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// What the kinds whose delta is made of several factors have in common. Their numbers are made in double, once for every
-/// compute type and in a fixed order, and rounded once where they enter the form.
+/// What the kinds whose delta is made of several factors have in common. Their numbers are made in double, once for
+/// every compute type and in a fixed order, and rounded once where they enter the form.
 
 #include "lora/update/update.hpp"
 #include "lora/update/update_parts.hpp"

@@ -34,8 +34,9 @@ LORA_FUNC IA3Factors::IA3Factors(AnyFactor l, const Scaling& rule)
     : l_(std::move(l)),
       rule_(rule),
       scaling_(rule(1)),
-      rows_(by_rows() ? l_.rows() : -1),
-      cols_(by_rows() ? -1 : l_.cols()) {
+      by_rows_(l_.cols() == 1),
+      rows_(by_rows_ && l_.rows() != 1 ? l_.rows() : -1),
+      cols_(by_rows_ ? -1 : l_.cols()) {
   if (l_.rows() != 1 && l_.cols() != 1)
     throw ShapeError(text("lora: IA3: ia3_l: expected out x 1 or 1 x in, found ", shape_text(l_.rows(), l_.cols())));
   if (rule.rule() != Scaling::Rule::fixed)
@@ -49,12 +50,13 @@ LORA_FUNC IA3Factors::IA3Factors(const UpdateParts& parts, const Scaling& rule)
 
 LORA_FUNC IA3Factors IA3Factors::sized(Index rows, Index cols, Index kernel) const {
   const bool same = rows_ < 0 || cols_ < 0 || (rows == rows_ && cols == cols_);
-  const bool fits = by_rows() ? rows == l_.rows() && cols >= 0
-                              : rows >= 0 && kernel >= 1 && cols % kernel == 0 && cols / kernel == l_.cols();
-  if (!same || !fits)
+  const bool all_inputs = kernel >= 1 && cols % kernel == 0 && cols / kernel == l_.rows() * l_.cols();
+  const bool by_rows = by_rows_ && rows == l_.rows(), by_columns = l_.rows() == 1 && all_inputs;
+  if (!same || rows < 0 || cols < 0 || !(by_rows || by_columns))
     throw ShapeError(text("lora: IA3: ia3_l (", shape_text(l_.rows(), l_.cols()), "): expected a weight of as many ",
-                          by_rows() ? "rows" : "inputs", ", found ", shape_text(rows, cols)));
+                          by_rows_ ? "rows" : "inputs", ", found ", shape_text(rows, cols)));
   IA3Factors out = *this;
+  out.by_rows_ = by_rows;
   out.rows_ = rows;
   out.cols_ = cols;
   out.kernel_ = kernel;
@@ -62,7 +64,7 @@ LORA_FUNC IA3Factors IA3Factors::sized(Index rows, Index cols, Index kernel) con
 }
 
 LORA_FUNC AlignedMatrix<double, row_major> IA3Factors::gains(double coefficient, double largest) const {
-  return gains_of(l_.view(), scaling_ * coefficient, by_rows() ? 1 : kernel_, largest);
+  return gains_of(l_.view(), scaling_ * coefficient, by_rows_ ? 1 : kernel_, largest);
 }
 
 }  // namespace detail

@@ -15,7 +15,7 @@ class IA3Factors {
 
   Index rows() const { return rows_; }
   Index cols() const { return cols_; }
-  bool by_rows() const { return l_.cols() == 1; }
+  bool by_rows() const { return by_rows_; }
   const AnyFactor& l() const { return l_; }
   const Scaling& scaling_rule() const { return rule_; }
   IA3Factors sized(Index rows, Index cols, Index kernel) const;
@@ -27,29 +27,31 @@ class IA3Factors {
   AnyFactor l_;
   Scaling rule_;
   double scaling_;
+  bool by_rows_;
   Index rows_, cols_, kernel_ = 1;
 };
 
 }  // namespace detail
 
-/// Liu et al., "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning" (2022), section 3.3: what
-/// a layer puts out is multiplied with a learned vector l, W'(i, j) = l(i) W(i, j), or, in feed-forward layers, what it takes in,
-/// W'(i, j) = l(j) W(i, j).
+/// Liu et al., "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning" (2022),
+/// section 3.3: what a layer puts out is multiplied with a learned vector l, W'(i, j) = l(i) W(i, j), or, in
+/// feed-forward layers, what it takes in, W'(i, j) = l(j) W(i, j).
 ///
 ///     lora::IA3<float> style(l);                  // l: out x 1
 ///     lora::IA3<float> inner(l.transpose());      // l: 1 x in
 ///
-/// It multiplies all that is in the weight so far. A coefficient c makes it 1 + c (l - 1), computed as fma(c, l, 1 - c) in double and
-/// rounded once to Compute: with c = 1 it is l itself. l may be of any of the four types. The weight's other size is open (-1), so
-/// that a set wants what sized() returns.
+/// It multiplies all that is in the weight so far. A coefficient c makes it 1 + c (l - 1), computed as fma(c, l, 1 - c)
+/// in double and rounded once to Compute: with c = 1 it is l itself. l may be of any of the four types. The weight's
+/// other size is open (-1), so that a set wants what sized() returns.
 template <class Compute>
 class IA3 final : public Update<Compute> {
   static_assert(std::is_same_v<Compute, float> || std::is_same_v<Compute, double>,
                 "lora::IA3: computes in float or double");
 
  public:
-  /// l: out x 1 or 1 x in; 1 x 1 is for one row. The scaling, which has no rank to go by, must be scaling::fixed and multiplies the
-  /// coefficient. Throws ShapeError for another shape, ValueError when a number is not finite.
+  /// l: out x 1 or 1 x in; what 1 x 1 is for, sized() tells. The scaling, which has no rank to go by, must be
+  /// scaling::fixed and multiplies the coefficient. Throws ShapeError for another shape, ValueError when a number is
+  /// not finite.
   template <class Derived>
   explicit IA3(const Eigen::DenseBase<Derived>& l, const Scaling& scaling = scaling::fixed(1))
       : factors_({"IA3: ia3_l", l}, scaling) {}
@@ -60,8 +62,8 @@ class IA3 final : public Update<Compute> {
   Index rows() const override { return factors_.rows(); }
   Index cols() const override { return factors_.cols(); }
 
-  /// The same update for a weight of this shape. In a convolution, out x (in kernel), one number of a vector of inputs is for the
-  /// `kernel` columns of an input. Throws ShapeError when it cannot be for one.
+  /// The same update for a weight of this shape. In a convolution, out x (in kernel), one number of a vector of inputs
+  /// is for the `kernel` columns of an input. Throws ShapeError when it cannot be for one.
   [[nodiscard]] IA3 sized(Index rows, Index cols, Index kernel = 1) const {
     return IA3(factors_.sized(rows, cols, kernel));
   }

@@ -28,8 +28,8 @@ class LoConFactors {
 
 }  // namespace detail
 
-/// LoRA for a convolution with a Tucker core (LyCORIS: LoCon): a 1 x 1 convolution down to r channels, one of r channels with
-/// the whole kernel of K positions, a 1 x 1 convolution up:
+/// LoRA for a convolution with a Tucker core (LyCORIS: LoCon): a 1 x 1 convolution down to r channels, one of r
+/// channels with the whole kernel of K positions, a 1 x 1 convolution up:
 ///
 ///     delta(o, i K + k) = s sum over p, q of up(o, p) mid(p, q K + k) down(q, i)
 ///
@@ -37,8 +37,8 @@ class LoConFactors {
 ///
 ///     lora::LoCon<float> style(up, mid, down, lora::scaling::alpha(16));
 ///
-/// Factors may be of any of the four types, are copied and shared by copies. The product of mid and down is made in double,
-/// rounded once to Compute.
+/// Factors may be of any of the four types, are copied and shared by copies. The product of mid and down is made in
+/// double, rounded once to Compute.
 template <class Compute>
 class LoCon final : public detail::FactoredUpdate<Compute, detail::LoConFactors> {
   static_assert(std::is_same_v<Compute, float> || std::is_same_v<Compute, double>,

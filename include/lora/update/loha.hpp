@@ -28,8 +28,8 @@ class LoHaFactors {
 
 }  // namespace detail
 
-/// A Hadamard product of two low-rank matrices: delta = s (w1_a w1_b) o (w2_a w2_b), with w_a: out x r and w_b: r x in (Hyeon-Woo
-/// et al., "FedPara", 2022, proposition 1; LyCORIS). s comes from a Scaling rule with the r of w1.
+/// A Hadamard product of two low-rank matrices: delta = s (w1_a w1_b) o (w2_a w2_b), with w_a: out x r and w_b: r x in
+/// (Hyeon-Woo et al., "FedPara", 2022, proposition 1; LyCORIS). s comes from a Scaling rule with the r of w1.
 ///
 ///     lora::LoHa<float> style(w1_a, w1_b, w2_a, w2_b, lora::scaling::alpha(16));
 ///
@@ -37,8 +37,8 @@ class LoHaFactors {
 ///
 ///     W(o, i K + k) = sum over p, q of w_a(p, o) t(p, q K + k) w_b(q, i)
 ///
-/// Where it is cheaper it is given as a low-rank update of rank r1 r2, else as a dense one. Factors may be of any of the four
-/// types, are copied and shared by copies; products are in double, rounded once to Compute.
+/// Where it is cheaper it is given as a low-rank update of rank r1 r2, else as a dense one. Factors may be of any of
+/// the four types, are copied and shared by copies; products are in double, rounded once to Compute.
 template <class Compute>
 class LoHa final : public detail::FactoredUpdate<Compute, detail::LoHaFactors> {
   static_assert(std::is_same_v<Compute, float> || std::is_same_v<Compute, double>,

@@ -56,18 +56,18 @@ class LoKrFactors {
 
 }  // namespace detail
 
-/// A Kronecker product: delta = s kron(w1, w2), that is delta(i c + k, j d + l) = s w1(i, j) w2(k, l), with w1: a x b, w2: c x d,
-/// out = a c, in = b d (Yeh et al., "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model Evaluation",
-/// 2024). Each of the two may be a product itself, w_a w_b.
+/// A Kronecker product: delta = s kron(w1, w2), that is delta(i c + k, j d + l) = s w1(i, j) w2(k, l), with w1: a x b,
+/// w2: c x d, out = a c, in = b d (Yeh et al., "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to
+/// Model Evaluation", 2024). Each of the two may be a product itself, w_a w_b.
 ///
 ///     lora::LoKr<float> style(w1, w2, lora::scaling::fixed(1));                      // both whole
 ///     lora::LoKr<float> small(w1, w2_a, w2_b, lora::scaling::alpha(16));             // w2 of rank r: s = 16 / r
 ///     lora::LoKr<float> least(w1_a, w1_b, w2_a, w2_b, lora::scaling::alpha(16));     // both
 ///
-/// Out of a file, w2 of a convolution may have a Tucker core t2, see LoHa. s comes from a rule with the rank of w1, or else of w2;
-/// whole ones have none, and the rule must be scaling::fixed. Where it is cheaper it is given as a low-rank update, else as a
-/// dense one. Factors may be of any of the four types, are copied and shared by copies; products are in double, rounded once
-/// to Compute.
+/// Out of a file, w2 of a convolution may have a Tucker core t2, see LoHa. s comes from a rule with the rank of w1, or
+/// else of w2; whole ones have none, and the rule must be scaling::fixed. Where it is cheaper it is given as a low-rank
+/// update, else as a dense one. Factors may be of any of the four types, are copied and shared by copies; products are
+/// in double, rounded once to Compute.
 template <class Compute>
 class LoKr final : public detail::FactoredUpdate<Compute, detail::LoKrFactors> {
   static_assert(std::is_same_v<Compute, float> || std::is_same_v<Compute, double>,
@@ -95,8 +95,8 @@ class LoKr final : public detail::FactoredUpdate<Compute, detail::LoKrFactors> {
                    {"lokr_w2_b", {"LoKr: lokr_w2_b", w2_b}}},
              scaling) {}
 
-  /// The same out of a file's tensors: lokr_w1 or lokr_w1_a and lokr_w1_b; lokr_w2, or lokr_w2_a and lokr_w2_b with or without
-  /// lokr_t2.
+  /// The same out of a file's tensors: lokr_w1 or lokr_w1_a and lokr_w1_b; lokr_w2, or lokr_w2_a and lokr_w2_b with or
+  /// without lokr_t2.
   LoKr(const detail::UpdateParts& parts, const Scaling& scaling)
       : detail::FactoredUpdate<Compute, detail::LoKrFactors>({parts, scaling}) {}
 };

@@ -11,8 +11,8 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// The named matrices an update is made of, as a file has them. A tensor of more than two dimensions is a matrix of its first
-/// one x the product of the rest.
+/// The named matrices an update is made of, as a file has them. A tensor of more than two dimensions is a matrix of its
+/// first one x the product of the rest.
 class UpdateParts {
  public:
   struct Part {
@@ -31,7 +31,8 @@ class UpdateParts {
   const AnyFactor& require(std::string_view name) const;
   std::optional<AnyFactor> find(std::string_view name) const;
 
-  /// Throws ValueError when there is a matrix that neither require() nor find() has given out. `kind` begins the message.
+  /// Throws ValueError when there is a matrix that neither require() nor find() has given out. `kind` begins the
+  /// message.
   void expect_none_left(std::string_view kind) const;
 
  private:

@@ -9,8 +9,8 @@ namespace detail {
 class VeRAFactors;
 }
 
-/// VeRA's B and A: random, frozen and shared by all weights of a model, each of which uses a part of them. Copied once, shared by
-/// copies.
+/// VeRA's B and A: random, frozen and shared by all weights of a model, each of which uses a part of them. Copied once,
+/// shared by copies.
 class VeRAMatrices {
  public:
   /// Throws ValueError when an element is not finite.
@@ -57,15 +57,15 @@ class VeRAFactors {
 
 }  // namespace detail
 
-/// Kopiczko et al., "VeRA: Vector-based Random Matrix Adaptation" (2024), equation 2: delta = s diag(b) B diag(d) A, where B and A
-/// are shared by all weights and cut to what this one needs: the first out rows and r columns of B, the first r rows and in
-/// columns of A. Only b (out x 1) and d (r x 1) are its own; s is 1 where nothing else is said.
+/// Kopiczko et al., "VeRA: Vector-based Random Matrix Adaptation" (2024), equation 2: delta = s diag(b) B diag(d) A,
+/// where B and A are shared by all weights and cut to what this one needs: the first out rows and r columns of B, the
+/// first r rows and in columns of A. Only b (out x 1) and d (r x 1) are its own; s is 1 where nothing else is said.
 ///
 ///     lora::VeRAMatrices shared(B, A);
 ///     lora::VeRA<float> style(shared, b, d, W.cols());
 ///
-/// It is a low-rank update of rank r. Vectors and matrices may be of any of the four types; products are in double, rounded once to
-/// Compute.
+/// It is a low-rank update of rank r. Vectors and matrices may be of any of the four types; products are in double,
+/// rounded once to Compute.
 template <class Compute>
 class VeRA final : public detail::FactoredUpdate<Compute, detail::VeRAFactors> {
   static_assert(std::is_same_v<Compute, float> || std::is_same_v<Compute, double>,
@@ -73,8 +73,8 @@ class VeRA final : public detail::FactoredUpdate<Compute, detail::VeRAFactors> {
   using Base = detail::FactoredUpdate<Compute, detail::VeRAFactors>;
 
  public:
-  /// For weights of b.rows() x cols; with cols = -1 the number of columns is open: see sized(). Throws ShapeError, and ValueError
-  /// when r is 0, or a number or the scaling is not finite.
+  /// For weights of b.rows() x cols; with cols = -1 the number of columns is open: see sized(). Throws ShapeError, and
+  /// ValueError when r is 0, or a number or the scaling is not finite.
   template <class DerivedB, class DerivedD>
   VeRA(const VeRAMatrices& shared, const Eigen::DenseBase<DerivedB>& lambda_b,
        const Eigen::DenseBase<DerivedD>& lambda_d, Index cols, const Scaling& scaling = scaling::fixed(1))

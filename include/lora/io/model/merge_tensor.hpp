@@ -105,8 +105,8 @@ LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoF
   named(model.shards()[tensor.shard].path(), "tensor", tensor.name, [&] {
     visit_type(tensor.type, [&]<class T>(std::type_identity<T>) {
       const auto set = undo.active_set<compute_t<T>>(tensor);
-      with_weight<T>(weight_bytes(bytes, tensor.type, tensor.rows, tensor.cols, tensor.expert), tensor.rows, tensor.cols,
-                     tensor.order, [&](auto weight) { lora::unmerge(weight, set, record, context); });
+      with_weight<T>(weight_bytes(tensor, bytes), tensor.rows, tensor.cols, tensor.order,
+                     [&](auto weight) { lora::unmerge(weight, set, record, context); });
     });
   });
 }

@@ -38,9 +38,9 @@ struct MergeTarget {
   }
 
   /// The weight's bytes among those of the tensor.
-  std::span<std::byte> bytes_in(std::span<std::byte> tensor_bytes) const {
-    return weight_bytes(tensor_bytes, type, rows, cols, expert);
-  }
+  std::uint64_t bytes() const { return static_cast<std::uint64_t>(rows * cols) * lora::detail::element_size(type); }
+  std::uint64_t offset() const { return expert < 0 ? 0 : static_cast<std::uint64_t>(expert) * bytes(); }
+  std::span<std::byte> bytes_in(std::span<std::byte> all) const { return all.subspan(offset(), bytes()); }
 };
 
 /// The tensors of `base` that the adapters change, in the order of its tensors; see bind(). `read` gives the bytes of the base's

@@ -83,6 +83,8 @@ class AdapterReader {
     if (is_new) groups_.push_back({name.module, name.piece->is_embedding});
     Group& group = groups_[place->second];
     if (name.is_bias) {
+      if (!config_.has_lora_bias())
+        refuse_tensor(file_.path(), tensor, "expected no bias of lora_B, as adapter_config.json says (lora_bias), found one");
       if (group.bias != nullptr) refuse_tensor(file_.path(), tensor, "expected one lora_B.bias per module, found another");
       group.bias = &tensor;
       return;
@@ -119,9 +121,10 @@ class AdapterReader {
       return std::any_of(row->parts.begin(), row->parts.end(), [&](const KindPart& part) { return part.name == piece.part; });
     };
     const auto kinds = config_.kinds();
-    if (std::none_of(kinds.begin(), kinds.end(), has))
-      refuse_tensor(file_.path(), tensor,
-                    text("expected a tensor of ", config_.peft_type(), ", as adapter_config.json says (peft_type), found ", piece.spelling));
+    if (std::any_of(kinds.begin(), kinds.end(), has)) return;
+    const auto owner = std::find_if(kind_rows.begin(), kind_rows.end(), has);
+    refuse_tensor(file_.path(), tensor, text("expected a part of ", kinds.front()->name,
+                                             ", as adapter_config.json says (peft_type, use_dora), found one of ", (*owner)->name));
   }
 
   /// The parameter that target_parameters names for a group, "" when none does.

@@ -401,8 +401,8 @@ class UndoHeaderReader {
   void take_factors(UndoTensor& tensor, const UndoUpdate& update) const {
     const UndoPart &a = update.parts[0], &b = update.parts[1];
     if (a.rows != b.cols)
-      refuse_part(tensor, a.name, "expected factors (r, in) and (out, r), found ", lora::detail::shape_text(a.rows, a.cols), " and ",
-                  lora::detail::shape_text(b.rows, b.cols));
+      refuse_part(tensor, a.name, "expected factors (r, in) and (out, r), found ", shape_list(stored_shape(update, a)), " and ",
+                  shape_list(stored_shape(update, b)));
     if (!tensor.updates.empty() && (b.rows != tensor.rows || a.cols != tensor.cols))
       refuse_part(tensor, a.name, "expected an update of ", lora::detail::shape_text(tensor.rows, tensor.cols),
                   ", as those before it, found ", lora::detail::shape_text(b.rows, a.cols));
@@ -411,7 +411,7 @@ class UndoHeaderReader {
     if (a.rows == 0) refuse_part(tensor, a.name, "expected a rank of at least 1, found 0");
     if (update.parts.size() > 2 && update.parts[2].rows != b.rows)
       refuse_part(tensor, update.parts[2].name, "expected the magnitude (out) of factors for out = ", b.rows, ", found ",
-                  update.parts[2].rows);
+                  shape_list(stored_shape(update, update.parts[2])));
   }
 
   const TensorInfo& use(const std::string& tensor, DType dtype) {

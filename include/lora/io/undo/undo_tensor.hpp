@@ -61,10 +61,10 @@ struct UndoTensor {
 /// The shape of the tensor in its file.
 std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor);
 
-/// The bytes of a rows x cols weight among those of its tensor: all, or those of one of its matrices.
-inline std::span<std::byte> weight_bytes(std::span<std::byte> tensor, ScalarType type, Index rows, Index cols, Index expert) {
-  const std::size_t size = static_cast<std::size_t>(rows * cols) * lora::detail::element_size(type);
-  return expert < 0 ? tensor : tensor.subspan(static_cast<std::size_t>(expert) * size, size);
+/// The bytes of a weight among those of its tensor.
+inline std::span<std::byte> weight_bytes(const UndoTensor& weight, std::span<std::byte> tensor) {
+  const std::size_t size = static_cast<std::size_t>(weight.rows * weight.cols) * lora::detail::element_size(weight.type);
+  return tensor.subspan(weight.expert < 0 ? 0 : static_cast<std::size_t>(weight.expert) * size, size);
 }
 
 /// The type in which a weight of this type computes.
