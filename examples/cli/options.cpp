@@ -67,15 +67,28 @@ void AdapterOptions::add_to(CLI::App& command) {
 
 namespace {
 
-/// A PEFT folder or a GGUF adapter, with the names and the order of rows of a base of the other kind.
-io::Adapter load_for(const fs::path& path, const fs::path& base) {
-  const bool is_gguf = io::is_gguf_file(path);
-  io::Adapter adapter = is_gguf ? io::load_gguf_adapter(path) : io::load_adapter(path);
-  if (base.empty() || is_gguf == io::is_gguf_file(base)) return adapter;
-  if (!is_gguf) return io::to_gguf(adapter, io::GgufArchitecture::of(io::Gguf::open(base)));
+/// What a base says of its names: a GGUF file of itself, another one in the config.json beside its tensors.
+io::GgufArchitecture architecture_of(const fs::path& base) {
+  if (io::is_gguf_file(base)) return io::GgufArchitecture::of(io::Gguf::open(base));
   std::error_code ignored;
   const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
-  return io::from_gguf(adapter, io::GgufArchitecture::of_config(folder / "config.json"));
+  return io::GgufArchitecture::of_config(folder / "config.json");
+}
+
+/// A PEFT folder or a GGUF adapter, with the names and the order of rows of the base where that is of the other kind.
+io::Adapter load_for(const fs::path& path, const fs::path& base) {
+  if (!io::is_gguf_file(path)) {
+    io::Adapter adapter = io::load_adapter(path);
+    return io::is_gguf_file(base) ? io::to_gguf(adapter, architecture_of(base)) : adapter;
+  }
+  const io::Gguf file = io::Gguf::open(path);
+  io::Adapter adapter = io::load_gguf_adapter(file);
+  if (base.empty()) return adapter;
+  const io::GgufArchitecture made_for = io::GgufArchitecture::of(file), architecture = architecture_of(base);
+  if (made_for.name != architecture.name)
+    fail(path, "general.architecture: expected ", in_quotes(architecture.name), ", as the base has, found ",
+         in_quotes(made_for.name));
+  return io::is_gguf_file(base) ? adapter : io::from_gguf(adapter, architecture);
 }
 
 /// The number that `characters` are as a whole, or nothing.

@@ -3,13 +3,12 @@
 
 /// What modules are called in GGUF files and in Hugging Face models. For bodies (-inl.hpp).
 
+#include "lora/core/config.hpp"
+
 #include <array>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include "lora/core/config.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
