@@ -50,9 +50,13 @@ class GgufHeaderReader {
   }
 
   std::string string(std::string_view what) {
-    std::string out(count(text("bytes of ", what), 1), '\0');
+    const auto size = number<std::uint64_t>("a length");
+    if (size > left()) refuse("expected ", size, " bytes of ", what, ", found ", left(), " bytes before ", end_name());
+    std::string out(size, '\0');
     copy(std::as_writable_bytes(std::span(out)));
-    expect_utf8(file_, text(part_, ": ", what, ": "), out);
+    // Most strings are ASCII, and a tokenizer has hundreds of thousands.
+    if (std::any_of(out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; }))
+      expect_utf8(file_, text(part_, ": ", what, ": "), out);
     return out;
   }
 
