@@ -111,7 +111,7 @@ void add_delta(CLI::App& program, Run& run) {
   CLI::App* command =
       program.add_subcommand("delta", "Write what a merge adds: sum of COEFFICIENT s B A for every module");
   const auto delta = std::make_shared<Delta>();
-  delta->adapters.add_to(*command);
+  delta->adapters.add_to(*command, false);
   command->add_option("--out", delta->out, "A safetensors file; replaced when it exists")
       ->type_name("FILE")
       ->required()

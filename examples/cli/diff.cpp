@@ -31,14 +31,14 @@ struct TypeAndShape {
 };
 TypeAndShape type_of(const io::Model& model, const io::ModelTensor* tensor) {
   if (tensor == nullptr) return {};
-  const io::ModelFile& file = model.shard_of(*tensor);
+  const io::TensorFile& file = model.shard_of(*tensor);
   const io::Gguf* const gguf = file.gguf();
   return {file.type_name(*tensor->info), gguf != nullptr ? gguf->tensor(tensor->info->name).shape : tensor->info->shape};
 }
 
 /// The type of a tensor's blocks, where it is quantised and can be read.
 std::optional<io::GgmlType> blocks_of(const io::Model& model, const io::ModelTensor& tensor) {
-  const io::ModelFile& file = model.shard_of(tensor);
+  const io::TensorFile& file = model.shard_of(tensor);
   if (!file.is_quantized(*tensor.info)) return std::nullopt;
   const io::GgmlType type = file.gguf()->tensor(tensor.info->name).type;
   return io::is_readable(type) ? std::optional(type) : std::nullopt;
@@ -89,7 +89,7 @@ Json number_json(double value) { return std::isfinite(value) ? Json(value) : Jso
 using MetadataValues = std::map<std::string, std::set<std::string>>;
 MetadataValues metadata_of(const io::Model& model) {
   MetadataValues out;
-  for (const io::ModelFile& shard : model.shards())
+  for (const io::TensorFile& shard : model.shards())
     for (const auto& [key, value] : shard.metadata()) out[key].insert(value);
   return out;
 }
@@ -116,6 +116,7 @@ struct Diff {
 
   int run() {
     const io::Model a = io::Model::open(path_a), b = io::Model::open(path_b);
+    for (const io::Model* const model : {&a, &b}) print_warnings(model->warnings());
     std::vector<Pair> pairs;
     for (const io::ModelTensor& tensor : a.tensors()) pairs.emplace_back(a, &tensor, b, b.find(tensor.info->name));
     for (const io::ModelTensor& tensor : b.tensors())

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <map>
 
+#include <lora/io/model/model_files.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -20,7 +21,7 @@ namespace io = lora::io;
 using Json = nlohmann::ordered_json;
 
 /// The metadata of one file.
-Json metadata_json(const io::ModelFile& file) {
+Json metadata_json(const io::TensorFile& file) {
   Json out = Json::object();
   for (const auto& [key, value] : file.metadata())
     out.get_ref<Json::object_t&>().emplace_back(key, value);  // no search for each
@@ -83,11 +84,9 @@ bool is_adapter(const fs::path& path) {
 /// A folder with none of the files of a model or an adapter.
 void expect_content(const fs::path& path) {
   std::error_code ignored;
-  if (!fs::is_directory(path, ignored) || fs::exists(path / io::Model::single_name, ignored) ||
-      fs::exists(path / io::Model::index_name, ignored))
-    return;
+  if (!fs::is_directory(path, ignored) || io::detail::model_in(path)) return;
   fail(path, "expected a model (", io::Model::single_name, " or ", io::Model::index_name,
-       ") or an adapter (adapter_config.json), found a folder without them");
+       ") or an adapter (adapter_config.json), found a folder without them", io::detail::instead_of_model(path));
 }
 
 struct Inspect {
@@ -161,13 +160,14 @@ struct Inspect {
   }
 
   void inspect_model(const io::Model& model) const {
+    print_warnings(model.warnings());
     Json tensors = Json::array(), metadata = Json::object(), shards = Json::array();
     std::vector<std::string> titles{"tensor", "dtype", "shape", "bytes"};
     if (model.is_folder()) titles.emplace_back("file");
     Table table(titles);
     for (const io::ModelTensor& tensor : model.tensors()) {
       const io::TensorInfo& info = *tensor.info;
-      const io::ModelFile& file = model.shard_of(tensor);
+      const io::TensorFile& file = model.shard_of(tensor);
       const std::vector<std::uint64_t>& shape = file.gguf() != nullptr ? file.gguf()->tensor(info.name).shape : info.shape;
       Json row{{"name", info.name}, {"dtype", file.type_name(info)}, {"shape", shape}, {"bytes", info.bytes()}};
       std::vector<std::string> tiles{info.name, std::string(file.type_name(info)), shape_text(shape),
@@ -192,7 +192,7 @@ struct Inspect {
     }
     said += '\n';
     std::map<std::string, std::string> known;
-    for (const io::ModelFile& shard : model.shards())
+    for (const io::TensorFile& shard : model.shards())
       for (const auto& [key, value] : shard.metadata()) {
         const auto [place, is_new] = known.try_emplace(key, value);
         if (!is_new && place->second == value) continue;                           // the same in several shards

@@ -25,10 +25,11 @@ struct Merge {
     expect_apart(inputs, {out, undo});
     const Summary summary{"merge", chosen, out, undo};
     Progress progress("merging", common.quiet);
-    io::merge_model(base, active(chosen), out, undo,
-                    model_options(common, progress, [&](const io::ModelChange& change) {
-                      return common.json ? summary.json(change) : summary.text(change);
-                    }));
+    io::ModelOptions options = model_options(common, progress, [&](const io::ModelChange& change) {
+      return common.json ? summary.json(change) : summary.text(change);
+    });
+    options.renames = adapters.renames();
+    io::merge_model(base, active(chosen), out, undo, options);
     return 0;
   }
 };

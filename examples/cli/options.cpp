@@ -26,14 +26,11 @@ const char* const coefficient_rules =
     "Factors of 64 bits are rounded to 32 where the weight has fewer than 64.";
 
 const char* const name_rules =
-    "An adapter's module M changes the tensor M.weight of the base. When the base has none of them under these names "
-    "but\n"
-    "all of them under one common prefix, and each only once (an adapter of \"encoder.layer.0.query\", a file with\n"
-    "\"bert.encoder.layer.0.query.weight\"), these are taken; likewise when it has all of them without the first "
-    "parts\n"
-    "that the modules share (\"transformer.h.0.attn.c_attn\", \"h.0.attn.c_attn.weight\"). Anything else that does not "
-    "fit\n"
-    "is an error before anything is written. Weights may be F16, BF16, F32 or F64.";
+    "An adapter's module M changes the tensor M.weight of the base. Where the base's names begin otherwise, wrappers left by\n"
+    "programs (_orig_mod, module ...) do not count, modules that transformers has moved are found (model.language_model for\n"
+    "model), and parts missing at the beginning on one side (bert., transformer.) are added, for all layers of a tower alike.\n"
+    "Where this leaves nothing, or several, nothing is guessed: --rename OLD=NEW says it (an empty OLD puts NEW before all\n"
+    "paths, an empty NEW takes OLD away). Weights may be F16, BF16, F32 or F64.";
 
 const char* const leftover_rules =
     "Outputs are written under NAME.tmp-PROCESS-NUMBER and renamed when they are complete and on disk. A program that "
@@ -57,12 +54,28 @@ io::TaskOptions CommonOptions::task_options(Progress& progress) const {
           [] { return noted_signal() != 0; }};
 }
 
-void AdapterOptions::add_to(CLI::App& command) {
+void AdapterOptions::add_to(CLI::App& command, bool has_base) {
   command.add_option("--adapter", adapters, "A PEFT folder or GGUF adapter, times COEFFICIENT (default 1); may be given several times")
       ->type_name("DIR[=COEFFICIENT]")
       ->required()
       ->allow_extra_args(false)
       ->check(not_empty);
+  if (has_base)
+    command
+        .add_option("--rename", rename,
+                    "Modules of the adapters whose paths begin with OLD begin with NEW in the base; may be given several times")
+        ->type_name("OLD=NEW")
+        ->allow_extra_args(false);
+}
+
+std::vector<io::Rename> AdapterOptions::renames() const {
+  std::vector<io::Rename> out;
+  for (const std::string& option : rename) {
+    const std::size_t sign = option.find('=');
+    if (sign == option.npos || option.size() == 1) throw UsageError("--rename: expected OLD=NEW, found " + option);
+    out.push_back({option.substr(0, sign), option.substr(sign + 1)});
+  }
+  return out;
 }
 
 namespace {

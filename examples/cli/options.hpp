@@ -39,11 +39,14 @@ struct ChosenAdapter {
   double coefficient = 1.0;
 };
 
-/// The option --adapter DIR[=COEFFICIENT], repeated.
+/// The option --adapter DIR[=COEFFICIENT], repeated, and of commands with a base --rename OLD=NEW, repeated.
 struct AdapterOptions {
-  std::vector<std::string> adapters;
+  std::vector<std::string> adapters, rename;
 
-  void add_to(CLI::App& command);
+  void add_to(CLI::App& command, bool has_base = true);
+
+  /// Throws UsageError.
+  std::vector<lora::io::Rename> renames() const;
 
   /// Reads the adapters, in order, with the names of the base where one is given. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
   /// on standard error.

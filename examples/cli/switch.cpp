@@ -25,10 +25,11 @@ struct Switch {
     expect_apart(inputs, {out, new_undo});
     const Summary summary{"switch", chosen, out, new_undo};
     Progress progress("switching", common.quiet);
-    io::switch_model(merged, undo, active(chosen), out, new_undo,
-                     model_options(common, progress, [&](const io::ModelChange& change) {
-                       return common.json ? summary.json(change) : summary.text(change);
-                     }));
+    io::ModelOptions options = model_options(common, progress, [&](const io::ModelChange& change) {
+      return common.json ? summary.json(change) : summary.text(change);
+    });
+    options.renames = adapters.renames();
+    io::switch_model(merged, undo, active(chosen), out, new_undo, options);
     return 0;
   }
 };

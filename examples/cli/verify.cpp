@@ -73,8 +73,8 @@ struct Verify {
   int run() {
     const std::vector<ChosenAdapter> chosen = adapters.load(base);
     const io::Model model = io::Model::open(base);
-    std::vector<std::string> warnings;
-    std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), &warnings);
+    std::vector<std::string> warnings = model.warnings();
+    std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), adapters.renames(), &warnings);
     std::erase_if(targets, [](const Target& target) { return target.replacement != nullptr; });  // nothing is computed there
     print_warnings(warnings);
     const std::vector<Outcome> outcomes = verify_layers(model, targets);

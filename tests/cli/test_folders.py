@@ -200,7 +200,7 @@ class Folders(ToolTest):
         tensors = Tensors()
         tensors["q.weight"] = tensor("F32", gaussian(3, 3, 4))
         base = save_model(self.folder / "base", {FIRST: tensors})
-        self.expect_error(1, ["'lm_head'", "ties it to its embeddings"], "merge", "--base", base, "--adapter", adapter,
+        self.expect_error(1, ["'lm_head'", "is tied to the embeddings"], "merge", "--base", base, "--adapter", adapter,
                           "--out", "out")
         tensors["lm_head.weight"] = tensor("F32", gaussian(4, 3, 4))
         base = save_model(self.folder / "base2", {FIRST: tensors}, [("config.json", b'{"tie_word_embeddings": true}')])
@@ -266,10 +266,18 @@ class HostileIndexes(ToolTest):
         self.index.write_text(text)
         self.expect("index.json: ", name, "twice")
 
-    def test_a_tensor_that_is_missing(self):
-        self.expect("'stranger'", "none of that name", weight_map={**self.map, "stranger": FIRST})
+    def test_a_tensor_that_no_shard_has_is_passed_over(self):
+        self.index.write_text(json.dumps({"weight_map": {**self.map, "stranger": FIRST}}))
+        warning = "lora: warning: model.safetensors.index.json: weight_map: passed over what no shard has: 'stranger'\n"
+        self.merge(self.base, GAMES, out="merged", undo="undo", warning=warning)
+        self.assertEqual(contents(self.unmerge("merged", "undo", "restored", warning=warning)), contents(self.base))
+        self.run_tool("inspect", self.base, warning=warning)
+        self.run_tool("verify", "--base", self.base, "--adapter", GAMES, warning=warning)
+        self.run_tool("diff", self.base, "restored", warning=2 * warning)
+
+    def test_a_tensor_in_another_shard(self):
         name = next(name for name in self.map if self.map[name] == FIRST)
-        self.expect(name, SECOND, weight_map={**self.map, name: SECOND})
+        self.expect(name, SECOND, f"found it in '{FIRST}'", weight_map={**self.map, name: SECOND})
 
     def test_a_tensor_that_is_not_in_the_index(self):
         name = next(iter(self.map))

@@ -42,7 +42,7 @@ class Gguf(ToolTest):
 
     def test_quantised_models(self):
         quantised = LLAMA / "base-q8_0.gguf"
-        self.expect_error(1, ["Q8_0", "quantised", "F16 or BF16"], "merge", "--base", quantised, "--adapter", LORA,
+        self.expect_error(1, ["Q8_0", "quantised", "quantise the result"], "merge", "--base", quantised, "--adapter", LORA,
                           "--out", self.folder / "out.gguf")
         found = json.loads(self.run_tool("inspect", quantised, "--json"))
         rows = {row["name"]: (row["dtype"], row["shape"], row["bytes"]) for row in found["tensors"]}

@@ -124,7 +124,7 @@ TEST(GgufModel, ChangedFilesAreRefused) {
   expect_pieces(refused(file.file_offset(file.tensor("blk.0.attn_norm.weight"))), {"not merged", "changed since"});
   expect_pieces(refused(file.file_offset(file.tensor("blk.0.attn_q.weight"))), {"blk.0.attn_q.weight"});
   // token_embd's last row ends before the next multiple of 32? Its padding belongs to what is checked.
-  for (const io::ModelFile::Part& part : io::ModelFile::open(merged).frame())
+  for (const io::TensorFile::Part& part : io::TensorFile::open(merged).frame())
     if (part.begin != 0) expect_pieces(refused(part.begin), {"not the file that was merged"});
   EXPECT_FALSE(test::fs::exists(folder / "out"));
 }
@@ -148,7 +148,7 @@ TEST(GgufModel, QuantisedTensorsAreReadAndNotMergedInto) {
   expect_pieces(message([&] {
                   io::merge_model(llama() / "base-q8_0.gguf", {{adapter, 1.0}}, folder / "out", "", {});
                 }),
-                {"tensor '", "found Q8_0", "quantised", "F16 or BF16"});
+                {"tensor '", "found Q8_0", "quantised", "quantise the result"});
   EXPECT_EQ(folder.entries(), 0u);
 }
 
@@ -167,7 +167,7 @@ TEST(GgufModel, FilesThatAreNoWholeModel) {
   expect_pieces(write({}, "x"), {"16 bytes of data, found 33", "no tensor"});
   EXPECT_EQ(write({{"n", 1.5f}, {"s", "text"}, {"a", io::GgufArray(std::vector<bool>{true, false})}, {"b", true}}, ""),
             "");
-  EXPECT_EQ(io::ModelFile::open(folder / "f").metadata(),
+  EXPECT_EQ(io::TensorFile::open(folder / "f").metadata(),
             (io::Metadata{{"n", "1.5"}, {"s", "text"}, {"a", "2 x bool"}, {"b", "true"}}));
 }
 

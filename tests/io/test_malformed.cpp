@@ -22,7 +22,7 @@ namespace {
 
 /// What the message must name.
 const std::map<std::string, std::vector<std::string>> rejected{
-    {"empty.safetensors", {"found 0 bytes"}},
+    {"empty.safetensors", {"an empty file"}},
     {"truncated_data.safetensors", {"tensor 'b'", "within the 40 bytes", "end at 48"}},
     {"truncated_header.safetensors", {"header", "at most 32"}},
     {"header_length_beyond_file.safetensors", {"header", "found 500"}},

@@ -5,6 +5,7 @@
 #include "io/files.hpp"
 
 #include <lora/io.hpp>
+#include <lora/io/model/merge_effect.hpp>
 
 namespace io = lora::io;
 namespace fs = std::filesystem;
@@ -172,6 +173,79 @@ TEST(MergeModel, WarnsOfOtherWeightsInTheFolder) {
   EXPECT_EQ(io::files_below(folder / "back"), io::files_below(folder / "base"));
 }
 
+TEST(MergeModel, RenamesSayWhatNoRuleKnows) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"x.l.0.a.weight", {2, 3}}, {"y.l.0.a.weight", {2, 3}}});
+  const io::Adapter one = adapter({{"l.0.a", update(2, 3), false}});
+  expect_pieces(message([&] { io::merge_model(folder / "base", {{one}}, folder / "m"); }),
+                {"module 'l.0.a'", "several", "'x.l.0.a.weight'", "'y.l.0.a.weight'", "--rename"});
+  io::ModelOptions options;
+  options.renames = {{"l", "y.l"}};
+  io::merge_model(folder / "base", {{one}}, folder / "m", {}, options);
+  const io::Model merged = io::Model::open(folder / "m");
+  EXPECT_EQ(merged.read_matrix<float>(merged.tensor("y.l.0.a.weight"))(0, 0), 1.5f);
+  EXPECT_EQ(merged.read_matrix<float>(merged.tensor("x.l.0.a.weight"))(0, 0), 1.0f);
+  EXPECT_EQ(io::bind(io::Model::open(folder / "base"), one, nullptr, options.renames).size(), 1u);
+  options.renames = {{"k", "y.l"}};
+  expect_pieces(value_error([&] { io::merge_model(folder / "base", {{one}}, folder / "m", {}, options); }), {"'k'", "found none"});
+}
+
+TEST(MergeModel, OneTensorForTwoModulesIsRefused) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"l.0.a.weight", {2, 3}}});
+  const io::Adapter two = adapter({{"l.0.a", update(2, 3), false}, {"model.l.0.a", update(2, 3), false}});
+  expect_pieces(message([&] { io::merge_model(folder / "base", {{two}}, folder / "m"); }), {"module 'model.l.0.a'", "'l.0.a.weight'", "already"});
+}
+
+TEST(MergeModel, WarnsWhereItChangesNothing) {
+  const test::Folder folder;
+  write_model(folder / "base", {{"a.weight", {2, 3}}, {"b.weight", {2, 3}}});
+  const auto warnings = [&](const std::vector<io::ActiveAdapter>& adapters) { return io::merge_model(folder / "base", adapters, folder / "m").warnings; };
+  const lora::LowRank<float> zero(lora::Matrix<float>::Zero(2, 1), lora::Matrix<float>::Ones(1, 3), lora::scaling::fixed(1));
+  const lora::LowRank<float> tiny(lora::Matrix<float>::Constant(2, 1, 1e-9f), lora::Matrix<float>::Ones(1, 3), lora::scaling::fixed(1));
+  const lora::LowRank<float> unscaled(lora::Matrix<float>::Ones(2, 1), lora::Matrix<float>::Ones(1, 3), lora::scaling::alpha(0));
+  const io::Adapter good = adapter({{"a", update(2, 3), false}}), none = adapter({{"a", zero, false}}), small = adapter({{"a", tiny, false}}),
+                    off = adapter({{"a", unscaled, false}}), some = adapter({{"a", update(2, 3), false}, {"b", zero, false}});
+  EXPECT_TRUE(warnings({{good}}).empty());
+  for (const io::Adapter* adapter : {&none, &off}) {
+    const std::vector<std::string> said = warnings({{*adapter}});
+    ASSERT_EQ(said.size(), 1u);
+    expect_pieces(said.front(), {"'one'", "changes nothing", "zero"});
+  }
+  ASSERT_EQ(warnings({{small}}).size(), 1u);
+  expect_pieces(warnings({{small}}).front(), {"changes nothing", "too small"});
+  ASSERT_EQ(warnings({{some}}).size(), 1u);
+  expect_pieces(warnings({{some}}).front(), {"changes nothing in 1 of 2 modules", "'b'"});
+  ASSERT_EQ(warnings({{good}, {none}}).size(), 1u) << "beside one that does something";
+  ASSERT_EQ(warnings({{good}, {good, -1}}).size(), 1u);
+  expect_pieces(warnings({{good}, {good, -1}}).front(), {"together change nothing", "'a.weight'", "cancels"});
+}
+
+TEST(MergeModel, CountsWeightsThatBecomeInfinite) {
+  const std::vector<float> before{1, std::numeric_limits<float>::infinity(), 3e38f, -3e38f};
+  const auto effect = [&](const std::vector<float>& after) {
+    return io::detail::effect_of(lora::ScalarType::float32, std::as_bytes(std::span(after)), [&](std::uint64_t offset, std::span<std::byte> into) {
+      std::memcpy(into.data(), reinterpret_cast<const std::byte*>(before.data()) + offset, into.size());
+    });
+  };
+  const float inf = std::numeric_limits<float>::infinity();
+  EXPECT_TRUE(effect(before).is_same);
+  EXPECT_EQ(effect(before).overflows, 0u);
+  EXPECT_EQ(effect({1, inf, inf, -inf}).overflows, 2u);
+  EXPECT_EQ(effect({2, inf, 3e38f, -3e38f}).overflows, 0u);
+  EXPECT_FALSE(effect({2, inf, 3e38f, -3e38f}).is_same);
+  std::vector<float> long_ago(100'000, -0.0f), now(100'000, 0.0f);
+  const auto far = [&] {
+    return io::detail::effect_of(lora::ScalarType::float32, std::as_bytes(std::span(now)), [&](std::uint64_t offset, std::span<std::byte> into) {
+      std::memcpy(into.data(), reinterpret_cast<const std::byte*>(long_ago.data()) + offset, into.size());
+    });
+  };
+  EXPECT_TRUE(far().is_same) << "-0 and +0 are one number";
+  now[99'999] = inf;
+  EXPECT_FALSE(far().is_same);
+  EXPECT_EQ(far().overflows, 1u);
+}
+
 TEST(Bind, GivesATensorAndAnUpdateForEachModule) {
   const io::Adapter games = io::load_adapter(example("adapters/games"));
   const io::Model model = io::Model::open(example("base.safetensors"));
@@ -199,8 +273,7 @@ TEST(Bind, PrefixesThatOneSideHasAndTheOtherHasNot) {
   EXPECT_EQ(names("bert."), expected);
   EXPECT_EQ(names(""), expected);
   EXPECT_EQ(names("model.bert."), expected);
-  expect_pieces(message([&] { names("other."); }),
-                {"module 'other.layer.1.q'", "'other.layer.1.q.weight'", "found none"});
+  expect_pieces(message([&] { names("other."); }), {"module 'other.layer.1.q'", "'other.layer.1.q.weight'", "found none"});
 }
 
 TEST(Bind, NamesWhatIsMissingOrDoesNotFit) {
@@ -261,7 +334,7 @@ TEST(Bind, ATiedHeadIsRefused) {
   ASSERT_EQ(warnings.size(), 1u);
   expect_pieces(warnings.front(), {"config.json", "'lm_head.weight'", "is lost"});
   const io::Adapter gone = adapter({{"a.lm_head", update(2, 3), false}, {"b.lm_head", update(2, 3), false}});
-  expect_pieces(message([&] { io::bind(model, gone); }), {"ties it to its embeddings"});
+  expect_pieces(message([&] { io::bind(model, gone); }), {"is tied to the embeddings"});
 }
 
 TEST(Bind, AHeadThatItsModelTiesByDefaultIsRefused) {

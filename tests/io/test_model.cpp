@@ -4,6 +4,7 @@
 
 #include "io/files.hpp"
 
+#include <lora/io/model/model_files.hpp>
 #include <lora/io/model/model_writer.hpp>
 #include <lora/io/safetensors/visit_type.hpp>
 
@@ -92,8 +93,8 @@ TEST(Model, RefusesAnIndexThatIsNotRight) {
       {R"({"weight_map":{"a":7}})", {"'a'", "found 7"}},
       {R"({"weight_map":{"a":"x-1.safetensors","b":"x-1.safetensors"},"weight_map":{}})", {"'weight_map'", "twice"}},
       {R"({"weight_map":{"a":"x-1.safetensors"}})", {"x-1.safetensors: ", "'b'", "none of that name"}},
-      {R"({"weight_map":{"a":"x-1.safetensors","b":"x-1.safetensors","c":"x-1.safetensors"}})",
-       {"'c'", "'x-1.safetensors'", "none of that name"}},
+      {R"({"weight_map":{"a":"x-2.safetensors","b":"x-1.safetensors","c":"x-2.safetensors"}})",
+       {"'a'", "in 'x-2.safetensors'", "found it in 'x-1.safetensors'"}},
       {R"({"weight_map":{"a":"x-3.safetensors"}})", {"x-3.safetensors: ", "No such file"}},
   };
   for (const Case& one : cases) {
@@ -109,6 +110,64 @@ TEST(Model, RefusesAnIndexThatIsNotRight) {
                                 R"("a":{"dtype":"U8","shape":[0],"data_offsets":[2,2]}})",
                                 "CD"));
   expect_pieces(message([&] { io::Model::open(folder / "model"); }), {"'a'", "'x-1.safetensors'", "'x-2.safetensors'"});
+}
+
+TEST(Model, EntriesOfAnIndexThatNoShardHasArePassedOver) {
+  const test::Folder folder;
+  make_model(folder);
+  EXPECT_TRUE(io::Model::open(folder / "model").warnings().empty());
+  test::write(folder / "model/model.safetensors.index.json",
+              R"({"weight_map":{"c":"x-2.safetensors","a":"x-1.safetensors","b":"x-1.safetensors","d":"x-1.safetensors","e\u001b":"x-2.safetensors"}})");
+  const io::Model model = io::Model::open(folder / "model");
+  EXPECT_EQ(model.tensors().size(), 3u);
+  ASSERT_EQ(model.warnings().size(), 1u);
+  expect_pieces(model.warnings().front(), {"model.safetensors.index.json", "'d'", "'e\\x1b'"});
+}
+
+TEST(Model, NamesOfItsFiles) {
+  const auto read = [](const std::string& name) {
+    const auto file = io::detail::model_file(name);
+    return file ? file->stem + "|" + file->variant + (file->is_index ? "|index" : "") : "none";
+  };
+  EXPECT_EQ(read("model.safetensors"), "model|");
+  EXPECT_EQ(read("model.fp16.safetensors"), "model|fp16");
+  EXPECT_EQ(read("model.safetensors.index.json"), "model||index");
+  EXPECT_EQ(read("model.safetensors.index.fp16.json"), "model|fp16|index");
+  EXPECT_EQ(read("model.fp16.safetensors.index.json"), "model|fp16|index");
+  EXPECT_EQ(read("diffusion_pytorch_model.safetensors"), "diffusion_pytorch_model|");
+  EXPECT_EQ(read("diffusion_pytorch_model.safetensors.index.json"), "diffusion_pytorch_model||index");
+  for (const char* other : {"model", "model.json", "model.index.json", "model-00001-of-00002.safetensors", "model.fp16-00001-of-00002.safetensors",
+                            "mymodel.safetensors", "models.safetensors", "model.a.b.safetensors", "model..safetensors", "model.safetensors.bak",
+                            "model.safetensors.index.json.bak", "adapter_model.safetensors"})
+    EXPECT_EQ(read(other), "none") << other;
+}
+
+TEST(Model, SaysWhatIsThereInItsPlace) {
+  const test::Folder folder;
+  const auto refused = [&](const std::string& file, const std::string& content) {
+    fs::remove_all(folder / "m");
+    fs::create_directories((folder / "m" / file).parent_path());
+    test::write(folder / "m" / file, content);
+    return message([&] { io::Model::open(folder / "m"); });
+  };
+  expect_pieces(refused("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"), {"model.safetensors: ", "Git LFS pointer", "git lfs pull"});
+  expect_pieces(refused("pytorch_model.bin", "x"), {"m: ", "'pytorch_model.bin'", "pickle", "save_file"});
+  expect_pieces(refused("m-Q4.gguf", "x"), {"'m-Q4.gguf'", "GGUF"});
+  expect_pieces(refused("unet.safetensors", "x"), {"'unet.safetensors'", "name the file"});
+  expect_pieces(refused("transformer/diffusion_pytorch_model.safetensors", "x"), {"'transformer'", "name the folder"});
+  expect_pieces(refused("snapshots/0ab/model.safetensors.index.json", "x"), {"'snapshots/0ab'", "name the folder"});
+  expect_pieces(refused("adapter_config.json", "x"), {"adapter's"});
+}
+
+TEST(FilesBelow, LeavesOutGitsOwn) {
+  const test::Folder folder;
+  make_model(folder);
+  fs::create_directories(folder / "model/.git/objects");
+  test::write(folder / "model/.git/HEAD", "x");
+  test::write(folder / "model/.gitattributes", "x");
+  test::write(folder / "model/sub/.git", "x");
+  EXPECT_EQ(io::files_below(folder / "model"), (std::vector<std::string>{".gitattributes", "model.safetensors.index.json", "sub/file",
+                                                                        "x-1.safetensors", "x-2.safetensors"}));
 }
 
 TEST(FilesBelow, FollowsLinksAndRefusesWhatCannotBeCopied) {

@@ -307,7 +307,11 @@ TEST(LoadAdapter, FoldersThatAreNone) {
   expect_pieces(message([&] { io::load_adapter(folder / "no"); }), {"/no", "expected a folder"});
   expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_config.json", "No such file"});
   test::write(folder / "adapter_model.bin", "pickle");
-  expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_model.bin", "safetensors"});
+  expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_model.bin", "pickle", "safe_serialization=True"});
+  test::fs::create_directories(folder / "run/default");
+  test::write(folder / "run/default/adapter_config.json", "{}");
+  expect_pieces(message([&] { io::load_adapter(folder / "run"); }), {"/run: ", "'default'", "name the folder"});
+  expect_pieces(message([&] { io::load_adapter(folder / "run/default/adapter_config.json"); }), {"found a file", "folder that it is in"});
 }
 
 TEST(AdapterModule, TheOrientationOfABaseWeight) {

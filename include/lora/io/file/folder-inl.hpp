@@ -40,6 +40,7 @@ class FolderWalk {
     std::filesystem::directory_iterator entries(folder, error);
     for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
       const std::filesystem::path& path = entries->path();
+      if (path.filename() == ".git") continue;
       if (entries_++ == max_entries)
         fail(folder, "expected at most ", max_entries, " files and folders, found more (symbolic links in a circle?)");
       const std::string name = prefix + path.filename().string();

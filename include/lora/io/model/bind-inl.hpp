@@ -8,9 +8,10 @@ LORA_NAMESPACE_BEGIN
 namespace io {
 
 LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapter,
-                                        std::vector<std::string>* warnings, std::vector<Replacement>* replacements) {
+                                        std::vector<std::string>* warnings, std::span<const Rename> renames,
+                                        std::vector<Replacement>* replacements) {
   detail::BoundAdapter out = detail::bind_modules(
-      model, adapter, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
+      model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
   detail::expect_untied_head(model, out.modules, warnings);
   if (replacements != nullptr)
     *replacements = std::move(out.replacements);

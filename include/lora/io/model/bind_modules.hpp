@@ -1,100 +1,16 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// How the modules of an adapter find their tensors. For bodies (-inl.hpp).
+/// The weights that the modules of an adapter change. For bodies (-inl.hpp).
 
 #include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/bound_module.hpp"
+#include "lora/io/model/tensor_finder.hpp"
 #include "lora/io/peft/kinds.hpp"
-
-#include <algorithm>
-#include <unordered_map>
+#include "lora/io/peft/names.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
-
-/// The tensors of an adapter's modules, in the order of the modules.
-class TensorFinder {
- public:
-  TensorFinder(const Model& base, const Adapter& adapter) : base_(base), adapter_(adapter) {}
-
-  std::vector<const ModelTensor*> find() const {
-    std::vector<const ModelTensor*> out;
-    for (const AdapterModule& module : adapter_.modules) out.push_back(base_.find(module.tensor_name()));
-    const auto missing = std::find(out.begin(), out.end(), nullptr);
-    if (missing == out.end()) return out;
-    const bool any = std::any_of(out.begin(), out.end(), [](const auto* tensor) { return tensor != nullptr; });
-    if (any) refuse(adapter_.modules[static_cast<std::size_t>(missing - out.begin())], "found none");
-    if (find_without_prefix(out)) return out;
-    return find_prefixed();
-  }
-
- private:
-  [[noreturn]] void refuse(const AdapterModule& module, std::string_view found) const {
-    fail(
-        base_.path(), "module ", in_quotes(module.path), " of the adapter ", in_quotes(adapter_.folder.string()),
-        ": expected a tensor ", in_quotes(module.tensor_name()), ", ", found,
-        is_head(module.path) ? " (a model that ties it to its embeddings has no weight of its own to merge into)"
-        : base_.shards().front().gguf() != nullptr && module.path.find("blk.") != 0
-            ? " (to_gguf() gives an adapter the names of a GGUF model)"
-            : "");
-  }
-
-  /// The other way round: the base has all of the tensors without the first parts that the modules' paths share, as a
-  /// gpt2 file has "h.0.attn.c_attn.weight" for "transformer.h.0.attn.c_attn".
-  bool find_without_prefix(std::vector<const ModelTensor*>& out) const {
-    const std::string_view first = adapter_.modules.front().path;
-    for (std::size_t dot = first.find('.'); dot != first.npos; dot = first.find('.', dot + 1)) {
-      const std::string_view prefix = first.substr(0, dot + 1);
-      out.clear();
-      for (const AdapterModule& module : adapter_.modules) {
-        if (!module.path.starts_with(prefix)) return false;
-        out.push_back(base_.find(module.tensor_name().substr(prefix.size())));
-      }
-      if (std::find(out.begin(), out.end(), nullptr) == out.end()) return true;
-    }
-    return false;
-  }
-
-  std::vector<const ModelTensor*> find_prefixed() const {
-    std::vector<std::string> names;
-    for (const AdapterModule& module : adapter_.modules) names.push_back(module.tensor_name());
-    std::unordered_map<std::string_view, std::vector<const ModelTensor*>> found;
-    std::size_t longest = 0;
-    for (const std::string& name : names) {
-      found[name];
-      longest = std::max(longest, name.size());
-    }
-    for (const ModelTensor& tensor : base_.tensors()) {
-      const std::string_view name = tensor.info->name;
-      // Only endings that are not longer than the longest name wanted.
-      const std::size_t begin = name.size() > longest ? name.size() - longest - 1 : 0;
-      for (std::size_t dot = name.find('.', begin); dot != name.npos; dot = name.find('.', dot + 1))
-        if (const auto at = found.find(name.substr(dot + 1)); at != found.end()) at->second.push_back(&tensor);
-    }
-    std::vector<const ModelTensor*> out;
-    std::string_view prefix;
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      const auto& candidates = found[names[i]];
-      const AdapterModule& module = adapter_.modules[i];
-      if (candidates.empty()) refuse(module, "found none, nor one of that name after a prefix");
-      if (candidates.size() > 1)
-        refuse(module, text("found several after prefixes: ", in_quotes(candidates[0]->info->name), ", ",
-                            in_quotes(candidates[1]->info->name)));
-      const std::string_view name = candidates[0]->info->name;
-      const std::string_view before = name.substr(0, name.size() - names[i].size());
-      if (i == 0) prefix = before;
-      if (before != prefix)
-        refuse(module,
-               text("found only ", in_quotes(name), ", while other modules have the prefix ", in_quotes(prefix)));
-      out.push_back(candidates[0]);
-    }
-    return out;
-  }
-
-  const Model& base_;
-  const Adapter& adapter_;
-};
 
 /// The weight that a module means in a tensor. Throws FileError when the tensor cannot be merged.
 inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, const AdapterModule& module) {
@@ -102,11 +18,15 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
   const auto refuse = [&](const auto&... pieces) {
     fail(model.shard_of(tensor).path(), "tensor ", in_quotes(info.name), ": ", pieces...);
   };
-  const ModelFile& file = model.shard_of(tensor);
-  if (!scalar_type(info.dtype))
-    refuse("expected F16, BF16, F32 or F64 to merge into, found ", file.type_name(info),
-           file.is_quantized(info) ? ", which is quantised: convert the model to F16 or BF16, merge into that, and quantise the result"
-                                   : "");
+  const TensorFile& file = model.shard_of(tensor);
+  if (file.is_quantized(info))
+    refuse("expected F16, BF16, F32 or F64 to merge into, found ", file.type_name(info), quantised_remedy);
+  if (const auto quantised = quantised_module(info.name); quantised && !info.name.ends_with(".weight"))
+    refuse("expected ", in_quotes(text(quantised->first, ".weight")), " to merge into, found only what ", quantised->second,
+           " stores for it", quantised_remedy);
+  if (is_quantised(info.dtype)) refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype), quantised_remedy);
+  if (is_left_empty(info)) refuse(left_empty);
+  if (!scalar_type(info.dtype)) refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype));
   std::vector<Index> shape(info.shape.begin(), info.shape.end());
   const auto expect_dimensions = [&](bool fits, std::string_view expected) {
     if (!fits) refuse("expected ", expected, " to merge into, found ", shape_list(info.shape));
@@ -170,13 +90,14 @@ struct BoundAdapter {
   std::vector<BoundModule> modules;
   std::vector<Replacement> replacements;
 };
-inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, ReadBase read) {
-  const std::vector<const ModelTensor*> tensors = TensorFinder(model, adapter).find();
+inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames, ReadBase read) {
+  TensorFinder finder(model, adapter, renames);
+  const std::vector<const ModelTensor*> tensors = finder.find();
   expect_clear_orientation(model, adapter, tensors);
   BoundAdapter out;
   for (std::size_t i = 0; i < tensors.size(); ++i)
     if (tensors[i] != nullptr) out.modules.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
-  out.replacements = find_replacements(model, adapter, [&](std::string_view name) { return model.find(name); }, read);
+  out.replacements = find_replacements(model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
   return out;
 }
 

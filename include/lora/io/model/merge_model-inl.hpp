@@ -3,6 +3,7 @@
 
 #include "lora/io/model/merge_model.hpp"
 #include "lora/io/model/merge_tensor.hpp"
+#include "lora/io/model/model_files.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/rewrite.hpp"
 
@@ -18,6 +19,20 @@ inline std::vector<std::string> copies_of(const UndoFile& undo) {
   std::vector<std::string> out;
   for (const UndoCopy& copy : undo.copies()) out.push_back(copy.file);
   return out;
+}
+
+/// The files without those of an adapter in the base's own folder, of which it warns: to the merged weights they do not belong.
+inline std::vector<std::string> without_adapter(std::vector<std::string> files, std::vector<std::string>& warnings) {
+  std::vector<std::string> left_out;
+  std::erase_if(files, [&](const std::string& file) {
+    if (!is_adapter_file(file)) return false;
+    left_out.push_back(file);
+    return true;
+  });
+  if (!left_out.empty())
+    warnings.push_back(text("the base's folder holds an adapter, which programs that load the merged folder would apply on top: left out ",
+                            some_of(left_out)));
+  return files;
 }
 
 /// Warns of files with weights among those that are only copied: a program that prefers them runs the unmerged model.
@@ -72,6 +87,7 @@ inline ModelChange change_of(const Model& model) {
   ModelChange out;
   out.is_folder = model.is_folder();
   out.tensors = model.tensors().size();
+  out.warnings = model.warnings();
   return out;
 }
 inline void count_changed(ModelChange& change, const std::set<const ModelTensor*>& tensors) {
@@ -88,7 +104,7 @@ inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& t
 class OriginalReader {
  public:
   OriginalReader(const Model& merged, const UndoFile& undo) : merged_(merged), undo_(undo) {
-    for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)] = &tensor;
+    for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)].push_back(&tensor);
   }
 
   void operator()(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
@@ -98,7 +114,7 @@ class OriginalReader {
       last_ = nullptr;
       bytes_.resize(tensor.info->bytes());
       merged_.read(tensor, 0, bytes_);
-      unmerge_tensor(merged_, undo_, *found->second, bytes_, {});
+      for (const UndoTensor* const part : found->second) unmerge_tensor(merged_, undo_, *part, bytes_, {});
       last_ = &tensor;
     }
     std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
@@ -107,7 +123,7 @@ class OriginalReader {
  private:
   const Model& merged_;
   const UndoFile& undo_;
-  std::map<const ModelTensor*, const UndoTensor*> tensors_;
+  std::map<const ModelTensor*, std::vector<const UndoTensor*>> tensors_;
   mutable std::vector<std::byte> bytes_;  // of the last one that was merged
   mutable const ModelTensor* last_ = nullptr;
 };
@@ -156,20 +172,22 @@ ModelChange merge_model(const std::filesystem::path& base, const std::vector<Act
   expect_apart(detail::inputs_of(adapters, {base}), {out, undo});
   const Model model = Model::open(base);
   ModelChange change = detail::change_of(model);
-  const std::vector<detail::MergeTarget> targets = detail::plan_merge(model, adapters, &change.warnings);
+  const std::vector<detail::MergeTarget> targets = detail::plan_merge(model, adapters, options.renames, &change.warnings);
   detail::count_targets(change, targets);
-  const std::vector<std::string> copies = model.other_files();
+  const std::vector<std::string> copies = detail::without_adapter(model.other_files(), change.warnings);
   detail::warn_of_other_weights(copies, change.warnings);
 
   ModelWriter merged(model, out, options.sync);
   std::optional<UndoFileWriter> record;
   if (!undo.empty()) record.emplace(undo, model, detail::undo_tensors(targets), copies, options.sync);
   detail::Rewrite rewrite(model, merged, copies, record.has_value());
-  for (const detail::MergeTarget& target : targets)
-    rewrite.change(*target.tensor, false, true, [&](std::span<std::byte> bytes, const Context& context) {
-      return detail::merge_tensor(model, target, bytes, record ? &*record : nullptr, context);
+  std::vector<detail::MergeEffect> effects(targets.size());
+  for (std::size_t i = 0; i < targets.size(); ++i)
+    rewrite.change(*targets[i].tensor, false, true, [&, i](std::span<std::byte> bytes, const Context& context) {
+      return detail::merge_tensor(model, targets[i], bytes, record ? &*record : nullptr, context, effects[i]);
     });
   rewrite.run(options);
+  detail::warn_of_effects(adapters, targets, effects, change.warnings);
   if (record) {
     record->finish(rewrite.rest_after(), rewrite.copies());
     change.record_bytes = record->record_bytes();
@@ -217,7 +235,7 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   old.expect_made_for(model);
   ModelChange change = detail::change_of(model);
   const std::vector<detail::MergeTarget> targets =
-      detail::plan_merge(model, adapters, &change.warnings, detail::OriginalReader(model, old));
+      detail::plan_merge(model, adapters, options.renames, &change.warnings, detail::OriginalReader(model, old));
   detail::count_targets(change, targets);
   const std::vector<std::string> copies = detail::copies_of(old);
   detail::warn_of_other_weights(copies, change.warnings);
@@ -239,15 +257,17 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
       return detail::Finish();
     });
   }
-  for (const detail::MergeTarget& target : targets) {
-    const auto found = merged_before.find({target.tensor, target.expert});
+  std::vector<detail::MergeEffect> effects(targets.size());
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const auto found = merged_before.find({targets[i].tensor, targets[i].expert});
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
-    rewrite.change(*target.tensor, before != nullptr, true, [&, before](std::span<std::byte> bytes, const Context& context) {
-      if (before == nullptr) return detail::merge_tensor(model, target, bytes, &record, context);
-      return detail::switch_tensor(model, old, *before, target, bytes, record, context);
+    rewrite.change(*targets[i].tensor, before != nullptr, true, [&, i, before](std::span<std::byte> bytes, const Context& context) {
+      if (before == nullptr) return detail::merge_tensor(model, targets[i], bytes, &record, context, effects[i]);
+      return detail::switch_tensor(model, old, *before, targets[i], bytes, record, context, effects[i]);
     });
   }
   rewrite.run(options);
+  detail::warn_of_effects(adapters, targets, effects, change.warnings);
   old.expect_rest(model, rewrite.rest_before(), rewrite.copies());
   old.file().file().expect_unchanged();
   record.finish(rewrite.rest_after(), rewrite.copies());

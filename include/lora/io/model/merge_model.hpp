@@ -11,6 +11,7 @@
 
 #include "lora/io/file/output_file.hpp"
 #include "lora/io/model/on_call.hpp"
+#include "lora/io/model/rename.hpp"
 #include "lora/io/model/tasks.hpp"
 #include "lora/io/peft/adapter.hpp"
 
@@ -34,6 +35,10 @@ struct ModelChange {
 struct ModelOptions : TaskOptions {
   /// Whether to wait until everything is on disk.
   Sync sync = Sync::yes;
+
+  /// How the base names what no rule can know, see bind(). Of a merge or switch; one that no module's path begins with is a
+  /// ValueError.
+  std::vector<Rename> renames = {};
 
   /// Called when everything is written and nothing has its name yet. What it throws takes everything back.
   std::function<void(const ModelChange&)> before_commit = {};

@@ -4,6 +4,7 @@
 /// What merge, unmerge and switch do to one tensor of a model. For bodies (-inl.hpp).
 
 #include "lora/io/model/on_call.hpp"
+#include "lora/io/model/merge_effect.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/tasks.hpp"
 #include "lora/io/peft/kinds.hpp"
@@ -78,13 +79,13 @@ inline Finish replace_tensor(const MergeTarget& target, std::span<std::byte> byt
   return [undo, original = std::move(original), merged] { undo->add_replaced(original, merged); };
 }
 
-/// Merges a target's updates into its bytes; what it returns adds the record to `undo`, unless that is null. Throws
-/// FileError, naming the module.
+/// Merges a target's updates into its bytes, which are those of the model, and says what that did. What it returns adds the
+/// record to `undo`, unless that is null. Throws FileError, naming the module.
 LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const MergeTarget& target,
                                                  std::span<std::byte> bytes, UndoFileWriter* undo,
-                                                 const Context& context) {
+                                                 const Context& context, MergeEffect& effect) {
   if (target.replacement != nullptr) return replace_tensor(target, bytes, undo);
-  return named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
+  Finish finish = named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
     return visit_type(target.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
       const ActiveSet<Compute> set = active_set<Compute>(target.parts);
@@ -95,6 +96,10 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
       });
     });
   });
+  effect = effect_of(target.type, target.bytes_in(bytes), [&](std::uint64_t offset, std::span<std::byte> into) {
+    model.read(*target.tensor, target.offset() + offset, into);
+  });
+  return finish;
 }
 
 /// Undoes the merge of a tensor in its bytes. Throws FileError, naming the tensor.
@@ -111,14 +116,22 @@ LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoF
   });
 }
 
-/// Both in one pass: from what `undo` has recorded to a target's updates.
+/// Both in one pass: from what `undo` has recorded to a target's updates. Of the effect only overflows are told: W0 does not
+/// come by.
 LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const UndoFile& undo, const UndoTensor& tensor,
                                                   const MergeTarget& target, std::span<std::byte> bytes,
-                                                  UndoFileWriter& new_undo, const Context& context) {
+                                                  UndoFileWriter& new_undo, const Context& context, MergeEffect& effect) {
   // A square weight may have been taken for the transpose by the other adapters: two passes then, as for what is replaced.
   if (tensor.order != target.order || tensor.replaced || target.replacement != nullptr) {
     unmerge_tensor(model, undo, tensor, bytes, context);
-    return merge_tensor(model, target, bytes, &new_undo, context);
+    if (target.replacement != nullptr) return merge_tensor(model, target, bytes, &new_undo, context, effect);
+    const std::span<std::byte> weight = target.bytes_in(bytes);
+    const std::vector<std::byte> before(weight.begin(), weight.end());
+    Finish finish = merge_tensor(model, target, bytes, &new_undo, context, effect);
+    effect = effect_of(target.type, weight, [&](std::uint64_t offset, std::span<std::byte> into) {
+      std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
+    });
+    return finish;
   }
   const UndoRecord record = undo.record(tensor);
   return named(model.shards()[tensor.shard].path(), "tensor", tensor.name, [&] {
@@ -126,7 +139,10 @@ LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const Undo
       using Compute = compute_t<T>;
       const ActiveSet<Compute> old_set = undo.active_set<Compute>(tensor), set = active_set<Compute>(target.parts);
       return with_weight<T>(target.bytes_in(bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
-        return add_record<Compute>(new_undo, set, lora::switch_to(weight, old_set, record, set, context));
+        UndoRecord made = lora::switch_to(weight, old_set, record, set, context);
+        if (!all_finite(std::span<const T>(weight.data(), static_cast<std::size_t>(weight.size()))))
+          effect.overflows = static_cast<std::uint64_t>(lora::overflows(weight, set, made));
+        return add_record<Compute>(new_undo, set, std::move(made));
       });
     });
   });

@@ -3,6 +3,7 @@
 
 #include "lora/io/file/folder.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/model_files.hpp"
 #include "lora/io/text/json.hpp"
 
 #include <algorithm>
@@ -13,25 +14,30 @@ LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
 
-/// Throws FileError unless every tensor of the index is in its shard, and every tensor of a shard in the index.
-inline void expect_indexed(const std::vector<ModelFile>& shards, const std::vector<std::string>& names,
-                           const std::filesystem::path& file, const Json::object_t& entries) {
+/// Throws FileError for an entry whose tensor another shard has, and for a tensor that the index lacks. Gives the entries that no
+/// shard has: tied weights, mostly, which readers pass over.
+inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& shards, const std::vector<std::string>& names,
+                                               const std::filesystem::path& file, const Json::object_t& entries) {
+  std::vector<std::string> extra;
   for (const auto& [tensor, value] : entries) {
     const std::string& name = value.get_ref<const std::string&>();
-    const ModelFile& shard =
+    const TensorFile& shard =
         shards[static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), name) - names.begin())];
-    if (shard.find(tensor) == nullptr)
-      fail(file, "weight_map: expected the tensor ", in_quotes(tensor), " in ", in_quotes(name),
-           ", found none of that name");
+    if (shard.find(tensor) != nullptr) continue;
+    for (std::size_t i = 0; i < shards.size(); ++i)
+      if (shards[i].find(tensor) != nullptr)
+        fail(file, "weight_map: expected the tensor ", in_quotes(tensor), " in ", in_quotes(name), ", found it in ", in_quotes(names[i]));
+    extra.push_back(tensor);
   }
   std::vector<std::string_view> indexed;
   for (const auto& [tensor, value] : entries) indexed.push_back(tensor);
   std::sort(indexed.begin(), indexed.end());
-  for (const ModelFile& shard : shards)
+  for (const TensorFile& shard : shards)
     for (const TensorInfo& tensor : shard.tensors())
       if (!std::binary_search(indexed.begin(), indexed.end(), std::string_view(tensor.name)))
-        fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ", Model::index_name,
+        fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ", printable(file.filename().string()),
              ", found none of that name");
+  return extra;
 }
 
 }  // namespace detail
@@ -42,13 +48,13 @@ LORA_FUNC Model Model::open(const std::filesystem::path& path) {
   model.is_folder_ = std::filesystem::is_directory(path, ignored);
   if (!model.is_folder_) {
     model.add_shard("", path);
-  } else if (std::filesystem::exists(path / index_name, ignored)) {
-    model.open_shards();
-  } else if (std::filesystem::exists(path / single_name, ignored)) {
-    model.add_shard(std::string(single_name), path / single_name);
-  } else {
+  } else if (const auto file = detail::model_in(path); !file) {
     detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with ", single_name, " or ", index_name,
-                 ", found a folder without them");
+                 " (or diffusers' diffusion_pytorch_model.safetensors), found a folder without them", detail::instead_of_model(path));
+  } else if (file->is_index) {
+    model.open_shards(file->name);
+  } else {
+    model.add_shard(file->name, path / file->name);
   }
   model.index_tensors();
   return model;
@@ -71,7 +77,7 @@ LORA_FUNC void Model::read(const ModelTensor& tensor, std::uint64_t offset, std:
 
 LORA_FUNC std::uint64_t Model::data_bytes() const {
   std::uint64_t sum = 0;
-  for (const ModelFile& shard : shards_) sum += shard.data_bytes();
+  for (const TensorFile& shard : shards_) sum += shard.data_bytes();
   return sum;
 }
 
@@ -84,16 +90,16 @@ LORA_FUNC std::vector<std::string> Model::other_files() const {
 }
 
 LORA_FUNC void Model::expect_unchanged() const {
-  for (const ModelFile& shard : shards_) shard.file().expect_unchanged();
+  for (const TensorFile& shard : shards_) shard.file().expect_unchanged();
 }
 
 LORA_FUNC void Model::add_shard(std::string name, const std::filesystem::path& path) {
-  shards_.push_back(ModelFile::open(path));
+  shards_.push_back(TensorFile::open(path));
   names_.push_back(std::move(name));
 }
 
-LORA_FUNC void Model::open_shards() {
-  const std::filesystem::path file = path_ / index_name;
+LORA_FUNC void Model::open_shards(const std::string& index_file) {
+  const std::filesystem::path file = path_ / index_file;
   const detail::Json index = detail::read_json_file(file, SafetensorsHeader::max_header_bytes);
   const detail::Json* map = detail::JsonFields(file, index).find("weight_map");
   const auto* entries = map != nullptr && map->is_object() ? &map->get_ref<const detail::Json::object_t&>() : nullptr;
@@ -111,10 +117,12 @@ LORA_FUNC void Model::open_shards() {
     names.insert(*name);
   }
   std::error_code ignored;
-  if (!names.contains(std::string(single_name)) && std::filesystem::exists(path_ / single_name, ignored))
-    detail::fail(path_, "expected one model, found two: ", single_name, " and the shards of ", index_name);
+  const std::string single = index_file.substr(0, index_file.find(".safetensors")) + ".safetensors";
+  if (!names.contains(single) && std::filesystem::exists(path_ / single, ignored))
+    detail::fail(path_, "expected one model, found two: ", printable(single), " and the shards of ", printable(index_file));
   for (const std::string& name : names) add_shard(name, path_ / name);
-  detail::expect_indexed(shards_, names_, file, *entries);
+  if (const std::vector<std::string> extra = detail::expect_indexed(shards_, names_, file, *entries); !extra.empty())
+    warnings_.push_back(detail::text(printable(index_file), ": weight_map: passed over what no shard has: ", detail::some_of(extra)));
 }
 
 LORA_FUNC void Model::index_tensors() {

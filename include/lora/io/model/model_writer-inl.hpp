@@ -11,7 +11,7 @@ LORA_FUNC ModelWriter::ModelWriter(const Model& like, const std::filesystem::pat
     : target_(target), sync_(sync) {
   if (like.is_folder()) folder_.emplace(target, sync);
   for (std::size_t i = 0; i < like.shards().size(); ++i)
-    shards_.push_back(std::make_unique<ModelFileWriter>(folder_ ? folder_->place(like.shard_name(i)) : target,
+    shards_.push_back(std::make_unique<TensorFileWriter>(folder_ ? folder_->place(like.shard_name(i)) : target,
                                                           like.shards()[i], sync,
                                                           folder_ ? target / like.shard_name(i) : target));
 }

@@ -43,17 +43,33 @@ struct MergeTarget {
   std::span<std::byte> bytes_in(std::span<std::byte> all) const { return all.subspan(offset(), bytes()); }
 };
 
+/// Throws ValueError for a rename that no module's path begins with, and for two of one beginning.
+inline void expect_used(std::span<const Rename> renames, const std::vector<ActiveAdapter>& adapters) {
+  for (const Rename& rename : renames) {
+    const auto begins = [&](const AdapterModule& module) { return begins_with(module.path, rename.from); };
+    if (std::none_of(adapters.begin(), adapters.end(), [&](const ActiveAdapter& active) {
+          return std::any_of(active.adapter.modules.begin(), active.adapter.modules.end(), begins);
+        }))
+      throw ValueError(text("lora: the rename of ", in_quotes(rename.from), " to ", in_quotes(rename.to),
+                            ": expected modules whose paths begin with ", in_quotes(rename.from), ", found none in the adapters"));
+    if (std::count_if(renames.begin(), renames.end(), [&](const Rename& other) { return other.from == rename.from; }) != 1)
+      throw ValueError(text("lora: the rename of ", in_quotes(rename.from), ": expected one, found several"));
+  }
+}
+
 /// The tensors of `base` that the adapters change, in the order of its tensors; see bind(). `read` gives the bytes of the base's
 /// tensors before any merge. Throws FileError, and ValueError for coefficients that are not finite or all 0.
 inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
-                                           std::vector<std::string>* warnings, ReadBase read) {
+                                           std::span<const Rename> renames, std::vector<std::string>* warnings,
+                                           ReadBase read) {
+  expect_used(renames, adapters);
   std::map<std::pair<const ModelTensor*, Index>, MergeTarget> targets;  // of a model's tensors in their order
   std::vector<BoundModule> used;
   for (const auto& [adapter, coefficient] : adapters) {
     if (!lora::detail::is_finite(coefficient))
       throw ValueError(
           text("lora: the adapter ", in_quotes(adapter.name), ": expected a finite coefficient, found ", coefficient));
-    const BoundAdapter all = bind_modules(base, adapter, read);
+    const BoundAdapter all = bind_modules(base, adapter, renames, read);
     for (const Replacement& found : all.replacements) {
       if (lora::detail::is_zero(coefficient)) continue;
       const TensorInfo& info = *found.tensor->info;
@@ -90,8 +106,8 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
 }
 /// Of a base that nothing was merged into.
 inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
-                                           std::vector<std::string>* warnings) {
-  return plan_merge(base, adapters, warnings,
+                                           std::span<const Rename> renames, std::vector<std::string>* warnings) {
+  return plan_merge(base, adapters, renames, warnings,
                     [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { base.read(tensor, offset, into); });
 }
 

@@ -1,14 +1,30 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/file/file_kind.hpp"
 #include "lora/io/safetensors/convert.hpp"
 #include "lora/io/safetensors/safetensors.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
+namespace detail {
+
+/// Throws FileError for what cannot be a safetensors file and says by its first bytes what it is.
+inline void expect_no_other_kind(const InputFile& file) {
+  const std::string first = first_bytes(file);
+  const std::uint64_t length = first.size() < 9 ? 0 : SafetensorsHeader::length(first);
+  if (first.size() > 8 && length <= SafetensorsHeader::max_header_bytes && length <= file.size() - 8 && first[8] == '{') return;
+  if (const std::optional<std::string> kind = kind_of(first, file.size()))
+    fail(file.path(), "header: expected a safetensors file, found ", *kind);
+  if (first.size() >= 8 && is_text(std::string_view(first).substr(0, 64)))
+    fail(file.path(), "header: expected a safetensors file, found text, as a download that was refused leaves: fetch the file again");
+}
+
+}  // namespace detail
 
 LORA_FUNC Safetensors Safetensors::open(const std::filesystem::path& path) {
   InputFile file(path);
+  detail::expect_no_other_kind(file);
   std::string raw(file.size() < 8 ? 0 : 8, '\0');
   file.read(0, std::as_writable_bytes(std::span(raw)));
   SafetensorsHeader::expect_length(path, raw, file.size());

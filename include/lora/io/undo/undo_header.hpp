@@ -106,9 +106,9 @@ inline std::uint64_t largest_record(const UndoTensor& tensor) {
 }
 
 /// Of the bytes that are no tensor's, one after the other: in a safetensors file the header.
-inline std::uint64_t header_checksum(const ModelFile& file) {
+inline std::uint64_t header_checksum(const TensorFile& file) {
   std::vector<std::byte> bytes;
-  for (const ModelFile::Part& part : file.frame()) {
+  for (const TensorFile::Part& part : file.frame()) {
     bytes.resize(bytes.size() + (part.end - part.begin));
     file.file().read(part.begin, std::span(bytes).last(part.end - part.begin));
   }

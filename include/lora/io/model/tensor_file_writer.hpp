@@ -3,7 +3,7 @@
 
 #include "lora/io/file/coverage.hpp"
 #include "lora/io/file/output_file.hpp"
-#include "lora/io/model/model_file.hpp"
+#include "lora/io/model/tensor_file.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -11,10 +11,10 @@ namespace io {
 /// Writes a file that has everything of another one but the numbers in its tensors: header and padding byte for byte.
 /// It appears under its name with commit(), see OutputFile. write_at may run on several threads at once, everything
 /// else on one.
-class ModelFileWriter {
+class TensorFileWriter {
  public:
   /// Messages call the file `shown`, see OutputFile. Throws FileError.
-  ModelFileWriter(std::filesystem::path target, const ModelFile& like, Sync sync = Sync::yes,
+  TensorFileWriter(std::filesystem::path target, const TensorFile& like, Sync sync = Sync::yes,
                   std::filesystem::path shown = {});
 
   const std::filesystem::path& path() const { return file_.path(); }
@@ -45,5 +45,5 @@ class ModelFileWriter {
 LORA_NAMESPACE_END
 
 #if LORA_HEADER_ONLY
-#include "lora/io/model/model_file_writer-inl.hpp"
+#include "lora/io/model/tensor_file_writer-inl.hpp"
 #endif

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/model/model_file.hpp"
+#include "lora/io/model/tensor_file.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -42,12 +42,12 @@ inline std::string value_text(const GgufValue& value) {
 
 }  // namespace detail
 
-LORA_FUNC ModelFile ModelFile::open(const std::filesystem::path& path) {
-  if (is_gguf_file(path)) return ModelFile(Gguf::open(path));
-  return ModelFile(Safetensors::open(path));
+LORA_FUNC TensorFile TensorFile::open(const std::filesystem::path& path) {
+  if (path.extension() != ".safetensors" && is_gguf_file(path)) return TensorFile(Gguf::open(path));
+  return TensorFile(Safetensors::open(path));
 }
 
-LORA_FUNC ModelFile::ModelFile(Gguf file) : file_(std::move(file)) {
+LORA_FUNC TensorFile::TensorFile(Gguf file) : file_(std::move(file)) {
   const Gguf& found = *gguf();
   if (const std::uint64_t parts = found.unsigned_value("split.count").value_or(1); parts > 1)
     detail::fail(path(), "metadata 'split.count': expected a whole model, found one of ", parts,
@@ -59,51 +59,51 @@ LORA_FUNC ModelFile::ModelFile(Gguf file) : file_(std::move(file)) {
                  ": the last belong to no tensor");
 }
 
-LORA_FUNC const InputFile& ModelFile::file() const {
+LORA_FUNC const InputFile& TensorFile::file() const {
   return gguf() != nullptr ? gguf()->file() : safetensors()->file();
 }
 
-LORA_FUNC const std::vector<TensorInfo>& ModelFile::tensors() const {
+LORA_FUNC const std::vector<TensorInfo>& TensorFile::tensors() const {
   return gguf() != nullptr ? infos_ : safetensors()->tensors();
 }
 
-LORA_FUNC const TensorInfo* ModelFile::find(std::string_view name) const {
+LORA_FUNC const TensorInfo* TensorFile::find(std::string_view name) const {
   if (gguf() == nullptr) return safetensors()->find(name);
   const GgufTensor* const found = gguf()->find(name);
   return found == nullptr ? nullptr : &infos_[static_cast<std::size_t>(found - gguf()->tensors().data())];
 }
 
-LORA_FUNC std::string_view ModelFile::type_name(const TensorInfo& tensor) const {
+LORA_FUNC std::string_view TensorFile::type_name(const TensorInfo& tensor) const {
   return gguf() != nullptr ? name(gguf()->tensor(tensor.name).type) : name(tensor.dtype);
 }
 
-LORA_FUNC bool ModelFile::is_quantized(const TensorInfo& tensor) const {
+LORA_FUNC bool TensorFile::is_quantized(const TensorInfo& tensor) const {
   return gguf() != nullptr && block_elements(gguf()->tensor(tensor.name).type) > 1;
 }
 
-LORA_FUNC Metadata ModelFile::metadata() const {
+LORA_FUNC Metadata TensorFile::metadata() const {
   if (gguf() == nullptr) return safetensors()->metadata();
   Metadata out;
   for (const auto& [key, value] : gguf()->metadata()) out.emplace_back(key, detail::value_text(value));
   return out;
 }
 
-LORA_FUNC std::uint64_t ModelFile::data_begin() const {
+LORA_FUNC std::uint64_t TensorFile::data_begin() const {
   return gguf() != nullptr ? gguf()->header().data_begin() : safetensors()->header().raw().size();
 }
 
-LORA_FUNC std::uint64_t ModelFile::data_bytes() const {
+LORA_FUNC std::uint64_t TensorFile::data_bytes() const {
   std::uint64_t sum = 0;
   for (const TensorInfo& tensor : tensors()) sum += tensor.bytes();
   return sum;
 }
 
-LORA_FUNC void ModelFile::read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> into) const {
+LORA_FUNC void TensorFile::read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> into) const {
   if (gguf() == nullptr) return safetensors()->read(tensor, offset, into);
   gguf()->read(gguf()->tensor(tensor.name), offset, into);
 }
 
-LORA_FUNC std::vector<ModelFile::Part> ModelFile::frame() const {
+LORA_FUNC std::vector<TensorFile::Part> TensorFile::frame() const {
   std::vector<Part> out;
   std::uint64_t end = 0;
   const auto add = [&](std::uint64_t begin) {

@@ -1,12 +1,12 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/model/model_file_writer.hpp"
+#include "lora/io/model/tensor_file_writer.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-LORA_FUNC ModelFileWriter::ModelFileWriter(std::filesystem::path target, const ModelFile& like, Sync sync,
+LORA_FUNC TensorFileWriter::TensorFileWriter(std::filesystem::path target, const TensorFile& like, Sync sync,
                                            std::filesystem::path shown)
     : shown_(shown.empty() ? target : shown),
       tensors_(like.tensors()),
@@ -14,14 +14,14 @@ LORA_FUNC ModelFileWriter::ModelFileWriter(std::filesystem::path target, const M
       size_(like.file().size()),
       file_(std::move(target), sync, std::move(shown)) {
   std::vector<std::byte> bytes;
-  for (const ModelFile::Part& part : like.frame()) {
+  for (const TensorFile::Part& part : like.frame()) {
     bytes.resize(part.end - part.begin);
     like.file().read(part.begin, bytes);
     write(part.begin, bytes);
   }
 }
 
-LORA_FUNC void ModelFileWriter::write_at(const TensorInfo& tensor, std::uint64_t offset,
+LORA_FUNC void TensorFileWriter::write_at(const TensorInfo& tensor, std::uint64_t offset,
                                          std::span<const std::byte> bytes) {
   if (offset > tensor.bytes() || bytes.size() > tensor.bytes() - offset)
     detail::fail(shown_, "tensor ", detail::in_quotes(tensor.name), ": expected at most the ", tensor.bytes(),
@@ -30,22 +30,22 @@ LORA_FUNC void ModelFileWriter::write_at(const TensorInfo& tensor, std::uint64_t
   write(data_begin_ + tensor.begin + offset, bytes);
 }
 
-LORA_FUNC void ModelFileWriter::flush() {
+LORA_FUNC void TensorFileWriter::flush() {
   expect_complete();
   file_.flush();
 }
 
-LORA_FUNC void ModelFileWriter::commit() {
+LORA_FUNC void TensorFileWriter::commit() {
   expect_complete();
   file_.commit();
 }
 
-LORA_FUNC void ModelFileWriter::write(std::uint64_t offset, std::span<const std::byte> bytes) {
+LORA_FUNC void TensorFileWriter::write(std::uint64_t offset, std::span<const std::byte> bytes) {
   file_.write_at(offset, bytes);
   written_.add(offset, offset + bytes.size());
 }
 
-LORA_FUNC void ModelFileWriter::expect_complete() const {
+LORA_FUNC void TensorFileWriter::expect_complete() const {
   const std::uint64_t end = written_.first_gap();
   if (end == size_) return;
   const auto first = std::find_if(tensors_.begin(), tensors_.end(),

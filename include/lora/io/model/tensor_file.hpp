@@ -13,11 +13,11 @@ namespace io {
 ///
 /// A quantised tensor of a GGUF file is listed as the bytes it is: U8, its last dimension the bytes of a row.
 /// read_matrix gives its numbers.
-class ModelFile {
+class TensorFile {
  public:
-  /// A GGUF file is told by its first bytes. Throws FileError; also for a GGUF file that is a part of a model
-  /// (`split.count`), and for one with bytes after its data.
-  static ModelFile open(const std::filesystem::path& path);
+  /// A GGUF file is told by its first bytes, unless it is called .safetensors. Throws FileError; also for a GGUF file
+  /// that is a part of a model (`split.count`), and for one with bytes after its data.
+  static TensorFile open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file().path(); }
   const InputFile& file() const;
@@ -72,8 +72,8 @@ class ModelFile {
   std::vector<Part> frame() const;
 
  private:
-  explicit ModelFile(Safetensors file) : file_(std::move(file)) {}
-  explicit ModelFile(Gguf file);
+  explicit TensorFile(Safetensors file) : file_(std::move(file)) {}
+  explicit TensorFile(Gguf file);
 
   std::variant<Safetensors, Gguf> file_;
   std::vector<TensorInfo> infos_;  // of a GGUF file
@@ -83,5 +83,5 @@ class ModelFile {
 LORA_NAMESPACE_END
 
 #if LORA_HEADER_ONLY
-#include "lora/io/model/model_file-inl.hpp"
+#include "lora/io/model/tensor_file-inl.hpp"
 #endif

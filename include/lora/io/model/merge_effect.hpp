@@ -1,0 +1,123 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// What a merge did to the numbers, where that may not be meant: nothing at all, or infinities. For bodies (-inl.hpp).
+
+#include "lora/io/file/find_below.hpp"
+#include "lora/io/model/plan.hpp"
+#include "lora/io/safetensors/visit_type.hpp"
+#include "lora/update/factors.hpp"
+
+#include <cstring>
+
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
+
+/// Of one tensor.
+struct MergeEffect {
+  bool is_same = false;         ///< every number is as it was (-0 and +0 are one number)
+  std::uint64_t overflows = 0;  ///< finite numbers that are so no more
+};
+
+template <class T>
+bool all_finite(std::span<const T> numbers) {
+  using Traits = lora::detail::ScalarTraits<T>;
+  constexpr std::size_t step = 64;  // a fixed count becomes vector instructions
+  std::size_t at = 0;
+  for (; at + step <= numbers.size(); at += step) {
+    typename Traits::Bits any = 0;
+    for (std::size_t i = 0; i < step; ++i) {
+      const auto bits = static_cast<typename Traits::Bits>(lora::detail::to_bits(numbers[at + i]) & Traits::exponent_mask);
+      any = static_cast<typename Traits::Bits>(any | static_cast<typename Traits::Bits>(bits == Traits::exponent_mask));
+    }
+    if (any != 0) return false;
+  }
+  return std::all_of(numbers.begin() + static_cast<std::ptrdiff_t>(at), numbers.end(), lora::detail::is_finite<T>);
+}
+
+/// Compares merged bytes with those before; read(offset, into) copies these, of the first part and where the result is not finite:
+/// in the usual case the numbers are looked at once.
+template <class Read>
+MergeEffect effect_of(ScalarType type, std::span<const std::byte> merged, const Read& read) {
+  return visit_type(type, [&]<class T>(std::type_identity<T>) {
+    constexpr std::size_t step = std::size_t{1} << 14;
+    const std::span<const T> all(reinterpret_cast<const T*>(merged.data()), merged.size() / sizeof(T));
+    MergeEffect out{!all.empty(), 0};
+    std::vector<T> memory(std::min(step, all.size()));
+    for (std::size_t at = 0; at < all.size(); at += step) {
+      const std::span<const T> now = all.subspan(at, std::min(step, all.size() - at));
+      const bool is_finite = all_finite(now);
+      if (is_finite && !out.is_same) continue;
+      const std::span<T> before = std::span(memory).first(now.size());
+      read(std::uint64_t{at * sizeof(T)}, std::as_writable_bytes(before));
+      if (out.is_same && std::memcmp(before.data(), now.data(), now.size_bytes()) != 0)
+        for (std::size_t i = 0; i < now.size() && out.is_same; ++i)
+          out.is_same = lora::detail::to_bits(before[i]) == lora::detail::to_bits(now[i]) ||
+                        (lora::detail::is_zero(before[i]) && lora::detail::is_zero(now[i]));
+      if (!is_finite)
+        for (std::size_t i = 0; i < now.size(); ++i)
+          out.overflows += lora::detail::is_finite(before[i]) && !lora::detail::is_finite(now[i]) ? 1u : 0u;
+    }
+    return out;
+  });
+}
+
+/// Whether an update that is a product of its parts adds zero to every weight: its scaling or a part is zero.
+inline bool adds_nothing(const AdapterUpdate& update, double scaling) {
+  return std::visit(
+      [&](const auto& shared) {
+        const std::vector<UpdateTensor> tensors = shared->tensors();
+        return lora::detail::is_zero(scaling) || std::any_of(tensors.begin(), tensors.end(), [](const UpdateTensor& tensor) {
+                 std::vector<double> row(static_cast<std::size_t>(tensor.view.cols));
+                 for (Index i = 0; i < tensor.view.rows; ++i) {
+                   lora::detail::read_row(tensor.view, i, row.data());
+                   if (!std::all_of(row.begin(), row.end(), lora::detail::is_zero<double>)) return false;
+                 }
+                 return true;
+               });
+      },
+      update);
+}
+inline bool adds_nothing(const MergePart& part) {
+  return !kind_of(part.update).has_gains && adds_nothing(part.module->update, part.module->scaling());
+}
+
+/// Warns, once for each adapter, of what it does not change, and for each tensor of numbers that overflowed.
+inline void warn_of_effects(const std::vector<ActiveAdapter>& adapters, const std::vector<MergeTarget>& targets,
+                            const std::vector<MergeEffect>& effects, std::vector<std::string>& warnings) {
+  std::vector<const Adapter*> seen;
+  for (const auto& [adapter, coefficient] : adapters) {
+    if (std::find(seen.begin(), seen.end(), &adapter) != seen.end()) continue;
+    seen.push_back(&adapter);
+    std::vector<std::string> idle;
+    std::size_t count = 0, zeros = 0;
+    for (std::size_t t = 0; t < targets.size(); ++t)
+      for (const MergePart& part : targets[t].parts) {
+        if (part.adapter != &adapter) continue;
+        ++count;
+        const bool is_zero = adds_nothing(part);
+        zeros += is_zero ? 1u : 0u;
+        if (is_zero || (targets[t].parts.size() == 1 && effects[t].is_same)) idle.push_back(part.module->path);
+      }
+    if (idle.empty()) continue;
+    const std::string_view why = zeros == idle.size() ? "what it adds is zero (alpha is 0, or lora_B was never trained)"
+                                 : zeros == 0         ? "what it adds is too small for the weights' type"
+                                                      : "what it adds is zero, or too small for the weights' type";
+    warnings.push_back(idle.size() == count
+                           ? text("the adapter ", in_quotes(adapter.name), " changes nothing: ", why)
+                           : text("the adapter ", in_quotes(adapter.name), " changes nothing in ", idle.size(), " of ", count,
+                                  " modules: ", why, ": ", some_of(idle)));
+  }
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    const std::vector<MergePart>& parts = targets[t].parts;
+    const std::string name = in_quotes(targets[t].tensor->info->name);
+    if (effects[t].is_same && parts.size() > 1 && !std::any_of(parts.begin(), parts.end(), [](const MergePart& part) { return adds_nothing(part); }))
+      warnings.push_back(text("the adapters together change nothing in ", name, ": what they add cancels, or is too small for its type"));
+    if (effects[t].overflows != 0)
+      warnings.push_back(text("tensor ", name, ": ", effects[t].overflows, effects[t].overflows == 1 ? " finite weight" : " finite weights",
+                              " became infinite: the sums are beyond what ", io::name(targets[t].tensor->info->dtype), " holds"));
+  }
+}
+
+}  // namespace io::detail
+LORA_NAMESPACE_END
