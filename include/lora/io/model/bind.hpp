@@ -24,7 +24,7 @@ namespace io {
 /// `replacements` gets the tensors that the adapter puts others in the place of (modules_to_save, bias, trainable_token_indices);
 /// when it is null and there are some, FileError.
 std::vector<BoundModule> bind(const Model& model, const Adapter& adapter, std::vector<std::string>* warnings = nullptr,
-                              std::span<const Rename> renames = {});
+                              std::span<const Rename> renames = {}, std::vector<Replacement>* replacements = nullptr);
 
 }  // namespace io
 LORA_NAMESPACE_END
