@@ -9,6 +9,7 @@
 #include <lora/io/gguf/writer.hpp>
 #include <lora/io/model/bind.hpp>
 #include <lora/io/model/merge_model.hpp>
+#include <lora/io/safetensors/visit_type.hpp>
 
 namespace io = lora::io;
 using io::Gguf;
@@ -169,6 +170,20 @@ TEST(GgufModel, FilesThatAreNoWholeModel) {
             "");
   EXPECT_EQ(io::TensorFile::open(folder / "f").metadata(),
             (io::Metadata{{"n", "1.5"}, {"s", "text"}, {"a", "2 x bool"}, {"b", "true"}}));
+}
+
+TEST(GgufModel, IsToldByItsFirstBytesButNotUnderAnothersName) {
+  const test::Folder folder;
+  test::fs::copy_file(llama() / "base-f16.gguf", folder / "model");
+  test::fs::copy_file(llama() / "base-f16.gguf", folder / "model.safetensors");
+  test::write(folder / "GGU", "GGU");
+  EXPECT_TRUE(io::is_gguf_file(folder / "model"));
+  EXPECT_FALSE(io::is_gguf_file(folder / "GGU"));
+  EXPECT_FALSE(io::is_gguf_file(folder / "none"));
+  EXPECT_FALSE(io::is_gguf_file(folder.path()));
+  EXPECT_EQ(io::Model::open(folder / "model").tensors().size(), 12u);
+  expect_pieces(message([&] { io::Model::open(folder / "model.safetensors"); }), {"model.safetensors", "GGUF"});
+  expect_pieces(message([&] { io::Model::open(folder.path()); }), {"model.safetensors", "GGUF"});
 }
 
 TEST(GgufModel, TiedEmbeddingsAreToldOf) {

@@ -133,13 +133,12 @@ TEST_P(GoldenKinds, MergesAsPeftDoesInFloat64) {
     }
   }
   EXPECT_EQ(change.changed_tensors, changed.size());
-  for (const io::ModelTensor& tensor : base.tensors())
+  for (const io::ModelTensor& tensor : base.tensors()) {
     const auto data_of = [&](const io::Model& model) {
       return test::data_of(*model.shards()[0].safetensors(), *model.tensor(tensor.info->name).info);
     };
-    EXPECT_EQ(data_of(base) != data_of(merged),
-              changed.contains(tensor.info->name))
-        << tensor.info->name;
+    EXPECT_EQ(data_of(base) != data_of(merged), changed.contains(tensor.info->name)) << tensor.info->name;
+  }
 
   io::unmerge_model(folder / "merged", folder / "undo", folder / "back");
   EXPECT_EQ(test::read(folder / "back"), test::read(base_file));

@@ -76,6 +76,7 @@ LORA_FUNC void Gguf::read_elements(const GgufTensor& tensor, ScalarType type, vo
 }
 
 LORA_FUNC bool is_gguf_file(const std::filesystem::path& path) {
+  if (path.extension() == ".safetensors") return false;
   try {
     const InputFile file(path);
     std::array<char, 4> magic{};

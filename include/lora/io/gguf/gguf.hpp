@@ -94,7 +94,7 @@ class Gguf {
   GgufHeader header_;
 };
 
-/// Whether a file begins as a GGUF file does; false also for one that cannot be read.
+/// Whether a file begins as a GGUF file does, and is not called .safetensors; false also for one that cannot be read.
 bool is_gguf_file(const std::filesystem::path& path);
 
 }  // namespace io

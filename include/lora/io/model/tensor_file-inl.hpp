@@ -43,7 +43,7 @@ inline std::string value_text(const GgufValue& value) {
 }  // namespace detail
 
 LORA_FUNC TensorFile TensorFile::open(const std::filesystem::path& path) {
-  if (path.extension() != ".safetensors" && is_gguf_file(path)) return TensorFile(Gguf::open(path));
+  if (is_gguf_file(path)) return TensorFile(Gguf::open(path));
   return TensorFile(Safetensors::open(path));
 }
 
