@@ -7,7 +7,7 @@ LORA_NAMESPACE_BEGIN
 namespace io {
 
 LORA_FUNC TensorFileWriter::TensorFileWriter(std::filesystem::path target, const TensorFile& like, Sync sync,
-                                           std::filesystem::path shown)
+                                             std::filesystem::path shown)
     : shown_(shown.empty() ? target : shown),
       tensors_(like.tensors()),
       data_begin_(like.data_begin()),
@@ -22,7 +22,7 @@ LORA_FUNC TensorFileWriter::TensorFileWriter(std::filesystem::path target, const
 }
 
 LORA_FUNC void TensorFileWriter::write_at(const TensorInfo& tensor, std::uint64_t offset,
-                                         std::span<const std::byte> bytes) {
+                                          std::span<const std::byte> bytes) {
   if (offset > tensor.bytes() || bytes.size() > tensor.bytes() - offset)
     detail::fail(shown_, "tensor ", detail::in_quotes(tensor.name), ": expected at most the ", tensor.bytes(),
                  " bytes of ", name(tensor.dtype), " ", detail::shape_list(tensor.shape), " to be written, found ",

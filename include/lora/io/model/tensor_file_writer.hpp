@@ -15,7 +15,7 @@ class TensorFileWriter {
  public:
   /// Messages call the file `shown`, see OutputFile. Throws FileError.
   TensorFileWriter(std::filesystem::path target, const TensorFile& like, Sync sync = Sync::yes,
-                  std::filesystem::path shown = {});
+                   std::filesystem::path shown = {});
 
   const std::filesystem::path& path() const { return file_.path(); }
 
