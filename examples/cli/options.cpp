@@ -26,11 +26,11 @@ const char* const coefficient_rules =
     "Factors of 64 bits are rounded to 32 where the weight has fewer than 64.";
 
 const char* const name_rules =
-    "An adapter's module M changes the tensor M.weight of the base. Where the base's names begin otherwise, wrappers left by\n"
-    "programs (_orig_mod, module ...) do not count, modules that transformers has moved are found (model.language_model for\n"
-    "model), and parts missing at the beginning on one side (bert., transformer.) are added, for all layers of a tower alike.\n"
-    "Where this leaves nothing, or several, nothing is guessed: --rename OLD=NEW says it (an empty OLD puts NEW before all\n"
-    "paths, an empty NEW takes OLD away). Weights may be F16, BF16, F32 or F64.";
+    "An adapter's module M changes the tensor M.weight of the base. Where the base's names begin otherwise, wrappers\n"
+    "left by programs (_orig_mod, module ...) do not count, modules that transformers has moved are found\n"
+    "(model.language_model for model), and parts missing at the beginning on one side (bert., transformer.) are added,\n"
+    "for all layers of a tower alike. Where this leaves nothing, or several, nothing is guessed: --rename OLD=NEW says\n"
+    "it (an empty OLD puts NEW before all paths, an empty NEW takes OLD away). Weights may be F16, BF16, F32 or F64.";
 
 const char* const leftover_rules =
     "Outputs are written under NAME.tmp-PROCESS-NUMBER and renamed when they are complete and on disk. A program that "
@@ -62,8 +62,9 @@ void AdapterOptions::add_to(CLI::App& command, bool has_base) {
       ->check(not_empty);
   if (has_base)
     command
-        .add_option("--rename", rename,
-                    "Modules of the adapters whose paths begin with OLD begin with NEW in the base; may be given several times")
+        .add_option(
+            "--rename", rename,
+            "Modules of the adapters whose paths begin with OLD begin with NEW in the base; may be given several times")
         ->type_name("OLD=NEW")
         ->allow_extra_args(false);
 }

@@ -14,10 +14,11 @@ LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
 
-/// Throws FileError for an entry whose tensor another shard has, and for a tensor that the index lacks. Gives the entries that no
-/// shard has: tied weights, mostly, which readers pass over.
-inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& shards, const std::vector<std::string>& names,
-                                               const std::filesystem::path& file, const Json::object_t& entries) {
+/// Throws FileError for an entry whose tensor another shard has, and for a tensor that the index lacks. Gives the
+/// entries that no shard has: tied weights, mostly, which readers pass over.
+inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& shards,
+                                               const std::vector<std::string>& names, const std::filesystem::path& file,
+                                               const Json::object_t& entries) {
   std::vector<std::string> extra;
   for (const auto& [tensor, value] : entries) {
     const std::string& name = value.get_ref<const std::string&>();
@@ -26,7 +27,8 @@ inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& sh
     if (shard.find(tensor) != nullptr) continue;
     for (std::size_t i = 0; i < shards.size(); ++i)
       if (shards[i].find(tensor) != nullptr)
-        fail(file, "weight_map: expected the tensor ", in_quotes(tensor), " in ", in_quotes(name), ", found it in ", in_quotes(names[i]));
+        fail(file, "weight_map: expected the tensor ", in_quotes(tensor), " in ", in_quotes(name), ", found it in ",
+             in_quotes(names[i]));
     extra.push_back(tensor);
   }
   std::vector<std::string_view> indexed;
@@ -35,8 +37,8 @@ inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& sh
   for (const TensorFile& shard : shards)
     for (const TensorInfo& tensor : shard.tensors())
       if (!std::binary_search(indexed.begin(), indexed.end(), std::string_view(tensor.name)))
-        fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ", printable(file.filename().string()),
-             ", found none of that name");
+        fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ",
+             printable(file.filename().string()), ", found none of that name");
   return extra;
 }
 
@@ -49,8 +51,9 @@ LORA_FUNC Model Model::open(const std::filesystem::path& path) {
   if (!model.is_folder_) {
     model.add_shard("", path);
   } else if (const auto file = detail::model_in(path); !file) {
-    detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with ", single_name, " or ", index_name,
-                 " (or diffusers' diffusion_pytorch_model.safetensors), found a folder without them", detail::instead_of_model(path));
+    detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with ", single_name, " or ",
+                 index_name, " (or diffusers' diffusion_pytorch_model.safetensors), found a folder without them",
+                 detail::instead_of_model(path));
   } else if (file->is_index) {
     model.open_shards(file->name);
   } else {
@@ -119,10 +122,12 @@ LORA_FUNC void Model::open_shards(const std::string& index_file) {
   std::error_code ignored;
   const std::string single = index_file.substr(0, index_file.find(".safetensors")) + ".safetensors";
   if (!names.contains(single) && std::filesystem::exists(path_ / single, ignored))
-    detail::fail(path_, "expected one model, found two: ", printable(single), " and the shards of ", printable(index_file));
+    detail::fail(path_, "expected one model, found two: ", printable(single), " and the shards of ",
+                 printable(index_file));
   for (const std::string& name : names) add_shard(name, path_ / name);
   if (const std::vector<std::string> extra = detail::expect_indexed(shards_, names_, file, *entries); !extra.empty())
-    warnings_.push_back(detail::text(printable(index_file), ": weight_map: passed over what no shard has: ", detail::some_of(extra)));
+    warnings_.push_back(
+        detail::text(printable(index_file), ": weight_map: passed over what no shard has: ", detail::some_of(extra)));
 }
 
 LORA_FUNC void Model::index_tensors() {

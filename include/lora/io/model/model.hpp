@@ -18,17 +18,19 @@ struct ModelTensor {
 
 /// A model, open for reading and completely checked.
 ///
-/// A folder has either `model.safetensors` or `model.safetensors.index.json`, whose `weight_map` says which shard holds
-/// which tensor; or the same with diffusers' `diffusion_pytorch_model` in place of `model`; or, where it has none of these, with one
-/// variant (`model.fp16.safetensors`). Its other files are no part of the model but belong to it: `other_files()` lists them.
+/// A folder has either `model.safetensors` or `model.safetensors.index.json`, whose `weight_map` says which shard
+/// holds which tensor; or the same with diffusers' `diffusion_pytorch_model` in place of `model`; or, where it has
+/// none of these, with one variant (`model.fp16.safetensors`). Its other files are no part of the model but belong to
+/// it: `other_files()` lists them.
 class Model {
  public:
   static constexpr std::string_view single_name = "model.safetensors", index_name = "model.safetensors.index.json";
 
   /// Throws FileError when the path is neither a safetensors or GGUF file nor such a folder; when the index is damaged, names
-  /// files outside of the folder, a tensor in another shard than the one that has it, or not all that its shards have; when two
-  /// shards have a tensor of the same name; when the folder has two models, as an index and a model.safetensors that is no shard
-  /// of it. What the file or folder is instead (an LFS pointer, a pickle ...) is said where it can be told.
+  /// files outside of the folder, a tensor in another shard than the one that has it, or not all that its shards have;
+  /// when two shards have a tensor of the same name; when the folder has two models, as an index and a
+  /// model.safetensors that is no shard of it. What the file or folder is instead (an LFS pointer, a pickle ...) is
+  /// said where it can be told.
   static Model open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }

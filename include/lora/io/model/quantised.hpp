@@ -44,7 +44,8 @@ constexpr bool is_quantised(DType dtype) { return bits(dtype) <= 8 && dtype != D
 
 /// What messages say after naming a quantised tensor.
 inline constexpr std::string_view quantised_remedy =
-    ": the weight is quantised, and a merge needs its numbers: merge into the model that was quantised, in F16, BF16 or F32 "
+    ": the weight is quantised, and a merge needs its numbers: merge into the model that was quantised, in F16, BF16 "
+    "or F32 "
     "(or dequantise this one), then quantise the result";
 
 }  // namespace io::detail

@@ -12,22 +12,28 @@ namespace detail {
 
 /// Throws FileError, with what may have been meant, for what is no folder of an adapter.
 inline void expect_adapter_folder(const std::filesystem::path& folder) {
-  static constexpr std::string_view expected = "expected a folder with adapter_config.json and adapter_model.safetensors, found ";
+  static constexpr std::string_view expected =
+      "expected a folder with adapter_config.json and adapter_model.safetensors, found ";
   const auto has = [](const std::filesystem::path& path, const char* file) {
     std::error_code ignored;
     return std::filesystem::exists(path / file, ignored);
   };
   std::error_code ignored;
   if (std::filesystem::is_regular_file(folder, ignored))
-    fail(folder, expected, "a file", has(std::filesystem::absolute(folder).parent_path(), "adapter_config.json") ? ": name the folder that it is in" : "");
+    fail(folder, expected, "a file",
+         has(std::filesystem::absolute(folder).parent_path(), "adapter_config.json") ? ": name the folder that it is in"
+                                                                                     : "");
   if (!std::filesystem::is_directory(folder, ignored)) fail(folder, expected, "none");
   if (!has(folder, "adapter_config.json")) {
     const std::vector<std::string> below =
         find_below(folder, [&](const std::filesystem::path& path) { return has(path, "adapter_config.json"); });
-    if (!below.empty()) fail(folder, expected, "one without them, but below it ", some_of(below), ": name the folder that is meant");
+    if (!below.empty())
+      fail(folder, expected, "one without them, but below it ", some_of(below), ": name the folder that is meant");
   }
   if (!has(folder, "adapter_model.safetensors") && has(folder, "adapter_model.bin"))
-    fail(folder, "expected adapter_model.safetensors, found only adapter_model.bin (a pickle, which can run code): load the adapter where you "
+    fail(folder,
+         "expected adapter_model.safetensors, found only adapter_model.bin (a pickle, which can run code): load the "
+         "adapter where you "
          "trust it (PeftModel.from_pretrained) and save it with save_pretrained(..., safe_serialization=True)");
 }
 

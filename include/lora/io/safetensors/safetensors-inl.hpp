@@ -13,11 +13,14 @@ namespace detail {
 inline void expect_no_other_kind(const InputFile& file) {
   const std::string first = first_bytes(file);
   const std::uint64_t length = first.size() < 9 ? 0 : SafetensorsHeader::length(first);
-  if (first.size() > 8 && length <= SafetensorsHeader::max_header_bytes && length <= file.size() - 8 && first[8] == '{') return;
+  if (first.size() > 8 && length <= SafetensorsHeader::max_header_bytes && length <= file.size() - 8 && first[8] == '{')
+    return;
   if (const std::optional<std::string> kind = kind_of(first, file.size()))
     fail(file.path(), "header: expected a safetensors file, found ", *kind);
   if (first.size() >= 8 && is_text(std::string_view(first).substr(0, 64)))
-    fail(file.path(), "header: expected a safetensors file, found text, as a download that was refused leaves: fetch the file again");
+    fail(
+        file.path(),
+        "header: expected a safetensors file, found text, as a download that was refused leaves: fetch the file again");
 }
 
 }  // namespace detail
