@@ -114,8 +114,11 @@ class TensorFinder {
     const std::string& path = module_of(i).path;
     fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()), ": expected a tensor ",
          in_quotes(finder_.wanted(i)), ", ", found,
-         is_head(path) ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
-                       : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
+         base_.shards().front().gguf() != nullptr && !path.starts_with("blk.")
+             ? " (to_gguf() gives an adapter the names of a GGUF model)"
+         : is_head(path)
+             ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
+             : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
   }
 
   static constexpr std::size_t none = static_cast<std::size_t>(-1);

@@ -105,9 +105,14 @@ inline std::uint64_t largest_record(const UndoTensor& tensor) {
          static_cast<std::uint64_t>(lines) * static_cast<std::uint64_t>(length) * (bits(dtype_of(tensor.type)) / 8);
 }
 
-inline std::uint64_t header_checksum(const Safetensors& file) {
-  const auto raw = file.header().raw();
-  return lora::detail::checksum(lora::detail::as_unsigned(raw.data()), raw.size());
+/// Of the bytes that are no tensor's, one after the other: in a safetensors file the header.
+inline std::uint64_t header_checksum(const TensorFile& file) {
+  std::vector<std::byte> bytes;
+  for (const TensorFile::Part& part : file.frame()) {
+    bytes.resize(bytes.size() + (part.end - part.begin));
+    file.file().read(part.begin, std::span(bytes).last(part.end - part.begin));
+  }
+  return lora::detail::checksum(lora::detail::as_unsigned(bytes.data()), bytes.size());
 }
 
 /// Throws FileError unless the model has every tensor as it was merged.
