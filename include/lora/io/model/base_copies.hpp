@@ -58,6 +58,11 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
 /// the base. `find` gives the base's tensor for a name in the adapter's words, or null; `read` its bytes.
 template <class Find>
 void expect_base_copies(const Model& base, const Adapter& adapter, const Find& find, ReadBase read) {
+  std::vector<const ModelTensor*> embeddings;
+  for (const ModelTensor& tensor : base.tensors()) {
+    const std::string_view name = tensor.info->name;
+    if (is_embedding(name.substr(0, name.rfind('.')))) embeddings.push_back(&tensor);
+  }
   for (const BaseCopy& copy : adapter.base_copies) {
     const TensorInfo& info = adapter.file->tensor(copy.name);
     const auto refuse = [&](const auto&... found) {
@@ -76,10 +81,8 @@ void expect_base_copies(const Model& base, const Adapter& adapter, const Find& f
     // Of tied layers a model's file has one, PEFT writes both.
     const bool is_tied =
         is_head(std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'))) &&
-        std::any_of(base.tensors().begin(), base.tensors().end(), [&](const ModelTensor& tensor) {
-          const std::string_view whole = tensor.info->name;
-          return is_embedding(whole.substr(0, whole.rfind('.'))) && is_copy(*adapter.file, info, tensor, read);
-        });
+        std::any_of(embeddings.begin(), embeddings.end(),
+                    [&](const ModelTensor* tensor) { return is_copy(*adapter.file, info, *tensor, read); });
     if (!is_tied) refuse(" where the base has no such tensor");
   }
   if (adapter.file != nullptr) adapter.file->file().expect_unchanged();
