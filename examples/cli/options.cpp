@@ -43,7 +43,7 @@ void CommonOptions::add_to(CLI::App& command, bool writes) {
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
   command.add_flag("--json", json, "Print JSON");
-  command.add_flag("--quiet", quiet, "No progress bar");
+  command.add_flag("--quiet", quiet, "No progress bar (warnings are still printed)");
   if (writes)
     command.add_flag("--no-sync", no_sync,
                      "Do not wait until the outputs are on disk: a power failure soon afterwards may cut them");

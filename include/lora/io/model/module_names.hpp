@@ -180,8 +180,9 @@ class ModuleNames {
     if (candidates.size() != 1) return false;
     tower.found = candidates.front().found;
     tower.several.clear();
-    if (std::find(changes_.begin(), changes_.end(), candidates.front().change) == changes_.end())
-      changes_.push_back(candidates.front().change);
+    const Change& change = candidates.front().change;
+    if (changes_.size() < most_candidates && std::find(changes_.begin(), changes_.end(), change) == changes_.end())
+      changes_.push_back(change);
     return true;
   }
   /// Of several, those that pass a test, if any do.
@@ -197,26 +198,37 @@ class ModuleNames {
     return text("found several that may be meant: ", in_quotes(base_[a]), " and ", in_quotes(base_[b]));
   }
 
-  /// Calls run() with a name and what is left of it after each dot, while that has `shortest` characters.
+  /// Calls run() with a name and what is left of it after each dot, from `longest` characters down to `shortest`.
+  /// Names of very many parts are nobody's.
   template <class Run>
-  static void for_each_end(std::string_view name, std::size_t shortest, const Run& run) {
+  static void for_each_end(std::string_view name, std::size_t longest, std::size_t shortest, const Run& run) {
+    constexpr std::ptrdiff_t most_parts = 64;
+    if (std::count(name.begin(), name.end(), '.') >= most_parts) return;
     for (std::size_t at = 0; name.size() - at >= shortest; ++at) {
-      run(name.substr(at));
+      if (name.size() - at <= longest) run(name.substr(at));
       at = name.find('.', at);
       if (at == name.npos) return;
     }
+  }
+  template <class Run>
+  void for_each_end(const Tower& tower, const Run& run) const {
+    const std::string_view name = wanted_[tower.names.front()];
+    for_each_end(name, name.size(), tower.kept, run);
   }
   using Ends = std::unordered_map<std::string_view, std::vector<std::size_t>>;
 
   /// The base's names by those of their ends that open towers may keep.
   Ends ends_of(const std::vector<Tower>& towers) const {
     Ends ends;
+    std::size_t longest = 0;
     for (const Tower& tower : towers)
       if (tower.is_open())
-        for_each_end(wanted_[tower.names.front()], tower.kept, [&](std::string_view end) { ends[end]; });
-    if (ends.empty()) return ends;
-    for (std::size_t t = 0; t < base_.size(); ++t)
-      for_each_end(base_.unwrapped(t), 1, [&](std::string_view end) {
+        for_each_end(tower, [&](std::string_view end) {
+          ends[end];
+          longest = std::max(longest, end.size());
+        });
+    for (std::size_t t = 0; t < base_.size() && !ends.empty(); ++t)
+      for_each_end(base_.unwrapped(t), longest, 1, [&](std::string_view end) {
         if (const auto at = ends.find(end); at != ends.end() && at->second.size() <= most_candidates)
           at->second.push_back(t);
       });
@@ -234,15 +246,16 @@ class ModuleNames {
   }
 
   void find_by_ends(std::vector<Tower>& towers, const Ends& ends) {
+    bool is_alone = std::all_of(towers.begin(), towers.end(), [](const Tower& one) { return one.found.empty(); });
     for (const bool is_single : {false, true})
       for (Tower& tower : towers)
         if (tower.is_open() && tower.is_single == is_single) {
-          const bool is_alone =
-              std::all_of(towers.begin(), towers.end(), [](const Tower& one) { return one.found.empty(); });
-          if (is_single && (choose(tower, served(tower, changes_)) || !is_alone)) continue;
-          for_each_end(wanted_[tower.names.front()], tower.kept, [&](std::string_view end) {
-            if (tower.is_open()) choose(tower, candidates_at(tower, end, ends));
-          });
+          if (is_single) choose(tower, served(tower, changes_));
+          if (!is_single || is_alone)
+            for_each_end(tower, [&](std::string_view end) {
+              if (tower.is_open()) choose(tower, candidates_at(tower, end, ends));
+            });
+          is_alone = is_alone && tower.found.empty();
         }
     for (Tower& tower : towers)  // by what towers after it have shown
       if (tower.found.empty() && !tower.several.empty()) choose(tower, served(tower, changes_));
@@ -251,7 +264,9 @@ class ModuleNames {
   /// The changes before one end that serve a tower.
   std::vector<Candidate> candidates_at(Tower& tower, std::string_view end, const Ends& ends) const {
     std::vector<Candidate> out;
-    const std::vector<std::size_t>& tensors = ends.at(end);
+    const auto place = ends.find(end);
+    if (place == ends.end()) return out;
+    const std::vector<std::size_t>& tensors = place->second;
     if (tensors.size() > most_candidates) {
       tower.several = found_several(tensors[0], tensors[1]);
       return out;
@@ -286,14 +301,14 @@ class ModuleNames {
                     in_quotes(base_[*find(*other, change)]))};
   }
 
-  /// Of a name that ends more tensors nothing can be said; it bounds the time as well.
+  /// Of a name that ends more tensors nothing can be said, and more changes show nothing; it bounds the time as well.
   static constexpr std::size_t most_candidates = 64;
 
   const BaseNames& base_;
   std::vector<std::string> wanted_;
   std::span<const Rename> renames_;
   FunctionRef<bool(std::size_t, std::size_t)> fits_;
-  std::vector<Change> changes_;  // that have served
+  std::vector<Change> changes_;  // that have served, the first of them
   Missing missing_{};
 };
 

@@ -42,6 +42,8 @@ struct Unwrapped {
   bool has_peft_prefix = false;  ///< whether base_model.model was among what has gone
 };
 inline Unwrapped without_wrappers(std::string_view name) {
+  constexpr std::size_t longest = 8192;  // a longer one is nobody's, and may have very many parts
+  if (name.size() > longest) return {std::string(name), false};
   static constexpr std::array<std::string_view, 3> anywhere{"_orig_mod", "_fsdp_wrapped_module",
                                                             "_checkpoint_wrapped_module"};
   std::vector<std::string_view> parts;
