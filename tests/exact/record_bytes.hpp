@@ -4,6 +4,7 @@
 /// Serialised records taken apart and put together again with checksums that fit, so that what is wrong inside is what
 /// a reader finds. Shared with the fuzzer.
 
+#include "lora/exact/checksum.hpp"
 #include "lora/exact/undo_record.hpp"
 
 #include <cstddef>
@@ -16,9 +17,8 @@ namespace lora_test {
 
 /// Places of the header's fields (docs/UNDO-FORMAT.md).
 struct RecordOffset {
-  static constexpr std::size_t version = 8, type = 12, order = 13, gains = 14, rows = 16, cols = 24,
-                               block_lines = 32, block_length = 36, fingerprint = 40, count = 48, payload_bytes = 56,
-                               index = 64;
+  static constexpr std::size_t version = 8, type = 12, order = 13, gains = 14, rows = 16, cols = 24, block_lines = 32,
+                               block_length = 36, fingerprint = 40, count = 48, payload_bytes = 56, index = 64;
 };
 inline constexpr std::size_t record_entry_size = 16, record_fixed_size = 72, record_gains_header = 8;
 
@@ -92,7 +92,8 @@ struct RecordParts {
     const auto count = get<std::uint64_t>(bytes, RecordOffset::count);
     const std::size_t index_end = RecordOffset::index + count * record_entry_size;
     std::size_t offset = gains_end(bytes, index_end);
-    gains.assign(bytes.begin() + static_cast<std::ptrdiff_t>(index_end), bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+    gains.assign(bytes.begin() + static_cast<std::ptrdiff_t>(index_end),
+                 bytes.begin() + static_cast<std::ptrdiff_t>(offset));
     offset += 8;
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t entry = RecordOffset::index + i * record_entry_size;

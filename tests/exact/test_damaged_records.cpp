@@ -12,9 +12,9 @@ namespace {
 
 using lora::RecordError;
 using lora::UndoRecord;
+using lora_test::Bytes;
 using lora_test::RecordOffset;
 using lora_test::RecordParts;
-using lora_test::Bytes;
 
 /// FOLDER/FILE in tests/data/records.
 Bytes golden(const char* name) { return lora_test::read_file(lora_test::record_file("", name)); }
@@ -39,9 +39,10 @@ void expect_field_refused(std::size_t offset, Field value, const std::string& wh
 
 // Damage.
 
-constexpr const char* small_records[] = {"half/row_major.undo", "bfloat16/column_major.undo", "float/row_major.undo",
-                                         "double/row_major.undo", "several_blocks/column_major.undo",
-                                         "gains_half/row_major.undo", "gains_double/column_major.undo"};
+constexpr const char* small_records[] = {
+    "half/row_major.undo",           "bfloat16/column_major.undo",       "float/row_major.undo",
+    "double/row_major.undo",         "several_blocks/column_major.undo", "gains_half/row_major.undo",
+    "gains_double/column_major.undo"};
 
 TEST(DamagedRecord, EveryFlippedBitIsNoticed) {
   for (const char* name : small_records) {
@@ -206,7 +207,8 @@ TEST(ForgedGains, VersionAndNumber) {
   refused(RecordOffset::gains, std::uint16_t{0}, "number of gains: expected at least 1, found 0");
   for (const std::uint16_t fewer : {std::uint16_t{1}, std::uint16_t{2}, std::uint16_t{3}})
     refused(RecordOffset::gains, fewer, "size of the payloads");
-  for (const std::uint16_t more : {std::uint16_t{5}, std::uint16_t{100}, std::uint16_t{65535}}) {  // what stands behind them is no header
+  for (const std::uint16_t more :
+       {std::uint16_t{5}, std::uint16_t{100}, std::uint16_t{65535}}) {  // what stands behind them is no header
     Bytes bytes = sound;
     lora_test::put(bytes, RecordOffset::gains, more);
     lora_test::repair(bytes);

@@ -48,7 +48,8 @@ lora::ActiveSet<Compute> read_steps(const GainsCase& golden) {
                                                   kind == row_gains ? none : gains));
     } else {  // the factors before it are those of a DoRA update
       const auto& low_rank = dynamic_cast<const lora::LowRank<Compute>&>(*updates.back().update);
-      updates.back() = {lora::DoRA<Compute>(low_rank, steps.matrix<Compute>(golden.rows, 1)), updates.back().coefficient};
+      updates.back() = {lora::DoRA<Compute>(low_rank, steps.matrix<Compute>(golden.rows, 1)),
+                        updates.back().coefficient};
     }
   }
   return lora::ActiveSet<Compute>(updates);

@@ -37,7 +37,8 @@ lora::Form<Compute> form_of(const UndoRecord& record) {
     lora::Matrix<Compute> values(static_cast<Index>(gains.values.size() / sizeof(Compute)), 1);
     if (!gains.values.empty()) std::memcpy(values.data(), gains.values.data(), gains.values.size());
     for (Compute& value : values.reshaped())
-      if (!(std::abs(value) < Compute{256} && (std::abs(value) > Compute{1} / 256 || lora::detail::is_zero(value)))) value = 1;
+      if (!(std::abs(value) < Compute{256} && (std::abs(value) > Compute{1} / 256 || lora::detail::is_zero(value))))
+        value = 1;
     if (gains.axis == 0)
       builder.scale_rows(lora::view_of(values));
     else

@@ -208,7 +208,8 @@ TYPED_TEST(UpdateLaws, HoldForSeveralBlocksAndThreads) {
   };
   std::vector<Shape> shapes = {{129, 1041, 2}, {1041, 127, 5}};
 #if LORA_TEST_FULL
-  shapes.insert(shapes.end(), {{129, 1041, 1}, {320, 1030, 5}, {33, 4100, 2}, {4100, 33, 2}, {20000, 7, 3}, {7, 20000, 3}});
+  shapes.insert(shapes.end(),
+                {{129, 1041, 1}, {320, 1030, 5}, {33, 4100, 2}, {4100, 33, 2}, {20000, 7, 3}, {7, 20000, 3}});
 #endif
   Random random(201);
   for (const auto& [rows, cols, threads] : shapes) {
@@ -229,7 +230,8 @@ TYPED_TEST(UpdateLaws, HoldForSeveralBlocksAndThreads) {
       ASSERT_TRUE(reference::same_record(expected[from].record, record)) << name(all[from]);
       for (std::size_t to = from; to < sets.size(); ++to)
         for (const auto& [before, after] : {std::pair(from, to), std::pair(to, from)}) {
-          SCOPED_TRACE(::testing::Message() << rows << " x " << cols << ", " << name(all[before]) << " to " << name(all[after]));
+          SCOPED_TRACE(::testing::Message()
+                       << rows << " x " << cols << ", " << name(all[before]) << " to " << name(all[after]));
           record = lora::switch_to(w, sets[before], record, sets[after], context);
           ASSERT_TRUE(reference::same_bits(expected[after].weight, w));
           ASSERT_TRUE(reference::same_record(expected[after].record, record));

@@ -225,7 +225,9 @@ TYPED_TEST(Engine, AReadOnlyLayerMayBeMerged) {
   EXPECT_TRUE(layer.merged());
   const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 3);
   EXPECT_TRUE(reference::same_bits(lora::forward(merged, {}, X), layer.forward(X)));
-  EXPECT_EQ(message_of<lora::StateError>([&] { layer.activate({{"c", 1.0}}); }),
+  EXPECT_EQ(message_of<lora::StateError>([&] {
+              layer.activate({{"c", 1.0}});
+            }),
             "lora: Linear::activate: the layer is merged and looks at read-only memory: it cannot switch");
   EXPECT_EQ(layer.active(), (std::vector<lora::ActiveName>{{"b", 0.7}}));
   EXPECT_TRUE(reference::same_bits(lora::forward(merged, {}, X), layer.forward(X)));
@@ -365,7 +367,8 @@ TEST(LayerGroup, IsAllOrNothing) {
 /// An update of the tests' own that can be made to throw.
 class Fragile final : public lora::Update<float> {
  public:
-  Fragile(Index rows, Index cols, std::shared_ptr<const bool> broken) : rows_(rows), cols_(cols), broken_(std::move(broken)) {}
+  Fragile(Index rows, Index cols, std::shared_ptr<const bool> broken)
+      : rows_(rows), cols_(cols), broken_(std::move(broken)) {}
   Index rows() const override { return rows_; }
   Index cols() const override { return cols_; }
   std::string_view kind() const override { return "fragile"; }
@@ -401,10 +404,7 @@ TEST(LayerGroup, GivesEachLayerItsOwnSetBack) {
   *broken = true;
   for (const bool merged : {false, true}) {
     if (merged) group.merge();
-    EXPECT_EQ(message_of<std::runtime_error>([&] {
-                group.activate({{"two", 1.0}, {"one", 0.5}});
-              }),
-              "broken");
+    EXPECT_EQ(message_of<std::runtime_error>([&] { group.activate({{"two", 1.0}, {"one", 0.5}}); }), "broken");
     EXPECT_EQ(before, sets());
     EXPECT_EQ(group.active(), (std::vector<lora::ActiveName>{{"one", 1.0}}));
   }
@@ -449,7 +449,8 @@ TYPED_TEST(Engine, AnyLinearHasABiasOverflowsAndDelta) {
   const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 4);
   lora::LowRank<C> large(lora::Matrix<C>::Constant(this->rows, 1, reference::widen(std::numeric_limits<T>::max())),
                          reference::gaussian<C>(this->random, 1, this->cols, 2), lora::scaling::fixed(1));
-  for (const auto& [name, update] : {std::pair("a", this->a[0].update), {"large", std::make_shared<const lora::LowRank<C>>(large)}}) {
+  for (const auto& [name, update] :
+       {std::pair("a", this->a[0].update), {"large", std::make_shared<const lora::LowRank<C>>(large)}}) {
     EXPECT_FALSE(any.is_attached(name));
     any.attach(name, update);
     layer.attach(name, update);
@@ -468,7 +469,9 @@ TYPED_TEST(Engine, AnyLinearHasABiasOverflowsAndDelta) {
     any.unmerge();
     layer.unmerge();
   }
-  EXPECT_NE(message_of<lora::ShapeError>([&] { any.set_bias(bias.topRows(3)); }).find("Linear: bias: expected 53 x 1, found 3 x 1"),
+  EXPECT_NE(message_of<lora::ShapeError>([&] {
+              any.set_bias(bias.topRows(3));
+            }).find("Linear: bias: expected 53 x 1, found 3 x 1"),
             std::string::npos);
   any.set_bias(Eigen::Matrix<C, Eigen::Dynamic, 1>());
   layer.set_bias(Eigen::Matrix<C, Eigen::Dynamic, 1>());
@@ -487,8 +490,10 @@ TYPED_TEST(Engine, AnyLinearMayLookAtReadOnlyMemory) {
   any.activate({{"a", 0.5}});
   const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 4);
   EXPECT_TRUE(reference::same_bits(lora::forward(this->w0, {{this->a[0].update, 0.5}}, X), any.forward(X)));
-  EXPECT_EQ(message_of<lora::StateError>([&] { any.merge(); }), "lora: AnyLinear::merge: the layer looks at read-only memory");
-  EXPECT_EQ(message_of<lora::StateError>([&] { any.unmerge(); }), "lora: AnyLinear::unmerge: the layer looks at read-only memory");
+  EXPECT_EQ(message_of<lora::StateError>([&] { any.merge(); }),
+            "lora: AnyLinear::merge: the layer looks at read-only memory");
+  EXPECT_EQ(message_of<lora::StateError>([&] { any.unmerge(); }),
+            "lora: AnyLinear::unmerge: the layer looks at read-only memory");
   EXPECT_FALSE(any.merged());
 
   typename TestFixture::Weight merged = this->w0;

@@ -34,7 +34,8 @@ io::AdapterModule module(const std::string& path, Index rank, lora::Scaling scal
 /// The same with a magnitude, about the norm of five normal numbers.
 io::AdapterModule dora(const std::string& path, Index rank, lora::Scaling scaling, DType dtype = DType::F32) {
   io::AdapterModule out = module(path, rank, scaling);
-  const lora::Matrix<float> m = lora::Matrix<float>::Constant(7, 1, 2) + reference::gaussian<float>(random_numbers, 7, 1, 0.25);
+  const lora::Matrix<float> m =
+      lora::Matrix<float>::Constant(7, 1, 2) + reference::gaussian<float>(random_numbers, 7, 1, 0.25);
   const auto& factors = *out.update.get_if<lora::LowRank<float>>();
   if (dtype == DType::F64) {
     out.update = lora::DoRA<double>(factors.cast<double>(), m.cast<double>() / 3);

@@ -209,7 +209,8 @@ TEST(OwnUpdate, IsNotCutDownToItsBase) {
   const Open open;
   const Open &as_base = derived, *const pointer = &derived;
   const auto refused = [](const auto& call) {
-    EXPECT_NE(reference::message_of<lora::ValueError>(call).find("an update (open) of a class derived from"), std::string::npos);
+    EXPECT_NE(reference::message_of<lora::ValueError>(call).find("an update (open) of a class derived from"),
+              std::string::npos);
   };
   refused([&] { Set{as_base}; });
   refused([&] { Set({{as_base, 2.0}}); });
@@ -238,7 +239,8 @@ class Begins final : public lora::Update<float> {
   void add_to(lora::FormBuilder<float>& form, double) const override {
     const auto gains = [&](const lora::FrozenRows& W0, float* g) {
       W0.for_bands([&](Index first, Index count, const double* band) {
-        if (first <= fails_at_ && fails_at_ < first + count) throw std::runtime_error("row " + std::to_string(fails_at_));
+        if (first <= fails_at_ && fails_at_ < first + count)
+          throw std::runtime_error("row " + std::to_string(fails_at_));
         for (Index i = 0; i < count; ++i) g[first + i] = 1 + static_cast<float>(band[i * cols_]);
       });
     };
@@ -299,7 +301,8 @@ TYPED_TEST(GainsOfAWeight, AreOfNoOther) {
     const auto set = lora::for_weight(dora.set(), w0);
     lora::Activations<C> Y = lora::Activations<C>::Constant(rows, 2, C{5});
     const auto refused = [&](const auto& call) {
-      EXPECT_NE(reference::message_of<lora::StateError>(call).find("has the gains (DoRA) of another weight"), std::string::npos);
+      EXPECT_NE(reference::message_of<lora::StateError>(call).find("has the gains (DoRA) of another weight"),
+                std::string::npos);
       EXPECT_TRUE((Y.array() == C{5}).all());
     };
     refused([&] { lora::forward_into(other, set, X, Y); });
@@ -362,7 +365,9 @@ TYPED_TEST(GainsOfAWeight, AreTheSameForWideMergedOnes) {
   for (const int threads : {1, 3}) {
     lora::DefaultExecutor executor(threads);
     const auto found = weight.for_weight(dora.set(), {&executor});
-    ASSERT_EQ(std::memcmp(expected.form().row_gains(), found.form().row_gains(), static_cast<std::size_t>(rows) * sizeof(C)), 0);
+    ASSERT_EQ(
+        std::memcmp(expected.form().row_gains(), found.form().row_gains(), static_cast<std::size_t>(rows) * sizeof(C)),
+        0);
   }
 }
 
@@ -384,9 +389,11 @@ TYPED_TEST(GainsOfAWeight, AreNotOfAnEditedMergedOne) {
   for (const auto& [i, j] : {std::pair<Index, Index>{0, 0}, {69, 1099}, {41, 1024}}) {
     const T kept = w(i, j);
     w(i, j) = std::bit_cast<T>(static_cast<reference::Bits<T>>(reference::bits(kept) ^ 1));
-    for (const auto& message : {reference::message_of<lora::RecordError>([&] { static_cast<void>(layer.for_weight(dora.set())); }),
-                                reference::message_of<lora::RecordError>([&] { static_cast<void>(layer.weight().overflows()); })})
-      EXPECT_NE(message.find("the merged weight is not the one this record was made for, or was changed"), std::string::npos);
+    for (const auto& message :
+         {reference::message_of<lora::RecordError>([&] { static_cast<void>(layer.for_weight(dora.set())); }),
+          reference::message_of<lora::RecordError>([&] { static_cast<void>(layer.weight().overflows()); })})
+      EXPECT_NE(message.find("the merged weight is not the one this record was made for, or was changed"),
+                std::string::npos);
     w(i, j) = kept;
   }
   layer.unmerge();

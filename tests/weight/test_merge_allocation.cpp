@@ -180,10 +180,12 @@ TYPED_TEST(FailingAllocation, ReleaseKeepsTheRecords) {
   const auto bytes = group["first"].record().serialize();
 
   std::map<std::string, lora::UndoRecord> records;
-  EXPECT_GT(this->fail_each(merged, one, [&] {
-    if (!group.merged()) throw std::logic_error("a record is lost");
-    records = group.release();
-  }), 1);
+  EXPECT_GT(this->fail_each(merged, one,
+                            [&] {
+                              if (!group.merged()) throw std::logic_error("a record is lost");
+                              records = group.release();
+                            }),
+            1);
   ASSERT_EQ(records.size(), 2u);
   for (const auto& [path, record] : records) EXPECT_EQ(record.serialize(), bytes) << path;
   EXPECT_TRUE(reference::same_bits(merged, one));

@@ -18,7 +18,9 @@ class Overflows : public ::testing::Test {
   using Computed = lora::compute_t<Stored>;
   using Weight = lora::Matrix<Stored, Layout::order>;
 
-  static bool finite(Stored value) { return (reference::bits(value) & reference::infinity<Stored>) != reference::infinity<Stored>; }
+  static bool finite(Stored value) {
+    return (reference::bits(value) & reference::infinity<Stored>) != reference::infinity<Stored>;
+  }
 
   /// By looking at both, element by element.
   static Index count(const Weight& w0, const Weight& merged) {

@@ -157,8 +157,9 @@ LORA_FUNC UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
     const std::size_t size = (axis == 0 ? rows : cols) * compute_size;
     expect_record(bytes.size() - index_end - 8 - gains_header >= size, "size", "room for the gains", bytes.size());
     const auto values = bytes.subspan(index_end + gains_header, size);
-    expect_record(record.type_ == ScalarType::float64 ? detail::has_one_nan<double>(values) : detail::has_one_nan<float>(values),
-                  "gains", "the canonical NaN", "another");
+    expect_record(
+        record.type_ == ScalarType::float64 ? detail::has_one_nan<double>(values) : detail::has_one_nan<float>(values),
+        "gains", "the canonical NaN", "another");
     detail::UndoRecordAccess::add_gains(record, static_cast<std::uint8_t>(axis), values);
     index_end += gains_header + size;
   }

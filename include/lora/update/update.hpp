@@ -61,7 +61,8 @@ template <class Kind>
 std::shared_ptr<const Kind> copied(const Kind& update) {
   if constexpr (!std::is_final_v<Kind>)
     if (typeid(update) != typeid(Kind))
-      throw ValueError(text("lora: an update (", update.kind(), ") of a class derived from the one it is given as would lose what "
+      throw ValueError(text("lora: an update (", update.kind(),
+                            ") of a class derived from the one it is given as would lose what "
                             "it adds in a copy: expected a std::shared_ptr<const Update>, or the class itself"));
   return std::make_shared<const Kind>(update);
 }

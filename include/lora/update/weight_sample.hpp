@@ -26,11 +26,13 @@ struct WeightSample {
   /// Throws StateError unless W has these elements, or none are known. `what` begins the message. Looks at bits alone: the
   /// floating-point environment is the caller's.
   template <class T>
-  LORA_INLINE void expect(const char* what, const T* W, Index rows, Index cols, Index row_stride, Index column_stride) const {
+  LORA_INLINE void expect(const char* what, const T* W, Index rows, Index cols, Index row_stride,
+                          Index column_stride) const {
     if (!known) return;
     Bits<Compute> different = 0;
     for (Index n = 0; n < size; ++n)
-      different |= to_bits(widen(W[row(n, rows) * row_stride + col(n, cols) * column_stride])) ^ bits[static_cast<std::size_t>(n)];
+      different |= to_bits(widen(W[row(n, rows) * row_stride + col(n, cols) * column_stride])) ^
+                   bits[static_cast<std::size_t>(n)];
     if (different != 0) [[unlikely]]
       expect_slowly(what, {W, ScalarTraits<T>::type, rows, cols, row_stride, column_stride});
   }
@@ -43,11 +45,12 @@ struct WeightSample {
       if constexpr (std::is_same_v<compute_t<T>, Compute>)
         for (Index n = 0; n < size; ++n) {
           const Index i = row(n, W.rows), j = col(n, W.cols);
-          const Compute found = widen(element<T>(W, i, j)), expected = from_bits<Compute>(bits[static_cast<std::size_t>(n)]);
+          const Compute found = widen(element<T>(W, i, j)),
+                        expected = from_bits<Compute>(bits[static_cast<std::size_t>(n)]);
           if (to_bits(found) == to_bits(expected) || (is_nan(found) && is_nan(expected))) continue;
           throw StateError(text("lora: ", what, ": the active set has the gains (DoRA) of another weight: expected ",
-                                "lora::for_weight(set, W) of this one, found a set for one with ", expected, " at (", i, ", ", j,
-                                "), where W has ", found));
+                                "lora::for_weight(set, W) of this one, found a set for one with ", expected, " at (", i,
+                                ", ", j, "), where W has ", found));
         }
     });
   }

@@ -82,7 +82,8 @@ void executors() {
   lora::DefaultExecutor own(3);
   check(own.concurrency() == 1, "the program's default executor has one thread, for it is compiled without OpenMP");
   check(library::concurrency(own) == 1, "the library sees the program's executor as it is");
-  check(library::default_concurrency() == (library::has_openmp() ? 3 : 1), "the library's default executor is of its own flags");
+  check(library::default_concurrency() == (library::has_openmp() ? 3 : 1),
+        "the library's default executor is of its own flags");
   check(library::threads_of_two_tasks() == (library::has_openmp() ? 2 : 1), "and runs its tasks on OpenMP's threads");
   lora::Context context{&own};
   lora::Matrix<float> W = lora::Matrix<float>::Ones(3, 4);
