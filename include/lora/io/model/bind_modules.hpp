@@ -9,9 +9,6 @@
 #include "lora/io/peft/names.hpp"
 
 #include <algorithm>
-#include <deque>
-#include <functional>
-#include <unordered_set>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -19,6 +16,8 @@ namespace io::detail {
 /// Finds the tensors of an adapter's modules: see module_names.hpp.
 class TensorFinder {
  public:
+  TensorFinder(const TensorFinder&) = delete;
+  TensorFinder& operator=(const TensorFinder&) = delete;
   TensorFinder(const Model& base, const Adapter& adapter, std::span<const Rename> renames)
       : base_(base),
         adapter_(adapter),
@@ -32,13 +31,14 @@ class TensorFinder {
       const std::vector<std::size_t> found = finder_.find();
       if (found.empty()) refuse(finder_.missing().name, finder_.missing().found);
       std::vector<const ModelTensor*> out;
-      std::unordered_map<const ModelTensor*, std::size_t> modules;
+      std::vector<const AdapterModule*> owners(entries_.tensors.size(), nullptr);
       for (std::size_t i = 0; i < found.size(); ++i) {
         const ModelTensor* const tensor = entries_.tensors[found[i]];
-        const auto [place, is_new] = modules.try_emplace(tensor, i);
-        if (!is_new)
-          refuse(i, text("found ", in_quotes(tensor->info->name), ", which is that of ",
-                         in_quotes(adapter_.modules[place->second].path), " already"));
+        const AdapterModule*& owner = owners[found[i]];
+        if (owner != nullptr)
+          refuse(i, text("found ", in_quotes(tensor->info->name), ", which is that of ", in_quotes(owner->path),
+                         " already"));
+        owner = &adapter_.modules[i];
         out.push_back(tensor);
       }
       return out;
@@ -57,27 +57,28 @@ class TensorFinder {
   /// The base's tensors, those of quantised weights also under the names that these would have.
   struct Entries {
     explicit Entries(const Model& base) {
-      std::unordered_set<std::string_view> known;
-      for (const ModelTensor& tensor : base.tensors()) {
-        names.push_back(tensor.info->name);
-        tensors.push_back(&tensor);
-        if (quantised_module(tensor.info->name)) continue;
-        known.insert(tensor.info->name);
-      }
-      for (const ModelTensor& tensor : base.tensors())
-        if (const auto module = quantised_module(tensor.info->name)) {
-          std::string weight = text(module->first, ".weight");
-          if (known.contains(weight)) continue;
-          names.push_back(aliases_.emplace_back(std::move(weight)));
-          tensors.push_back(&tensor);
-          known.insert(names.back());
-        }
+      for (const ModelTensor& tensor : base.tensors()) add(tensor, tensor.info->name);
+      for (const bool is_weight : {true, false})  // the weight itself before what belongs to it
+        for (const ModelTensor& tensor : base.tensors())
+          if (const auto found = quantised_module(tensor.info->name); found && found->is_weight == is_weight)
+            if (std::string weight = text(found->module, ".weight"); base.find(weight) == nullptr)
+              aliases_.emplace_back(std::move(weight), &tensor);
+      const auto by_name = [](const Alias& a, const Alias& b) { return a.first < b.first; };
+      const auto are_same = [](const Alias& a, const Alias& b) { return a.first == b.first; };
+      std::stable_sort(aliases_.begin(), aliases_.end(), by_name);
+      aliases_.erase(std::unique(aliases_.begin(), aliases_.end(), are_same), aliases_.end());
+      for (const auto& [weight, tensor] : aliases_) add(*tensor, weight);
     }
     std::vector<std::string_view> names;
     std::vector<const ModelTensor*> tensors;
 
    private:
-    std::deque<std::string> aliases_;
+    void add(const ModelTensor& tensor, std::string_view name) {
+      names.push_back(name);
+      tensors.push_back(&tensor);
+    }
+    using Alias = std::pair<std::string, const ModelTensor*>;
+    std::vector<Alias> aliases_;
   };
 
   static std::vector<std::string> wanted(const Adapter& adapter) {
@@ -98,6 +99,11 @@ class TensorFinder {
     return rest == (shape[0] == rows ? cols : rows) || (rows == cols && rest == rows);
   }
 
+  struct Fits {
+    const TensorFinder* finder;
+    bool operator()(std::size_t module, std::size_t tensor) const { return finder->fits(module, tensor); }
+  };
+
   [[noreturn]] void refuse(std::size_t i, std::string_view found) const {
     const std::string& path = adapter_.modules[i].path;
     fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()),
@@ -111,9 +117,7 @@ class TensorFinder {
   const Adapter& adapter_;
   Entries entries_;
   BaseNames names_;
-  std::function<bool(std::size_t, std::size_t)> fits_ = [this](std::size_t module, std::size_t tensor) {
-    return fits(module, tensor);
-  };
+  Fits fits_{this};
   ModuleNames finder_;
 };
 
@@ -122,8 +126,8 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
   const TensorInfo& info = *tensor.info;
   const std::filesystem::path& file = model.shard_of(tensor).path();
   if (const auto quantised = quantised_module(info.name); quantised && !info.name.ends_with(".weight"))
-    fail(file, "tensor ", in_quotes(info.name), ": expected ", in_quotes(text(quantised->first, ".weight")),
-         " to merge into, found only what ", quantised->second, " stores for it", quantised_remedy);
+    fail(file, "tensor ", in_quotes(info.name), ": expected ", in_quotes(text(quantised->module, ".weight")),
+         " to merge into, found only what ", quantised->maker, " stores for it", quantised_remedy);
   if (is_quantised(info.dtype))
     fail(file, "tensor ", in_quotes(info.name), ": expected F16, BF16, F32 or F64 to merge into, found ",
          name(info.dtype), quantised_remedy);
