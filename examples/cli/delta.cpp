@@ -38,7 +38,7 @@ struct Delta {
 
  private:
   struct Module {
-    std::string path;
+    std::string path, tensor;  // an expert's tensor has [EXPERT] in its name
     lora::Index rows, cols;
     std::vector<io::detail::MergePart> parts;
   };
@@ -46,20 +46,21 @@ struct Delta {
   /// The adapters' modules, in the order in which they come first.
   static std::vector<Module> collect(const std::vector<ChosenAdapter>& chosen) {
     std::vector<Module> out;
-    std::map<std::string_view, std::size_t> places;
+    std::map<std::string, std::size_t> places;
     for (const ChosenAdapter& one : chosen)
       for (const io::AdapterModule& module : one.adapter.modules) {
-        if (io::detail::linear_factors(module.update).is_dora())
-          fail(one.adapter.folder, "module ", in_quotes(module.path),
-               ": expected LoRA, found DoRA: what it changes depends on the base's weight, so that it has no delta of its own");
-        const auto [place, is_new] = places.try_emplace(module.path, out.size());
-        if (is_new) out.push_back({module.path, module.rows(), module.cols(), {}});
+        if (io::detail::kind_of(module.update).has_gains || module.rows() < 0 || module.cols() < 0)
+          fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update with a delta of its own, found ",
+               module.update.kind(), ": what it changes depends on the base's weight");
+        const std::string name = module.expert < 0 ? module.tensor_name() : text(module.tensor_name(), "[", module.expert, "]");
+        const auto [place, is_new] = places.try_emplace(name, out.size());
+        if (is_new) out.push_back({module.path, name, module.rows(), module.cols(), {}});
         Module& known = out[place->second];
         if (known.rows != module.rows() || known.cols != module.cols())
           fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
                shape_text(known.rows, known.cols), ", as in ", in_quotes(known.parts.front().adapter->folder.string()),
                ", found ", shape_text(module.rows(), module.cols()));
-        known.parts.push_back({&one.adapter, &module, one.coefficient});
+        known.parts.push_back({&one.adapter, &module, module.update, one.coefficient});
       }
     return out;
   }
@@ -68,7 +69,7 @@ struct Delta {
   void write(const std::vector<Module>& modules) const {
     std::vector<io::TensorInfo> tensors;
     for (const Module& module : modules)
-      tensors.push_back({module.path + ".weight",
+      tensors.push_back({module.tensor,
                          std::is_same_v<Compute, double> ? io::DType::F64 : io::DType::F32,
                          {static_cast<std::uint64_t>(module.rows), static_cast<std::uint64_t>(module.cols)}});
     io::SafetensorsWriter file(out, tensors, {{"format", "lora-delta"}}, common.sync());
@@ -123,7 +124,7 @@ void add_delta(CLI::App& program, Run& run) {
       "Example:\n"
       "  lora delta --adapter adapters/games --adapter adapters/science=0.5 --out delta.safetensors\n\n"
       "The tensor M.weight is the delta of the adapters' module M: always (out, in), also where the base stores the\n"
-      "transpose (fan_in_fan_out). f32 are the very numbers that a merge adds to F16, BF16 and F32 weights, f64 those\n"
+      "transpose (fan_in_fan_out); a convolution's is out x (in * kernel), an expert's has the name M.PARAMETER[EXPERT]. f32 are the very numbers that a merge adds to F16, BF16 and F32 weights, f64 those\n"
       "it adds to F64 ones.\n",
       coefficient_rules));
   command->callback([delta, &run] { run = [delta] { return delta->run(); }; });

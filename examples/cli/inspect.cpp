@@ -11,7 +11,6 @@
 #include <map>
 
 #include <lora/io/model/model_files.hpp>
-#include <lora/io/peft/linear_factors.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -22,7 +21,7 @@ namespace io = lora::io;
 using Json = nlohmann::ordered_json;
 
 /// The metadata of one file.
-Json metadata_json(const io::Safetensors& file) {
+Json metadata_json(const io::TensorFile& file) {
   Json out = Json::object();
   for (const auto& [key, value] : file.metadata())
     out.get_ref<Json::object_t&>().emplace_back(key, value);  // no search for each
@@ -63,16 +62,15 @@ double squared_norm(const Eigen::MatrixBase<Derived>& B, const Eigen::MatrixBase
   return sum;
 }
 
-/// ||delta||_F of an update from its factors, or nothing for DoRA, which has no delta without a weight.
+/// ||delta||_F of a LoRA from its factors, or nothing for other kinds.
 std::optional<double> delta_norm(const io::AdapterUpdate& update) {
   std::optional<double> out;
-  std::visit(
-      [&](const auto& shared) {
-        io::detail::visit_kind(*shared, [&]<class Kind>(const Kind& kind) {
-          if constexpr (requires { kind.B(); }) out = std::abs(kind.scaling()) * std::sqrt(squared_norm(kind.B(), kind.A()));
-        });
-      },
-      update);
+  const auto measure = [&]<class Scalar>(std::type_identity<Scalar>) {
+    if (const auto* const lora = update.get_if<lora::LowRank<Scalar>>())
+      out = std::abs(lora->scaling()) * std::sqrt(squared_norm(lora->B(), lora->A()));
+  };
+  for (const lora::ScalarType type : {lora::ScalarType::half, lora::ScalarType::bfloat16, lora::ScalarType::float32, lora::ScalarType::float64})
+    io::visit_type(type, measure);
   return out;
 }
 
@@ -102,7 +100,14 @@ struct Inspect {
       return 0;
     }
     expect_content(path);
-    if (!fs::is_directory(path, ignored)) {
+    if (io::is_gguf_file(path)) {
+      const io::Gguf file = io::Gguf::open(path);
+      const std::string* const type = file.value<std::string>("general.type");
+      if (type != nullptr && *type == "adapter") {
+        inspect_adapter(io::load_gguf_adapter(file));
+        return 0;
+      }
+    } else if (!fs::is_directory(path, ignored)) {
       io::Safetensors file = io::Safetensors::open(path);
       if (io::is_undo_file(file)) {
         inspect_undo(io::UndoFile(std::move(file)));
@@ -120,15 +125,15 @@ struct Inspect {
     Json layers = Json::array();
     Table table({"layer", "shape", "rank", "scaling", "||delta||_F"});
     double sum = 0;
-    bool is_dora = false;
+    bool all_known = true;
     for (const io::AdapterModule& module : adapter.modules) {
       const lora::Scaling rule = module.scaling_rule();
       const std::optional<double> norm = delta_norm(module.update);
       if (norm)
         sum += *norm * *norm;
       else
-        is_dora = true;
-      layers.push_back({{"name", module.path},
+        all_known = false;
+      layers.push_back({{"name", module.parameter == "weight" ? module.path : module.tensor_name()},
                         {"shape", {module.rows(), module.cols()}},
                         {"rank", module.rank()},
                         {"scaling", module.scaling()},
@@ -136,18 +141,22 @@ struct Inspect {
                         {"scaling_value", rule.value()},
                         {"fan_in_fan_out", module.fan_in_fan_out},
                         {"kind", module.update.kind()},
+                        {"expert", module.expert < 0 ? Json(nullptr) : Json(module.expert)},
                         {"delta_norm", norm ? Json(*norm) : Json(nullptr)}});
-      table.add({module.path, shape_text(module.rows(), module.cols()), std::to_string(module.rank()),
-                 number_text(module.scaling(), 6), norm ? number_text(*norm, 6) : "DoRA"});
+      table.add({module.parameter == "weight" ? module.path
+                 : module.expert < 0          ? module.tensor_name()
+                                              : text(module.tensor_name(), "[", module.expert, "]"),
+                 shape_text(module.rows(), module.cols()), std::to_string(module.rank()), number_text(module.scaling(), 6),
+                 norm ? number_text(*norm, 6) : std::string(module.update.kind())});
     }
     if (json)
       return print({{"kind", "adapter"},
                     {"path", json_text(path.string())},
                     {"name", json_text(adapter.name)},
                     {"layers", std::move(layers)},
-                    {"delta_norm", is_dora ? Json(nullptr) : Json(std::sqrt(sum))}});
+                    {"delta_norm", !all_known ? Json(nullptr) : Json(std::sqrt(sum))}});
     cli::print(text("adapter ", io::printable(adapter.name), ": ", count_text(adapter.modules.size(), "layer"),
-                    is_dora ? " of DoRA" : ", ||delta||_F = " + number_text(std::sqrt(sum), 6), '\n', table));
+                    !all_known ? std::string() : ", ||delta||_F = " + number_text(std::sqrt(sum), 6), '\n', table));
   }
 
   void inspect_model(const io::Model& model) const {
@@ -158,8 +167,10 @@ struct Inspect {
     Table table(titles);
     for (const io::ModelTensor& tensor : model.tensors()) {
       const io::TensorInfo& info = *tensor.info;
-      Json row{{"name", info.name}, {"dtype", io::name(info.dtype)}, {"shape", info.shape}, {"bytes", info.bytes()}};
-      std::vector<std::string> tiles{info.name, std::string(io::name(info.dtype)), shape_text(info.shape),
+      const io::TensorFile& file = model.shard_of(tensor);
+      const std::vector<std::uint64_t>& shape = file.gguf() != nullptr ? file.gguf()->tensor(info.name).shape : info.shape;
+      Json row{{"name", info.name}, {"dtype", file.type_name(info)}, {"shape", shape}, {"bytes", info.bytes()}};
+      std::vector<std::string> tiles{info.name, std::string(file.type_name(info)), shape_text(shape),
                                      std::to_string(info.bytes())};
       if (model.is_folder()) {
         row["file"] = model.shard_name(tensor.shard);
@@ -174,14 +185,14 @@ struct Inspect {
       for (std::size_t i = 0; i < model.shards().size(); ++i)
         shards.push_back({{"file", model.shard_name(i)},
                           {"tensors", model.shards()[i].tensors().size()},
-                          {"data_bytes", model.shards()[i].header().data_bytes()},
+                          {"data_bytes", model.shards()[i].data_bytes()},
                           {"metadata", metadata_json(model.shards()[i])}});
       said += text(" in ", count_text(model.shards().size(), "file"), "; ",
                    count_text(model.other_files().size(), "other file"));
     }
     said += '\n';
     std::map<std::string, std::string> known;
-    for (const io::Safetensors& shard : model.shards())
+    for (const io::TensorFile& shard : model.shards())
       for (const auto& [key, value] : shard.metadata()) {
         const auto [place, is_new] = known.try_emplace(key, value);
         if (!is_new && place->second == value) continue;                           // the same in several shards
@@ -204,6 +215,17 @@ struct Inspect {
     Table table({"tensor", "dtype", "shape", "rank", "adapters", "record"});
     std::uint64_t record_bytes = 0, weight_bytes = 0;
     for (const io::UndoTensor& tensor : file.tensors()) {
+      if (tensor.replaced) {
+        tensors.push_back({{"name", tensor.name},
+                           {"file", file.shards()[tensor.shard].file},
+                           {"dtype", io::name(tensor.replaced->dtype)},
+                           {"shape", io::stored_shape(tensor)},
+                           {"replaced", true},
+                           {"rows", tensor.replaced->rows}});
+        table.add({tensor.name, std::string(io::name(tensor.replaced->dtype)), shape_text(io::stored_shape(tensor)), "",
+                   tensor.replaced->rows.empty() ? "replaced" : count_text(tensor.replaced->rows.size(), "row") + " replaced", ""});
+        continue;
+      }
       const lora::UndoRecord checked = file.record(tensor);
       const std::uint64_t bytes = io::bits(io::dtype_of(tensor.type)) / 8 * static_cast<std::uint64_t>(tensor.rows) *
                                   static_cast<std::uint64_t>(tensor.cols);
@@ -214,14 +236,14 @@ struct Inspect {
       lora::Index rank = 0;
       for (const io::UndoUpdate& update : tensor.updates) {
         updates.push_back({{"adapter", update.adapter},
-                           {"kind", io::name(update.kind)},
+                           {"kind", update.kind},
                            {"weight", update.coefficient},
-                           {"rank", update.rank},
-                           {"scaling", update.scaling(update.rank)},
+                           {"rank", update.rank()},
+                           {"scaling", update.scaling(std::max<lora::Index>(update.rank(), 1))},
                            {"scaling_rule", io::name(update.scaling.rule())},
                            {"scaling_value", update.scaling.value()}});
         adapters += (adapters.empty() ? "" : " + ") + number_text(update.coefficient, 6) + " " + update.adapter;
-        rank += update.rank;
+        rank += update.rank();
       }
       const double percent =
           bytes == 0 ? 0 : 100 * static_cast<double>(checked.size_bytes()) / static_cast<double>(bytes);
@@ -230,6 +252,7 @@ struct Inspect {
                          {"dtype", io::name(io::dtype_of(tensor.type))},
                          {"shape", io::stored_shape(tensor)},
                          {"fan_in_fan_out", tensor.order == lora::column_major},
+                         {"expert", tensor.expert < 0 ? Json(nullptr) : Json(tensor.expert)},
                          {"updates", std::move(updates)},
                          {"record_bytes", checked.size_bytes()},
                          {"record_percent", percent}});

@@ -55,7 +55,7 @@ io::TaskOptions CommonOptions::task_options(Progress& progress) const {
 }
 
 void AdapterOptions::add_to(CLI::App& command, bool has_base) {
-  command.add_option("--adapter", adapters, "A PEFT folder, times COEFFICIENT (default 1); may be given several times")
+  command.add_option("--adapter", adapters, "A PEFT folder or GGUF adapter, times COEFFICIENT (default 1); may be given several times")
       ->type_name("DIR[=COEFFICIENT]")
       ->required()
       ->allow_extra_args(false)
@@ -81,6 +81,30 @@ std::vector<io::Rename> AdapterOptions::renames() const {
 
 namespace {
 
+/// What a base says of its names: a GGUF file of itself, another one in the config.json beside its tensors.
+io::GgufArchitecture architecture_of(const fs::path& base) {
+  if (io::is_gguf_file(base)) return io::GgufArchitecture::of(io::Gguf::open(base));
+  std::error_code ignored;
+  const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
+  return io::GgufArchitecture::of_config(folder / "config.json");
+}
+
+/// A PEFT folder or a GGUF adapter, with the names and the order of rows of the base where that is of the other kind.
+io::Adapter load_for(const fs::path& path, const fs::path& base) {
+  if (!io::is_gguf_file(path)) {
+    io::Adapter adapter = io::load_adapter(path);
+    return io::is_gguf_file(base) ? io::to_gguf(adapter, architecture_of(base)) : adapter;
+  }
+  const io::Gguf file = io::Gguf::open(path);
+  io::Adapter adapter = io::load_gguf_adapter(file);
+  if (base.empty()) return adapter;
+  const io::GgufArchitecture made_for = io::GgufArchitecture::of(file), architecture = architecture_of(base);
+  if (made_for.name != architecture.name)
+    fail(path, "general.architecture: expected ", in_quotes(architecture.name), ", as the base has, found ",
+         in_quotes(made_for.name));
+  return io::is_gguf_file(base) ? adapter : io::from_gguf(adapter, architecture);
+}
+
 /// The number that `characters` are as a whole, or nothing.
 std::optional<double> number(std::string_view characters) {
   if (characters.starts_with('+')) characters.remove_prefix(1);
@@ -93,7 +117,7 @@ std::optional<double> number(std::string_view characters) {
 
 }  // namespace
 
-std::vector<ChosenAdapter> AdapterOptions::load() const {
+std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base) const {
   std::vector<std::pair<std::string, double>> wanted;
   for (const std::string& option : adapters) {
     const std::size_t sign = option.rfind('=');
@@ -111,7 +135,7 @@ std::vector<ChosenAdapter> AdapterOptions::load() const {
     wanted.emplace_back(coefficient ? option.substr(0, sign) : option, coefficient.value_or(1.0));
   }
   std::vector<ChosenAdapter> out;
-  for (const auto& [folder, coefficient] : wanted) out.push_back({io::load_adapter(folder), coefficient});
+  for (const auto& [folder, coefficient] : wanted) out.push_back({load_for(folder, base), coefficient});
   return out;
 }
 

@@ -48,9 +48,9 @@ struct AdapterOptions {
   /// Throws UsageError.
   std::vector<lora::io::Rename> renames() const;
 
-  /// Reads the adapters, in order. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
+  /// Reads the adapters, in order, with the names of the base where one is given. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
   /// on standard error.
-  std::vector<ChosenAdapter> load() const;
+  std::vector<ChosenAdapter> load(const fs::path& base = {}) const;
 };
 
 /// The help text about coefficients in DIR=COEFFICIENT, and about how adapters' modules find their tensors.

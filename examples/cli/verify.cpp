@@ -71,10 +71,11 @@ struct Verify {
   CommonOptions common;
 
   int run() {
-    const std::vector<ChosenAdapter> chosen = adapters.load();
+    const std::vector<ChosenAdapter> chosen = adapters.load(base);
     const io::Model model = io::Model::open(base);
     std::vector<std::string> warnings = model.warnings();
-    const std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), adapters.renames(), &warnings);
+    std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), adapters.renames(), &warnings);
+    std::erase_if(targets, [](const Target& target) { return target.replacement != nullptr; });  // nothing is computed there
     print_warnings(warnings);
     const std::vector<Outcome> outcomes = verify_layers(model, targets);
 
@@ -103,7 +104,7 @@ struct Verify {
     std::vector<Outcome> outcomes(targets.size());
     std::vector<io::detail::Task> tasks;
     for (std::size_t i = 0; i < targets.size(); ++i) {
-      const std::uint64_t bytes = 2 * targets[i].tensor->info->bytes();  // W and W0
+      const std::uint64_t bytes = 2 * targets[i].bytes();  // W and W0
       tasks.push_back({bytes, [&, i, bytes](io::detail::Buffer& buffer,
                                               const lora::Context& context) -> io::detail::Finish {
                          const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(bytes));
@@ -121,7 +122,7 @@ struct Verify {
 
   static Outcome verify_layer(const io::Model& model, const Target& target, std::span<std::byte> bytes,
                               std::span<std::byte> original, const lora::Context& context) {
-    model.read(*target.tensor, 0, original);
+    model.read(*target.tensor, target.offset(), original);
     std::copy(original.begin(), original.end(), bytes.begin());
     Outcome outcome;
     io::detail::named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {

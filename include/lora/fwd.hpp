@@ -26,6 +26,16 @@ class DoRA;
 template <class Scalar>
 class Dense;
 template <class Compute>
+class LoHa;
+template <class Compute>
+class LoKr;
+template <class Compute>
+class LoCon;
+template <class Compute>
+class VeRA;
+template <class Compute>
+class IA3;
+template <class Compute>
 struct ActiveUpdate;
 template <class Compute>
 class ActiveSet;
@@ -33,6 +43,10 @@ template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownershi
 class FrozenWeight;
 template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
 class Linear;
+template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
+class Embedding;
+template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
+class Conv;
 template <class Compute>
 class AnyLinear;
 template <class Compute>

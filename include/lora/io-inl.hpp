@@ -10,9 +10,17 @@
 #include "lora/io/file/input_file-inl.hpp"
 #include "lora/io/file/output_file-inl.hpp"
 #include "lora/io/file/output_folder-inl.hpp"
+#include "lora/io/gguf/adapter-inl.hpp"
+#include "lora/io/gguf/dequantize-inl.hpp"
+#include "lora/io/gguf/gguf-inl.hpp"
+#include "lora/io/gguf/header-inl.hpp"
+#include "lora/io/gguf/names-inl.hpp"
+#include "lora/io/gguf/writer-inl.hpp"
 #include "lora/io/model/bind-inl.hpp"
 #include "lora/io/model/merge_model-inl.hpp"
 #include "lora/io/model/model-inl.hpp"
+#include "lora/io/model/tensor_file-inl.hpp"
+#include "lora/io/model/tensor_file_writer-inl.hpp"
 #include "lora/io/model/model_writer-inl.hpp"
 #include "lora/io/model/tasks-inl.hpp"
 #include "lora/io/peft/adapter-inl.hpp"
@@ -31,6 +39,8 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
+template UndoUpdate undo_update<float>(std::string, const Update<float>&, double, ScalarType);
+template UndoUpdate undo_update<double>(std::string, const Update<double>&, double, ScalarType);
 template void UndoFileWriter::add<float>(const ActiveSet<float>&, const UndoRecord&);
 template void UndoFileWriter::add<double>(const ActiveSet<double>&, const UndoRecord&);
 template ActiveSet<float> UndoFile::active_set<float>(const UndoTensor&) const;

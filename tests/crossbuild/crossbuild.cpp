@@ -4,12 +4,18 @@
 //   crossbuild write FILE    merges every case and writes W' and the record, and what a switch makes of them
 //   crossbuild undo FILE     reads another build's FILE and expects W0 back, bit for bit
 //
-// write-dora, undo-dora, write-dense, undo-dense do the same with sets of these kinds.
+// write-dora, undo-dora, write-dense, undo-dense, write-products, undo-products (LoHa, LoKr, LoCon, VeRA, IA3) do the same
+// with sets of these kinds.
 //
 // Weights and factors are made of integers, so that no compiler flag has a part in them.
 
 #include "lora/update/dense.hpp"
 #include "lora/update/dora.hpp"
+#include "lora/update/ia3.hpp"
+#include "lora/update/locon.hpp"
+#include "lora/update/loha.hpp"
+#include "lora/update/lokr.hpp"
+#include "lora/update/vera.hpp"
 #include "lora/weight/merge.hpp"
 
 #include <cmath>
@@ -50,7 +56,7 @@ class Random {
 enum class Kind { gaussian, random_bits };
 
 /// What the sets are made of.
-enum class Sets { low_rank, dora, dense };
+enum class Sets { low_rank, dora, dense, products };
 
 /// One merge: a shape, what the weight looks like, and the size of delta beside it.
 struct Case {
@@ -76,6 +82,7 @@ struct Problem {
   lora::Matrix<T> w0;
   std::vector<lora::LowRank<Compute>> updates;
   lora::Matrix<Compute> magnitude, change;
+  std::vector<std::shared_ptr<const lora::Update<Compute>>> products;
   Sets sets;
 
   Problem(const Case& what, std::uint64_t seed, Sets which) : w0(what.rows, what.cols), sets(which) {
@@ -89,11 +96,13 @@ struct Problem {
     change = numbers(what.rows, what.cols, random);
     // A row that is taken away.
     if (what.rows > 2) magnitude(1, 0) = 0;
+    if (sets == Sets::products) add_products(what, random);
   }
   lora::ActiveSet<Compute> set() const {
     switch (sets) {
       case Sets::dora: return {{updates[0], 1.0}, {lora::DoRA<Compute>(updates[1], magnitude), -0.7}};
       case Sets::dense: return {{dense(), 0.6}, {updates[1], -0.7}};
+      case Sets::products: return {{products[0], 0.6}, {products[1], -0.7}, {products[2], 0.9}};
       case Sets::low_rank: break;
     }
     return {{updates[0], 1.0}, {updates[1], -0.7}};
@@ -103,6 +112,7 @@ struct Problem {
       case Sets::dora:
         return {{lora::DoRA<Compute>(updates[2], magnitude), 0.3}, {lora::DoRA<Compute>(updates[0], magnitude), 1.0}};
       case Sets::dense: return {{updates[2], 0.3}, {dense(), 1.0}, {dense(), -0.1}};
+      case Sets::products: return {{products[3], 0.3}, {products[4], 1.0}, {products[5], -0.2}, {products[6], 1.0}};
       case Sets::low_rank: break;
     }
     return {{updates[2], 0.3}, {updates[0], 1.0}};
@@ -114,6 +124,39 @@ struct Problem {
     lora::Matrix<Compute> out(rows, cols);
     for (Index i = 0; i < out.size(); ++i) out.data()[i] = static_cast<Compute>(random.normal());
     return out;
+  }
+  template <class Update>
+  void add_product(const Update& update) {
+    products.push_back(std::make_shared<const Update>(update));
+  }
+  /// Of factors whose sizes go into the weight's, with sums over more than one lane and, for small weights, a dense LoHa.
+  void add_products(const Case& what, Random& random) {
+    const auto next = [&](Index rows, Index cols) { return numbers(rows, cols, random); };
+    const Index rows = what.rows, cols = what.cols, kernel = cols % 5 == 0 ? 5 : 1, in = cols / kernel;
+    const auto rule = lora::scaling::fixed(what.scaling / 8);
+    {
+      const auto w1_a = next(rows, 3), w1_b = next(3, cols), w2_a = next(rows, 2), w2_b = next(2, cols);
+      add_product(lora::LoHa<Compute>(w1_a, w1_b, w2_a, w2_b, rule));
+    }
+    {
+      const auto B = next(rows + 1, 9), A = next(8, cols + 2), b = next(rows, 1), d = next(8, 1);
+      add_product(lora::VeRA<Compute>(lora::VeRAMatrices(B, A), b, d, cols, rule));
+    }
+    add_product(lora::IA3<Compute>(next(rows, 1)).sized(rows, cols));
+    {
+      const auto w1 = next(1, kernel), w2_a = next(rows, 20), w2_b = next(20, in);
+      add_product(lora::LoKr<Compute>(w1, w2_a, w2_b, rule));
+    }
+    add_product(lora::IA3<Compute>(next(1, in)).sized(rows, cols, kernel));
+    {
+      const auto up = next(rows, 2), mid = next(2, 17 * kernel), down = next(17, in);
+      add_product(lora::LoCon<Compute>(up, mid, down, rule));
+    }
+    {
+      const auto t1 = next(2, 2 * kernel), w1_a = next(2, rows), w1_b = next(2, in);
+      const auto t2 = next(5, 5 * kernel), w2_a = next(5, rows), w2_b = next(5, in);
+      add_product(lora::LoHa<Compute>(t1, w1_a, w1_b, t2, w2_a, w2_b, rule));
+    }
   }
   static T element(Kind kind, Random& random) {
     if (kind == Kind::random_bits) return lora::detail::from_bits<T>(static_cast<lora::detail::Bits<T>>(random.bits()));
@@ -249,7 +292,8 @@ void for_types(Sets sets, const Use& use) {
 int main(int argc, char** argv) {
   std::string mode = argc == 3 ? argv[1] : "";
   Sets sets = Sets::low_rank;
-  for (const auto& [ending, which] : {std::pair("-dora", Sets::dora), std::pair("-dense", Sets::dense)})
+  for (const auto& [ending, which] :
+       {std::pair("-dora", Sets::dora), std::pair("-dense", Sets::dense), std::pair("-products", Sets::products)})
     if (mode.ends_with(ending)) {
       mode.resize(mode.size() - std::strlen(ending));
       sets = which;
@@ -276,6 +320,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "crossbuild: %s\n", error.what());
     return 1;
   }
-  std::fprintf(stderr, "usage: crossbuild write|undo[-dora|-dense] FILE\n");
+  std::fprintf(stderr, "usage: crossbuild write|undo[-dora|-dense|-products] FILE\n");
   return 2;
 }

@@ -46,7 +46,7 @@ case $mode in
     for ((i = 0; i < count; ++i)); do
       for j in $(((i + 1) % count)) $(((i + count / 2) % count)); do
         echo "${names[i]} undoes ${names[j]}"
-        for kind in "" -dora -dense; do
+        for kind in "" -dora -dense -products; do
           run "${names[i]}" "undo$kind" "$dir/${names[j]}$kind.bin"
         done
       done

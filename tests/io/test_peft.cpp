@@ -52,7 +52,7 @@ TEST(PeftConfig, NumbersOfTheWrongKind) {
   expect_pieces(whole(R"({"peft_type":"LORA","lora_alpha":4})"), {"c.json", "r:", "no such key"});
   expect_pieces(whole(R"({"peft_type":"LORA","r":2})"), {"lora_alpha:", "no such key"});
   expect_pieces(whole(R"({"r":2,"lora_alpha":4})"), {"peft_type:", "no such key"});
-  expect_pieces(whole(R"({"peft_type":"LOHA","r":2,"lora_alpha":4})"), {"peft_type:", "'LOHA'"});
+  expect_pieces(whole(R"({"peft_type":"OFT","r":2,"lora_alpha":4})"), {"peft_type:", "'OFT'"});
   expect_pieces(whole(R"({"peft_type":["LORA"],"r":2,"lora_alpha":4})"), {"peft_type:", "a list"});
   for (const char* r : {"0", "-1", "2.0", "true", "null", "\"2\"", "1e400", "[2]", "18446744073709551616"})
     EXPECT_NE(whole(std::string(R"({"peft_type":"LORA","lora_alpha":4,"r":)") + r + "}"), "") << r;
@@ -70,14 +70,17 @@ TEST(PeftConfig, NumbersOfTheWrongKind) {
 }
 
 TEST(PeftConfig, WhatChangesTheMathsIsRefusedByName) {
-  for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"})
+  for (const char* key : {"use_qalora", "use_bdlora"})
     expect_pieces(refused_config(std::string("\"") + key + "\":true"), {key, "not supported", "true"});
-  for (const char* key :
-       {"target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"})
+  for (const char* key : {"layer_replication", "alora_invocation_tokens", "feedforward_modules"})
     expect_pieces(refused_config(std::string("\"") + key + "\":[\"x\"]"), {key, "not supported", "a list"});
   for (const char* key : {"kasa_config", "arrow_config", "velora_config", "monteclora_config", "megatron_config"})
     expect_pieces(refused_config(std::string("\"") + key + "\":{\"x\":1}"), {key, "not supported", "an object"});
-  expect_pieces(refused_config(R"("bias":"lora_only")"), {"bias", "'lora_only'"});
+  expect_pieces(refused_config(R"("bias":"some")"), {"bias", "'some'"});
+  expect_pieces(refused_config(R"("target_parameters":["x"])"), {"target_parameters", "MODULE.PARAMETER", "'x'"});
+  expect_pieces(refused_config(R"("trainable_token_indices":["x"])"), {"trainable_token_indices", "'x'"});
+  expect_pieces(refused_config(R"("trainable_token_indices":{"e":[3,1,3]})"), {"trainable_token_indices", "3 twice"});
+  expect_pieces(refused_config(R"("trainable_token_indices":{"e":-1})"), {"trainable_token_indices", "-1"});
   expect_pieces(refused_config(R"("modules_to_save":["a",1])"), {"modules_to_save", "found 1"});
   expect_pieces(refused_config(R"("modules_to_save":"a")"), {"modules_to_save", "a list", "'a'"});
   expect_pieces(refused_config(R"("something_new\u001b":1)"), {"something_new\\x1b", "not supported"});
@@ -218,12 +221,12 @@ TEST(LoadAdapter, TensorsThatAreNotFactorsOfLinearLayers) {
   };
   const std::string base = "base_model.model.";
   expect_pieces(with(base + "e.lora_embedding_A"),
-                {"adapter_model.safetensors", "'base_model.model.e.lora_embedding_A'", "embedding"});
+                {"adapter_model.safetensors", "module 'e'", "no lora_B"});
   expect_pieces(with(base + "a.lora_magnitude_vector"), {"a.lora_magnitude_vector", "DoRA"});
   expect_pieces(with(base + "a.lora_B.bias"), {"a.lora_B.bias", "lora_bias"});
   expect_pieces(with(base + "a.base_layer.lora_A.weight"), {"a.base_layer.lora_A.weight", "base layer"});
-  expect_pieces(with(base + "a.hada_w1_a"), {"a.hada_w1_a", "no factor of LoRA's"});
-  expect_pieces(with(base + "c.lora_A.weight", {2, 3, 3, 3}), {"c.lora_A.weight", "[2, 3, 3, 3]"});
+  expect_pieces(with(base + "a.hada_w1_a"), {"a.hada_w1_a", "of LoRA", "of LoHa"});
+  expect_pieces(with(base + "c.lora_A.weight", {2, 3, 3, 3}), {"module 'c'", "no lora_B"});
   expect_pieces(with(base + "c.lora_C.weight"), {"c.lora_C.weight", "lora_A.weight or .lora_B.weight"});
   expect_pieces(with(base + "c.lora_A.weight.extra"), {"c.lora_A.weight.extra"});
   expect_pieces(with(base + "lora_A.weight"), {"lora_A.weight"});
@@ -232,12 +235,11 @@ TEST(LoadAdapter, TensorsThatAreNotFactorsOfLinearLayers) {
 
 TEST(LoadAdapter, WholeTensorsAreKeptApartFromFactors) {
   const std::string base = "base_model.model.";
-  const AdapterFolder folder(
-      pair("a") + std::vector<TensorInfo>{{base + "a.base_layer.weight", DType::F32, {2, 2}},
-                                          {base + "norm.bias", DType::F32, {2}},
-                                          {base + "score.modules_to_save.default.weight", DType::F32, {2}},
-                                          {base + "e.modules_to_save.weight", DType::F32, {2}}},
-      R"("modules_to_save":["score"])");
+  const AdapterFolder folder(pair("a") + std::vector<TensorInfo>{{base + "a.base_layer.weight", DType::F32, {2, 2}},
+                                                                 {base + "norm.bias", DType::F32, {2}},
+                                                                 {base + "score.modules_to_save.default.weight", DType::F32, {2}},
+                                                                 {base + "e.modules_to_save.weight", DType::F32, {2}}},
+                             R"("modules_to_save":["score"])");
   const io::Adapter adapter = folder.load();
   EXPECT_EQ(adapter.modules.size(), 1u);
   ASSERT_EQ(adapter.base_copies.size(), 4u);
@@ -252,12 +254,10 @@ TEST(LoadAdapter, WholeTensorsAreKeptApartFromFactors) {
 }
 
 TEST(LoadAdapter, WrappersThatProgramsLeaveInAreNoPartOfPaths) {
-  for (const std::string path :
-       {"_orig_mod.base_model.model.a.q", "base_model.model.module.a.q", "module.base_model.model.a.q",
-        "base_model.model.base_model.model.a.q", "base_model.model.a._checkpoint_wrapped_module.q",
-        "_fsdp_wrapped_module.base_model.model._fsdp_wrapped_module.a._fsdp_wrapped_module.q"}) {
-    const AdapterFolder folder(
-        {{path + ".lora_A.weight", DType::F32, {2, 4}}, {path + ".lora_B.weight", DType::F32, {6, 2}}});
+  for (const std::string path : {"_orig_mod.base_model.model.a.q", "base_model.model.module.a.q", "module.base_model.model.a.q",
+                                 "base_model.model.base_model.model.a.q", "base_model.model.a._checkpoint_wrapped_module.q",
+                                 "_fsdp_wrapped_module.base_model.model._fsdp_wrapped_module.a._fsdp_wrapped_module.q"}) {
+    const AdapterFolder folder({{path + ".lora_A.weight", DType::F32, {2, 4}}, {path + ".lora_B.weight", DType::F32, {6, 2}}});
     EXPECT_EQ(folder.load().modules.at(0).path, "a.q") << path;
   }
   EXPECT_EQ(AdapterFolder(pair("a.module.q")).load().modules.at(0).path, "a.module.q") << "a module of that name";
@@ -281,7 +281,7 @@ TEST(LoadAdapter, FactorsThatDoNotFit) {
                 {"module 'm'", "[2, 4]", "[6, 3]"});
   expect_pieces(AdapterFolder(pair("m", DType::F32, 3)).refused(), {"module 'm'", "rank 2", "[3, 4]"});
   expect_pieces(AdapterFolder(pair("m"), R"("rank_pattern":{"m":5})").refused(), {"module 'm'", "rank 5", "[2, 4]"});
-  expect_pieces(AdapterFolder(pair("m", DType::I32)).refused(), {"lora_B.weight", "found I32"});
+  expect_pieces(AdapterFolder(pair("m", DType::I32)).refused(), {"lora_A.weight", "found I32"});
   EXPECT_EQ(AdapterFolder(pair("m"), R"("target_modules":["q"],"exclude_modules":"(")").refused(), "")
       << "what there are factors for is adapted, as in PEFT";
   expect_pieces(AdapterFolder({}).refused(), {"at least one module"});
@@ -307,13 +307,11 @@ TEST(LoadAdapter, FoldersThatAreNone) {
   expect_pieces(message([&] { io::load_adapter(folder / "no"); }), {"/no", "expected a folder"});
   expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_config.json", "No such file"});
   test::write(folder / "adapter_model.bin", "pickle");
-  expect_pieces(message([&] { io::load_adapter(folder.path()); }),
-                {"adapter_model.bin", "pickle", "safe_serialization=True"});
+  expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_model.bin", "pickle", "safe_serialization=True"});
   test::fs::create_directories(folder / "run/default");
   test::write(folder / "run/default/adapter_config.json", "{}");
   expect_pieces(message([&] { io::load_adapter(folder / "run"); }), {"/run: ", "'default'", "name the folder"});
-  expect_pieces(message([&] { io::load_adapter(folder / "run/default/adapter_config.json"); }),
-                {"found a file", "folder that it is in"});
+  expect_pieces(message([&] { io::load_adapter(folder / "run/default/adapter_config.json"); }), {"found a file", "folder that it is in"});
 }
 
 TEST(AdapterModule, TheOrientationOfABaseWeight) {
@@ -382,7 +380,9 @@ TEST(LoadAdapter, FactorsThatAreTransposedOrEmpty) {
   expect_pieces(both({0, 4}, {6, 0}), {"module 'm'", "rank 2", "[0, 4]"});
   expect_pieces(both({2}, {6, 2}), {"lora_A.weight", "two dimensions", "[2]"});
   expect_pieces(both({}, {6, 2}), {"lora_A.weight", "two dimensions", "[]"});
-  expect_pieces(both({2, 4, 1}, {6, 2, 1}), {"lora_A.weight", "[2, 4, 1]"});
+  expect_pieces(both({2, 4, 1}, {6, 2}), {"module 'm'", "dimensions", "[2, 4, 1]", "[6, 2]"});
+  expect_pieces(both({2, 4, 3}, {6, 2, 3}), {"lora_B.weight", "1 wide", "[6, 2, 3]"});
+  EXPECT_EQ(both({2, 4, 3}, {6, 2, 1}), "") << "a convolution's";
 }
 
 TEST(LoadAdapter, FilesThatShrinkBetweenOpeningAndReading) {

@@ -30,7 +30,7 @@ struct Merged {
     tensor = {"m.weight", 0, lora::detail::ScalarTraits<T>::type, 21, 34, Order, {}};
     for (std::size_t i = 0; i < updates.size(); ++i)
       tensor.updates.push_back(
-          {adapter, updates.low_rank(i).scaling_rule(), updates.coefficient(i), updates.low_rank(i).rank()});
+          io::undo_update(adapter, *updates.set().updates()[i].update, updates.coefficient(i), tensor.type));
     const io::TensorInfo tensors[] = {{"m.weight", io::dtype_of(tensor.type), io::stored_shape(tensor)},
                                       {"m.bias", io::DType::U8, {5}}};
     io::SafetensorsWriter model(folder / "merged", tensors);
@@ -74,7 +74,7 @@ void expect_round_trip() {
   ASSERT_EQ(tensor.updates.size(), 2u);
   EXPECT_EQ(tensor.updates[1].adapter, "style");
   EXPECT_EQ(tensor.updates[1].coefficient, -0.5);
-  EXPECT_EQ(tensor.updates[0].rank, 3);
+  EXPECT_EQ(tensor.updates[0].rank(), 3);
   EXPECT_EQ(tensor.updates[0].scaling.value(), merged.tensor.updates[0].scaling.value());
 
   const lora::ActiveSet<Compute> set = file.active_set<Compute>(tensor);
@@ -275,7 +275,7 @@ struct MergedFolder {
     copies[0].add(std::as_bytes(std::span("text", 4)));
     const std::string names[] = {"sub/file"};
     io::UndoTensor tensor{"m.weight", 1, lora::ScalarType::float32, 4, 6, lora::row_major, {}};
-    tensor.updates.push_back({"style", updates.low_rank().scaling_rule(), updates.coefficient(0), 2});
+    tensor.updates.push_back(io::undo_update("style", *updates.set().updates()[0].update, updates.coefficient(0), tensor.type));
     io::UndoFileWriter writer(folder / "undo", model, {tensor}, names);
     writer.add<float>(updates.set(), record);
     EXPECT_THROW(writer.finish({rests, 1}, copies), lora::StateError);

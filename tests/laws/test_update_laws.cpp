@@ -7,7 +7,7 @@
 #include "lora/weight/merge.hpp"
 #include "reference/expect.hpp"
 #include "reference/forward.hpp"
-#include "reference/random.hpp"
+#include "reference/random_kinds.hpp"
 
 namespace {
 
@@ -16,13 +16,45 @@ using reference::Gates;
 using reference::Random;
 using reference::Updates;
 
-enum class Kind { low_rank, dora, dense, gates, two_doras, mixed, columns, none };
+enum class Kind {
+  low_rank,
+  dora,
+  dense,
+  gates,
+  two_doras,
+  mixed,
+  columns,
+  none,
+  loha,
+  loha_dense,
+  loha_tucker,
+  lokr,
+  lokr_small,
+  lokr_least,
+  locon,
+  vera,
+  ia3_rows,
+  ia3_columns,
+  many
+};
 constexpr Kind kinds[] = {Kind::low_rank,  Kind::dora,  Kind::dense,   Kind::gates,
                           Kind::two_doras, Kind::mixed, Kind::columns, Kind::none};
+constexpr Kind kinds_of_files[] = {Kind::loha,       Kind::loha_dense,  Kind::loha_tucker, Kind::lokr,
+                                   Kind::lokr_small, Kind::lokr_least,  Kind::locon,       Kind::vera,
+                                   Kind::ia3_rows,   Kind::ia3_columns, Kind::many};
 
 const char* name(Kind kind) {
-  constexpr const char* names[] = {"low rank", "DoRA", "dense", "gates", "two DoRAs", "mixed", "columns", "none"};
+  constexpr const char* names[] = {"low rank",    "DoRA",        "dense",          "gates",      "two DoRAs",
+                                   "mixed",       "columns",     "none",           "LoHa",       "dense LoHa",
+                                   "Tucker LoHa", "LoKr",        "small LoKr",     "least LoKr", "LoCon",
+                                   "VeRA",        "IA3 by rows", "IA3 by columns", "many"};
   return names[static_cast<int>(kind)];
+}
+
+std::vector<Kind> all_kinds() {
+  std::vector<Kind> all(std::begin(kinds), std::end(kinds));
+  all.insert(all.end(), std::begin(kinds_of_files), std::end(kinds_of_files));
+  return all;
 }
 
 template <class Layout>
@@ -42,8 +74,10 @@ class UpdateLaws : public ::testing::Test {
   /// The same with 0, -0, denormal, huge, infinite and NaN ones among them.
   static lora::Matrix<Computed> wild_gains(Random& random, Index size) {
     using Limits = std::numeric_limits<Computed>;
-    const Computed special[] = {Computed{0}, -Computed{0}, Limits::denorm_min(), -Limits::denorm_min() * 77, Limits::max(), -Limits::max() / 3,
-                         Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN(), Limits::min(), Computed{1}, Computed{-1}};
+    const Computed special[] = {
+        Computed{0},         -Computed{0},       Limits::denorm_min(), -Limits::denorm_min() * 77,
+        Limits::max(),       -Limits::max() / 3, Limits::infinity(),   -Limits::infinity(),
+        Limits::quiet_NaN(), Limits::min(),      Computed{1},          Computed{-1}};
     lora::Matrix<Computed> out = gains(random, size);
     for (Index i = 0; i < size; ++i)
       if (random.below(3) == 0) out(i, 0) = special[random.below(std::size(special))];
@@ -75,6 +109,26 @@ class UpdateLaws : public ::testing::Test {
         break;
       case Kind::columns: set.add(Gates<Computed>(rows, cols, {}, gains(random, cols))); break;
       case Kind::none: break;
+      case Kind::loha: set.add(reference::random_loha<Computed>(random, rows, cols, 2, 2), -0.7); break;
+      case Kind::loha_dense: set.add(reference::random_loha<Computed>(random, rows, cols, 20, 17)); break;
+      case Kind::loha_tucker: set.add(reference::random_tucker_loha<Computed>(random, rows, cols, 2, 1), 0.6); break;
+      case Kind::lokr: set.add(reference::random_lokr<Computed>(random, rows, cols), 0.9); break;
+      case Kind::lokr_small: set.add(reference::random_small_lokr<Computed>(random, rows, cols, 3)); break;
+      case Kind::lokr_least: set.add(reference::random_least_lokr<Computed>(random, rows, cols), -1.1); break;
+      case Kind::locon: set.add(reference::random_locon<Computed>(random, rows, cols, 3), 0.4); break;
+      case Kind::vera: set.add(reference::random_vera<Computed>(random, rows, cols, 4), 1.3); break;
+      case Kind::ia3_rows: set.add(reference::random_ia3<Computed>(random, rows, cols, true), 0.7); break;
+      case Kind::ia3_columns: set.add(reference::random_kernel_ia3<Computed>(random, rows, cols)); break;
+      case Kind::many:
+        set.add(reference::random_vera<Computed>(random, rows, cols, 2));
+        set.add(reference::random_loha<Computed>(random, rows, cols, 20, 17), 0.5);
+        set.add(reference::random_ia3<Computed>(random, rows, cols, false), -0.3);
+        set.add(reference::random_lokr<Computed>(random, rows, cols), 0.2);
+        set.add_dora(random, rows, cols, 2, 0.03, 1, 0.8);
+        set.add(reference::random_locon<Computed>(random, rows, cols, 1));
+        set.add(reference::random_ia3<Computed>(random, rows, cols, true));
+        set.add(reference::random_least_lokr<Computed>(random, rows, cols), 0);  // does nothing
+        break;
     }
     return set;
   }
@@ -90,7 +144,8 @@ class UpdateLaws : public ::testing::Test {
     Weight plain = w0;
     lora::merge_plain(plain, from, context);
     ASSERT_TRUE(reference::same_bits(expected.weight, plain));
-    ASSERT_TRUE(reference::same_bits(w0, reference::unmerge<Stored, Layout::order>(expected.weight, from, expected.record)))
+    ASSERT_TRUE(
+        reference::same_bits(w0, reference::unmerge<Stored, Layout::order>(expected.weight, from, expected.record)))
         << "the reference itself";
     lora::unmerge(plain, from, lora::UndoRecord::deserialize(record.serialize()), context);
     ASSERT_TRUE(reference::same_bits(w0, plain));
@@ -124,20 +179,63 @@ TYPED_TEST(UpdateLaws, EverySwitchIsAFreshMergeAndEveryBitComesBack) {
   }
 }
 
-/// Shares for several threads, blocks that do not divide evenly.
+TYPED_TEST(UpdateLaws, KindsOfFilesSwitchInARing) {
+  using T = typename TestFixture::Stored;
+  Random random(207);
+  const Index rows = 37, cols = 70;
+  const std::vector<Kind> all = all_kinds();
+  for (const bool wild : {false, true}) {
+    const auto w0 = wild ? reference::any_patterns<T, TypeParam::order>(random, rows, cols)
+                         : reference::gaussian<T, TypeParam::order>(random, rows, cols);
+    for (std::size_t i = std::size(kinds); i < all.size(); ++i) {
+      const Kind from = all[i], to = all[(i + 1) % all.size()];
+      SCOPED_TRACE(::testing::Message() << name(from) << " to " << name(to) << (wild ? ", any bits" : ""));
+      this->check(w0, this->make(from, random, rows, cols), this->make(to, random, rows, cols));
+      if (this->HasFatalFailure()) return;
+    }
+  }
+}
+
+/// A weight of several blocks, which do not divide evenly, on several threads: from every kind of set to every other. The
+/// reference makes each set's W' and record once; switches have to arrive there.
 TYPED_TEST(UpdateLaws, HoldForSeveralBlocksAndThreads) {
   using T = typename TestFixture::Stored;
+  using Sets = std::vector<typename TestFixture::Set>;
+  constexpr Kind all[] = {Kind::low_rank, Kind::dora, Kind::dense, Kind::gates, Kind::mixed, Kind::loha};
+  struct Shape {
+    Index rows, cols;
+    int threads;
+  };
+  std::vector<Shape> shapes = {{129, 1041, 2}, {1041, 127, 5}};
+#if LORA_TEST_FULL
+  shapes.insert(shapes.end(), {{129, 1041, 1}, {320, 1030, 5}, {33, 4100, 2}, {4100, 33, 2}, {20000, 7, 3}, {7, 20000, 3}});
+#endif
   Random random(201);
-  const std::pair<Index, Index> shapes[] = {{129, 1041}, {1041, 127}};
-  const std::pair<Kind, Kind> pairs[] = {{Kind::dora, Kind::mixed}, {Kind::dense, Kind::two_doras}};
-  for (const auto& [rows, cols] : shapes) {
+  for (const auto& [rows, cols, threads] : shapes) {
     ASSERT_GE(rows * cols, 2 * reference::elements_per_thread);
     const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
-    for (const auto& [from, to] : pairs) {
-      lora::DefaultExecutor executor(rows < cols ? 2 : 5);
-      SCOPED_TRACE(::testing::Message() << rows << " x " << cols << ", " << name(from) << " to " << name(to));
-      this->check(w0, this->make(from, random, rows, cols), this->make(to, random, rows, cols), {&executor});
-      if (this->HasFatalFailure()) return;
+    Sets sets;
+    std::vector<decltype(reference::merge<T, TypeParam::order>(w0, {}))> expected;
+    for (const Kind kind : all) {
+      sets.push_back(this->make(kind, random, rows, cols));
+      expected.push_back(reference::merge<T, TypeParam::order>(w0, sets.back()));
+    }
+    lora::DefaultExecutor executor(threads);
+    const lora::Context context{&executor};
+    for (std::size_t from = 0; from < sets.size(); ++from) {
+      auto w = w0;
+      lora::UndoRecord record = lora::merge(w, sets[from], context);
+      ASSERT_TRUE(reference::same_bits(expected[from].weight, w)) << name(all[from]);
+      ASSERT_TRUE(reference::same_record(expected[from].record, record)) << name(all[from]);
+      for (std::size_t to = from; to < sets.size(); ++to)
+        for (const auto& [before, after] : {std::pair(from, to), std::pair(to, from)}) {
+          SCOPED_TRACE(::testing::Message() << rows << " x " << cols << ", " << name(all[before]) << " to " << name(all[after]));
+          record = lora::switch_to(w, sets[before], record, sets[after], context);
+          ASSERT_TRUE(reference::same_bits(expected[after].weight, w));
+          ASSERT_TRUE(reference::same_record(expected[after].record, record));
+        }
+      lora::unmerge(w, sets[from], record, context);
+      ASSERT_TRUE(reference::same_bits(w0, w)) << name(all[from]);
     }
   }
 }
@@ -209,7 +307,7 @@ TYPED_TEST(UpdateLaws, WhatDoesNotBelongTogetherIsRefused) {
   Random random(205);
   const Index rows = 37, cols = 70;
   const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
-  for (const Kind kind : kinds) {
+  for (const Kind kind : all_kinds()) {
     if (kind == Kind::none) continue;
     SCOPED_TRACE(name(kind));
     const auto set = this->make(kind, random, rows, cols), wrong = this->make(kind, random, rows, cols);
@@ -241,7 +339,7 @@ TYPED_TEST(UpdateLaws, ForwardPassesEqualTheReferenceAndTheMergedOnes) {
   using C = typename TestFixture::Computed;
   Random random(206);
   for (const auto& [rows, cols] : {std::pair<Index, Index>{37, 70}, {17, 530}})
-    for (const Kind kind : kinds) {
+    for (const Kind kind : all_kinds()) {
       const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
       const auto set = this->make(kind, random, rows, cols);
       const auto bound = lora::for_weight(set, w0);
@@ -252,7 +350,8 @@ TYPED_TEST(UpdateLaws, ForwardPassesEqualTheReferenceAndTheMergedOnes) {
       const auto form = reference::form_for<C>(set, w0);
       if (set.depends_on_W0()) {
         EXPECT_FALSE(set.is_bound());
-        EXPECT_THROW(static_cast<void>(lora::forward(w0, set, reference::gaussian<C>(random, cols, 1))), lora::StateError);
+        EXPECT_THROW(static_cast<void>(lora::forward(w0, set, reference::gaussian<C>(random, cols, 1))),
+                     lora::StateError);
       }
       for (const Index batch : {1, 7, 45}) {
         SCOPED_TRACE(::testing::Message() << name(kind) << ", " << rows << " x " << cols << ", batch " << batch);

@@ -1,44 +1,13 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The one form of an active set (include/lora/update/form.hpp) in plain scalar code, one element at a time, and the order of
-/// summation of forward passes, which DoRA's gains are made in.
+/// The one form of an active set (include/lora/update/form.hpp) in plain scalar code, one element at a time.
 
 #include "lora/update/dense.hpp"
 #include "lora/update/dora.hpp"
-#include "reference/reference.hpp"
-
-#include <array>
-#include <optional>
+#include "reference/kinds.hpp"
 
 namespace reference {
-
-/// In blocks of 512: sixteen lanes, lane l the chain over the block's j = l, l + 16, ... from +0; w and x go on with zeros to a
-/// multiple of 16. Then l + (l + 8), l + (l + 4), l + (l + 2), l + (l + 1). The blocks' sums are added in order to +0.
-template <class C>
-C dot_by_lanes(const std::vector<C>& w, const std::vector<C>& x) {
-  C sum = 0;
-  for (std::size_t begin = 0; begin < w.size(); begin += 512) {
-    std::array<C, 16> lanes{};
-    const std::size_t end = std::min(w.size(), begin + 512), padded_end = (end + 15) / 16 * 16;
-    for (std::size_t j = begin; j < padded_end; ++j) {
-      C& lane = lanes[j % 16];
-      lane = j < end ? std::fma(w[j], x[j], lane) : std::fma(C{0}, C{0}, lane);
-    }
-    for (const std::size_t half : {8u, 4u, 2u, 1u})
-      for (std::size_t l = 0; l < half; ++l) lanes[l] = lanes[l] + lanes[l + half];
-    sum = sum + lanes[0];
-  }
-  return sum;
-}
-
-/// One chain over j from +0.
-template <class C>
-C dot_in_order(const std::vector<C>& w, const std::vector<C>& x) {
-  C sum = 0;
-  for (std::size_t j = 0; j < w.size(); ++j) sum = std::fma(w[j], x[j], sum);
-  return sum;
-}
 
 /// A row in another type.
 template <class C, class Object>
@@ -71,20 +40,13 @@ class Gates final : public lora::Update<C> {
     return {{"g", lora::view_of(g_)}, {"h", lora::view_of(h_)}};
   }
   void add_to(lora::FormBuilder<C>& form, double) const override {
-    if (g_.size() != 0) form.scale_rows(lora::view_of(g_));
-    if (h_.size() != 0) form.scale_columns(lora::view_of(h_));
+    if (g_.size() != 0) form.scale_rows(g_);
+    if (h_.size() != 0) form.scale_columns(h_);
   }
 
  private:
   Index rows_, cols_;
   lora::Matrix<C> g_, h_;
-};
-
-/// What an update is made of, in the compute type.
-template <class C>
-struct Parts {
-  std::optional<lora::Matrix<C>> B, A, magnitude, dense, g, h;
-  double scaling = 1;
 };
 
 template <class C, class T>
@@ -104,8 +66,10 @@ bool take_parts(const lora::Update<C>& update, Parts<C>& out) {
   return out.dense.has_value() || out.B.has_value();
 }
 
+/// What an update with this coefficient is made of, in the compute type.
 template <class C>
-Parts<C> parts(const lora::Update<C>& update) {
+Parts<C> parts(const lora::Update<C>& update, double coefficient) {
+  if (const auto kind = parts_of_kind(update, coefficient)) return *kind;
   Parts<C> out;
   if (const auto* gates = dynamic_cast<const Gates<C>*>(&update)) {
     if (gates->g().size() != 0) out.g = gates->g();
@@ -216,7 +180,7 @@ Form<C> form(const Set<C>& set, Index rows, Index cols, const lora::Matrix<doubl
   out.cols = cols;
   for (const auto& [update, coefficient] : set.updates()) {
     if (coefficient == 0) continue;
-    const Parts<C> own = parts(*update);
+    const Parts<C> own = parts(*update, coefficient);
     const C c = scale<C>(own.scaling, coefficient);
     if (own.B) {
       lora::Matrix<C> B = *own.B;

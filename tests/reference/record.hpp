@@ -77,7 +77,7 @@ std::uint64_t fingerprint(const Set<C>& set) {
   };
   for (const auto& [update, coefficient] : set.updates()) {
     if (coefficient == 0) continue;
-    const Parts<C> own = parts(*update);
+    const Parts<C> own = parts(*update, coefficient);
     const auto c = static_cast<std::uint64_t>(bits(scale<C>(own.scaling, coefficient)));
     if (own.B)
       add({c, static_cast<std::uint64_t>(own.A->rows()), checksum(row_major_bytes(*own.B)),

@@ -7,7 +7,10 @@
 LORA_NAMESPACE_BEGIN
 
 template <class Compute>
-ActiveSet<Compute>::ActiveSet() : ActiveSet(std::vector<ActiveUpdate<Compute>>()) {}
+ActiveSet<Compute>::ActiveSet() {
+  static const std::shared_ptr<const State> empty = make_state({}, nullptr, {});
+  state_ = empty;
+}
 
 template <class Compute>
 ActiveSet<Compute>::ActiveSet(std::vector<ActiveUpdate<Compute>> updates)
@@ -24,6 +27,10 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
     if (!detail::is_finite(coefficient))
       throw ValueError(detail::text("lora: the coefficient of update ", i, " of the active set: expected a finite number, found ",
                                     coefficient));
+    if (update->rows() < 0 || update->cols() < 0)
+      throw ShapeError(detail::text("lora: update ", i, " of the active set (", update->kind(),
+                                    "): expected the shape of its weight, found ",
+                                    detail::shape_text(update->rows(), update->cols()), ": use its sized(rows, cols)"));
     if (state->rows < 0) {
       state->rows = update->rows();
       state->cols = update->cols();
@@ -46,7 +53,12 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
 
 template <class Compute>
 ActiveSet<Compute> ActiveSet<Compute>::bound_to(const FrozenRows& W0) const {
-  return depends_on_W0() ? ActiveSet(std::shared_ptr<const State>(make_state(state_->updates, &W0, {}))) : *this;
+  if (!depends_on_W0()) return *this;
+  detail::WeightSample<Compute> sample;
+  const detail::SampledRows<Compute> sampled(W0, rows(), cols(), sample);
+  const std::shared_ptr<State> state = make_state(state_->updates, &sampled, {});
+  state->sample = sample;
+  return ActiveSet(std::shared_ptr<const State>(state));
 }
 
 template <class Compute>

@@ -53,10 +53,15 @@ LORA_NOINLINE void multiply_each(Compute* numbers, const Compute* factors, Index
   for (Index i = 0; i < count; ++i) numbers[i] = factors[i] * numbers[i];
 }
 
-/// D = c M, or fma(c, M, D).
+/// D = fma(c, M, D).
 template <class Compute>
-LORA_NOINLINE void accumulate(Compute* D, const Compute* M, Index count, Compute c, bool first) {
-  for (Index i = 0; i < count; ++i) D[i] = first ? c * M[i] : fma(c, M[i], D[i]);
+LORA_NOINLINE void accumulate(Compute* D, const Compute* M, Index count, Compute c) {
+  for (Index i = 0; i < count; ++i) D[i] = fma(c, M[i], D[i]);
+}
+
+template <class Compute>
+LORA_NOINLINE void narrow_each(const double* from, Index count, Compute* to) {
+  for (Index i = 0; i < count; ++i) to[i] = convert<Compute>(from[i]);
 }
 
 LORA_TAGGED_END
@@ -104,16 +109,36 @@ inline constexpr std::uint64_t dense_word = 0x6573'6e65'64ff'ffffu, rows_word = 
 template <class Compute>
 void FormBuilder<Compute>::add_dense(double scale, const MatrixView& M) {
   detail::expect_shape("an update's dense part", rows(), cols(), M.rows, M.cols);
+  add_dense_rows(scale, [&](Index first, Index count, double* band) {
+    for (Index i = 0; i < count; ++i) detail::read_row(M, first + i, band + i * M.cols);
+  });
+}
+
+template <class Compute>
+void FormBuilder<Compute>::add_dense_rows(double scale, FunctionRef<void(Index first, Index count, double* rows)> fill) {
+  constexpr Index band_rows = 16;
   const Compute c = detail::finite_scale<Compute>(scale);
-  const auto numbers = detail::converted<Compute>(M);
-  detail::expect_finite("dense part", numbers.data(), rows() * cols());
+  const Index size = rows() * cols();
+  detail::AlignedMatrix<Compute, row_major> numbers(rows(), cols());
+  {
+    detail::AlignedMatrix<double, row_major> band(std::min(band_rows, rows()), cols());
+    for (Index first = 0; first < rows(); first += band_rows) {
+      const Index count = std::min(band_rows, rows() - first);
+      fill(first, count, band.data());
+      detail::narrow_each(band.data(), count * cols(), numbers.data() + first * cols());
+    }
+  }
+  detail::expect_finite("dense part", numbers.data(), size);
   mix(static_cast<std::uint64_t>(detail::to_bits(c)));
   mix(detail::dense_word);
-  mix(numbers.data(), rows() * cols());
+  mix(numbers.data(), size);
   form_.extras_kernels_ = &detail::extras_kernels<Compute>();
-  const bool first = form_.dense() == nullptr;
-  if (first) form_.D_ = detail::AlignedMatrix<Compute, row_major>(rows(), cols());
-  detail::accumulate(form_.D_.data(), numbers.data(), rows() * cols(), c, first);
+  if (form_.dense() == nullptr) {
+    detail::multiply_by(numbers.data(), size, c);
+    form_.D_ = std::move(numbers);
+  } else {
+    detail::accumulate(form_.D_.data(), numbers.data(), size, c);
+  }
 }
 
 template <class Compute>

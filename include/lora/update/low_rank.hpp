@@ -24,6 +24,10 @@ class LowRank final : public Update<compute_t<Scalar>> {
   /// the scaling is not finite.
   template <class DerivedB, class DerivedA>
   LowRank(const Eigen::MatrixBase<DerivedB>& B, const Eigen::MatrixBase<DerivedA>& A, Scaling scaling)
+      : LowRank{detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling} {}  // B first
+
+  /// The same of matrices in memory of any type, which are converted as cast() does.
+  LowRank(const MatrixView& B, const MatrixView& A, Scaling scaling)
       : LowRank(detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling) {}
 
   Index rows() const override { return B_.rows(); }
@@ -36,7 +40,7 @@ class LowRank final : public Update<compute_t<Scalar>> {
 
   /// s, and the rule it came from.
   double scaling() const { return scaling_; }
-  const Scaling& scaling_rule() const { return rule_; }
+  Scaling scaling_rule() const override { return rule_; }
 
   std::string_view kind() const override { return "LoRA"; }
   std::vector<UpdateTensor> tensors() const override { return {{"lora_B", B_.view()}, {"lora_A", A_.view()}}; }
@@ -48,7 +52,7 @@ class LowRank final : public Update<compute_t<Scalar>> {
   /// narrower one. Throws ValueError when a factor overflows.
   template <class Other>
   [[nodiscard]] LowRank<Other> cast() const {
-    return {B_.template cast<Other>("LowRank: B"), A_.template cast<Other>("LowRank: A"), rule_};
+    return LowRank<Other>(B_.view(), A_.view(), rule_);
   }
 
  private:

@@ -2,8 +2,11 @@
 #pragma once
 
 #include "lora/update/form_builder.hpp"
+#include "lora/update/scaling.hpp"
 
+#include <memory>
 #include <string_view>
+#include <typeinfo>
 #include <vector>
 
 LORA_NAMESPACE_BEGIN
@@ -28,15 +31,18 @@ class Update {
  public:
   virtual ~Update() = default;
 
-  /// The shape of the weight it is for: out and in.
+  /// The shape of the weight it is for: out and in; -1 where it is not known yet (see VeRA, IA3).
   virtual Index rows() const = 0;
   virtual Index cols() const = 0;
 
   /// A short name of what it is, such as "LoRA".
   virtual std::string_view kind() const = 0;
 
-  /// What a file has to keep, besides numbers that are not tensors (the scaling). They live as long as the update.
+  /// The tensors that a file has to keep. They live as long as the update.
   virtual std::vector<UpdateTensor> tensors() const = 0;
+
+  /// The rule of the update's own scaling: with the tensors, all that a file has to keep.
+  virtual Scaling scaling_rule() const { return scaling::fixed(1); }
 
   /// Does to `form` what the update with this coefficient does to a weight. Called under rounding to nearest. Deterministic:
   /// an unmerge calls it again.
@@ -48,4 +54,17 @@ class Update {
   Update& operator=(const Update&) = default;
 };
 
+namespace detail {
+
+/// A copy of an update. Throws ValueError for one of a class derived from Kind, which the copy would cut down to Kind.
+template <class Kind>
+std::shared_ptr<const Kind> copied(const Kind& update) {
+  if constexpr (!std::is_final_v<Kind>)
+    if (typeid(update) != typeid(Kind))
+      throw ValueError(text("lora: an update (", update.kind(), ") of a class derived from the one it is given as would lose what "
+                            "it adds in a copy: expected a std::shared_ptr<const Update>, or the class itself"));
+  return std::make_shared<const Kind>(update);
+}
+
+}  // namespace detail
 LORA_NAMESPACE_END

@@ -4,8 +4,10 @@
 /// The whole tensors in an adapter's file: copies of the base's are passed over, others refused. For bodies (-inl.hpp).
 
 #include "lora/core/function_ref.hpp"
+#include "lora/io/model/bound_module.hpp"
 #include "lora/io/model/tied_head.hpp"
 #include "lora/io/safetensors/convert.hpp"
+#include "lora/io/safetensors/visit_type.hpp"
 
 #include <cstring>
 
@@ -16,8 +18,8 @@ namespace io::detail {
 using ReadBase = FunctionRef<void(const ModelTensor&, std::uint64_t, std::span<std::byte>)>;
 
 /// Whether `count` elements of a copy are those of the base, which are converted to the copy's type first.
-inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType base_type,
-                       std::span<const std::byte> base, std::size_t count) {
+inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType base_type, std::span<const std::byte> base,
+                       std::size_t count) {
   if (copy_type == base_type) return std::memcmp(copy.data(), base.data(), copy.size()) == 0;
   const std::optional<ScalarType> from = scalar_type(base_type), to = scalar_type(copy_type);
   if (!from || !to) return false;
@@ -26,8 +28,7 @@ inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType b
     convert_elements(*from, base.data(), *to, wanted.data(), count);
     std::memcpy(found.data(), copy.data(), copy.size());
     for (std::size_t i = 0; i < count; ++i)
-      if (wanted[i] < found[i] || wanted[i] > found[i] ||
-          lora::detail::is_nan(wanted[i]) != lora::detail::is_nan(found[i]))
+      if (wanted[i] < found[i] || wanted[i] > found[i] || lora::detail::is_nan(wanted[i]) != lora::detail::is_nan(found[i]))
         return false;
     return true;
   });
@@ -39,8 +40,7 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
   if (copy.shape != base.shape) return false;
   if (copy.dtype != base.dtype && (!scalar_type(copy.dtype) || !scalar_type(base.dtype))) return false;
   const bool is_same_type = copy.dtype == base.dtype;
-  const std::uint64_t copy_size = is_same_type ? 1 : bits(copy.dtype) / 8,
-                      base_size = is_same_type ? 1 : bits(base.dtype) / 8;
+  const std::uint64_t copy_size = is_same_type ? 1 : bits(copy.dtype) / 8, base_size = is_same_type ? 1 : bits(base.dtype) / 8;
   const std::uint64_t elements = copy.bytes() / copy_size, step = std::uint64_t{1} << 18;
   std::vector<std::byte> ours, theirs;
   for (std::uint64_t at = 0; at < elements; at += step) {
@@ -54,10 +54,20 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
   return true;
 }
 
-/// Throws FileError, naming the tensor and both shapes, unless every whole tensor in an adapter's file equals that of
-/// the base. `find` gives the base's tensor for a name in the adapter's words, or null; `read` its bytes.
+/// Whether a trained tensor, or its rows, fit the base's: the same shape, and types that can be converted.
+inline bool can_replace(const TensorInfo& info, const BaseCopy& copy, const TensorInfo& base) {
+  if (!copy.is_trained || (info.dtype != base.dtype && (!scalar_type(info.dtype) || !scalar_type(base.dtype)))) return false;
+  if (copy.rows.empty()) return info.shape == base.shape;
+  return base.shape.size() == 2 && info.shape[1] == base.shape[1] &&
+         std::all_of(copy.rows.begin(), copy.rows.end(), [&](std::uint64_t row) { return row < base.shape[0]; });
+}
+
+/// What an adapter's whole tensors, and rows of tensors, replace: those that were trained, as its configuration says, and that are
+/// not what the base has. Throws FileError, naming the tensor and both shapes, for others that are not, and for those that have no
+/// place in the base. `find` gives the base's tensor for a name in the adapter's words, or null; `read` its bytes.
 template <class Find>
-void expect_base_copies(const Model& base, const Adapter& adapter, const Find& find, ReadBase read) {
+std::vector<Replacement> find_replacements(const Model& base, const Adapter& adapter, const Find& find, ReadBase read) {
+  std::vector<Replacement> out;
   std::vector<const ModelTensor*> embeddings;
   for (const ModelTensor& tensor : base.tensors()) {
     const std::string_view name = tensor.info->name;
@@ -66,13 +76,15 @@ void expect_base_copies(const Model& base, const Adapter& adapter, const Find& f
   for (const BaseCopy& copy : adapter.base_copies) {
     const TensorInfo& info = adapter.file->tensor(copy.name);
     const auto refuse = [&](const auto&... found) {
-      fail(adapter.file->path(), "tensor ", in_quotes(info.name), ": expected a copy of the base's ",
-           in_quotes(copy.tensor), ", found ", name(info.dtype), " ", shape_list(info.shape), found...,
-           copy.is_trained
-               ? ": it was trained (modules_to_save), which is not supported, or the adapter was made for another base"
-               : ": the adapter was made for another base, or the tensor was trained, which is not supported");
+      fail(adapter.file->path(), "tensor ", in_quotes(info.name), ": expected a copy of the base's ", in_quotes(copy.tensor), ", found ",
+           name(info.dtype), " ", shape_list(info.shape), found...,
+           ": the adapter was made for another base");
     };
     if (const ModelTensor* const tensor = find(copy.tensor)) {
+      if (can_replace(info, copy, *tensor->info)) {
+        if (!copy.rows.empty() || !is_copy(*adapter.file, info, *tensor, read)) out.push_back({tensor, &copy});
+        continue;
+      }
       if (!is_copy(*adapter.file, info, *tensor, read))
         refuse(tensor->info->shape == info.shape ? " with other numbers than the base's " : " where the base has ",
                name(tensor->info->dtype), " ", shape_list(tensor->info->shape));
@@ -83,9 +95,12 @@ void expect_base_copies(const Model& base, const Adapter& adapter, const Find& f
         is_head(std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'))) &&
         std::any_of(embeddings.begin(), embeddings.end(),
                     [&](const ModelTensor* tensor) { return is_copy(*adapter.file, info, *tensor, read); });
+    if (!is_tied && copy.is_trained)
+      refuse(" where the base has no such tensor: one that was trained (modules_to_save) can only take the place of the base's; or");
     if (!is_tied) refuse(" where the base has no such tensor");
   }
   if (adapter.file != nullptr) adapter.file->file().expect_unchanged();
+  return out;
 }
 
 }  // namespace io::detail

@@ -7,14 +7,18 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapter, std::vector<std::string>* warnings,
-                                        std::span<const Rename> renames) {
-  std::vector<BoundModule> out = detail::bind_modules(
-      model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
-        model.read(tensor, offset, into);
-      });
-  detail::expect_untied_head(model, out, warnings);
-  return out;
+LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapter,
+                                        std::vector<std::string>* warnings, std::span<const Rename> renames,
+                                        std::vector<Replacement>* replacements) {
+  detail::BoundAdapter out = detail::bind_modules(
+      model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
+  detail::expect_untied_head(model, out.modules, warnings);
+  if (replacements != nullptr)
+    *replacements = std::move(out.replacements);
+  else if (!out.replacements.empty())
+    detail::fail(adapter.folder, "tensor ", detail::in_quotes(out.replacements.front().copy->name),
+                 ": expected updates alone, found a tensor in place of the base's: ask bind() for replacements");
+  return std::move(out.modules);
 }
 
 }  // namespace io

@@ -11,18 +11,20 @@ namespace io {
 
 /// Which tensor each module of an adapter means, in the order of the modules.
 ///
-/// A module M changes the tensor `M.weight`. Where the base's names begin otherwise, docs/FILES.md says what is found:
-/// wrappers do not count, known moves of modules are undone, parts missing on one side are added for all modules of a
-/// tower; `renames` come first. The shape tells whether a weight is stored transposed; of a square one fan_in_fan_out
-/// does. Whole tensors in the adapter's file that equal the base's are passed over.
+/// A module M changes the tensor `M.weight`. Where the base's names begin otherwise, docs/FILES.md says what is found: wrappers do not
+/// count, known moves of modules are undone, parts missing on one side are added for all modules of a tower; `renames` come first. The
+/// shape tells whether a weight is stored transposed; of a square one fan_in_fan_out does. Whole tensors in the adapter's file that
+/// equal the base's are passed over.
 ///
-/// Throws FileError, naming the module and what is missing: no such tensor or several that may be meant, one that is
-/// quantised, that is no matrix of F16, BF16, F32 or F64 or does not fit, a square weight whose fan_in_fan_out another
-/// module's shape contradicts, a whole tensor that is not the base's, an output layer that the model's config.json, or
-/// its model's type, ties to its embeddings (what is merged into it would never be read). Where a config.json cannot
-/// be read `warnings`, unless null, gets a sentence about it.
+/// Throws FileError, naming the module and what is missing: no such tensor or several that may be meant, one that is quantised, that is
+/// no matrix of F16, BF16, F32 or F64 or does not fit, a square weight whose fan_in_fan_out another module's shape contradicts, a whole
+/// tensor that is not the base's, an output layer that the model's config.json, or its model's type, ties to its embeddings (what is
+/// merged into it would never be read). Where a config.json cannot be read `warnings`, unless null, gets a sentence about it.
+///
+/// `replacements` gets the tensors that the adapter puts others in the place of (modules_to_save, bias, trainable_token_indices);
+/// when it is null and there are some, FileError.
 std::vector<BoundModule> bind(const Model& model, const Adapter& adapter, std::vector<std::string>* warnings = nullptr,
-                              std::span<const Rename> renames = {});
+                              std::span<const Rename> renames = {}, std::vector<Replacement>* replacements = nullptr);
 
 }  // namespace io
 LORA_NAMESPACE_END

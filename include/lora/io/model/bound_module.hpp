@@ -9,31 +9,43 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// A module of an adapter and the tensor of a model that it changes. Points into both. The first two are what
-/// `for (auto& [tensor, update] : bind(model, adapter))` binds.
+/// A module of an adapter and the weight of a model that it changes: a tensor, or one of the matrices (experts) of a tensor of
+/// three dimensions. Points into both. The first two are what `for (auto& [tensor, update] : bind(model, adapter))` binds.
 class BoundModule {
  public:
-  BoundModule(const ModelTensor& tensor, const AdapterModule& module, StorageOrder order)
-      : tensor_(&tensor), module_(&module), order_(order) {}
+  /// `update` is the module's for a weight of rows x cols.
+  BoundModule(const ModelTensor& tensor, const AdapterModule& module, AdapterUpdate update, StorageOrder order)
+      : tensor_(&tensor), module_(&module), update_(std::move(update)), order_(order) {}
 
   const ModelTensor& tensor() const { return *tensor_; }
-  const AdapterUpdate& update() const { return module_->update; }
+  const AdapterUpdate& update() const { return update_; }
 
   /// The module as the adapter has it: its path, and what its configuration says.
   const AdapterModule& module() const { return *module_; }
 
-  /// column_major: the tensor is stored (in, out) and gets the transposed delta.
+  /// column_major: the weight is stored (in, out) and gets the transposed delta.
   StorageOrder order() const { return order_; }
 
-  /// The type of the weight, and its out and in, whatever its order.
+  /// Which matrix of the tensor it is, -1 for the whole of it.
+  Index expert() const { return module_->expert; }
+
+  /// The type of the weight, and its out and in, whatever its order. A convolution's (out, in, kernel...) is out x (in * the
+  /// kernel's size), a bias is out x 1.
   ScalarType type() const { return *scalar_type(tensor_->info->dtype); }
-  Index rows() const { return module_->rows(); }
-  Index cols() const { return module_->cols(); }
+  Index rows() const { return update_.rows(); }
+  Index cols() const { return update_.cols(); }
 
  private:
   const ModelTensor* tensor_;
   const AdapterModule* module_;
+  AdapterUpdate update_;
   StorageOrder order_;
+};
+
+/// A tensor of a model that an adapter puts another in the place of, or some rows of one. Points into both.
+struct Replacement {
+  const ModelTensor* tensor;
+  const BaseCopy* copy;
 };
 
 /// `get<0>` and `get<1>` of a structured binding: the tensor and the update.

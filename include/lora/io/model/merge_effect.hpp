@@ -64,7 +64,7 @@ inline MergeEffect effect_of(ScalarType type, std::span<const std::byte> merged,
   });
 }
 
-/// Whether a LoRA adds zero to every weight: its scaling, its A or its B is zero.
+/// Whether an update that is a product of its parts adds zero to every weight: its scaling or a part is zero.
 inline bool adds_nothing(const AdapterUpdate& update, double scaling) {
   return std::visit(
       [&](const auto& shared) {
@@ -82,7 +82,7 @@ inline bool adds_nothing(const AdapterUpdate& update, double scaling) {
       update);
 }
 inline bool adds_nothing(const MergePart& part) {
-  return part.module->update.kind() == "LoRA" && adds_nothing(part.module->update, part.module->scaling());
+  return !kind_of(part.update).has_gains && adds_nothing(part.module->update, part.module->scaling());
 }
 
 /// Warns, once for each adapter, of what it does not change, and for each tensor of numbers that overflowed.

@@ -92,16 +92,21 @@ inline ModelChange change_of(const Model& model) {
   out.warnings = model.warnings();
   return out;
 }
+inline void count_changed(ModelChange& change, const std::set<const ModelTensor*>& tensors) {
+  change.changed_tensors = tensors.size();
+  for (const ModelTensor* tensor : tensors) change.changed_bytes += tensor->info->bytes();
+}
 inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& targets) {
-  change.changed_tensors = targets.size();
-  for (const MergeTarget& target : targets) change.changed_bytes += target.tensor->info->bytes();
+  std::set<const ModelTensor*> tensors;
+  for (const MergeTarget& target : targets) tensors.insert(target.tensor);
+  count_changed(change, tensors);
 }
 
 /// Reads a merged model's tensors as they were before, by its undo file.
 class OriginalReader {
  public:
   OriginalReader(const Model& merged, const UndoFile& undo) : merged_(merged), undo_(undo) {
-    for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)] = &tensor;
+    for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)].push_back(&tensor);
   }
 
   void operator()(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
@@ -111,7 +116,7 @@ class OriginalReader {
       last_ = nullptr;
       bytes_.resize(tensor.info->bytes());
       merged_.read(tensor, 0, bytes_);
-      unmerge_tensor(merged_, undo_, *found->second, bytes_, {});
+      for (const UndoTensor* const part : found->second) unmerge_tensor(merged_, undo_, *part, bytes_, {});
       last_ = &tensor;
     }
     std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
@@ -120,7 +125,7 @@ class OriginalReader {
  private:
   const Model& merged_;
   const UndoFile& undo_;
-  std::map<const ModelTensor*, const UndoTensor*> tensors_;
+  std::map<const ModelTensor*, std::vector<const UndoTensor*>> tensors_;
   mutable std::vector<std::byte> bytes_;  // of the last one that was merged
   mutable const ModelTensor* last_ = nullptr;
 };
@@ -203,17 +208,18 @@ ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesy
   record.expect_made_for(model);
   const std::vector<std::string> copies = detail::copies_of(record);
   ModelChange change = detail::change_of(model);
-  change.changed_tensors = record.tensors().size();
 
   ModelWriter restored(model, out, options.sync);
   detail::Rewrite rewrite(model, restored, copies, true);
+  std::set<const ModelTensor*> changed;
   for (const UndoTensor& tensor : record.tensors()) {
-    change.changed_bytes += model.tensor(tensor.name).info->bytes();
+    changed.insert(&model.tensor(tensor.name));
     rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
       detail::unmerge_tensor(model, record, tensor, bytes, context);
       return detail::Finish();
     });
   }
+  detail::count_changed(change, changed);
   rewrite.run(options);
   record.expect_rest(model, rewrite.rest_before(), rewrite.copies());
   record.file().file().expect_unchanged();
@@ -240,9 +246,15 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   ModelWriter switched(model, out, options.sync);
   UndoFileWriter record(new_undo, model, detail::undo_tensors(targets), copies, options.sync);
   detail::Rewrite rewrite(model, switched, copies, true);
-  std::map<const ModelTensor*, const UndoTensor*> merged_before;
+  // A weight that stays merged is switched in one pass, all others are unmerged.
+  std::map<std::pair<const ModelTensor*, Index>, const UndoTensor*> merged_before;
+  for (const UndoTensor& tensor : old.tensors()) merged_before[{&model.tensor(tensor.name), tensor.expert}] = &tensor;
+  std::set<const UndoTensor*> switched_tensors;
+  for (const detail::MergeTarget& target : targets)
+    if (const auto found = merged_before.find({target.tensor, target.expert}); found != merged_before.end())
+      switched_tensors.insert(found->second);
   for (const UndoTensor& tensor : old.tensors()) {
-    merged_before[&model.tensor(tensor.name)] = &tensor;
+    if (switched_tensors.contains(&tensor)) continue;
     rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
       detail::unmerge_tensor(model, old, tensor, bytes, context);
       return detail::Finish();
@@ -250,7 +262,7 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   }
   std::vector<detail::MergeEffect> effects(targets.size());
   for (std::size_t i = 0; i < targets.size(); ++i) {
-    const auto found = merged_before.find(targets[i].tensor);
+    const auto found = merged_before.find({targets[i].tensor, targets[i].expert});
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
     rewrite.change(*targets[i].tensor, before != nullptr, true,
                    [&, i, before](std::span<std::byte> bytes, const Context& context) {

@@ -3,11 +3,11 @@
 
 /// What merge, unmerge and switch do to one tensor of a model. For bodies (-inl.hpp).
 
-#include "lora/io/model/merge_effect.hpp"
 #include "lora/io/model/on_call.hpp"
+#include "lora/io/model/merge_effect.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/tasks.hpp"
-#include "lora/io/peft/linear_factors.hpp"
+#include "lora/io/peft/kinds.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 #include "lora/io/undo/undo_file.hpp"
 #include "lora/weight/merge.hpp"
@@ -20,7 +20,7 @@ namespace io::detail {
 template <class Compute>
 ActiveSet<Compute> active_set(const std::vector<MergePart>& parts) {
   std::vector<ActiveUpdate<Compute>> updates;
-  for (const MergePart& part : parts) updates.emplace_back(update_in<Compute>(part.module->update), part.coefficient);
+  for (const MergePart& part : parts) updates.emplace_back(update_in<Compute>(part.update), part.coefficient);
   return ActiveSet<Compute>(std::move(updates));
 }
 
@@ -53,24 +53,51 @@ Finish add_record(UndoFileWriter& undo, ActiveSet<Compute> set, UndoRecord recor
   };
 }
 
-/// Merges a target's updates into its bytes, which are those of the model, and says what that did. What it returns
-/// adds the record to `undo`, unless that is null. Throws FileError, naming the module.
+/// Puts the adapter's tensor, or its rows, in the place of the base's; converted where the types differ, rounded once.
+inline Finish replace_tensor(const MergeTarget& target, std::span<std::byte> bytes, UndoFileWriter* undo) {
+  const Safetensors& file = *target.replacing->file;
+  const TensorInfo &from = file.tensor(target.replacement->name), &to = *target.tensor->info;
+  const std::vector<std::uint64_t>& rows = target.replacement->rows;
+  std::vector<std::byte> found(from.bytes());
+  file.read(from, 0, found);
+  if (from.dtype != to.dtype) {
+    const std::size_t count = from.bytes() * 8 / bits(from.dtype);
+    std::vector<std::byte> converted(count * bits(to.dtype) / 8);
+    convert_elements(*scalar_type(from.dtype), found.data(), *scalar_type(to.dtype), converted.data(), count);
+    found = std::move(converted);
+  }
+  std::vector<std::byte> original;
+  const std::size_t parts = rows.empty() ? 1 : rows.size(), size = found.size() / parts;
+  for (std::size_t i = 0; i < parts; ++i) {
+    const std::span<std::byte> place = bytes.subspan(rows.empty() ? 0 : rows[i] * size, size);
+    if (undo != nullptr) original.insert(original.end(), place.begin(), place.end());
+    std::memcpy(place.data(), found.data() + i * size, size);
+  }
+  if (undo == nullptr) return {};
+  RestChecksum merged;
+  merged.add_all(bytes);
+  return [undo, original = std::move(original), merged] { undo->add_replaced(original, merged); };
+}
+
+/// Merges a target's updates into its bytes, which are those of the model, and says what that did. What it returns adds the
+/// record to `undo`, unless that is null. Throws FileError, naming the module.
 LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const MergeTarget& target,
                                                  std::span<std::byte> bytes, UndoFileWriter* undo,
                                                  const Context& context, MergeEffect& effect) {
+  if (target.replacement != nullptr) return replace_tensor(target, bytes, undo);
   Finish finish = named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
     return visit_type(target.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
       const ActiveSet<Compute> set = active_set<Compute>(target.parts);
-      return with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto weight) -> Finish {
+      return with_weight<T>(target.bytes_in(bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
         if (undo != nullptr) return add_record<Compute>(*undo, set, lora::merge(weight, set, context));
         lora::merge_plain(weight, set, context);
         return {};
       });
     });
   });
-  effect = effect_of(target.type, bytes, [&](std::uint64_t offset, std::span<std::byte> into) {
-    model.read(*target.tensor, offset, into);
+  effect = effect_of(target.type, target.bytes_in(bytes), [&](std::uint64_t offset, std::span<std::byte> into) {
+    model.read(*target.tensor, target.offset() + offset, into);
   });
   return finish;
 }
@@ -78,28 +105,30 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
 /// Undoes the merge of a tensor in its bytes. Throws FileError, naming the tensor.
 LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoFile& undo, const UndoTensor& tensor,
                                                  std::span<std::byte> bytes, const Context& context) {
+  if (tensor.replaced) return undo.restore(tensor, bytes);
   const UndoRecord record = undo.record(tensor);
   named(model.shards()[tensor.shard].path(), "tensor", tensor.name, [&] {
     visit_type(tensor.type, [&]<class T>(std::type_identity<T>) {
       const auto set = undo.active_set<compute_t<T>>(tensor);
-      with_weight<T>(bytes, tensor.rows, tensor.cols, tensor.order,
+      with_weight<T>(weight_bytes(tensor, bytes), tensor.rows, tensor.cols, tensor.order,
                      [&](auto weight) { lora::unmerge(weight, set, record, context); });
     });
   });
 }
 
-/// Both in one pass: from what `undo` has recorded to a target's updates. Of the effect only overflows are told: W0
-/// does not come by.
+/// Both in one pass: from what `undo` has recorded to a target's updates. Of the effect only overflows are told: W0 does not
+/// come by.
 LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const UndoFile& undo, const UndoTensor& tensor,
                                                   const MergeTarget& target, std::span<std::byte> bytes,
-                                                  UndoFileWriter& new_undo, const Context& context,
-                                                  MergeEffect& effect) {
-  // A square weight may have been taken for the transpose by the other adapters: two passes then.
-  if (tensor.order != target.order) {
+                                                  UndoFileWriter& new_undo, const Context& context, MergeEffect& effect) {
+  // A square weight may have been taken for the transpose by the other adapters: two passes then, as for what is replaced.
+  if (tensor.order != target.order || tensor.replaced || target.replacement != nullptr) {
     unmerge_tensor(model, undo, tensor, bytes, context);
-    const std::vector<std::byte> before(bytes.begin(), bytes.end());
+    if (target.replacement != nullptr) return merge_tensor(model, target, bytes, &new_undo, context, effect);
+    const std::span<std::byte> weight = target.bytes_in(bytes);
+    const std::vector<std::byte> before(weight.begin(), weight.end());
     Finish finish = merge_tensor(model, target, bytes, &new_undo, context, effect);
-    effect = effect_of(target.type, bytes, [&](std::uint64_t offset, std::span<std::byte> into) {
+    effect = effect_of(target.type, weight, [&](std::uint64_t offset, std::span<std::byte> into) {
       std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
     });
     return finish;
@@ -109,9 +138,9 @@ LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const Undo
     return visit_type(tensor.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
       const ActiveSet<Compute> old_set = undo.active_set<Compute>(tensor), set = active_set<Compute>(target.parts);
-      return with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto weight) -> Finish {
+      return with_weight<T>(target.bytes_in(bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
         UndoRecord made = lora::switch_to(weight, old_set, record, set, context);
-        if (!all_finite(std::span<const T>(reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T))))
+        if (!all_finite(std::span<const T>(weight.data(), static_cast<std::size_t>(weight.size()))))
           effect.overflows = static_cast<std::uint64_t>(lora::overflows(weight, set, made));
         return add_record<Compute>(new_undo, set, std::move(made));
       });

@@ -95,7 +95,7 @@ inline std::string instead_of_model(const std::filesystem::path& folder) {
   if (!below.empty()) return text(", but below it ", some_of(below), ": name the folder that is meant");
   if (!pickles.empty()) return text(", but ", some_of(pickles), " (a pickle, which can run code): ", torch_remedy);
   if (!gguf.empty())
-    return text(", but ", some_of(gguf), " (GGUF): take the safetensors files that it was converted from");
+    return text(", but ", some_of(gguf), " (GGUF): name the file that is meant");
   if (is_adapter) return ", but an adapter's: name the model that it is for";
   return "";
 }

@@ -4,33 +4,43 @@
 /// Which tensors of a model get which updates of which adapters. For bodies (-inl.hpp).
 
 #include "lora/io/model/bind_modules.hpp"
-#include "lora/io/peft/linear_factors.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
+
+#include <map>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// What one tensor gets from one adapter.
+/// What one weight gets from one adapter.
 struct MergePart {
   const Adapter* adapter;
   const AdapterModule* module;
+  AdapterUpdate update;  ///< the module's, for the weight
   double coefficient;
 };
 
-/// One tensor that is to be merged.
+/// One weight that is to be merged into, or a tensor that is to be replaced.
 struct MergeTarget {
   const ModelTensor* tensor;
   std::string module;  ///< the path of the module, as in the adapter
   ScalarType type;
   Index rows, cols;  ///< out and in
   StorageOrder order;
-  std::vector<MergePart> parts;  ///< in the order of the adapters
+  Index expert;                  ///< which matrix of the tensor it is, -1: all of it
+  std::vector<MergePart> parts;  ///< in the order of the adapters; none for a tensor that is replaced
+  const Adapter* replacing = nullptr;
+  const BaseCopy* replacement = nullptr;
 
   Index rank() const {
     Index sum = 0;
     for (const MergePart& part : parts) sum += part.module->rank();
     return sum;
   }
+
+  /// The weight's bytes among those of the tensor.
+  std::uint64_t bytes() const { return static_cast<std::uint64_t>(rows * cols) * lora::detail::element_size(type); }
+  std::uint64_t offset() const { return expert < 0 ? 0 : static_cast<std::uint64_t>(expert) * bytes(); }
+  std::span<std::byte> bytes_in(std::span<std::byte> all) const { return all.subspan(offset(), bytes()); }
 };
 
 /// Throws ValueError for a rename that no module's path begins with, and for two of one beginning.
@@ -56,31 +66,42 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
                                            std::span<const Rename> renames, std::vector<std::string>* warnings,
                                            ReadBase read) {
   expect_used(renames, adapters);
-  std::unordered_map<const ModelTensor*, MergeTarget> targets;
+  std::map<std::pair<const ModelTensor*, Index>, MergeTarget> targets;  // of a model's tensors in their order
   std::vector<BoundModule> used;
   for (const auto& [adapter, coefficient] : adapters) {
     if (!lora::detail::is_finite(coefficient))
       throw ValueError(
           text("lora: the adapter ", in_quotes(adapter.name), ": expected a finite coefficient, found ", coefficient));
-    for (const BoundModule& bound : bind_modules(base, adapter, renames, read)) {
-      const MergeTarget wanted{
-          &bound.tensor(), bound.module().path, bound.type(), bound.rows(), bound.cols(), bound.order(), {}};
-      MergeTarget& target = targets.try_emplace(&bound.tensor(), wanted).first->second;
+    const BoundAdapter all = bind_modules(base, adapter, renames, read);
+    for (const Replacement& found : all.replacements) {
+      if (lora::detail::is_zero(coefficient)) continue;
+      const TensorInfo& info = *found.tensor->info;
+      const MergeTarget wanted{found.tensor, found.copy->tensor,
+                               scalar_type(info.dtype).value_or(ScalarType::float32), 0, 0, row_major, -1, {}, &adapter, found.copy};
+      if (!targets.try_emplace({found.tensor, -1}, wanted).second)
+        fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ", in_quotes(info.name),
+             ", since this one replaces it, found another before it");
+    }
+    for (const BoundModule& bound : all.modules) {
+      const MergeTarget wanted{&bound.tensor(), bound.module().path, bound.type(),   bound.rows(),
+                               bound.cols(),    bound.order(),       bound.expert(), {}};
+      MergeTarget& target = targets.try_emplace({&bound.tensor(), bound.expert()}, wanted).first->second;
+      if (target.replacement != nullptr)
+        fail(adapter.folder, "module ", in_quotes(bound.module().path), ": expected the base's ", in_quotes(bound.tensor().info->name),
+             " to change, found it replaced by ", in_quotes(target.replacement->name), " of ", in_quotes(target.replacing->folder.string()));
       if (wanted.rows != target.rows || wanted.cols != target.cols || wanted.order != target.order)
         fail(base.shard_of(bound.tensor()).path(), "tensor ", in_quotes(bound.tensor().info->name),
              ": expected adapters that agree on fan_in_fan_out, found ",
              in_quotes(target.parts.front().adapter->folder.string()), " and ", in_quotes(adapter.folder.string()),
              " with different values");
-      target.parts.push_back({&adapter, &bound.module(), coefficient});
+      target.parts.push_back({&adapter, &bound.module(), bound.update(), coefficient});
       if (!lora::detail::is_zero(coefficient)) used.push_back(bound);
     }
   }
   std::vector<MergeTarget> out;
-  for (const ModelTensor& tensor : base.tensors()) {
-    const auto at = targets.find(&tensor);
-    if (at == targets.end()) continue;
-    std::erase_if(at->second.parts, [](const MergePart& part) { return lora::detail::is_zero(part.coefficient); });
-    if (!at->second.parts.empty()) out.push_back(std::move(at->second));
+  for (auto& [place, target] : targets) {
+    std::erase_if(target.parts, [](const MergePart& part) { return lora::detail::is_zero(part.coefficient); });
+    if (!target.parts.empty() || target.replacement != nullptr) out.push_back(std::move(target));
   }
   if (out.empty()) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
   expect_untied_head(base, used, warnings);
@@ -95,26 +116,24 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
                     });
 }
 
-/// An update as an undo file describes it. Throws FileError for one of a kind that it cannot hold.
-inline UndoUpdate undo_update(const MergePart& part) {
-  try {
-    const LinearFactors factors = linear_factors(part.module->update);
-    return {part.adapter->name, factors.rule, part.coefficient, factors.rank(),
-            factors.is_dora() ? UndoUpdate::Kind::dora : UndoUpdate::Kind::lora};
-  } catch (const ValueError& error) {
-    fail(part.adapter->folder, "module ", in_quotes(part.module->path), ": ", bare(error));
-  }
-}
-
-/// The targets as an undo file describes them.
+/// The targets as an undo file describes them. Throws FileError for an update of a kind that it cannot hold.
 inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targets) {
   std::vector<UndoTensor> out;
   for (const MergeTarget& target : targets) {
-    std::vector<UndoUpdate> updates;
-    for (const MergePart& part : target.parts)
-      updates.push_back(undo_update(part));
-    out.push_back({target.tensor->info->name, target.tensor->shard, target.type, target.rows, target.cols, target.order,
-                   std::move(updates)});
+    UndoTensor tensor{target.tensor->info->name, target.tensor->shard, target.type, target.rows, target.cols, target.order, {}};
+    tensor.expert = target.expert;
+    tensor.shape = target.tensor->info->shape;
+    if (target.replacement != nullptr) tensor.replaced = UndoReplacement{target.tensor->info->dtype, target.replacement->rows};
+    for (const MergePart& part : target.parts) {
+      try {
+        tensor.updates.push_back(std::visit(
+            [&](const auto& shared) { return undo_update(part.adapter->name, *shared, part.coefficient, target.type); },
+            part.update));
+      } catch (const ValueError& error) {
+        fail(part.adapter->folder, "module ", in_quotes(part.module->path), ": ", bare(error));
+      }
+    }
+    out.push_back(std::move(tensor));
   }
   return out;
 }

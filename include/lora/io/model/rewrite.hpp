@@ -23,7 +23,7 @@ class Rewrite {
   /// `copies` are the other files to be copied; the checksums are left out when nobody wants them.
   Rewrite(const Model& from, ModelWriter& to, std::vector<std::string> copies, bool with_checksums);
 
-  /// Sets what is done to a tensor, which is merged in `from`, in `to` or in both.
+  /// Adds to what is done to a tensor, which is merged in `from`, in `to` or in both.
   void change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change);
 
   /// Reads, changes and writes. Throws what the changes throw, FileError, Cancelled.
@@ -36,8 +36,8 @@ class Rewrite {
 
  private:
   struct Changed {
-    bool was_merged, is_merged;
-    Change change;
+    bool was_merged = false, is_merged = false;
+    std::vector<Change> steps = {};
   };
   void add_changed(const ModelTensor& tensor, const Changed& changed);
   void add_pieces(const ModelTensor& tensor);
@@ -47,7 +47,7 @@ class Rewrite {
   ModelWriter& to_;
   std::vector<std::string> copies_;
   bool with_checksums_;
-  std::vector<Changed> changes_;  // of each tensor; without a change when it is copied
+  std::vector<Changed> changes_;  // of each tensor; without steps when it is copied
   std::vector<RestChecksum> before_, after_, copied_;
   std::vector<Task> tasks_;
 };
@@ -71,13 +71,16 @@ inline Rewrite::Rewrite(const Model& from, ModelWriter& to, std::vector<std::str
       copied_(copies_.size()) {}
 
 inline void Rewrite::change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change) {
-  changes_[static_cast<std::size_t>(&tensor - from_.tensors().data())] = {was_merged, is_merged, std::move(change)};
+  Changed& changed = changes_[static_cast<std::size_t>(&tensor - from_.tensors().data())];
+  changed.was_merged |= was_merged;
+  changed.is_merged |= is_merged;
+  changed.steps.push_back(std::move(change));
 }
 
 inline void Rewrite::run(const TaskOptions& options) {
   for (std::size_t i = 0; i < copies_.size(); ++i) add_copy(i, options);
   for (std::size_t i = 0; i < changes_.size(); ++i)
-    if (changes_[i].change)
+    if (!changes_[i].steps.empty())
       add_changed(from_.tensors()[i], changes_[i]);
     else
       add_pieces(from_.tensors()[i]);
@@ -91,12 +94,14 @@ inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& chang
                       from_.read(tensor, 0, bytes);
                       std::vector<std::uint64_t> before, after;
                       if (with_checksums_ && !changed.was_merged) before = piece_checksums(bytes);
-                      Finish finish = changed.change(bytes, context);
+                      std::vector<Finish> finishes;
+                      for (const Change& step : changed.steps) finishes.push_back(step(bytes, context));
                       if (with_checksums_ && !changed.is_merged) after = piece_checksums(bytes);
                       to_.write_at(tensor, 0, bytes);
-                      return [this, &tensor, finish = std::move(finish), before = std::move(before),
+                      return [this, &tensor, finishes = std::move(finishes), before = std::move(before),
                               after = std::move(after)] {
-                        if (finish) finish();
+                        for (const Finish& finish : finishes)
+                          if (finish) finish();
                         for (const std::uint64_t piece : before) before_[tensor.shard].add_checksum(piece);
                         for (const std::uint64_t piece : after) after_[tensor.shard].add_checksum(piece);
                       };

@@ -86,6 +86,11 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
 /// what is merged into it would be lost.
 inline void expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
                                std::vector<std::string>* warnings) {
+  const auto is_token_embedding = [](const BoundModule& bound) { return bound.tensor().info->name == "token_embd.weight"; };
+  if (warnings != nullptr && model.shards().front().gguf() != nullptr && model.find("output.weight") == nullptr &&
+      std::any_of(modules.begin(), modules.end(), is_token_embedding))
+    warnings->push_back(text(printable(model.path().string()), ": it has no 'output.weight': what is merged into ",
+                             "'token_embd.weight', its embeddings, changes its output layer as well"));
   const auto head = std::find_if(modules.begin(), modules.end(),
                                  [](const BoundModule& bound) { return is_head(bound.module().path); });
   if (head == modules.end()) return;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lora/io/peft/adapter.hpp"
-#include "lora/io/peft/linear_factors.hpp"
+#include "lora/io/peft/kinds.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -19,18 +19,26 @@ LORA_FUNC std::string_view AdapterUpdate::kind() const {
 
 LORA_FUNC Index AdapterModule::rows() const { return update.rows(); }
 LORA_FUNC Index AdapterModule::cols() const { return update.cols(); }
-LORA_FUNC Index AdapterModule::rank() const { return detail::linear_factors(update).rank(); }
-LORA_FUNC double AdapterModule::scaling() const { return detail::linear_factors(update).scaling; }
-LORA_FUNC Scaling AdapterModule::scaling_rule() const { return detail::linear_factors(update).rule; }
+LORA_FUNC Index AdapterModule::rank() const {
+  return std::visit([](const auto& shared) { return detail::rank_of(detail::kind_of(*shared), shared->tensors()); }, update);
+}
+LORA_FUNC double AdapterModule::scaling() const { return scaling_rule()(rank()); }
+LORA_FUNC Scaling AdapterModule::scaling_rule() const {
+  detail::kind_of(update);
+  return std::visit([](const auto& shared) { return shared->scaling_rule(); }, update);
+}
+LORA_FUNC std::string AdapterModule::tensor_name() const { return path + "." + parameter; }
 
 LORA_FUNC bool AdapterModule::is_transposed(Index stored_rows, Index stored_cols) const {
-  const bool plain = stored_rows == rows() && stored_cols == cols();
-  const bool transposed = stored_rows == cols() && stored_cols == rows();
+  const auto fits = [](Index own, Index stored) { return own < 0 || own == stored; };
+  const bool plain = !is_embedding && fits(rows(), stored_rows) && fits(cols(), stored_cols);
+  const bool transposed = fits(rows(), stored_cols) && fits(cols(), stored_rows);
   if (!plain && !transposed)
     throw ShapeError(detail::text("lora: module ", detail::in_quotes(path), ": expected a base weight of ",
-                                  lora::detail::shape_text(rows(), cols()), " (or its transpose), found ",
+                                  is_embedding ? lora::detail::shape_text(cols(), rows()) : lora::detail::shape_text(rows(), cols()),
+                                  is_embedding ? " (vocabulary, dimension)" : " (or its transpose)", ", found ",
                                   lora::detail::shape_text(stored_rows, stored_cols)));
-  return plain && transposed ? fan_in_fan_out : transposed;
+  return is_embedding || (plain && transposed ? fan_in_fan_out : transposed);
 }
 
 LORA_FUNC const AdapterModule* Adapter::find(std::string_view path) const {

@@ -13,8 +13,8 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// A module's update, shared: one that computes in float, or in double. Adapters out of files have LowRank and DoRA, in the
-/// type of the file's factors (float where these have several); factors stored in 64 bits compute in double.
+/// A module's update, shared: one that computes in float, or in double. Those out of files are of the kinds that kinds.hpp lists,
+/// in the type of the file's factors (float where these have several); factors stored in 64 bits compute in double.
 class AdapterUpdate : public std::variant<std::shared_ptr<const Update<float>>, std::shared_ptr<const Update<double>>> {
  public:
   /// Throw ValueError for a null pointer.
@@ -24,7 +24,7 @@ class AdapterUpdate : public std::variant<std::shared_ptr<const Update<float>>, 
   /// A copy, which shares the factors of the library's own kinds.
   template <class Kind>
     requires(std::derived_from<Kind, Update<float>> || std::derived_from<Kind, Update<double>>)
-  AdapterUpdate(const Kind& update) : AdapterUpdate(std::make_shared<const Kind>(update)) {}
+  AdapterUpdate(const Kind& update) : AdapterUpdate(lora::detail::copied(update)) {}
 
   Index rows() const;
   Index cols() const;
@@ -46,23 +46,43 @@ class AdapterUpdate : public std::variant<std::shared_ptr<const Update<float>>, 
   }
 };
 
-/// What an adapter does to one module of the base model.
+/// What an adapter does to one tensor of the base model.
 struct AdapterModule {
-  std::string path;      ///< in the base model: its weight is the tensor `<path>.weight`
-  AdapterUpdate update;  ///< B: out x r, A: r x in
+  std::string path;      ///< of the module in the base model
+  AdapterUpdate update;  ///< for the weight as out x in
   bool fan_in_fan_out;   ///< the configuration's word that the base weight is stored (in, out)
 
-  /// How a file holds the factors and DoRA's magnitude: F16, BF16, F32 or F64. Without: as the update does.
+  /// How a file holds LowRank's factors and DoRA's magnitude: F16, BF16, F32 or F64. Without: as the update does.
   std::optional<DType> a_dtype = std::nullopt, b_dtype = std::nullopt, magnitude_dtype = std::nullopt;
 
-  /// out and in of the update.
+  /// The tensor is `<path>.<parameter>`: "weight", or "bias" (n numbers, taken for n x 1), or a parameter's own name.
+  std::string parameter = "weight";
+
+  /// Nothing is done, and nothing refused, when the model has no such tensor (IA3 scales the bias where there is one).
+  bool is_optional = false;
+
+  /// An embedding's tensor is (vocabulary, dimension), which is stored (in, out).
+  bool is_embedding = false;
+
+  /// Which matrix of a tensor of three dimensions, (experts, out, in) or (experts, in, out); -1: the tensor is one weight.
+  Index expert = -1;
+
+  /// The kernel of a convolution as its factors in the file have it: {3, 3}. A convolution's weight (out, in, kernel...) is taken
+  /// for out x (in * the kernel's size).
+  std::vector<Index> kernel = {};
+
+  /// out and in of the update; -1 where it fits any (IA3, VeRA).
   Index rows() const;
   Index cols() const;
 
-  /// r and s of LowRank and DoRA. Throw ValueError for an update of another kind.
+  /// r, 0 for kinds that have none, and s of LoRA, DoRA and other kinds that files hold. Throw ValueError for an update of
+  /// another kind.
   Index rank() const;
   double scaling() const;
   Scaling scaling_rule() const;
+
+  /// `<path>.<parameter>`
+  std::string tensor_name() const;
 
   /// Whether a base weight stored with this shape is the transpose, (in, out), and gets the transposed delta. The shape
   /// decides; a square one is as fan_in_fan_out says (PEFT sees the model's classes and goes by them). Throws
@@ -72,12 +92,15 @@ struct AdapterModule {
 
 class Safetensors;
 
-/// A whole tensor in an adapter's file: PEFT writes copies of the base's embeddings and output layers beside their
-/// factors.
+/// A whole tensor in an adapter's file, or rows of one: PEFT writes copies of the base's embeddings and output layers beside their
+/// factors, and what was trained in the base's place.
 struct BaseCopy {
   std::string name;    ///< in the adapter's file
   std::string tensor;  ///< of the base model
-  bool is_trained;     ///< the configuration's word (modules_to_save) that it is no copy but stands in the base's place
+  bool is_trained;     ///< the configuration's word (modules_to_save, bias, trainable_token_indices) that it is no copy
+
+  /// Which rows of the base's tensor it has; empty: the whole tensor.
+  std::vector<std::uint64_t> rows = {};
 };
 
 /// A named set of updates for a model's modules.
@@ -89,12 +112,11 @@ struct Adapter {
   /// What it was made for, as its configuration says; not computed with, and often empty.
   std::string base_model = "", task_type = "";
 
-  /// The file's whole tensors, and the file when there are any. bind() takes those that equal the base's, and refuses
-  /// others.
+  /// The file's whole tensors, and the file when there are any. bind() takes those that equal the base's, and refuses others.
   std::vector<BaseCopy> base_copies = {};
   std::shared_ptr<const Safetensors> file = nullptr;
 
-  /// The module of exactly that path, or null.
+  /// The module of exactly that path, or null; where it changes several tensors, the first one of them.
   const AdapterModule* find(std::string_view path) const;
 };
 

@@ -5,9 +5,9 @@
 
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/config.hpp"
+#include "lora/io/peft/expert_factors.hpp"
 #include "lora/io/peft/names.hpp"
-#include "lora/io/safetensors/safetensors.hpp"
-#include "lora/io/safetensors/visit_type.hpp"
+#include "lora/io/safetensors/read_factor.hpp"
 
 #include <map>
 
@@ -21,10 +21,18 @@ class AdapterReader {
 
   std::vector<AdapterModule> read() {
     for (const TensorInfo& tensor : file_.tensors()) add(tensor);
-    if (pairs_.empty()) fail(file_.path(), "expected the factors of at least one module, found none");
-    std::vector<AdapterModule> out;
+    if (groups_.empty() && std::none_of(base_copies_.begin(), base_copies_.end(), [](const BaseCopy& c) { return c.is_trained; }))
+      fail(file_.path(), "expected the factors of at least one module, found none");
+    for (Group& group : groups_) group.parameter = parameter_of(group);
     const std::vector<PeftConfig::Module> configured = configured_modules();
-    for (std::size_t i = 0; i < pairs_.size(); ++i) out.push_back(read(pairs_[i], configured[i]));
+    for (const auto& [piece, tensor] : shared_) {
+      if (tensor->shape.size() != 2)
+        refuse_tensor(file_.path(), *tensor, text("expected two dimensions, found ", shape_list(tensor->shape)));
+      shared_factors_.emplace_back(piece->part, read_factor(file_, *tensor, piece->spelling, static_cast<Index>(tensor->shape[0]),
+                                                            static_cast<Index>(tensor->shape[1])));
+    }
+    std::vector<AdapterModule> out;
+    for (std::size_t i = 0; i < groups_.size(); ++i) read(groups_[i], configured[i], out);
     file_.file().expect_unchanged();
     return out;
   }
@@ -33,39 +41,114 @@ class AdapterReader {
   std::vector<BaseCopy> take_base_copies() { return std::move(base_copies_); }
 
  private:
-  struct Pair {
-    std::string module;
-    std::array<const TensorInfo*, 3> tensors{};  // by FactorKind
+  using Parts = lora::detail::UpdateParts;
 
-    const TensorInfo* of(FactorKind kind) const { return tensors[static_cast<std::size_t>(kind)]; }
+  struct Part {
+    const PeftPiece* piece;
+    const TensorInfo* tensor;
+  };
+  /// The tensors of one module.
+  struct Group {
+    std::string module;
+    bool is_embedding;
+    std::vector<Part> parts = {};
+    const TensorInfo* bias = nullptr;  // lora_B.bias
+    std::string parameter = {};        // of target_parameters; empty for a module's weight
+
+    const TensorInfo* of(std::string_view name) const {
+      for (const Part& part : parts)
+        if (part.piece->part == name) return part.tensor;
+      return nullptr;
+    }
   };
 
   void add(const TensorInfo& tensor) {
     if (const std::optional<std::string> of_base = base_tensor_name(tensor.name)) {
       if (is_left_empty(tensor)) refuse_tensor(file_.path(), tensor, left_empty);
       const std::string_view module = std::string_view(*of_base).substr(0, of_base->rfind('.'));
-      base_copies_.push_back({tensor.name, *of_base, config_.replaces(module)});
+      base_copies_.push_back({tensor.name, *of_base,
+                              config_.replaces(module) || (config_.trains_biases() && of_base->ends_with(".bias"))});
       return;
     }
-    const FactorName factor = parse_factor_name(file_.path(), tensor);
-    if (pairs_.empty()) adapter_ = factor.adapter;
-    if (factor.adapter != adapter_)
+    if (const std::size_t at = tensor.name.rfind(tokens_piece); at != std::string::npos) return add_tokens(tensor, at);
+    const PeftName name = parse_peft_name(file_.path(), tensor);
+    expect_of_type(tensor, *name.piece);
+    if (groups_.empty() && shared_.empty()) adapter_ = name.adapter;
+    if (name.adapter != adapter_)
       refuse_tensor(file_.path(), tensor,
-                    text("expected a factor of the adapter ", in_quotes(adapter_),
-                         ", as those before it, found one of ", in_quotes(factor.adapter)));
-    const auto [place, is_new] = index_.try_emplace(factor.module, pairs_.size());
-    if (is_new) pairs_.push_back({factor.module});
-    const TensorInfo*& slot = pairs_[place->second].tensors[static_cast<std::size_t>(factor.kind)];
-    if (slot != nullptr)
+                    text("expected a factor of the adapter ", in_quotes(adapter_), ", as those before it, found one of ",
+                         in_quotes(name.adapter)));
+    if (name.piece->is_shared) return put(shared_, *name.piece, tensor);
+    const auto [place, is_new] = index_.try_emplace(name.module, groups_.size());
+    if (is_new) groups_.push_back({name.module, name.piece->is_embedding});
+    Group& group = groups_[place->second];
+    if (name.is_bias) {
+      if (!config_.has_lora_bias())
+        refuse_tensor(file_.path(), tensor, "expected no bias of lora_B, as adapter_config.json says (lora_bias), found one");
+      if (group.bias != nullptr) refuse_tensor(file_.path(), tensor, "expected one lora_B.bias per module, found another");
+      group.bias = &tensor;
+      return;
+    }
+    if (name.piece->spelling != magnitude_name && name.piece->is_embedding != group.is_embedding) {
+      if (!group.parts.empty() && group.parts.front().piece->spelling != magnitude_name)
+        refuse_tensor(file_.path(), tensor, "expected the factors of a linear layer or of an embedding, found both");
+      group.is_embedding = name.piece->is_embedding;
+    }
+    put(group.parts, *name.piece, tensor);
+  }
+
+  /// `at`: where the name goes on behind the embedding's path.
+  void add_tokens(const TensorInfo& tensor, std::size_t at) {
+    const Unwrapped unwrapped = without_wrappers(std::string_view(tensor.name).substr(0, at));
+    const std::vector<std::uint64_t> tokens = config_.trained_tokens(unwrapped.name);
+    if (!unwrapped.has_peft_prefix || tensor.shape.size() != 2 || tensor.shape[0] != tokens.size() || tokens.empty())
       refuse_tensor(file_.path(), tensor,
-                    text("expected one ", spelling(factor.kind), " per module, found ",
-                         in_quotes(slot->name), " before it"));
-    slot = &tensor;
+                    text("expected the rows of the ", tokens.size(), " tokens that adapter_config.json lists for ",
+                         in_quotes(unwrapped.name), " (trainable_token_indices), found the shape ", shape_list(tensor.shape)));
+    base_copies_.push_back({tensor.name, unwrapped.name + ".weight", true, tokens});
+  }
+
+  void put(std::vector<Part>& parts, const PeftPiece& piece, const TensorInfo& tensor) const {
+    for (const Part& part : parts)
+      if (part.piece->part == piece.part)
+        refuse_tensor(file_.path(), tensor,
+                      text("expected one ", piece.spelling, " per module, found ", in_quotes(part.tensor->name), " before it"));
+    parts.push_back({&piece, &tensor});
+  }
+
+  void expect_of_type(const TensorInfo& tensor, const PeftPiece& piece) const {
+    const auto has = [&](const KindRow* row) {
+      return std::any_of(row->parts.begin(), row->parts.end(), [&](const KindPart& part) { return part.name == piece.part; });
+    };
+    const auto kinds = config_.kinds();
+    if (std::any_of(kinds.begin(), kinds.end(), has)) return;
+    const auto owner = std::find_if(kind_rows.begin(), kind_rows.end(), has);
+    refuse_tensor(file_.path(), tensor, text("expected a part of ", kinds.front()->name,
+                                             ", as adapter_config.json says (peft_type, use_dora), found one of ", (*owner)->name));
+  }
+
+  /// The parameter that target_parameters names for a group, "" when none does.
+  std::string parameter_of(const Group& group) const {
+    std::string_view path = group.module;
+    std::size_t level = 0;
+    for (; path.ends_with(base_layer_piece); ++level) path.remove_suffix(base_layer_piece.size());
+    const std::vector<std::string> names = config_.parameters_of(path);
+    if (names.empty()) {
+      if (level != 0) refuse_tensor(file_.path(), *group.parts.front().tensor, "not supported: factors of a base layer");
+      return "";
+    }
+    std::size_t levels = 1;
+    for (std::string inner = text(path, base_layer_piece); index_.contains(inner); inner += base_layer_piece) ++levels;
+    if (names.size() != levels)
+      fail(file_.path(), "module ", in_quotes(path), ": expected factors for each of its ", names.size(),
+           " target_parameters, found ", levels);
+    return names[levels - 1 - level];  // the first one was wrapped first and lies innermost
   }
 
   std::vector<PeftConfig::Module> configured_modules() const {
     std::vector<std::string> paths;
-    for (const Pair& pair : pairs_) paths.push_back(pair.module);
+    for (const Group& group : groups_)
+      paths.push_back(group.parameter.empty() ? group.module : text(path_of(group), ".", group.parameter));
     try {
       return config_.modules(paths);
     } catch (const ValueError& error) {
@@ -73,55 +156,174 @@ class AdapterReader {
     }
   }
 
-  AdapterModule read(const Pair& pair, const PeftConfig::Module& configured) const {
-    const std::string where = "module " + in_quotes(pair.module);
-    const TensorInfo *const a = pair.of(FactorKind::a), *const b = pair.of(FactorKind::b),
-                            *const m = pair.of(FactorKind::magnitude);
-    if (a == nullptr || b == nullptr)
-      fail(file_.path(), where, ": expected lora_A and lora_B, found no ", a == nullptr ? "lora_A" : "lora_B");
-    if (config_.is_dora() && m == nullptr)
-      fail(file_.path(), where, ": expected a ", magnitude_name, ", as adapter_config.json says (use_dora), found none");
-    if (!config_.is_dora() && m != nullptr)
-      fail(file_.path(), where, ": expected no ", magnitude_name, " (DoRA), as adapter_config.json says (use_dora), found ",
-           in_quotes(m->name));
-    const auto shapes = text("lora_A ", shape_list(a->shape), ", lora_B ", shape_list(b->shape));
-    if (a->shape[0] != b->shape[1]) fail(file_.path(), where, ": expected one rank, found ", shapes);
-    if (a->shape[0] != static_cast<std::uint64_t>(configured.rank))
-      fail(file_.path(), where, ": expected the rank ", configured.rank,
-           " of adapter_config.json (r, rank_pattern), found ", shapes);
-    if (m != nullptr && m->shape[0] != b->shape[0])
-      fail(file_.path(), where, ": expected a ", magnitude_name, " of ", b->shape[0], " numbers, one for each row of lora_B, found ",
-           shape_list(m->shape));
-    const std::optional<DType> of_m = m == nullptr ? std::nullopt : std::optional(m->dtype);
-    return {pair.module, update(pair, configured.scaling), config_.fan_in_fan_out(), a->dtype, b->dtype, of_m};
+  static std::string_view path_of(const Group& group) {
+    std::string_view path = group.module;
+    if (!group.parameter.empty())
+      while (path.ends_with(base_layer_piece)) path.remove_suffix(base_layer_piece.size());
+    return path;
   }
 
-  /// In the type of all its tensors, or else in double when one is F64, in float when none is.
-  AdapterUpdate update(const Pair& pair, Scaling scaling) const {
-    ScalarType type = scalar_type(pair.of(FactorKind::a)->dtype).value_or(ScalarType::float32);
-    for (const TensorInfo* const tensor : pair.tensors)
-      if (tensor != nullptr && scalar_type(tensor->dtype) != type)
-        type = type == ScalarType::float64 || tensor->dtype == DType::F64 ? ScalarType::float64 : ScalarType::float32;
-    return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
-      const Matrix<Scalar> B = file_.read_matrix<Scalar>(*pair.of(FactorKind::b)),
-                           A = file_.read_matrix<Scalar>(*pair.of(FactorKind::a));
-      try {
-        const LowRank<Scalar> low_rank(B, A, scaling);
-        if (const TensorInfo* const m = pair.of(FactorKind::magnitude); m != nullptr)
-          return DoRA<Scalar>(low_rank, file_.read_vector<Scalar>(*m));
-        return low_rank;
-      } catch (const ValueError& error) {
-        fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));
+  const KindRow& kind_of_group(const Group& group) const {
+    for (const KindRow* const row : config_.kinds()) {
+      const auto is_there = [&](const KindPart& part) {
+        return !part.is_required || group.of(part.name) != nullptr ||
+               std::any_of(shared_.begin(), shared_.end(), [&](const Part& p) { return p.piece->part == part.name; });
+      };
+      if (std::all_of(row->parts.begin(), row->parts.end(), is_there)) return *row;
+    }
+    const KindRow& wanted = *config_.kinds().front();
+    std::string names, missing;
+    for (const KindPart& part : wanted.parts)
+      if (part.is_required) {
+        names += text(names.empty() ? "" : ", ", part.name);
+        if (missing.empty() && group.of(part.name) == nullptr) missing = part.name;
       }
+    fail(file_.path(), "module ", in_quotes(group.module), ": expected ", names,
+         missing == magnitude_name ? ", as adapter_config.json says (use_dora)" : "", ", found no ", missing);
+  }
+
+  /// What a part is as a matrix: a tensor of more than two dimensions is its first one x the product of the rest.
+  std::pair<Index, Index> shape_of(const KindRow& kind, const Part& part, const Group& group) const {
+    const TensorInfo& tensor = *part.tensor;
+    const std::vector<std::uint64_t>& shape = tensor.shape;
+    std::uint64_t count = 1, longest = 1;
+    for (const std::uint64_t size : shape) {
+      count *= size;
+      longest = std::max(longest, size);
+    }
+    const bool is_vector = std::any_of(kind.parts.begin(), kind.parts.end(), [&](const KindPart& row) {
+      return row.name == part.piece->part && row.is_vector;
     });
+    if ((is_vector || &kind == &ia3_kind) && (shape.empty() || longest != count))
+      refuse_tensor(file_.path(), tensor, text("expected a vector, found the shape ", shape_list(shape)));
+    if (&kind == &ia3_kind && config_.is_feedforward(group.module)) return {1, static_cast<Index>(count)};
+    if (is_vector || &kind == &ia3_kind) return {static_cast<Index>(count), 1};
+    if (shape.size() < 2)
+      refuse_tensor(file_.path(), tensor,
+                    text("expected two dimensions, those of a linear layer's factor, or more, a convolution's, found ",
+                         shape_list(shape)));
+    const std::uint64_t cols = shape[0] == 0 ? 0 : count / shape[0];
+    if (part.piece->part == "lora_B" && cols != shape[1])
+      refuse_tensor(file_.path(), tensor,
+                    text("expected the kernel of a convolution's lora_B to be 1 wide, found ", shape_list(shape)));
+    return {static_cast<Index>(shape[0]), static_cast<Index>(cols)};
+  }
+
+  /// Appends what a group does: a weight's update, those of experts, that of a bias.
+  void read(const Group& group, const PeftConfig::Module& configured, std::vector<AdapterModule>& out) const {
+    const KindRow& kind = kind_of_group(group);
+    try {
+      Parts parts;
+      std::vector<Index> kernel;
+      bool in_doubles = false;
+      const auto add = [&](const Part& part) {
+        const auto [rows, cols] = shape_of(kind, part, group);
+        parts.add(std::string(part.piece->part), read_factor(file_, *part.tensor, part.piece->spelling, rows, cols));
+        in_doubles = in_doubles || part.tensor->dtype == DType::F64;
+        if (part.tensor->shape.size() > 2 && kernel.empty())
+          kernel.assign(part.tensor->shape.begin() + 2, part.tensor->shape.end());
+      };
+      for (const Part& part : group.parts) add(part);
+      for (const auto& [name, matrix] : shared_factors_) {
+        parts.add(name, matrix);
+        in_doubles = in_doubles || matrix.type() == ScalarType::float64;
+      }
+      const auto make = [&](const KindRow& row, const Parts& of, const Scaling& scaling) -> AdapterUpdate {
+        if (in_doubles) return make_update<double>(row, of, scaling);
+        return make_update<float>(row, of, scaling);
+      };
+      const auto append = [&](const AdapterUpdate& update) -> AdapterModule& {
+        AdapterModule& module = out.emplace_back(AdapterModule{std::string(path_of(group)), update, config_.fan_in_fan_out()});
+        if (!group.parameter.empty()) module.parameter = group.parameter;
+        return module;
+      };
+      const Index experts = expect_rank(group, kind, configured.rank);
+      const Scaling scaling = scaling_of(group, kind, configured);
+      for (Index expert = 0; expert < experts; ++expert) {
+        AdapterModule& module = append(make(kind, group.parameter.empty() ? parts : factors_of_expert(parts, expert, experts), scaling));
+        module.is_embedding = group.is_embedding;
+        module.kernel = kernel;
+        if (!group.parameter.empty() && group.parameter != "weight") module.expert = expert;
+        const auto stored = [&](std::string_view name) {
+          const TensorInfo* const tensor = group.of(name);
+          return tensor == nullptr ? std::nullopt : std::optional(tensor->dtype);
+        };
+        module.a_dtype = stored("lora_A");
+        module.b_dtype = stored("lora_B");
+        module.magnitude_dtype = stored(magnitude_name);
+      }
+      if (group.bias != nullptr) {
+        const TensorInfo& tensor = *group.bias;
+        if (tensor.shape.size() != 1)
+          refuse_tensor(file_.path(), tensor, text("expected one dimension, found ", shape_list(tensor.shape)));
+        Parts bias;
+        bias.add("lora_B", read_factor(file_, tensor, "lora_B.bias", static_cast<Index>(tensor.shape[0]), 1));
+        bias.add("lora_A", {"1", Matrix<float>::Ones(1, 1)});
+        in_doubles = tensor.dtype == DType::F64;
+        AdapterModule& module = append(make(lora_kind, bias, lora::scaling::fixed(configured.scaling(configured.rank))));
+        module.parameter = "bias";
+        module.b_dtype = tensor.dtype;
+      } else if (config_.has_lora_bias()) {
+        fail(file_.path(), "module ", in_quotes(group.module), ": expected a lora_B.bias, as adapter_config.json says (lora_bias), found none");
+      }
+      if (&kind == &ia3_kind && !config_.is_feedforward(group.module)) {
+        AdapterModule& module = append(make(kind, parts, scaling));
+        module.parameter = "bias";
+        module.is_optional = true;
+      }
+    } catch (const FileError&) {
+      throw;
+    } catch (const Error& error) {
+      fail(file_.path(), "module ", in_quotes(group.module), ": ", bare(error));
+    }
+  }
+
+  static std::string shapes_text(const Group& group) {
+    std::string out;
+    for (const Part& part : group.parts)
+      out += text(out.empty() ? "" : ", ", part.piece->spelling, " ", shape_list(part.tensor->shape));
+    return out;
+  }
+
+  /// The number of experts, 1 where there are none. Throws FileError unless the rank is the configured one.
+  Index expect_rank(const Group& group, const KindRow& kind, Index rank) const {
+    const auto configured = static_cast<std::uint64_t>(rank);
+    const auto refuse = [&](const std::string& expected) {
+      fail(file_.path(), "module ", in_quotes(group.module), ": expected ", expected, ", found ", shapes_text(group));
+    };
+    const TensorInfo *const a = group.of("lora_A"), *const b = group.of("lora_B");
+    if (a != nullptr && b != nullptr && a->shape.size() != b->shape.size()) refuse("factors of one number of dimensions");
+    if (a != nullptr && b != nullptr && a->shape[0] != b->shape[1])
+      refuse(a->shape.size() > 2 && b->shape[1] != 0 && a->shape[0] % b->shape[1] == 0
+                 ? "factors of a convolution that is not grouped (A is not, so that the change has no place in a grouped weight)"
+                 : "one rank");
+    for (const std::string_view name : kind.ranked) {
+      const TensorInfo* const tensor = group.of(name);
+      if (tensor == nullptr) continue;
+      const std::uint64_t found = tensor->shape[0];
+      if (!group.parameter.empty() && configured != 0 && found != 0 && found % configured == 0)
+        return static_cast<Index>(found / configured);
+      if (found != configured) refuse(text("the rank ", rank, " of adapter_config.json (r, rank_pattern)"));
+    }
+    return 1;
+  }
+
+  /// A LoKr whose matrices are both whole has no rank of its own: that of the configuration counts, as in PEFT.
+  static Scaling scaling_of(const Group& group, const KindRow& kind, const PeftConfig::Module& configured) {
+    if (&kind == &vera_kind || &kind == &ia3_kind) return lora::scaling::fixed(1);
+    const bool is_ranked = std::any_of(kind.ranked.begin(), kind.ranked.end(),
+                                       [&](std::string_view name) { return group.of(name) != nullptr; });
+    return is_ranked ? configured.scaling : lora::scaling::fixed(configured.scaling(configured.rank));
   }
 
   const Safetensors& file_;
   const PeftConfig& config_;
   std::string adapter_;  // of all tensors
-  std::vector<Pair> pairs_;
+  std::vector<Group> groups_;
+  std::vector<Part> shared_;
   std::vector<BaseCopy> base_copies_;
-  std::map<std::string, std::size_t> index_;
+  std::vector<std::pair<std::string, lora::detail::AnyFactor>> shared_factors_;  // what all updates share, read once
+  std::map<std::string, std::size_t, std::less<>> index_;
 };
 
 }  // namespace io::detail

@@ -3,6 +3,7 @@
 
 #include "lora/io/peft/config.hpp"
 #include "lora/io/peft/patterns/pattern_keys.hpp"
+#include "lora/io/peft/peft_types.hpp"
 #include "lora/io/text/json.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -57,28 +58,64 @@ inline void check_initialiser(const JsonFields& in) {
         ": convert the adapter to the original weights first (PEFT's path_initial_model_for_weight_conversion)");
 }
 
-/// A list of modules' names, or none.
-inline std::vector<std::string> read_modules_to_save(const JsonFields& in) {
-  static constexpr std::string_view key = "modules_to_save";
+inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
+  for (const auto& [key, json] : in.members())
+    if (key != "peft_type" && key != "modules_to_save" && key != type.alpha_key && !type.reads(key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
+      in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
+}
+
+/// A list of strings; empty when the key is missing or null.
+inline std::vector<std::string> strings(const JsonFields& in, std::string_view key) {
   std::vector<std::string> out;
   const Json* const found = in.value(key);
   if (found == nullptr || is_unused(*found)) return out;
-  for (const Json& name : in.list(key)) {
-    if (!name.is_string()) in.refuse(key, "expected the names of modules, found ", description(name));
-    out.push_back(name.get_ref<const std::string&>());
+  if (!found->is_array()) in.refuse(key, "expected a list of names, found ", description(*found));
+  for (const Json& item : found->get_ref<const Json::array_t&>()) {
+    if (!item.is_string()) in.refuse(key, "expected a list of names, found ", description(item), " in it");
+    out.push_back(item.get_ref<const std::string&>());
   }
   return out;
 }
 
-inline void refuse_other_keys(const JsonFields& in) {
-  static constexpr std::array<std::string_view, 10> read{"peft_type",      "r",
-                                                         "lora_alpha",     "use_rslora",
-                                                         "rank_pattern",   "alpha_pattern",
-                                                         "fan_in_fan_out", "init_lora_weights",
-                                                         "use_dora",       "modules_to_save"};
-  for (const auto& [key, json] : in.members())
-    if (!is_one_of(read, key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
-      in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
+/// "all" or "lora_only", not "none".
+inline bool reads_biases(const JsonFields& in) {
+  const Json* const found = in.value("bias");
+  if (found == nullptr || is_unused(*found)) return false;
+  if (!is_string(*found, "all") && !is_string(*found, "lora_only"))
+    in.refuse("bias", "expected \"none\", \"all\" or \"lora_only\", found ", description(*found));
+  return true;
+}
+
+/// trainable_token_indices: a list for `embed_tokens`, or a list for each of several embeddings.
+inline std::vector<std::pair<std::string, std::vector<std::uint64_t>>> token_lists(const JsonFields& in) {
+  static constexpr std::string_view key = "trainable_token_indices";
+  std::vector<std::pair<std::string, std::vector<std::uint64_t>>> out;
+  const auto add = [&](const std::string& module, const Json& list) {
+    if (!list.is_array()) in.refuse(key, "expected a list of tokens, found ", description(list));
+    std::vector<std::uint64_t>& tokens = out.emplace_back(module, std::vector<std::uint64_t>()).second;
+    for (const Json& token : list.get_ref<const Json::array_t&>()) {
+      if (!token.is_number_integer() || integer(token) < 0)
+        in.refuse(key, "expected tokens, integers of at least 0, found ", description(token));
+      tokens.push_back(static_cast<std::uint64_t>(integer(token)));
+    }
+    std::vector<std::uint64_t> sorted = tokens;
+    std::sort(sorted.begin(), sorted.end());
+    if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
+      in.refuse(key, "expected every token once, found ", *twice, " twice");
+  };
+  const Json* const found = in.value(key);
+  if (found == nullptr || is_unused(*found)) return out;
+  if (!found->is_object()) {
+    add("embed_tokens", *found);
+    return out;
+  }
+  for (const auto& [module, list] : found->get_ref<const Json::object_t&>()) add(module, list);
+  return out;
+}
+
+/// Whether a name is a module's whole path, or the end of it behind a dot.
+inline bool names_module(std::string_view name, std::string_view module) {
+  return module.ends_with(name) && (module.size() == name.size() || module[module.size() - name.size() - 1] == '.');
 }
 
 }  // namespace detail
@@ -95,27 +132,71 @@ LORA_FUNC PeftConfig PeftConfig::parse(const std::filesystem::path& file, std::s
 
 LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
   using detail::JsonFields;
-  const detail::Json& type = in.required("peft_type", "\"LORA\"");
-  if (!detail::is_string(type, "LORA"))
-    in.refuse("peft_type", "expected \"LORA\", the only type supported, found ", detail::description(type));
-  rank_ = in.positive("r", in.required("r", "the rank"));
-  alpha_ = in.finite("lora_alpha", in.required("lora_alpha", "a number"));
-  rank_stabilized_ = in.flag("use_rslora");
-  fan_in_fan_out_ = in.flag("fan_in_fan_out");
-  is_dora_ = in.flag("use_dora");
+  const detail::Json& type = in.required("peft_type", "\"LORA\", \"LOHA\", \"LOKR\", \"VERA\" or \"IA3\"");
+  for (const detail::PeftType& known : detail::peft_types)
+    if (detail::is_string(type, known.name)) type_ = &known;
+  if (type_ == nullptr)
+    in.refuse("peft_type", "expected \"LORA\", \"LOHA\", \"LOKR\", \"VERA\" or \"IA3\", the types supported, found ",
+              detail::description(type));
+  if (type_->reads("r")) rank_ = in.positive("r", in.required("r", "the rank"));
+  if (!type_->alpha_key.empty()) alpha_ = in.finite(type_->alpha_key, in.required(type_->alpha_key, "a number"));
+  const auto flag = [&](std::string_view key) { return type_->reads(key) && in.flag(key); };
+  fan_in_fan_out_ = flag("fan_in_fan_out");
+  rank_stabilized_ = flag("use_rslora");
+  is_dora_ = flag("use_dora");
+  has_lora_bias_ = flag("lora_bias");
+  if (type_->reads("init_lora_weights")) detail::check_initialiser(in);
+  if (type_->reads("feedforward_modules")) feedforward_modules_ = detail::strings(in, "feedforward_modules");
+  if (type_->reads("target_parameters")) target_parameters_ = detail::strings(in, "target_parameters");
+  for (const std::string& target : target_parameters_)
+    if (target.find('.') == target.npos)
+      in.refuse("target_parameters", "expected MODULE.PARAMETER, found ", detail::in_quotes(target));
   base_model_ = in.string_or_empty("base_model_name_or_path");
   task_type_ = in.string_or_empty("task_type");
-  modules_to_save_ = detail::read_modules_to_save(in);
-  ranks_.keys = detail::read_patterns(in, "rank_pattern", ranks_.values, &JsonFields::positive);
-  alphas_.keys = detail::read_patterns(in, "alpha_pattern", alphas_.values, &JsonFields::finite);
-  detail::check_initialiser(in);
-  detail::refuse_other_keys(in);
+  modules_to_save_ = detail::strings(in, "modules_to_save");
+  if (type_->has_bias()) trains_biases_ = detail::reads_biases(in);
+  if (type_->reads("trainable_token_indices")) trained_tokens_ = detail::token_lists(in);
+  ranks_.keys = alphas_.keys = std::make_shared<detail::PatternKeys>();
+  if (type_->reads("rank_pattern")) ranks_.keys = detail::read_patterns(in, "rank_pattern", ranks_.values, &JsonFields::positive);
+  if (type_->reads("alpha_pattern")) alphas_.keys = detail::read_patterns(in, "alpha_pattern", alphas_.values, &JsonFields::finite);
+  detail::refuse_other_keys(in, *type_);
+}
+
+LORA_FUNC std::string_view PeftConfig::peft_type() const { return type_->name; }
+
+LORA_FUNC std::span<const detail::KindRow* const> PeftConfig::kinds() const {
+  return is_dora_ ? type_->with_dora : type_->kinds;
+}
+
+LORA_FUNC bool PeftConfig::is_feedforward(std::string_view path) const {
+  return std::any_of(feedforward_modules_.begin(), feedforward_modules_.end(),
+                     [&](const std::string& end) { return path.ends_with(end); });
+}
+
+LORA_FUNC std::vector<std::string> PeftConfig::parameters_of(std::string_view path) const {
+  std::vector<std::string> out;
+  for (const std::string_view target : target_parameters_) {
+    const std::size_t dot = target.rfind('.');
+    const std::string_view module = target.substr(0, dot);
+    if (detail::names_module(module, path)) out.emplace_back(target.substr(dot + 1));
+  }
+  return out;
 }
 
 LORA_FUNC bool PeftConfig::replaces(std::string_view module) const {
-  return std::any_of(modules_to_save_.begin(), modules_to_save_.end(), [&](const std::string& name) {
-    return module.ends_with(name) && (module.size() == name.size() || module[module.size() - name.size() - 1] == '.');
-  });
+  for (std::size_t end = module.find('.');; end = module.find('.', end + 1)) {
+    const std::string_view whole = module.substr(0, end);
+    if (std::any_of(modules_to_save_.begin(), modules_to_save_.end(),
+                    [&](const std::string& name) { return detail::names_module(name, whole); }))
+      return true;
+    if (end == module.npos) return false;
+  }
+}
+
+LORA_FUNC std::vector<std::uint64_t> PeftConfig::trained_tokens(std::string_view module) const {
+  for (const auto& [name, tokens] : trained_tokens_)
+    if (detail::names_module(name, module)) return tokens;
+  return {};
 }
 
 LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const std::string> paths) const {
@@ -132,8 +213,10 @@ LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const st
       }
     };
     const double alpha = value(alphas_, alpha_);
-    out.push_back(
-        {value(ranks_, rank_), rank_stabilized_ ? lora::scaling::rank_stabilized(alpha) : lora::scaling::alpha(alpha)});
+    const Scaling scaling = type_->alpha_key.empty() ? lora::scaling::fixed(1)
+                            : rank_stabilized_       ? lora::scaling::rank_stabilized(alpha)
+                                                     : lora::scaling::alpha(alpha);
+    out.push_back({value(ranks_, rank_), scaling});
   }
   return out;
 }

@@ -16,14 +16,16 @@ namespace io {
 namespace detail {
 class PatternKeys;
 class JsonFields;
+struct KindRow;
+struct PeftType;
 }  // namespace detail
 
-/// What an `adapter_config.json` of PEFT says about a linear LoRA adapter.
+/// What an `adapter_config.json` of PEFT says about an adapter of peft_type LORA, LOHA, LOKR, VERA or IA3.
 ///
-/// Read: peft_type, r, lora_alpha, use_rslora, use_dora, rank_pattern, alpha_pattern, fan_in_fan_out, modules_to_save,
-/// init_lora_weights. r and lora_alpha must be there (PEFT would assume 8). Not used, since they do not change what a
-/// finished adapter computes: see `ignored_keys`. Every other key, known or not, is refused by its name unless it is
-/// null, false, 0, "", "none", [] or {}.
+/// Read: peft_type, r, lora_alpha (alpha of LOHA and LOKR), use_rslora, use_dora, lora_bias, rank_pattern, alpha_pattern,
+/// fan_in_fan_out, init_lora_weights, target_parameters, feedforward_modules, modules_to_save. r and alpha must be there where the type has
+/// them (PEFT would assume 8). Not used, since they do not change what a finished adapter computes: see `ignored_keys`. Every
+/// other key, known or not, is refused by its name unless it is null, false, 0, "", "none", [] or {}.
 ///
 /// A module is named by its path in the base model. Of rank_pattern and alpha_pattern the first key, in file order, counts
 /// for which Python's `re.match("(.*\.)?(KEY)$", path)` succeeds, as in PEFT: `q_proj` is the end of
@@ -35,14 +37,18 @@ class PeftConfig {
   /// modules_to_save, qalora_group_size to use_qalora, megatron_core to megatron_config, runtime_config to training on
   /// several devices, merge_weights to old versions' layers; target_modules and those that restrict it say where factors
   /// were to be made, and the file has those that were.
-  static constexpr std::array<std::string_view, 21> ignored_keys{
+  static constexpr std::array<std::string_view, 32> ignored_keys{
       "auto_mapping",        "base_model_class",    "base_model_name_or_path",
       "corda_config",        "ensure_weight_tying", "eva_config",
       "exclude_modules",     "inference_mode",      "layers_pattern",
       "layers_to_transform", "loftq_config",        "lora_dropout",
       "lora_ga_config",      "megatron_core",       "merge_weights",
       "peft_version",        "qalora_group_size",   "revision",
-      "runtime_config",      "target_modules",      "task_type"};
+      "runtime_config",      "target_modules",      "task_type",
+      "module_dropout",      "rank_dropout",        "rank_dropout_scale",
+      "init_weights",        "init_ia3_weights",    "use_effective_conv2d",
+      "decompose_both",      "decompose_factor",    "d_initial",
+      "projection_prng_key", "vera_dropout"};
 
   /// Enough for the names of 20 000 modules in each of three lists.
   static constexpr std::uint64_t max_file_bytes = 8 << 20;
@@ -53,10 +59,13 @@ class PeftConfig {
   /// The same from characters already read; `file` names them in messages.
   static PeftConfig parse(const std::filesystem::path& file, std::string_view characters);
 
+  /// LORA, LOHA, LOKR, VERA or IA3.
+  std::string_view peft_type() const;
+
   /// What it says of one module.
   struct Module {
-    Index rank;       ///< r, or what rank_pattern has for the module
-    Scaling scaling;  ///< alpha / r, or alpha / sqrt(r) with use_rslora; alpha is lora_alpha, or alpha_pattern's
+    Index rank;       ///< r, or what rank_pattern has for the module; 0 for IA3
+    Scaling scaling;  ///< alpha / r, or alpha / sqrt(r) with use_rslora; alpha is lora_alpha, or alpha_pattern's. 1 for VERA, IA3
   };
 
   /// Of all modules of an adapter, in their order. Throws ValueError, naming the module, when the patterns take too long to
@@ -72,9 +81,30 @@ class PeftConfig {
   /// use_dora: every module has a magnitude, see DoRA.
   bool is_dora() const { return is_dora_; }
 
-  /// Whether modules_to_save names the module, as its whole path or its end: its tensors were trained and stand in the
-  /// base's place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
+  /// lora_bias: B of every module has a bias.
+  bool has_lora_bias() const { return has_lora_bias_; }
+
+  /// Of IA3: whether what the module takes in is scaled, and not what it puts out (feedforward_modules: a list whose entries are
+  /// ends of paths).
+  bool is_feedforward(std::string_view path) const;
+
+  /// The parameters of a module, in their order, that target_parameters lists as PATH.PARAMETER, where PATH is the module's path or
+  /// the end of it behind a dot.
+  std::vector<std::string> parameters_of(std::string_view path) const;
+
+  /// The rows of the table of kinds that modules may be.
+  std::span<const detail::KindRow* const> kinds() const;
+
+  /// Whether modules_to_save names the module or one that it lies in, as its whole path or its end: its tensors were trained and stand in the base's
+  /// place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
   bool replaces(std::string_view module) const;
+
+  /// bias is "all" or "lora_only": the biases in the file stand in the base's place.
+  bool trains_biases() const { return trains_biases_; }
+
+  /// The tokens that trainable_token_indices lists for an embedding, by its path or the end of it (a list without names is for
+  /// `embed_tokens`); empty when there are none.
+  std::vector<std::uint64_t> trained_tokens(std::string_view module) const;
 
   /// base_model_name_or_path and task_type: what the adapter was made for, and nothing that is computed with. Empty
   /// when they are no strings.
@@ -90,9 +120,12 @@ class PeftConfig {
 
   explicit PeftConfig(const detail::JsonFields& in);
 
+  const detail::PeftType* type_ = nullptr;
   Index rank_ = 0;
-  double alpha_ = 0.0;
-  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false;
+  double alpha_ = 1.0;
+  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false, has_lora_bias_ = false, trains_biases_ = false;
+  std::vector<std::pair<std::string, std::vector<std::uint64_t>>> trained_tokens_;
+  std::vector<std::string> target_parameters_, feedforward_modules_;
   std::string base_model_, task_type_;
   std::vector<std::string> modules_to_save_;
   Pattern<Index> ranks_;

@@ -5,12 +5,15 @@
 
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/config.hpp"
-#include "lora/io/peft/linear_factors.hpp"
+#include "lora/io/peft/kinds.hpp"
+#include "lora/io/peft/lokr_split.hpp"
+#include "lora/io/peft/peft_types.hpp"
 #include "lora/io/peft/patterns/regex_program.hpp"
 #include "lora/io/text/json_events.hpp"
 
 #include <cmath>
 #include <map>
+#include <set>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -19,12 +22,17 @@ namespace io::detail {
 class PeftConfigWriter {
  public:
   /// `file` names the configuration in messages.
-  PeftConfigWriter(const std::filesystem::path& file, const Adapter& adapter) : file_(file), adapter_(adapter) {}
+  PeftConfigWriter(const std::filesystem::path& file, const Adapter& adapter) : file_(file), adapter_(adapter) {
+    for (const AdapterModule& module : adapter.modules)
+      if (module.parameter != "bias" && module.expert <= 0) modules_.push_back(&module);
+  }
 
   /// Throws FileError, naming the module, when PEFT's configuration cannot say what the adapter does.
   std::string write() {
-    if (adapter_.modules.empty()) fail(file_, "expected an adapter of at least one module, found none");
-    expect_kinds();
+    collect_replacements();
+    if (modules_.empty()) fail(file_, "expected an adapter with an update for at least one module, found none");
+    choose_type();
+    expect_biases();
     expect_one_fan_in_fan_out();
     choose_rule();
     expect_utf8(file_, "base_model_name_or_path: ", adapter_.base_model);
@@ -50,28 +58,74 @@ class PeftConfigWriter {
     return rank_stabilized ? Scaling::Rule::alpha_over_sqrt_rank : Scaling::Rule::alpha_over_rank;
   }
 
-  void expect_kinds() {
-    for (const AdapterModule& module : adapter_.modules) {
-      const bool is_dora = [&] {
-        try {
-          return linear_factors(module.update).is_dora();
-        } catch (const ValueError& error) {
-          fail(file_, where(module), bare(error));
-        }
-      }();
-      if (&module == adapter_.modules.data()) is_dora_ = is_dora;
-      if (is_dora != is_dora_)
-        fail(file_, where(module), "expected ", is_dora_ ? "DoRA" : "LoRA", ", as ", in_quotes(adapter_.modules.front().path),
-             " is, found ", is_dora ? "DoRA" : "LoRA", ": the configuration has one use_dora for all modules");
+  const KindRow& kind_of_module(const AdapterModule& module) const {
+    try {
+      return kind_of(module.update);
+    } catch (const ValueError& error) {
+      fail(file_, where(module), bare(error));
     }
   }
 
+  /// All modules have one kind: one peft_type, and one use_dora.
+  void choose_type() {
+    kind_ = &kind_of_module(*modules_.front());
+    for (const AdapterModule* const module : modules_)
+      if (&kind_of_module(*module) != kind_)
+        fail(file_, where(*module), "expected ", kind_->name, ", as ", in_quotes(modules_.front()->path), " is, found ",
+             kind_of_module(*module).name, ": the configuration has one peft_type and one use_dora for all modules");
+    for (const PeftType& type : peft_types)
+      for (const auto kinds : {type.kinds, type.with_dora})
+        if (std::find(kinds.begin(), kinds.end(), kind_) != kinds.end()) type_ = &type;
+    if (type_ == nullptr) fail(file_, where(*modules_.front()), "expected a kind that PEFT has, found ", kind_->name);
+  }
+
+  /// What of the adapter's whole tensors is trained, as modules_to_save, bias and trainable_token_indices say it.
+  void collect_replacements() {
+    std::set<std::string_view> weights;
+    const auto module_of = [](const BaseCopy& copy) { return std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.')); };
+    for (const BaseCopy& copy : adapter_.base_copies)
+      if (copy.is_trained && copy.rows.empty() && !copy.tensor.ends_with(".bias")) weights.insert(module_of(copy));
+    for (const BaseCopy& copy : adapter_.base_copies) {
+      if (!copy.is_trained) continue;
+      const std::string_view module = module_of(copy);
+      if (!copy.rows.empty()) {
+        std::string rows;
+        for (const std::uint64_t row : copy.rows) rows += text(rows.empty() ? "" : ", ", row);
+        tokens_ += text(tokens_.empty() ? "\n    " : ",\n    ", string(module), ": [", rows, "]");
+      } else if (!weights.contains(module)) {
+        bias_ = bias_ != "all" && copy.name.ends_with(".base_layer.bias") ? "lora_only" : "all";
+      }
+    }
+    modules_to_save_.assign(weights.begin(), weights.end());
+  }
+
+  /// lora_bias holds for all modules.
+  void expect_biases() {
+    for (const AdapterModule& module : adapter_.modules) {
+      if (module.parameter != "bias" || kind_ == &ia3_kind) continue;
+      const auto weight = std::find_if(modules_.begin(), modules_.end(), [&](const auto* other) { return other->path == module.path; });
+      if (weight == modules_.end() || &kind_of_module(module) != &lora_kind || module.cols() != 1 || module.rank() != 1)
+        fail(file_, where(module), "expected a bias that LoRA trains beside its weight (lora_bias), found another");
+      if (lora::detail::to_bits(module.scaling()) != lora::detail::to_bits((*weight)->scaling()))
+        fail(file_, where(module), "expected the scaling of its weight for the bias, ", (*weight)->scaling(), ", found ", module.scaling());
+      ++biases_;
+    }
+    if (biases_ != 0 && biases_ != modules_.size())
+      fail(file_, "expected a bias for all modules or for none (lora_bias), found ", biases_, " for ", modules_.size());
+  }
+
   void expect_one_fan_in_fan_out() const {
-    const AdapterModule& first = adapter_.modules.front();
-    for (const AdapterModule& module : adapter_.modules)
-      if (module.fan_in_fan_out != first.fan_in_fan_out)
-        fail(file_, where(module), "expected fan_in_fan_out as ", in_quotes(first.path),
+    const AdapterModule& first = *modules_.front();
+    for (const AdapterModule* const module : modules_)
+      if (module->fan_in_fan_out != first.fan_in_fan_out)
+        fail(file_, where(*module), "expected fan_in_fan_out as ", in_quotes(first.path),
              " has it, found the opposite: the configuration has one value for all modules");
+  }
+
+  /// r in the configuration: the module's own, or, for a LoKr of whole matrices, the least for which PEFT keeps them whole.
+  static Index rank_of_module(const AdapterModule& module) {
+    const Index rank = module.rank();
+    return rank != 0 ? rank : whole_lokr_rank(module.update);
   }
 
   /// The alpha for which PEFT computes the module's very scaling, or nothing. A scaling that comes from another rule is
@@ -79,33 +133,43 @@ class PeftConfigWriter {
   static std::optional<double> alpha(const AdapterModule& module, bool rank_stabilized) {
     const Scaling own = module.scaling_rule();
     if (own.rule() == rule(rank_stabilized)) return own.value();
-    const double s = module.scaling(), r = static_cast<double>(module.rank());
+    const double s = module.scaling(), r = static_cast<double>(rank_of_module(module));
     const double near = s * (rank_stabilized ? std::sqrt(r) : r);
     for (const double value : {near, std::nextafter(near, 0.0), std::nextafter(near, 2 * near)})
-      if (lora::detail::is_finite(value) && lora::detail::to_bits(Scaling(rule(rank_stabilized), value)(module.rank())) == lora::detail::to_bits(s)) return value;
+      if (lora::detail::is_finite(value) &&
+          lora::detail::to_bits(Scaling(rule(rank_stabilized), value)(rank_of_module(module))) == lora::detail::to_bits(s))
+        return value;
     return std::nullopt;
   }
 
   /// use_rslora holds for all modules: as the first one has it, or else the other way round.
   void choose_rule() {
-    const bool preferred = adapter_.modules.front().scaling_rule().rule() == Scaling::Rule::alpha_over_sqrt_rank;
+    if (type_->alpha_key.empty()) return expect_no_scaling();
+    const bool preferred = modules_.front()->scaling_rule().rule() == Scaling::Rule::alpha_over_sqrt_rank;
     const AdapterModule* odd = nullptr;
     for (const bool rank_stabilized : {preferred, !preferred}) {
+      if (rank_stabilized && !type_->has_rslora()) continue;
       rank_stabilized_ = rank_stabilized;
       alphas_.clear();
-      for (const AdapterModule& module : adapter_.modules) {
-        const std::optional<double> value = alpha(module, rank_stabilized);
+      for (const AdapterModule* const module : modules_) {
+        const std::optional<double> value = alpha(*module, rank_stabilized);
         if (!value) {
-          odd = &module;
+          odd = module;
           break;
         }
         alphas_.push_back(*value);
       }
-      if (alphas_.size() == adapter_.modules.size()) return;
+      if (alphas_.size() == modules_.size()) return;
     }
     fail(file_, where(*odd),
          "expected a scaling that is alpha / r or alpha / sqrt(r) for some alpha, by the same rule for ",
          "all modules, found ", odd->scaling(), " for the rank ", odd->rank());
+  }
+
+  void expect_no_scaling() const {
+    for (const AdapterModule* const module : modules_)
+      if (lora::detail::to_bits(module->scaling()) != lora::detail::to_bits(1.0))
+        fail(file_, where(*module), "expected the scaling 1, since ", type_->name, " has none, found ", module->scaling());
   }
 
   /// The value most modules have; the first of them, if several do.
@@ -139,35 +203,79 @@ class PeftConfigWriter {
   std::string patterns(const std::vector<Value>& values, const Value& usual, bool anchored) const {
     std::map<std::string, Value> entries;
     for (std::size_t i = 0; i < values.size(); ++i)
-      if (values[i] < usual || values[i] > usual) entries.emplace(pattern(adapter_.modules[i].path, anchored), values[i]);
+      if (values[i] < usual || values[i] > usual) entries.emplace(pattern(key_of(*modules_[i]), anchored), values[i]);
     std::string out = "{";
     for (const auto& [key, value] : entries)
       out += text(out.size() == 1 ? "\n    " : ",\n    ", string(key), ": ", value);
     return out + (entries.empty() ? "}" : "\n  }");
   }
 
+  /// What rank_pattern and alpha_pattern are matched with.
+  static std::string key_of(const AdapterModule& module) { return module.expert < 0 ? module.path : module.tensor_name(); }
+
+  static std::string list(std::vector<std::string> names) {
+    std::string out;
+    for (const std::string& name : names) out += text(out.empty() ? "\n    " : ",\n    ", string(name));
+    return "[" + out + (names.empty() ? "]" : "\n  ]");
+  }
+
+  /// The keys in alphabetical order, as PEFT has them.
   std::string json(bool anchored) const {
     std::vector<Index> ranks;
-    std::vector<std::string_view> paths;
-    for (const AdapterModule& module : adapter_.modules) {
-      ranks.push_back(module.rank());
-      paths.push_back(module.path);
+    std::vector<std::string> targets, parameters, feedforward;
+    for (const AdapterModule* const module : modules_) {
+      ranks.push_back(rank_of_module(*module));
+      (module->expert < 0 ? targets : parameters).push_back(key_of(*module));
+      if (kind_ == &ia3_kind && scales_columns(module->update)) feedforward.push_back(module->path);
     }
-    std::sort(paths.begin(), paths.end());
-    std::string targets;
-    for (const std::string_view path : paths) targets += text(targets.empty() ? "\n    " : ",\n    ", string(path));
-    const Index rank = most_common(ranks);
-    const double alpha = most_common(alphas_);
+    std::sort(targets.begin(), targets.end());
     const auto or_null = [](const std::string& value) { return value.empty() ? "null" : string(value); };
-    const auto flag = [](bool value) { return value ? "true" : "false"; };
-    return text("{\n  \"alpha_pattern\": ", patterns(alphas_, alpha, anchored),
-                ",\n  \"base_model_name_or_path\": ", or_null(adapter_.base_model), ",\n  \"bias\": \"none\"",
-                ",\n  \"fan_in_fan_out\": ", flag(adapter_.modules.front().fan_in_fan_out),
-                ",\n  \"inference_mode\": true,\n  \"lora_alpha\": ", alpha,
-                ",\n  \"lora_dropout\": 0.0,\n  \"peft_type\": \"LORA\",\n  \"r\": ", rank,
-                ",\n  \"rank_pattern\": ", patterns(ranks, rank, anchored), ",\n  \"target_modules\": [", targets,
-                "\n  ],\n  \"task_type\": ", or_null(adapter_.task_type),
-                is_dora_ ? ",\n  \"use_dora\": true" : "", ",\n  \"use_rslora\": ", flag(rank_stabilized_), "\n}\n");
+    const auto flag = [](bool value) -> std::string { return value ? "true" : "false"; };
+    std::map<std::string_view, std::string> keys{{"base_model_name_or_path", or_null(adapter_.base_model)},
+                                                 {"inference_mode", "true"},
+                                                 {"peft_type", string(type_->name)},
+                                                 {"target_modules", list(targets)},
+                                                 {"task_type", or_null(adapter_.task_type)}};
+    if (!kind_->ranked.empty()) {
+      const Index rank = most_common(ranks);
+      keys["r"] = std::to_string(rank);
+      if (!type_->alpha_key.empty()) keys["rank_pattern"] = patterns(ranks, rank, anchored);
+    }
+    if (!type_->alpha_key.empty()) {
+      const double alpha = most_common(alphas_);
+      keys[type_->alpha_key] = text(alpha);
+      keys["alpha_pattern"] = patterns(alphas_, alpha, anchored);
+    }
+    if (type_->has_fan_in_fan_out()) keys["fan_in_fan_out"] = flag(modules_.front()->fan_in_fan_out);
+    if (type_->has_bias()) keys["bias"] = string(bias_);
+    if (!modules_to_save_.empty()) keys["modules_to_save"] = list(modules_to_save_);
+    if (!tokens_.empty()) keys["trainable_token_indices"] = "{" + tokens_ + "\n  }";
+    if (type_->has_rslora()) {
+      keys["lora_dropout"] = "0.0";
+      keys["use_rslora"] = flag(rank_stabilized_);
+      if (kind_ == &dora_kind) keys["use_dora"] = "true";
+      if (biases_ != 0) keys["lora_bias"] = "true";
+      if (!parameters.empty()) keys["target_parameters"] = list(parameters);
+    }
+    if (kind_ == &vera_kind) keys["save_projection"] = "true";
+    if (kind_ == &ia3_kind) keys["feedforward_modules"] = list(feedforward);
+    if (kind_ == &loha_kind || kind_ == &lokr_kind) keys["use_effective_conv2d"] = flag(has_core());
+    if (kind_ == &lokr_kind) {
+      const LoKrSplit split = split_of(file_, modules_);
+      keys["decompose_factor"] = std::to_string(split.factor);
+      keys["decompose_both"] = flag(split.both);
+    }
+    std::string out;
+    for (const auto& [key, value] : keys) out += text(out.empty() ? "{\n  " : ",\n  ", string(key), ": ", value);
+    return out + "\n}\n";
+  }
+
+  bool has_core() const {
+    const auto has = [](const AdapterModule* module) {
+      const auto parts = std::visit([](const auto& shared) { return shared->tensors(); }, module->update);
+      return find_part(parts, "hada_t1") != nullptr || find_part(parts, "lokr_t2") != nullptr;
+    };
+    return std::any_of(modules_.begin(), modules_.end(), has);
   }
 
   /// A module that the configuration does not describe as it is, or null.
@@ -177,12 +285,14 @@ class PeftConfigWriter {
            configuration.size());
     const PeftConfig config = PeftConfig::parse(file_, configuration);
     std::vector<std::string> paths;
-    for (const AdapterModule& module : adapter_.modules) paths.push_back(module.path);
+    for (const AdapterModule* const module : modules_) paths.push_back(key_of(*module));
     try {
       const std::vector<PeftConfig::Module> read = config.modules(paths);
       for (std::size_t i = 0; i < read.size(); ++i) {
-        const AdapterModule& module = adapter_.modules[i];
-        if (read[i].rank != module.rank() || lora::detail::to_bits(read[i].scaling(module.rank())) != lora::detail::to_bits(module.scaling())) return &module;
+        const AdapterModule& module = *modules_[i];
+        const Index rank = rank_of_module(module);
+        if (read[i].rank != rank || lora::detail::to_bits(read[i].scaling(std::max<Index>(rank, 1))) != lora::detail::to_bits(module.scaling()))
+          return &module;
       }
     } catch (const ValueError& error) {  // the patterns take too long
       fail(file_, bare(error));
@@ -192,7 +302,13 @@ class PeftConfigWriter {
 
   const std::filesystem::path& file_;
   const Adapter& adapter_;
-  bool rank_stabilized_ = false, is_dora_ = false;
+  std::vector<const AdapterModule*> modules_;  // those that a configuration speaks of: no biases, one for all experts
+  const KindRow* kind_ = nullptr;
+  const PeftType* type_ = nullptr;
+  std::size_t biases_ = 0;
+  std::string bias_ = "none", tokens_;
+  std::vector<std::string> modules_to_save_;
+  bool rank_stabilized_ = false;
   std::vector<double> alphas_;
 };
 

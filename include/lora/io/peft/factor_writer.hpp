@@ -3,71 +3,178 @@
 
 /// The adapter_model.safetensors of an adapter. For bodies (-inl.hpp).
 
+#include "lora/core/sorted.hpp"
 #include "lora/io/peft/adapter.hpp"
-#include "lora/io/peft/linear_factors.hpp"
+#include "lora/io/peft/expert_factors.hpp"
 #include "lora/io/peft/names.hpp"
 #include "lora/io/safetensors/convert.hpp"
 #include "lora/io/safetensors/writer.hpp"
 
+#include <algorithm>
+
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// Writes the factors of an adapter, each in its own dtype.
+/// Writes the parts of an adapter's updates, each in its own dtype.
 class FactorWriter {
  public:
   /// Throws FileError when two modules have one path, or a path or dtype cannot be written.
   FactorWriter(const std::filesystem::path& target, const Adapter& adapter)
-      : target_(target), factors_(factors_of(adapter)), file_(target, tensors(), {{"format", "pt"}}) {}
+      : target_(target), adapter_(adapter), factors_(factors_of(adapter)), file_(target, tensors(), {{"format", "pt"}}) {}
 
   /// Writes all data. Throws FileError when a factor has a value that its dtype does not.
   void write() {
     for (const Factor& factor : factors_)
-      write(factor, factor.view.type, factor.view.data, static_cast<std::size_t>(factor.view.rows * factor.view.cols));
+      if (factor.module == nullptr)
+        copy(factor.tensor);
+      else
+        write(factor, factor.view.type, factor.view.data, static_cast<std::size_t>(factor.view.rows * factor.view.cols));
+    if (adapter_.file != nullptr) adapter_.file->file().expect_unchanged();
   }
   SafetensorsWriter& file() { return file_; }
 
  private:
   struct Factor {
-    const AdapterModule* module;
-    FactorKind kind;
-    MatrixView view;  // row-major without gaps, as the library's updates keep theirs
+    const AdapterModule* module;  // null: a whole tensor out of the adapter's own file
+    std::string_view name;        // of the part
+    MatrixView view;        // row-major without gaps, as the library's updates keep theirs
     DType dtype;
+    TensorInfo tensor;
+    std::shared_ptr<const lora::detail::AnyFactor> own = nullptr;  // the memory of a part that is made here
   };
 
-  /// Of LowRank and DoRA alone: the configuration has seen to that.
   std::vector<Factor> factors_of(const Adapter& adapter) const {
     std::vector<Factor> out;
-    for (const AdapterModule& module : adapter.modules) {
-      const LinearFactors factors = linear_factors(module.update);
-      const auto add = [&](FactorKind kind, const MatrixView& view, const std::optional<DType>& dtype) {
-        out.push_back({&module, kind, view, dtype.value_or(io::dtype_of(view.type))});
-      };
-      add(FactorKind::a, factors.A, module.a_dtype);
-      add(FactorKind::b, factors.B, module.b_dtype);
-      if (factors.is_dora()) add(FactorKind::magnitude, *factors.magnitude, module.magnitude_dtype);
+    for (std::size_t i = 0; i < adapter.modules.size(); ++i) {
+      const AdapterModule& module = adapter.modules[i];
+      if (module.expert > 0) continue;  // written with the first one
+      if (module.expert == 0)
+        add_experts(adapter, i, out);
+      else
+        add(module, out);
+    }
+    for (const BaseCopy& copy : adapter.base_copies) {
+      const TensorInfo& tensor = adapter.file->tensor(copy.name);
+      out.push_back({nullptr, "", {}, tensor.dtype, {tensor.name, tensor.dtype, tensor.shape}});
     }
     for (const Factor& factor : out)
-      if (!scalar_type(factor.dtype))
+      if (factor.module != nullptr && !scalar_type(factor.dtype))
         fail(target_, "module ", in_quotes(factor.module->path),
              ": expected F16, BF16, F32 or F64 to store a factor, found ", name(factor.dtype));
     // Wide elements first, as the format's own writer does: every tensor is then aligned, which PyTorch needs.
-    std::stable_sort(out.begin(), out.end(),
-                     [](const Factor& a, const Factor& b) { return bits(a.dtype) > bits(b.dtype); });
+    std::vector<Factor> ordered;
+    for (const std::uint32_t i : lora::detail::sorted_indices(
+             out.size(), [&](std::uint32_t a, std::uint32_t b) { return bits(out[a].dtype) > bits(out[b].dtype); }))
+      ordered.push_back(out[i]);
+    return ordered;
+  }
+
+  /// The type that a file had a part in.
+  static DType dtype_of_part(const AdapterModule& module, const UpdateTensor& part) {
+    const std::optional<DType> stored = part.name == "lora_A"         ? module.a_dtype
+                                        : part.name == "lora_B"       ? module.b_dtype
+                                        : part.name == magnitude_name ? module.magnitude_dtype
+                                                                      : std::nullopt;
+    return stored.value_or(io::dtype_of(part.view.type));
+  }
+
+  void add(const AdapterModule& module, std::vector<Factor>& out) const {
+    const KindRow& row = kind_of(module.update);
+    if (&row == &ia3_kind && module.parameter == "bias") return;  // the weight's vector says it
+    const std::vector<UpdateTensor> parts = std::visit([](const auto& shared) { return shared->tensors(); }, module.update);
+    for (const KindPart& part : row.parts) {
+      const UpdateTensor* const found = find_part(parts, part.name);
+      if (found == nullptr || (module.parameter == "bias" && part.name != "lora_B")) continue;
+      const PeftPiece& piece = piece_of(part.name, module.is_embedding);
+      if (piece.is_shared && expect_one(out, module, *found)) continue;
+      put(out, {&module, part.name, found->view, dtype_of_part(module, *found),
+                {peft_name(module, module.path, piece), DType::F32, shape_of(module, part, found->view)}});
+    }
+  }
+
+  /// Whether a part that all modules share is there already. Throws FileError when it is another one.
+  bool expect_one(const std::vector<Factor>& factors, const AdapterModule& module, const UpdateTensor& part) const {
+    for (const Factor& factor : factors) {
+      if (factor.name != part.name) continue;
+      if (factor.view.data != part.view.data)
+        fail(target_, "module ", in_quotes(module.path), ": expected the ", part.name, " of all modules to be one matrix, found another");
+      return true;
+    }
+    return false;
+  }
+
+  static std::string peft_name(const AdapterModule& module, std::string_view path, const PeftPiece& piece) {
+    return module.parameter == "bias" ? text(peft_prefix, path, ".lora_B.bias") : peft_tensor_name(path, piece);
+  }
+
+  /// A convolution's factors have the dimensions of its kernel.
+  static std::vector<std::uint64_t> shape_of(const AdapterModule& module, const KindPart& part, const MatrixView& view) {
+    const auto rows = static_cast<std::uint64_t>(view.rows), cols = static_cast<std::uint64_t>(view.cols);
+    if (module.parameter == "bias") return {rows};
+    const bool is_vector = part.is_vector || part.name == "ia3_l";
+    if (module.kernel.empty()) return part.is_vector ? std::vector{rows} : std::vector{rows, cols};
+    static constexpr std::array<std::string_view, 5> with_kernel{"lora_A", "hada_t1", "hada_t2", "lokr_t2", "lokr_w2"};
+    std::uint64_t size = 1;
+    for (const Index k : module.kernel) size *= static_cast<std::uint64_t>(k);
+    const bool has_kernel = size != 0 && std::find(with_kernel.begin(), with_kernel.end(), part.name) != with_kernel.end();
+    std::vector<std::uint64_t> out{is_vector ? 1 : rows, is_vector ? rows * cols : has_kernel ? cols / size : cols};
+    if (is_vector || has_kernel || part.name == "lora_B")
+      for (const Index k : module.kernel) out.push_back(has_kernel ? static_cast<std::uint64_t>(k) : 1);
     return out;
+  }
+
+  /// Experts' factors as one tensor each; several parameters of a module lie within each other, the first one innermost.
+  void add_experts(const Adapter& adapter, std::size_t first, std::vector<Factor>& out) const {
+    const AdapterModule& module = adapter.modules[first];
+    std::vector<const AdapterModule*> experts;
+    std::vector<std::string_view> parameters;
+    for (const AdapterModule& other : adapter.modules) {
+      if (other.path != module.path || other.expert < 0) continue;
+      if (std::find(parameters.begin(), parameters.end(), other.parameter) == parameters.end()) parameters.push_back(other.parameter);
+      if (other.parameter != module.parameter) continue;
+      if (other.expert != static_cast<Index>(experts.size()) || kind_of(other.update).name != lora_kind.name || other.rank() != module.rank())
+        fail(target_, "module ", in_quotes(module.path), ": expected a LoRA of rank ", module.rank(), " for each expert of ",
+             in_quotes(module.parameter), " in their order, found another");
+      experts.push_back(&other);
+    }
+    std::string path = module.path;
+    for (std::size_t i = parameters.size(); parameters[--i] != module.parameter;) path += base_layer_piece;
+    for (const KindPart& part : lora_parts) {
+      const PeftPiece& piece = piece_of(part.name, false);
+      auto joined = std::make_shared<const lora::detail::AnyFactor>(join_experts(experts, part.name));
+      const MatrixView view = joined->view();
+      const UpdateTensor as_part{part.name, view};
+      put(out, {&module, part.name, view, dtype_of_part(module, as_part),
+                {peft_tensor_name(path, piece), DType::F32, {static_cast<std::uint64_t>(view.rows), static_cast<std::uint64_t>(view.cols)}},
+                std::move(joined)});
+    }
+  }
+
+  void put(std::vector<Factor>& out, Factor factor) const {
+    factor.tensor.dtype = factor.dtype;
+    // What a reader would not take for this module's part is not written.
+    const PeftName read = parse_peft_name(target_, factor.tensor);
+    std::string_view path = read.module;
+    while (factor.module->expert >= 0 && path.ends_with(base_layer_piece)) path.remove_suffix(base_layer_piece.size());
+    if (path != factor.module->path && !read.piece->is_shared)
+      fail(target_, "module ", in_quotes(factor.module->path), ": expected a path that a tensor's name can hold, found none");
+    out.push_back(std::move(factor));
   }
 
   std::vector<TensorInfo> tensors() const {
     std::vector<TensorInfo> out;
-    for (const Factor& factor : factors_) {
-      const AdapterModule& module = *factor.module;
-      std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(factor.view.rows)};
-      if (factor.kind != FactorKind::magnitude) shape.push_back(static_cast<std::uint64_t>(factor.view.cols));
-      out.push_back({factor_tensor_name({module.path, factor.kind}), factor.dtype, std::move(shape)});
-      // What a reader would not take for this module's factor is not written.
-      if (parse_factor_name(target_, out.back()).module != module.path)
-        fail(target_, "module ", in_quotes(module.path), ": expected a path that a tensor's name can hold, found none");
-    }
+    for (const Factor& factor : factors_) out.push_back(factor.tensor);
     return out;
+  }
+
+  void copy(const TensorInfo& written) {
+    const TensorInfo& tensor = adapter_.file->tensor(written.name);
+    std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(tensor.bytes(), 1 << 20)));
+    for (std::uint64_t at = 0; at < tensor.bytes(); at += buffer.size()) {
+      const auto piece = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), tensor.bytes() - at));
+      adapter_.file->read(tensor, at, piece);
+      file_.write(piece);
+    }
   }
 
   void write(const Factor& factor, ScalarType type, const void* elements, std::size_t count) {
@@ -83,14 +190,15 @@ class FactorWriter {
       if (changed != part) {
         double value = 0;
         convert_elements(type, from + (at + changed) * from_size, ScalarType::float64, &value, 1);
-        fail(target_, "module ", in_quotes(factor.module->path), ": expected a ", spelling(factor.kind),
-             " of values that ", name(factor.dtype), " has, found ", value);
+        fail(target_, "module ", in_quotes(factor.module->path), ": expected a ", factor.name, " of values that ",
+             name(factor.dtype), " has, found ", value);
       }
       file_.write(std::span<const std::byte>(buffer).first(part * to_size));
     }
   }
 
   const std::filesystem::path& target_;
+  const Adapter& adapter_;
   std::vector<Factor> factors_;
   SafetensorsWriter file_;
 };

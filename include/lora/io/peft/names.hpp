@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// How PEFT names the factors and the magnitude of a linear layer in adapter_model.safetensors. For bodies (-inl.hpp).
+/// How PEFT names the tensors of adapter_model.safetensors. For bodies (-inl.hpp).
 
-#include "lora/io/error.hpp"
+#include "lora/io/peft/kinds.hpp"
 #include "lora/io/peft/wrappers.hpp"
 #include "lora/io/safetensors/tensor_info.hpp"
 
@@ -16,22 +16,63 @@ namespace io::detail {
 /// Longer paths of modules are nobody's, and every pattern is tried on every path.
 inline constexpr std::size_t max_module_path = 4096;
 
-/// What a module has of an adapter: its factors, and with DoRA a magnitude.
-enum class FactorKind : std::uint8_t { a, b, magnitude };
-inline constexpr std::string_view magnitude_name = "lora_magnitude_vector";
-constexpr std::string_view spelling(FactorKind kind) {
-  return kind == FactorKind::a ? "lora_A" : kind == FactorKind::b ? "lora_B" : magnitude_name;
+inline constexpr std::string_view peft_prefix = "base_model.model.", shared_prefix = "base_model.",
+                                  base_layer_piece = ".base_layer", magnitude_name = "lora_magnitude_vector";
+
+/// What stands behind a module's path, and what it is of the module's update.
+struct PeftPiece {
+  std::string_view spelling;
+  std::string_view part;           // KindPart::name
+  std::string_view ending = "";    // what the tensor's name ends in besides
+  bool is_embedding = false;
+  bool is_shared = false;          // one for all modules, in front of which no path stands
+};
+/// The rows of an embedding that trainable_token_indices lists: they replace the base's, despite their name.
+inline constexpr std::string_view tokens_piece = ".token_adapter.trainable_tokens_delta";
+
+inline constexpr std::array peft_pieces{
+    PeftPiece{"lora_A", "lora_A", ".weight"},
+    PeftPiece{"lora_B", "lora_B", ".weight"},
+    PeftPiece{"lora_embedding_A", "lora_A", "", true},
+    PeftPiece{"lora_embedding_B", "lora_B", "", true},
+    PeftPiece{magnitude_name, magnitude_name},
+    PeftPiece{"hada_w1_a", "hada_w1_a"},
+    PeftPiece{"hada_w1_b", "hada_w1_b"},
+    PeftPiece{"hada_w2_a", "hada_w2_a"},
+    PeftPiece{"hada_w2_b", "hada_w2_b"},
+    PeftPiece{"hada_t1", "hada_t1"},
+    PeftPiece{"hada_t2", "hada_t2"},
+    PeftPiece{"lokr_w1", "lokr_w1"},
+    PeftPiece{"lokr_w1_a", "lokr_w1_a"},
+    PeftPiece{"lokr_w1_b", "lokr_w1_b"},
+    PeftPiece{"lokr_w2", "lokr_w2"},
+    PeftPiece{"lokr_w2_a", "lokr_w2_a"},
+    PeftPiece{"lokr_w2_b", "lokr_w2_b"},
+    PeftPiece{"lokr_t2", "lokr_t2"},
+    PeftPiece{"vera_lambda_b", "vera_lambda_b"},
+    PeftPiece{"vera_lambda_d", "vera_lambda_d"},
+    PeftPiece{"vera_A", "vera_A", "", false, true},
+    PeftPiece{"vera_B", "vera_B", "", false, true},
+    PeftPiece{"ia3_l", "ia3_l"}};
+
+/// The piece that is a part of an update, of an embedding's or another's.
+inline const PeftPiece& piece_of(std::string_view part, bool is_embedding) {
+  for (const PeftPiece& piece : peft_pieces)
+    if (piece.part == part && (piece.is_embedding == is_embedding || part == magnitude_name)) return piece;
+  return peft_pieces.front();  // kinds have no other parts
 }
 
-struct FactorName {
-  std::string module;  ///< its path in the base model
-  FactorKind kind;
+/// What a tensor of an adapter is.
+struct PeftName {
+  std::string module;  ///< its path in the base model, with `.base_layer` where the name has it
+  const PeftPiece* piece;
+  bool is_bias = false;      ///< `lora_B.bias`
   std::string adapter = {};  ///< where the name has one
 };
 
-inline std::string factor_tensor_name(const FactorName& factor) {
-  return text("base_model.model.", factor.module, ".", spelling(factor.kind),
-              factor.kind == FactorKind::magnitude ? "" : ".weight");
+inline std::string peft_tensor_name(std::string_view module, const PeftPiece& piece) {
+  return piece.is_shared ? text(shared_prefix, piece.spelling)
+                         : text(peft_prefix, module, ".", piece.spelling, piece.ending);
 }
 
 [[noreturn]] inline void refuse_tensor(const std::filesystem::path& file, const TensorInfo& tensor,
@@ -42,15 +83,14 @@ inline std::string factor_tensor_name(const FactorName& factor) {
 /// DeepSpeed's ZeRO-3 leaves an empty tensor of one dimension where another process has the numbers.
 inline bool is_left_empty(const TensorInfo& tensor) { return tensor.shape.size() == 1 && tensor.shape[0] == 0; }
 inline constexpr std::string_view left_empty =
-    "expected numbers, found an empty tensor, as DeepSpeed's ZeRO-3 saves one whose parts were not gathered: save it "
-    "again with "
+    "expected numbers, found an empty tensor, as DeepSpeed's ZeRO-3 saves one whose parts were not gathered: save it again with "
     "stage3_gather_16bit_weights_on_model_save, or convert the checkpoint with zero_to_fp32.py";
 
-/// The tensor of the base model that a whole tensor in an adapter's file is a copy of, or stands for: `lm_head.weight`
-/// for `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight` and `...lm_head.modules_to_save.weight`.
-/// Nothing for a tensor of the adapter's own.
+/// The tensor of the base model that a whole tensor in an adapter's file is a copy of, or stands for: `lm_head.weight` for
+/// `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight` and `...lm_head.modules_to_save.weight`. Nothing for a tensor of
+/// the adapter's own.
 inline std::optional<std::string> base_tensor_name(std::string_view tensor) {
-  static constexpr std::array<std::string_view, 10> own{"lora_", "ia3_",  "vera_",   "hada_",     "lokr_",
+  static constexpr std::array<std::string_view, 10> own{"lora_", "ia3_",  "vera_", "hada_",      "lokr_",
                                                         "oft_",  "boft_", "vblora_", "randlora_", "trainable_tokens"};
   const Unwrapped unwrapped = without_wrappers(tensor);
   if (!unwrapped.has_peft_prefix) return std::nullopt;
@@ -69,67 +109,51 @@ inline std::optional<std::string> base_tensor_name(std::string_view tensor) {
   return joined(out);
 }
 
-/// Throws FileError for what an adapter may hold besides the factors of linear layers.
-inline void refuse_other_tensors(const std::filesystem::path& file, const TensorInfo& tensor) {
-  const std::string_view name = tensor.name;
-  const auto has = [&](std::string_view piece) { return name.find(piece) != name.npos; };
-  if (has(".lora_embedding_")) refuse_tensor(file, tensor, "not supported: factors of an embedding");
-  if (has(".base_layer.")) refuse_tensor(file, tensor, "not supported: factors of a base layer in an adapter's file");
-  if (has(".lora_B.") && name.ends_with(".bias")) refuse_tensor(file, tensor, "not supported: lora_bias");
-  if (!has(".lora_")) refuse_tensor(file, tensor, "not supported: a tensor that is no factor of LoRA's");
-}
-
-/// The piece of a tensor's name that says what it is, and where it begins; of several the last one.
-struct FactorPlace {
-  FactorKind kind;
-  std::size_t at, end;
+/// The last piece in a tensor's name, and where it begins and ends.
+struct PlacedPiece {
+  const PeftPiece* piece;
+  std::size_t begin, end;
 };
-inline std::optional<FactorPlace> find_factor(std::string_view tensor) {
-  std::optional<FactorPlace> out;
-  for (const FactorKind kind : {FactorKind::a, FactorKind::b, FactorKind::magnitude}) {
-    const std::string piece = text(".", spelling(kind));
-    std::size_t at = tensor.rfind(piece);
-    const auto is_whole = [&] { return at + piece.size() == tensor.size() || tensor[at + piece.size()] == '.'; };
-    while (at != tensor.npos && !is_whole()) at = at == 0 ? tensor.npos : tensor.rfind(piece, at - 1);
-    if (at != tensor.npos && (!out || at > out->at)) out = {kind, at, at + piece.size()};
+inline std::optional<PlacedPiece> find_piece(std::string_view name) {
+  for (std::size_t end = name.size(); end != 0;) {
+    const std::size_t dot = name.rfind('.', end - 1), begin = dot == name.npos ? 0 : dot + 1;
+    for (const PeftPiece& piece : peft_pieces)
+      if (piece.spelling == name.substr(begin, end - begin)) return PlacedPiece{&piece, begin, end};
+    end = begin == 0 ? 0 : dot;
   }
-  return out;
+  return std::nullopt;
 }
 
-/// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`; a magnitude
-/// is `....lora_magnitude_vector`, also with these endings. Wrappers are left out of the module's path. Throws
-/// FileError, naming `file`, when the tensor is none of a linear layer's.
-inline FactorName parse_factor_name(const std::filesystem::path& file, const TensorInfo& tensor) {
-  static constexpr std::string_view prefix = "base_model.model.", ending = ".weight";
+/// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`, and so on. Wrappers are
+/// left out of the module's path. Throws FileError, naming `file`, for a tensor that is no part of an update.
+inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorInfo& tensor) {
   const Unwrapped unwrapped = without_wrappers(tensor.name);
-  if (!unwrapped.has_peft_prefix) refuse_tensor(file, tensor, "expected a name that begins with base_model.model.");
-  const std::string whole = text(prefix, unwrapped.name);
-  const std::string_view name = whole;
+  const std::string_view name = unwrapped.name;
   if (is_left_empty(tensor)) refuse_tensor(file, tensor, left_empty);
-  refuse_other_tensors(file, tensor);
-  const std::optional<FactorPlace> place = find_factor(name);
-  const bool is_magnitude = place && place->kind == FactorKind::magnitude;
-  std::string_view adapter = place ? name.substr(place->end) : std::string_view();  // "", ".weight", ".name" or ".name.weight"
-  if (!place || (!is_magnitude && !adapter.ends_with(ending)))
-    refuse_tensor(file, tensor, "not supported: expected a name that ends in .lora_A.weight or .lora_B.weight");
-  if (place->at <= prefix.size())
-    refuse_tensor(file, tensor, "expected the path of a module before .lora_A or .lora_B, found none");
-  if (is_magnitude && tensor.shape.size() != 1)
-    refuse_tensor(file, tensor,
-                  text("not supported: expected the one dimension of a linear layer's magnitude (DoRA), found ",
-                       shape_list(tensor.shape), " (a convolution's?)"));
-  if (!is_magnitude && tensor.shape.size() != 2)
-    refuse_tensor(file, tensor,
-                  text("not supported: expected the two dimensions of a linear layer's factor, found ",
-                       shape_list(tensor.shape), " (a convolution's?)"));
-  FactorName out{std::string(name.substr(prefix.size(), place->at - prefix.size())), place->kind};
-  if (adapter.ends_with(ending)) adapter.remove_suffix(ending.size());
-  if (!adapter.empty()) adapter.remove_prefix(1);
-  out.adapter = adapter;
+  const std::optional<PlacedPiece> found = find_piece(name);
+  if (!unwrapped.has_peft_prefix && !(found && found->piece->is_shared && name.starts_with(shared_prefix)))
+    refuse_tensor(file, tensor, "expected a name that begins with base_model.model.");
+  if (!found)
+    refuse_tensor(file, tensor, "not supported: expected a name that ends in .lora_A.weight or .lora_B.weight, or that of another "
+                                "kind's tensor");
+  const PeftPiece& piece = *found->piece;
+  PeftName out{"", &piece};
+  std::string_view rest = name.substr(found->end);  // "", ".weight", ".<adapter>" or ".<adapter>.weight"
+  out.is_bias = piece.spelling == "lora_B" && rest.ends_with(".bias");
+  if (out.is_bias || rest.ends_with(".weight"))
+    rest.remove_suffix(out.is_bias ? 5 : 7);
+  else if (!piece.ending.empty())
+    refuse_tensor(file, tensor, text("not supported: expected a name that ends in .", piece.spelling, piece.ending));
+  if (!rest.empty()) out.adapter = rest.substr(1);
+  if (piece.is_shared) return out;
+  if (found->begin < 2)
+    refuse_tensor(file, tensor, text("expected the path of a module before .", piece.spelling, ", found none"));
+  out.module = name.substr(0, found->begin - 1);
+  if (out.module.find(".base_layer.") != out.module.npos)
+    refuse_tensor(file, tensor, "not supported: factors of a module in a base layer");
   if (out.module.size() > max_module_path)
-    refuse_tensor(
-        file, tensor,
-        text("expected the path of a module to have at most ", max_module_path, " bytes, found ", out.module.size()));
+    refuse_tensor(file, tensor,
+                  text("expected the path of a module to have at most ", max_module_path, " bytes, found ", out.module.size()));
   return out;
 }
 

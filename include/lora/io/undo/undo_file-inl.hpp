@@ -1,7 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/peft/linear_factors.hpp"
+#include "lora/io/peft/kinds.hpp"
+#include "lora/io/safetensors/read_factor.hpp"
 #include "lora/io/undo/undo_file.hpp"
 #include "lora/io/undo/undo_header.hpp"
 
@@ -19,7 +20,8 @@ LORA_FUNC UndoFileWriter::UndoFileWriter(const std::filesystem::path& target, co
   detail::expect_complete(file_.path(), header_);
   // The sizes of the records are not known yet: room is left for a header with the largest they can have.
   std::vector<std::uint64_t> largest;
-  for (const UndoTensor& tensor : header_.tensors) largest.push_back(detail::largest_record(tensor));
+  for (const UndoTensor& tensor : header_.tensors)
+    largest.push_back(tensor.replaced ? 0 : detail::largest_record(tensor));
   room_ = detail::undo_header(file_.path(), header_, largest).raw().size();
   end_ = room_;
 }
@@ -28,6 +30,16 @@ LORA_FUNC std::uint64_t UndoFileWriter::record_bytes() const {
   std::uint64_t sum = 0;
   for (const std::uint64_t bytes : record_bytes_) sum += bytes;
   return sum;
+}
+
+LORA_FUNC void UndoFileWriter::add_replaced(std::span<const std::byte> original, const RestChecksum& merged) {
+  UndoTensor* const tensor = record_bytes_.size() == header_.tensors.size() ? nullptr : &header_.tensors[record_bytes_.size()];
+  if (tensor == nullptr || !tensor->replaced ||
+      original.size() != detail::tensor_bytes(tensor->replaced->dtype, detail::original_shape(*tensor)))
+    throw StateError("lora: UndoFileWriter::add_replaced: the bytes are not those of the next tensor");
+  tensor->replaced->checksum = merged.value();
+  write(original);
+  record_bytes_.push_back(0);
 }
 
 LORA_FUNC void UndoFileWriter::finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies) {
@@ -97,6 +109,19 @@ LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestCh
       detail::fail(merged.path() / copies()[i].file, "expected the file as it was at the merge, found another");
 }
 
+LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
+  RestChecksum found;
+  found.add_all(bytes);
+  if (found.value() != tensor.replaced->checksum)
+    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name),
+                 ": expected the tensor that was put in its place at the merge, found another: the file was changed since");
+  const TensorInfo& info = file_.tensor(detail::original_name(tensor));
+  if (tensor.replaced->rows.empty()) return file_.read(info, 0, bytes);
+  const std::uint64_t size = info.bytes() / info.shape[0];
+  for (std::size_t i = 0; i < tensor.replaced->rows.size(); ++i)
+    file_.read(info, i * size, bytes.subspan(tensor.replaced->rows[i] * size, size));
+}
+
 LORA_FUNC UndoRecord UndoFile::record(const UndoTensor& tensor) const {
   const TensorInfo& info = file_.tensor(detail::record_name(tensor));
   std::vector<std::byte> bytes(info.bytes());
@@ -121,29 +146,31 @@ void UndoFileWriter::add(const std::type_identity_t<ActiveSet<Compute>>& set, co
     throw StateError("lora: UndoFileWriter::add: every tensor has its record already");
   const UndoTensor& tensor = header_.tensors[record_bytes_.size()];
   const std::span<const ActiveUpdate<Compute>> updates = set.updates();
-  bool fits = compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
+  bool fits = !tensor.replaced && compute_type(tensor.type) == lora::detail::ScalarTraits<Compute>::type &&
               updates.size() == tensor.updates.size() && detail::is_record_of(record, tensor) &&
               record.fingerprint() == set.fingerprint();
-  std::vector<detail::LinearFactors> all;
   for (std::size_t i = 0; fits && i < updates.size(); ++i) {
-    const detail::LinearFactors& factors = all.emplace_back(detail::linear_factors(*updates[i].update));
-    const UndoUpdate& told = tensor.updates[i];
-    fits = factors.rank() == told.rank && updates[i].coefficient == told.coefficient &&
-           factors.is_dora() == (told.kind == UndoUpdate::Kind::dora) && factors.rule.rule() == told.scaling.rule() &&
-           lora::detail::to_bits(factors.rule.value()) == lora::detail::to_bits(told.scaling.value());
+    const UndoUpdate found = undo_update("", *updates[i].update, updates[i].coefficient, tensor.type), &told = tensor.updates[i];
+    const auto same = [](const UndoPart& a, const UndoPart& b) {
+      return a.name == b.name && a.type == b.type && a.rows == b.rows && a.cols == b.cols;
+    };
+    fits = found.kind == told.kind && lora::detail::to_bits(found.coefficient) == lora::detail::to_bits(told.coefficient) && found.scaling.rule() == told.scaling.rule() &&
+           lora::detail::to_bits(found.scaling.value()) == lora::detail::to_bits(told.scaling.value()) &&
+           std::equal(found.parts.begin(), found.parts.end(), told.parts.begin(), told.parts.end(), same);
   }
   if (!fits)
-    throw StateError(lora::detail::text("lora: UndoFileWriter::add: tensor ", detail::in_quotes(tensor.name),
+    throw StateError(lora::detail::text("lora: UndoFileWriter::add: tensor ", detail::in_quotes(detail::weight_name(tensor)),
                                         ": the record or the updates are not those of this tensor"));
-  const auto write_factor = [&](const MatrixView& view) {
-    Matrix<Compute> matrix(view.rows, view.cols);
-    lora::detail::copy_finite("UndoFileWriter", view, matrix.data());
-    write(std::as_bytes(std::span(matrix.data(), static_cast<std::size_t>(matrix.size()))));
-  };
-  for (const detail::LinearFactors& factors : all) {
-    write_factor(factors.A);
-    write_factor(factors.B);
-    if (factors.is_dora()) write_factor(*factors.magnitude);
+  for (std::size_t i = 0; i < updates.size(); ++i) {
+    const std::vector<UpdateTensor> tensors = updates[i].update->tensors();
+    for (const UndoPart& part : tensor.updates[i].parts) {
+      const MatrixView& view = detail::find_part(tensors, part.name)->view;
+      visit_type(part.type, [&]<class T>(std::type_identity<T>) {
+        Matrix<T> matrix(view.rows, view.cols);
+        lora::detail::copy_finite("UndoFileWriter", view, matrix.data());
+        write(std::as_bytes(std::span(matrix.data(), static_cast<std::size_t>(matrix.size()))));
+      });
+    }
   }
   const std::vector<std::byte> bytes = record.serialize();
   write(bytes);
@@ -153,23 +180,18 @@ void UndoFileWriter::add(const std::type_identity_t<ActiveSet<Compute>>& set, co
 template <class Compute>
 ActiveSet<Compute> UndoFile::active_set(const UndoTensor& tensor) const {
   const auto refuse = [&](std::string_view where, const Error& error) {
-    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": ", where, detail::bare(error));
+    detail::fail(path(), "tensor ", detail::in_quotes(detail::weight_name(tensor)), ": ", where, detail::bare(error));
   };
   std::vector<ActiveUpdate<Compute>> out;
   for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
     const UndoUpdate& update = tensor.updates[i];
-    const auto factor = [&](std::string_view name) {
-      return file_.read_matrix<Compute>(file_.tensor(detail::factor_name(tensor, i, name)));
-    };
-    const Matrix<Compute> A = factor("lora_A"), B = factor("lora_B");
     try {
-      const LowRank<Compute> low_rank(B, A, update.scaling);
-      if (update.kind == UndoUpdate::Kind::dora)
-        out.emplace_back(DoRA<Compute>(low_rank, file_.read_vector<Compute>(file_.tensor(
-                                                     detail::factor_name(tensor, i, detail::magnitude_name)))),
-                         update.coefficient);
-      else
-        out.emplace_back(low_rank, update.coefficient);
+      lora::detail::UpdateParts parts;
+      for (const UndoPart& part : update.parts)
+        parts.add(std::string(part.name),
+                  detail::read_factor(file_, file_.tensor(detail::part_name(tensor, i, part.name)), part.name, part.rows, part.cols));
+      const detail::EitherUpdate made = detail::make_update<Compute>(detail::row_of(update), parts, update.scaling);
+      out.emplace_back(std::get<detail::SharedUpdate<Compute>>(detail::sized(made, tensor.rows, tensor.cols, 0)), update.coefficient);
     } catch (const FileError&) {
       throw;
     } catch (const Error& error) {

@@ -26,10 +26,14 @@ class UndoFileWriter {
   std::uint64_t record_bytes() const;
 
   /// Writes the updates and the record of the next tensor. `set` and `record` are those of lora::merge. Throws
-  /// StateError when they are not what the constructor was told, ValueError for an update that is neither a LowRank nor a DoRA,
+  /// StateError when they are not what the constructor was told, ValueError for an update of a kind that files cannot hold,
   /// FileError. Allocates the serialised record.
   template <class Compute>
   void add(const std::type_identity_t<ActiveSet<Compute>>& set, const UndoRecord& record);
+
+  /// The same for a tensor that is replaced: its bytes, or those of the rows that are, and the merged tensor's. Throws StateError,
+  /// FileError.
+  void add_replaced(std::span<const std::byte> original, const RestChecksum& merged);
 
   /// Writes the header, after the last add(). `rests` have seen all data of each shard that was not merged, `copies` each
   /// of the other files. Throws StateError, FileError.
@@ -88,10 +92,13 @@ class UndoFile {
   void expect_rest(const Model& merged, std::span<const RestChecksum> rests,
                    std::span<const RestChecksum> checked_copies = {}) const;
 
-  /// A tensor's updates with their coefficients, in the order they were merged: LowRank<Compute> and DoRA<Compute>, the
-  /// compute type being that of the tensor. Throws FileError.
+  /// A tensor's updates with their coefficients, in the order they were merged; LowRank and DoRA have the
+  /// type in which the weight computes. Throws FileError.
   template <class Compute>
   ActiveSet<Compute> active_set(const UndoTensor& tensor) const;
+
+  /// Gives a replaced tensor its bytes back. Throws FileError, and nothing is changed, when they are not what was merged.
+  void restore(const UndoTensor& tensor, std::span<std::byte> bytes) const;
 
   /// A tensor's record. Throws FileError when it is damaged or another tensor's.
   UndoRecord record(const UndoTensor& tensor) const;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/exact/undo_record-inl.hpp"
+#include "lora/io/peft/kinds.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
 #include <algorithm>
@@ -9,8 +10,30 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
+LORA_FUNC Index UndoUpdate::rank() const {
+  const detail::KindRow* const row = detail::find_kind(kind);
+  if (row != nullptr)
+    for (const std::string_view ranked : row->ranked)
+      for (const UndoPart& part : parts)
+        if (part.name == ranked) return part.rows;
+  return 0;
+}
+
+template <class Compute>
+UndoUpdate undo_update(std::string adapter, const Update<Compute>& update, double coefficient, ScalarType weight) {
+  const detail::KindRow& row = detail::kind_of(update);
+  UndoUpdate out{std::move(adapter), update.scaling_rule(), coefficient, row.name, {}};
+  const std::vector<UpdateTensor> tensors = update.tensors();
+  for (const detail::KindPart& part : row.parts)
+    if (const UpdateTensor* const tensor = detail::find_part(tensors, part.name))
+      out.parts.push_back({part.name, row.undo_version < 3 ? compute_type(weight) : tensor->view.type, tensor->view.rows,
+                           tensor->view.cols});
+  return out;
+}
+
 LORA_FUNC std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor) {
   const auto rows = static_cast<std::uint64_t>(tensor.rows), cols = static_cast<std::uint64_t>(tensor.cols);
+  if (!tensor.shape.empty()) return tensor.shape;
   return tensor.order == row_major ? std::vector{rows, cols} : std::vector{cols, rows};
 }
 

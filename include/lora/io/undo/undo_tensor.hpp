@@ -6,33 +6,66 @@
 #include "lora/core/matrix.hpp"
 #include "lora/io/safetensors/safetensors.hpp"
 #include "lora/update/scaling.hpp"
+#include "lora/update/update.hpp"
+
+#include <optional>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// One update that was merged into a tensor; its factors are tensors of the undo file.
-struct UndoUpdate {
-  enum class Kind : std::uint8_t { lora, dora };
+/// A tensor of an update that was merged, as a matrix.
+struct UndoPart {
+  std::string_view name;  ///< as Update::tensors() has it
+  ScalarType type = ScalarType::float32;
+  Index rows = 0, cols = 0;
+};
 
+/// One update that was merged into a weight; its parts are tensors of the undo file.
+struct UndoUpdate {
   std::string adapter;  ///< the adapter's name; in the file made printable()
   Scaling scaling;
   double coefficient = 1.0;
-  Index rank = 0;
-  Kind kind = Kind::lora;  ///< a DoRA has a magnitude besides its factors
+  std::string_view kind = "LoRA";  ///< one of those that files can hold
+  std::vector<UndoPart> parts;     ///< in the order of the kind
+
+  /// r; 0 for a kind that has none.
+  Index rank() const;
 };
 
-/// One merged tensor.
+/// An update as an undo file describes it. The parts of LoRA and DoRA are stored in the type in which a weight of type `weight`
+/// computes, those of other kinds as they are. Throws ValueError for an update of a kind that files cannot hold.
+template <class Compute>
+UndoUpdate undo_update(std::string adapter, const Update<Compute>& update, double coefficient, ScalarType weight);
+
+/// What is kept of a tensor that was replaced: its bytes, or those of some rows.
+struct UndoReplacement {
+  DType dtype = DType::F32;
+  std::vector<std::uint64_t> rows = {};  ///< empty: the whole tensor
+  std::uint64_t checksum = 0;            ///< RestChecksum of the merged tensor
+};
+
+/// One weight that was merged: a tensor, or one matrix of a tensor of three dimensions. Or a tensor that was replaced, which has
+/// no updates.
 struct UndoTensor {
   std::string name;
   std::size_t shard = 0;  ///< which of the model's shards holds it
   ScalarType type = ScalarType::float32;
   Index rows = 0, cols = 0;                      ///< out and in of the weight
-  StorageOrder order = StorageOrder::row_major;  ///< column_major: the tensor is stored (in, out)
+  StorageOrder order = StorageOrder::row_major;  ///< column_major: the weight is stored (in, out)
   std::vector<UndoUpdate> updates;               ///< in the order they were merged
+  Index expert = -1;                             ///< which matrix of the tensor, -1: all of it
+  std::vector<std::uint64_t> shape = {};         ///< the tensor's; empty: (rows, cols), or (cols, rows) when column_major
+  std::optional<UndoReplacement> replaced = {};
 };
 
 /// The shape of the tensor in its file.
 std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor);
+
+/// The bytes of a weight among those of its tensor.
+inline std::span<std::byte> weight_bytes(const UndoTensor& weight, std::span<std::byte> tensor) {
+  const std::size_t size = static_cast<std::size_t>(weight.rows * weight.cols) * lora::detail::element_size(weight.type);
+  return tensor.subspan(weight.expert < 0 ? 0 : static_cast<std::size_t>(weight.expert) * size, size);
+}
 
 /// The type in which a weight of this type computes.
 constexpr ScalarType compute_type(ScalarType type) {
@@ -49,6 +82,11 @@ class RestChecksum {
   static std::uint64_t of_piece(std::span<const std::byte> piece);
   void add_checksum(std::uint64_t of_piece);
   void add(std::span<const std::byte> piece) { add_checksum(of_piece(piece)); }
+
+  /// The pieces of a whole tensor.
+  void add_all(std::span<const std::byte> bytes) {
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), piece_bytes))) add(bytes.first(std::min(bytes.size(), piece_bytes)));
+  }
   std::uint64_t value() const { return value_; }
 
  private:
@@ -89,9 +127,6 @@ constexpr std::string_view name(Scaling::Rule rule) {
   }
   return "fixed";
 }
-
-/// "LoRA" or "DoRA"
-constexpr std::string_view name(UndoUpdate::Kind kind) { return kind == UndoUpdate::Kind::dora ? "DoRA" : "LoRA"; }
 
 /// Whether a safetensors file says that it is an undo file.
 bool is_undo_file(const Safetensors& file);
