@@ -10,10 +10,8 @@
 #include "lora/io/peft/adapter.hpp"
 
 #include <algorithm>
-#include <deque>
 #include <functional>
 #include <unordered_map>
-#include <unordered_set>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -55,27 +53,28 @@ class TensorFinder {
   /// The base's tensors, those of quantised weights also under the names that these would have.
   struct Entries {
     explicit Entries(const Model& base) {
-      std::unordered_set<std::string_view> known;
-      for (const ModelTensor& tensor : base.tensors()) {
-        names.push_back(tensor.info->name);
-        tensors.push_back(&tensor);
-        if (quantised_module(tensor.info->name)) continue;
-        known.insert(tensor.info->name);
-      }
-      for (const ModelTensor& tensor : base.tensors())
-        if (const auto module = quantised_module(tensor.info->name)) {
-          std::string weight = text(module->first, ".weight");
-          if (known.contains(weight)) continue;
-          names.push_back(aliases_.emplace_back(std::move(weight)));
-          tensors.push_back(&tensor);
-          known.insert(names.back());
-        }
+      for (const ModelTensor& tensor : base.tensors()) add(tensor, tensor.info->name);
+      for (const bool is_weight : {true, false})  // the weight itself before what belongs to it
+        for (const ModelTensor& tensor : base.tensors())
+          if (const auto found = quantised_module(tensor.info->name); found && found->is_weight == is_weight)
+            if (std::string weight = text(found->module, ".weight"); base.find(weight) == nullptr)
+              aliases_.emplace_back(std::move(weight), &tensor);
+      const auto by_name = [](const Alias& a, const Alias& b) { return a.first < b.first; };
+      const auto are_same = [](const Alias& a, const Alias& b) { return a.first == b.first; };
+      std::stable_sort(aliases_.begin(), aliases_.end(), by_name);
+      aliases_.erase(std::unique(aliases_.begin(), aliases_.end(), are_same), aliases_.end());
+      for (const auto& [weight, tensor] : aliases_) add(*tensor, weight);
     }
     std::vector<std::string_view> names;
     std::vector<const ModelTensor*> tensors;
 
    private:
-    std::deque<std::string> aliases_;
+    void add(const ModelTensor& tensor, std::string_view name) {
+      names.push_back(name);
+      tensors.push_back(&tensor);
+    }
+    using Alias = std::pair<std::string, const ModelTensor*>;
+    std::vector<Alias> aliases_;
   };
 
   /// The names that are looked for, each once: experts share a tensor. Optional ones are looked for afterwards.
