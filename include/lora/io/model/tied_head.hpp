@@ -82,8 +82,10 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
 /// what is merged into it would be lost.
 inline void expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
                                std::vector<std::string>* warnings) {
-  const auto head = std::find_if(modules.begin(), modules.end(),
-                                 [](const BoundModule& bound) { return is_head(bound.module().path); });
+  const auto head = std::find_if(modules.begin(), modules.end(), [](const BoundModule& bound) {
+    const std::string_view tensor = bound.tensor().info->name;
+    return is_head(bound.module().path) || is_head(tensor.substr(0, tensor.rfind('.')));
+  });
   if (head == modules.end()) return;
   const std::filesystem::path file =
       (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
