@@ -38,7 +38,7 @@ struct Delta {
 
  private:
   struct Module {
-    std::string path;  // of the tensor; of an expert's with [EXPERT]
+    std::string path, tensor;  // an expert's tensor has [EXPERT] in its name
     lora::Index rows, cols;
     std::vector<io::detail::MergePart> parts;
   };
@@ -54,7 +54,7 @@ struct Delta {
                module.update.kind(), ": what it changes depends on the base's weight");
         const std::string name = module.expert < 0 ? module.tensor_name() : text(module.tensor_name(), "[", module.expert, "]");
         const auto [place, is_new] = places.try_emplace(name, out.size());
-        if (is_new) out.push_back({name, module.rows(), module.cols(), {}});
+        if (is_new) out.push_back({module.path, name, module.rows(), module.cols(), {}});
         Module& known = out[place->second];
         if (known.rows != module.rows() || known.cols != module.cols())
           fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
@@ -69,7 +69,7 @@ struct Delta {
   void write(const std::vector<Module>& modules) const {
     std::vector<io::TensorInfo> tensors;
     for (const Module& module : modules)
-      tensors.push_back({module.path,
+      tensors.push_back({module.tensor,
                          std::is_same_v<Compute, double> ? io::DType::F64 : io::DType::F32,
                          {static_cast<std::uint64_t>(module.rows), static_cast<std::uint64_t>(module.cols)}});
     io::SafetensorsWriter file(out, tensors, {{"format", "lora-delta"}}, common.sync());

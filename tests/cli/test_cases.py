@@ -168,7 +168,7 @@ class Redundant(CaseTest):
                 self.adapter(self.modules, f"a{i}", {prefix + name: found})
                 self.expect_refused(f"'{prefix}{name}'", "another base", *pieces, adapter=f"a{i}")
         self.adapter(self.modules, "trained", {prefix + "lm_head.weight": tensor("BF16", gaussian(8, 6, 4))}, modules_to_save=["lm_head"])
-        self.expect_refused("lm_head.weight", "modules_to_save", "[6, 4]", adapter="trained")
+        self.expect_refused("'lm_head'", "'lm_head.weight'", "replaced", adapter="trained")
         self.assertIn("lm_head.weight", base)
 
     def test_an_index_with_an_extra_entry(self):

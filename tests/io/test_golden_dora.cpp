@@ -196,9 +196,11 @@ TEST(GoldenDoraSets, AnUndoFileOfAnotherKindOrVersionIsRefused) {
     test::write(folder / "edited", text.replace(at, from.size(), to));
     return test::message([&] { io::UndoFile::open(folder / "edited"); });
   };
-  test::expect_pieces(edited(R"(kind\":\"DoRA)", R"(kind\":\"LoHa)"), {"edited", "kind", "'LoHa'"});
-  test::expect_pieces(edited(R"("version":"2")", R"("version":"1")"), {"version 2", "DoRA", "'1'"});
-  test::expect_pieces(edited(R"("version":"2")", R"("version":"3")"), {"version 1 or 2", "'3'"});
+  test::expect_pieces(edited(R"(kind\":\"DoRA)", R"(kind\":\"LoHa)"), {"edited", "hada_w1_a", "none"});
+  test::expect_pieces(edited(R"(kind\":\"DoRA)", R"(kind\":\"XoRA)"), {"edited", "kind", "'XoRA'"});
+  test::expect_pieces(edited(R"("version":"2")", R"("version":"1")"), {"version 2", "'1'"});
+  test::expect_pieces(edited(R"("version":"2")", R"("version":"3")"), {"version 2", "'3'"});
+  test::expect_pieces(edited(R"("version":"2")", R"("version":"4")"), {"version 1, 2 or 3", "'4'"});
   test::expect_pieces(edited(R"(lora_magnitude_vector")", R"(lora_magnitude_victor")"), {"lora_magnitude_vector", "none"});
 }
 

@@ -252,7 +252,8 @@ TEST(Bind, GivesATensorAndAnUpdateForEachModule) {
   std::size_t count = 0;
   for (auto& [tensor, found] : io::bind(model, games)) {
     EXPECT_EQ(tensor.info->name, games.modules[count].path + ".weight");
-    EXPECT_EQ(&found, &games.modules[count].update);
+    std::visit([&](const auto& shared) { EXPECT_EQ(shared, std::get<std::decay_t<decltype(shared)>>(games.modules[count].update)); },
+               found);
     ++count;
   }
   EXPECT_EQ(count, games.modules.size());
@@ -416,7 +417,8 @@ TEST(Bind, WhatIsNoCopyOfTheBaseIsRefusedByName) {
   expect_pieces(refused({"norm.weight", {3}, 2}), {"norm.weight", "[3]", "another base"});
   expect_pieces(refused({"norm.bias", {3}, 1}), {"norm.bias", "no such tensor"});
   expect_pieces(refused({"score.weight", {2, 3}, 1}, R"(,"modules_to_save":["score"])"), {"score.weight", "modules_to_save", "no such tensor"});
-  expect_pieces(refused({"lm_head.weight", {4, 3}, 2}, R"(,"modules_to_save":["lm_head"])"), {"lm_head.weight", "modules_to_save"});
+  expect_pieces(refused({"lm_head.weight", {4, 3}, 2}, R"(,"modules_to_save":["lm_head"])"), {"lm_head.weight", "replacements"});
+  expect_pieces(refused({"lm_head.weight", {5, 3}, 2}, R"(,"modules_to_save":["lm_head"])"), {"lm_head.weight", "[5, 3]", "[4, 3]"});
 }
 
 TEST(Bind, OfTiedLayersTheBaseHasOne) {

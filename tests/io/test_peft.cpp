@@ -52,7 +52,7 @@ TEST(PeftConfig, NumbersOfTheWrongKind) {
   expect_pieces(whole(R"({"peft_type":"LORA","lora_alpha":4})"), {"c.json", "r:", "no such key"});
   expect_pieces(whole(R"({"peft_type":"LORA","r":2})"), {"lora_alpha:", "no such key"});
   expect_pieces(whole(R"({"r":2,"lora_alpha":4})"), {"peft_type:", "no such key"});
-  expect_pieces(whole(R"({"peft_type":"LOHA","r":2,"lora_alpha":4})"), {"peft_type:", "'LOHA'"});
+  expect_pieces(whole(R"({"peft_type":"OFT","r":2,"lora_alpha":4})"), {"peft_type:", "'OFT'"});
   expect_pieces(whole(R"({"peft_type":["LORA"],"r":2,"lora_alpha":4})"), {"peft_type:", "a list"});
   for (const char* r : {"0", "-1", "2.0", "true", "null", "\"2\"", "1e400", "[2]", "18446744073709551616"})
     EXPECT_NE(whole(std::string(R"({"peft_type":"LORA","lora_alpha":4,"r":)") + r + "}"), "") << r;
@@ -380,7 +380,9 @@ TEST(LoadAdapter, FactorsThatAreTransposedOrEmpty) {
   expect_pieces(both({0, 4}, {6, 0}), {"module 'm'", "rank 2", "[0, 4]"});
   expect_pieces(both({2}, {6, 2}), {"lora_A.weight", "two dimensions", "[2]"});
   expect_pieces(both({}, {6, 2}), {"lora_A.weight", "two dimensions", "[]"});
-  expect_pieces(both({2, 4, 1}, {6, 2, 1}), {"lora_A.weight", "[2, 4, 1]"});
+  expect_pieces(both({2, 4, 1}, {6, 2}), {"module 'm'", "dimensions", "[2, 4, 1]", "[6, 2]"});
+  expect_pieces(both({2, 4, 3}, {6, 2, 3}), {"lora_B.weight", "1 wide", "[6, 2, 3]"});
+  EXPECT_EQ(both({2, 4, 3}, {6, 2, 1}), "") << "a convolution's";
 }
 
 TEST(LoadAdapter, FilesThatShrinkBetweenOpeningAndReading) {

@@ -60,8 +60,10 @@ std::string expect_round_trip(const io::Adapter& from) {
   const io::Adapter back = io::load_adapter(folder / "one");
   EXPECT_EQ(back.modules.size(), from.modules.size());
   for (const io::AdapterModule& module : from.modules) {
-    const io::AdapterModule* found = back.find(module.path);
-    if (found == nullptr) {
+    const auto found = std::find_if(back.modules.begin(), back.modules.end(), [&](const io::AdapterModule& other) {
+      return other.tensor_name() == module.tensor_name() && other.expert == module.expert;
+    });
+    if (found == back.modules.end()) {
       ADD_FAILURE() << "no " << module.path;
       continue;
     }
@@ -190,10 +192,12 @@ TEST(SaveAdapter, RealAdaptersComeBackAsTheyAre) {
   for (const auto& entry : test::fs::recursive_directory_iterator(test::data() / "golden")) {
     if (entry.path().filename() != "adapter_config.json") continue;
     SCOPED_TRACE(entry.path().string());
+    const std::string name = entry.path().parent_path().parent_path().filename().string();
+    if (name == "13_oft" || name == "06_conv2d_grouped") continue;  // refused: GoldenKinds
     expect_round_trip(io::load_adapter(entry.path().parent_path()));
     ++count;
   }
-  EXPECT_GE(count, 16u);
+  EXPECT_GE(count, 40u);
 }
 
 TEST(SaveAdapter, WhatItWasMadeForIsKept) {

@@ -90,6 +90,8 @@ std::vector<Replacement> find_replacements(const Model& base, const Adapter& ada
                            const std::string_view whole = tensor.info->name;
                            return is_embedding(whole.substr(0, whole.rfind('.'))) && is_copy(*adapter.file, info, tensor, read);
                          });
+    if (!is_tied && copy.is_trained)
+      refuse(" where the base has no such tensor: one that was trained (modules_to_save) can only take the place of the base's; or");
     if (!is_tied) refuse(" where the base has no such tensor");
   }
   if (adapter.file != nullptr) adapter.file->file().expect_unchanged();

@@ -36,7 +36,12 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
     expect_dimensions(shape.size() == 1, "the one dimension of a bias");
     shape.push_back(1);
   } else if (shape.size() > 2) {
-    expect_dimensions(shape.size() <= 5 && !module.is_embedding, "two dimensions, or a convolution's three to five,");
+    // LoRA's factors have the kernel's dimensions where they are a convolution's.
+    const bool says_kernel = module.update.kind() == "LoRA" || module.update.kind() == "DoRA";
+    const bool is_kernel_of = std::equal(module.kernel.begin(), module.kernel.end(), shape.begin() + 2, shape.end());
+    expect_dimensions(!module.is_embedding && (!says_kernel || !module.kernel.empty()), "two dimensions");
+    expect_dimensions(shape.size() <= 5 && (!says_kernel || is_kernel_of),
+                      text("a convolution's (out, in, kernel...) with the kernel ", shape_list(std::vector<std::uint64_t>(module.kernel.begin(), module.kernel.end()))));
     is_kernel = true;
     for (; shape.size() > 2; shape.pop_back()) shape[1] *= shape.back();
   }

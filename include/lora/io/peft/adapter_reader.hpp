@@ -292,6 +292,7 @@ class AdapterReader {
       fail(file_.path(), "module ", in_quotes(group.module), ": expected ", expected, ", found ", shapes_text(group));
     };
     const TensorInfo *const a = group.of("lora_A"), *const b = group.of("lora_B");
+    if (a != nullptr && b != nullptr && a->shape.size() != b->shape.size()) refuse("factors of one number of dimensions");
     if (a != nullptr && b != nullptr && a->shape[0] != b->shape[1])
       refuse(a->shape.size() > 2 && b->shape[1] != 0 && a->shape[0] % b->shape[1] == 0
                  ? "factors of a convolution that is not grouped (A is not, so that the change has no place in a grouped weight)"

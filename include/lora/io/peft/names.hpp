@@ -146,9 +146,11 @@ inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorI
     refuse_tensor(file, tensor, text("not supported: expected a name that ends in .", piece.spelling, piece.ending));
   if (!rest.empty()) out.adapter = rest.substr(1);
   if (piece.is_shared) return out;
-  if (found->begin == 0)
+  if (found->begin < 2)
     refuse_tensor(file, tensor, text("expected the path of a module before .", piece.spelling, ", found none"));
   out.module = name.substr(0, found->begin - 1);
+  if (out.module.find(".base_layer.") != out.module.npos)
+    refuse_tensor(file, tensor, "not supported: factors of a module in a base layer");
   if (out.module.size() > max_module_path)
     refuse_tensor(file, tensor,
                   text("expected the path of a module to have at most ", max_module_path, " bytes, found ", out.module.size()));
