@@ -29,6 +29,8 @@ const char* const name_rules =
     "An adapter's module M changes the tensor M.weight of the base. Where the base's names begin otherwise, wrappers left by\n"
     "programs (_orig_mod, module ...) do not count, modules that transformers has moved are found (model.language_model for\n"
     "model), and parts missing at the beginning on one side (bert., transformer.) are added, for all layers of a tower alike.\n"
+    "Names of kohya's (lora_unet_mid_block_...) are matched with the base's, the dots of which are turned into '_'; of a file's\n"
+    "components (unet, text_encoder ...) those that the base is not are passed over, with a warning.\n"
     "Where this leaves nothing, or several, nothing is guessed: --rename OLD=NEW says it (an empty OLD puts NEW before all\n"
     "paths, an empty NEW takes OLD away). Weights may be F16, BF16, F32 or F64.";
 
@@ -55,17 +57,21 @@ io::TaskOptions CommonOptions::task_options(Progress& progress) const {
 }
 
 void AdapterOptions::add_to(CLI::App& command, bool has_base) {
-  command.add_option("--adapter", adapters, "A PEFT folder, times COEFFICIENT (default 1); may be given several times")
+  command.add_option("--adapter", adapters, "An adapter, times COEFFICIENT (default 1): a PEFT folder, or a file of kohya's, LyCORIS' or diffusers' names; may be given "
+                                            "several times")
       ->type_name("DIR[=COEFFICIENT]")
       ->required()
       ->allow_extra_args(false)
       ->check(not_empty);
-  if (has_base)
-    command
-        .add_option("--rename", rename,
-                    "Modules of the adapters whose paths begin with OLD begin with NEW in the base; may be given several times")
-        ->type_name("OLD=NEW")
-        ->allow_extra_args(false);
+  if (has_base) add_renames_to(command);
+}
+
+void AdapterOptions::add_renames_to(CLI::App& command) {
+  command
+      .add_option("--rename", rename,
+                  "Modules of the adapters whose paths begin with OLD begin with NEW in the base; may be given several times")
+      ->type_name("OLD=NEW")
+      ->allow_extra_args(false);
 }
 
 std::vector<io::Rename> AdapterOptions::renames() const {
@@ -136,8 +142,7 @@ void expect_apart(const std::vector<fs::path>& inputs, const std::vector<fs::pat
 std::vector<fs::path> files_of(const std::vector<ChosenAdapter>& adapters) {
   std::vector<fs::path> out;
   for (const ChosenAdapter& chosen : adapters)
-    for (const char* const file : {"adapter_model.safetensors", "adapter_config.json"})
-      out.push_back(chosen.adapter.folder / file);
+    for (const fs::path& file : io::files_of(chosen.adapter)) out.push_back(file);
   return out;
 }
 

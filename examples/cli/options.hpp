@@ -44,6 +44,7 @@ struct AdapterOptions {
   std::vector<std::string> adapters, rename;
 
   void add_to(CLI::App& command, bool has_base = true);
+  void add_renames_to(CLI::App& command);
 
   /// Throws UsageError.
   std::vector<lora::io::Rename> renames() const;

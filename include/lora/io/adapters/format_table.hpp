@@ -92,9 +92,11 @@ inline std::vector<std::string> save_peft(const Adapter& adapter, const std::fil
   expect_dotted(target, adapter);
   Adapter whole = adapter;
   for (AdapterModule& module : whole.modules) {
-    if (module.component != whole.modules.front().component)
-      fail(target, "module ", in_quotes(module.path), ": expected modules of one component, as of ", in_quotes(whole.modules.front().path),
-           " (", whole.modules.front().component, "), since a PEFT folder is for one model, found one of ", module.component);
+    const AdapterModule& first = adapter.modules.front();
+    if (module.component != first.component)
+      fail(target, "module ", in_quotes(module.path), ": expected modules of one component, as of ", in_quotes(first.path),
+           " (", first.component, "), since a PEFT folder is for one model, found one of ", module.component,
+           " (--component, of_component() take one)");
     module.path = path_in_component(module);
   }
   save_adapter(whole, target);
