@@ -69,8 +69,7 @@ TEST(FlatNames, TheComponentsOwnNameComesFirstThenNone) {
 
 TEST(FlatNames, SeveralAreToldApartByShapesOrRefused) {
   const Names both = tensors("x.") + tensors("y.");
-  EXPECT_EQ(Base{both}.find(wanted).front().substr(31), "found several that may be meant: 'x.conv_in.weight' and 'y.conv_in.weight'"
-            ) << Base{both}.find(wanted).front();
+  EXPECT_EQ(Base{both}.find(wanted).front(), "conv_in.weight: found several that may be meant: 'x.conv_in.weight' and 'y.conv_in.weight'");
   EXPECT_EQ((Base{both, "unet", std::nullopt, [](std::size_t, std::size_t t) { return t > 2; }}.find(wanted)), tensors("y."));
   const Names same{"a.b_c.weight", "a_b.c.weight"};
   const std::string refused = Base{same}.find({"a_b_c"}).front();

@@ -197,8 +197,12 @@ class TensorFinder {
   /// Passes over the groups of components that the base is not.
   void choose_groups() {
     std::vector<Group*> open;
-    for (Group& group : groups_)
-      if (!group.component.empty()) open.push_back(&group);
+    std::vector<std::string_view> all;
+    for (Group& group : groups_) {
+      if (group.component.empty()) continue;
+      open.push_back(&group);
+      if (std::find(all.begin(), all.end(), group.component) == all.end()) all.push_back(group.component);
+    }
     if (open.empty()) return;
     const auto take = [&](const auto& is_meant) {
       for (Group* const group : open) group->is_passed_over = !is_meant(*group);
@@ -208,15 +212,16 @@ class TensorFinder {
       take([&](const Group& group) { return has_names_of(group.component); });
     else if (!folder.empty())
       take([&](const Group& group) { return is_same_component(group.component, folder); });
-    else if (open.size() > 1)
-      take_those_found(open);
+    else if (all.size() > 1)
+      take_those_found(open, all);
     std::size_t count = 0;
     std::string names;
-    for (const Group* const group : open) {
-      if (!group->is_passed_over) continue;
-      count += group->wanted.size();
-      names += text(names.empty() ? "" : ", ", group->component);
-    }
+    for (const std::string_view component : all)
+      for (const Group* const group : open) {
+        if (!group->is_passed_over || group->component != component) continue;
+        count += group->wanted.size();
+        if (!names.ends_with(component)) names += text(names.empty() ? "" : ", ", component);
+      }
     if (count == 0) return;
     if (std::all_of(groups_.begin(), groups_.end(), [](const Group& group) { return group.is_passed_over; }))
       fail(adapter_.folder, "expected modules for the base ", in_quotes(base_.path().string()), ", which is the component ", in_quotes(folder),
@@ -226,19 +231,25 @@ class TensorFinder {
   }
 
   /// Of a base that nothing names: the one component whose modules it has all, in the right shapes.
-  void take_those_found(const std::vector<Group*>& open) {
-    std::vector<Group*> whole;
-    for (Group* const group : open) {
-      find(*group);
-      bool all_fit = !group->found.empty();
-      for (std::size_t k = 0; k < group->found.size(); ++k) all_fit = all_fit && group->fits(k, group->found[k]);
-      if (all_fit) whole.push_back(group);
-    }
+  void take_those_found(const std::vector<Group*>& open, const std::vector<std::string_view>& names) {
+    std::vector<std::string_view> whole;
+    for (const std::string_view component : names)
+      if (std::all_of(open.begin(), open.end(), [&](Group* group) { return group->component != component || has_all(*group); }))
+        whole.push_back(component);
     if (whole.size() > 1)
-      fail(base_.path(), "expected a base that is one of the components ", whole[0]->component, " and ", whole[1]->component,
-           " of the adapter ", in_quotes(adapter_.folder.string()), ", found one that has the modules of both: name its folder after the one that it is");
-    if (whole.empty()) refuse(open.front()->wanted[open.front()->missing], *open.front(), open.front()->why);
-    for (Group* const group : open) group->is_passed_over = group != whole.front();
+      fail(base_.path(), "expected a base that is one of the components ", whole[0], " and ", whole[1], " of the adapter ",
+           in_quotes(adapter_.folder.string()), ", found one that has the modules of both: name its folder after the one that it is");
+    if (whole.empty()) {
+      Group& first = **std::find_if(open.begin(), open.end(), [&](Group* group) { return !has_all(*group); });
+      refuse(first.wanted[first.missing], first, first.found.empty() ? first.why : "found one of another shape");
+    }
+    for (Group* const group : open) group->is_passed_over = group->component != whole.front();
+  }
+  bool has_all(Group& group) {
+    find(group);
+    bool out = !group.found.empty();
+    for (std::size_t k = 0; k < group.found.size(); ++k) out = out && group.fits(k, group.found[k]);
+    return out;
   }
 
   const AdapterModule& module_of(std::size_t wanted) const { return adapter_.modules[wanted_[wanted]]; }
