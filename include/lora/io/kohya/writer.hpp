@@ -39,20 +39,21 @@ inline AdapterUpdate with_scaling_inside(const AdapterUpdate& update, double s, 
       [&]<class Compute>(const SharedUpdate<Compute>& shared) -> AdapterUpdate {
         lora::detail::UpdateParts parts;
         bool is_done = false;
-        for (const auto& [name, view] : shared->tensors()) {
-          lora::detail::AnyFactor part(std::string(name), view);
+        for (const UpdateTensor& tensor : shared->tensors()) {
+          const std::string name(tensor.name);
+          lora::detail::AnyFactor part(name, tensor.view);
           if (!is_done && find_kohya_part(name)->takes_scaling) {
-            Matrix<double> product(view.rows, view.cols);
-            lora::detail::copy_finite(name.data(), view, product.data());
+            Matrix<double> product(tensor.view.rows, tensor.view.cols);
+            lora::detail::copy_finite(name.c_str(), tensor.view, product.data());
             product *= s;
-            visit_type(view.type, [&]<class T>(std::type_identity<T>) {
-              Matrix<T> rounded(view.rows, view.cols);
-              lora::detail::copy_finite(name.data(), view_of(product), rounded.data());
-              part = lora::detail::AnyFactor(std::string(name), rounded);
+            visit_type(tensor.view.type, [&]<class T>(std::type_identity<T>) {
+              Matrix<T> rounded(product.rows(), product.cols());
+              lora::detail::copy_finite(name.c_str(), view_of(product), rounded.data());
+              part = lora::detail::AnyFactor(name, rounded);
             });
             is_done = true;
           }
-          parts.add(std::string(name), std::move(part));
+          parts.add(name, std::move(part));
         }
         return AdapterUpdate(make_update<Compute>(kind_of(*shared), parts, rest));
       },
