@@ -42,14 +42,17 @@ struct Convert {
       if (adapter.modules.size() != before)
         notes.push_back(text("left out ", count_text(before - adapter.modules.size(), "module"), " of other components than ", io::printable(component)));
     }
-    if (!bases.empty()) {
-      adapter = under_base_names(adapter);
-    } else if (format != "kohya" &&
-               std::any_of(adapter.modules.begin(), adapter.modules.end(), [](const io::AdapterModule& module) { return module.is_flat; })) {
+    const bool is_flat =
+        std::any_of(adapter.modules.begin(), adapter.modules.end(), [](const io::AdapterModule& module) { return module.is_flat; });
+    const bool from_gguf = io::is_gguf_file(in), to_gguf = format == "gguf";
+    if (bases.empty() && is_flat && format != "kohya")
       throw UsageError(text("--base: expected the model that the adapter is for, whose names tell what '_' means in ",
                             io::printable(adapter.modules.front().path), ", found none"));
-    }
-    const std::vector<std::string> said = io::save_adapter_as(adapter, out, format);
+    if (from_gguf != to_gguf && bases.size() != 1)
+      throw UsageError(text("--base: expected one model that the adapter is for, which tells GGUF's names and the order of rows, found ", bases.size()));
+    if (!bases.empty() && !from_gguf && !to_gguf) adapter = under_base_names(adapter);
+    if (from_gguf && !to_gguf) adapter = io::from_gguf(adapter, architecture_of(bases.front()));
+    const std::vector<std::string> said = to_gguf ? save_gguf(adapter, from_gguf) : io::save_adapter_as(adapter, out, format);
     notes.insert(notes.end(), said.begin(), said.end());
     for (const std::string& note : notes) std::cerr << "lora: note: " << note << '\n';
     print(report(adapter.modules.size(), notes));
@@ -57,6 +60,15 @@ struct Convert {
   }
 
  private:
+  /// What the file says in other numbers than the adapter.
+  std::vector<std::string> save_gguf(const io::Adapter& adapter, bool from_gguf) const {
+    const io::GgufArchitecture architecture = from_gguf ? io::GgufArchitecture::of(io::Gguf::open(in)) : architecture_of(bases.front());
+    const io::GgufSaved saved =
+        io::save_gguf_adapter(from_gguf ? adapter : io::to_gguf(adapter, architecture), out, architecture.name, io::GgufScaling::fold_if_needed);
+    if (!saved.is_folded) return {};
+    return {text("the scalings are multiplied into lora_b, since a GGUF file has one alpha for all; ", count_text(saved.rounded, "element"), " rounded")};
+  }
+
   io::Adapter under_base_names(const io::Adapter& adapter) const {
     std::vector<io::Model> models;
     for (const fs::path& base : bases) models.push_back(io::Model::open(base));
@@ -79,10 +91,10 @@ struct Convert {
 void add_convert(CLI::App& program, Run& run) {
   CLI::App* command = program.add_subcommand("convert", "Write an adapter in another program's format");
   const auto convert = std::make_shared<Convert>();
-  command->add_option("IN", convert->in, "An adapter: a PEFT folder, a folder of mlx-lm, a file of kohya's, LyCORIS' or diffusers' names")
+  command->add_option("IN", convert->in, "An adapter: a PEFT folder, a folder of mlx-lm, a file of kohya's, LyCORIS' or diffusers' names or of GGUF")
       ->required()
       ->check(not_empty);
-  command->add_option("--to", convert->format, "The format to write: peft (a folder), kohya or diffusers (a file)")
+  command->add_option("--to", convert->format, "The format to write: peft (a folder), kohya, diffusers or gguf (a file)")
       ->type_name("FORMAT")
       ->required()
       ->check(CLI::IsMember(written_formats()));
@@ -90,7 +102,7 @@ void add_convert(CLI::App& program, Run& run) {
       ->type_name("PATH")
       ->required()
       ->check(not_empty);
-  command->add_option("--base", convert->bases, "The model that the adapter is for, which kohya's names need; once for each component")
+  command->add_option("--base", convert->bases, "The model that the adapter is for, which kohya's and GGUF's names need; once for each component")
       ->type_name("PATH")
       ->allow_extra_args(false)
       ->check(not_empty);

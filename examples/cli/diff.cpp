@@ -22,17 +22,47 @@ namespace {
 namespace io = lora::io;
 using Json = nlohmann::ordered_json;
 
+/// The type and the shape of a tensor: those of its numbers where it is quantised.
+struct TypeAndShape {
+  std::string_view type;
+  std::vector<std::uint64_t> shape;
+
+  bool operator==(const TypeAndShape&) const = default;
+};
+TypeAndShape type_of(const io::Model& model, const io::ModelTensor* tensor) {
+  if (tensor == nullptr) return {};
+  const io::TensorFile& file = model.shard_of(*tensor);
+  const io::Gguf* const gguf = file.gguf();
+  return {file.type_name(*tensor->info), gguf != nullptr ? gguf->tensor(tensor->info->name).shape : tensor->info->shape};
+}
+
+/// The type of a tensor's blocks, where it is quantised and can be read.
+std::optional<io::GgmlType> blocks_of(const io::Model& model, const io::ModelTensor& tensor) {
+  const io::TensorFile& file = model.shard_of(tensor);
+  if (!file.is_quantized(*tensor.info)) return std::nullopt;
+  const io::GgmlType type = file.gguf()->tensor(tensor.info->name).type;
+  return io::is_readable(type) ? std::optional(type) : std::nullopt;
+}
+
 /// One tensor of either model.
 struct Pair {
-  const io::ModelTensor* a = nullptr;
-  const io::ModelTensor* b = nullptr;
+  Pair(const io::Model& model_a, const io::ModelTensor* tensor_a, const io::Model& model_b, const io::ModelTensor* tensor_b)
+      : a(tensor_a), b(tensor_b), type_a(type_of(model_a, a)), type_b(type_of(model_b, b)) {
+    if (is_comparable()) blocks = blocks_of(model_a, *a);
+  }
+
+  const io::ModelTensor* a;
+  const io::ModelTensor* b;
+  TypeAndShape type_a, type_b;
+  std::optional<io::GgmlType> blocks;
   Difference difference;
 
   bool has_both() const { return a != nullptr && b != nullptr; }
   bool is_comparable() const {
-    return has_both() && a->info->dtype == b->info->dtype && a->info->shape == b->info->shape;
+    return has_both() && type_a == type_b && a->info->bytes() == b->info->bytes();
   }
   bool differs() const { return !is_comparable() || difference.elements != 0; }
+  bool is_measured() const { return is_comparable() && (blocks || cli::is_measured(info().dtype)); }
   const io::TensorInfo& info() const { return a != nullptr ? *a->info : *b->info; }
   std::string kind() const {
     return a == nullptr       ? "only in B"
@@ -42,8 +72,15 @@ struct Pair {
   }
 };
 
-std::string type_text(const io::ModelTensor& tensor) {
-  return text(io::name(tensor.info->dtype), " ", shape_text(tensor.info->shape));
+std::string type_text(const TypeAndShape& tensor) { return text(tensor.type, " ", shape_text(tensor.shape)); }
+
+/// Of pieces of whole blocks: the numbers in them are compared.
+Difference compare_blocks(io::GgmlType type, std::span<const std::byte> a, std::span<const std::byte> b) {
+  const std::size_t blocks = a.size() / io::block_bytes(type);
+  std::vector<float> of_a(blocks * io::block_elements(type)), of_b(of_a.size());
+  io::detail::dequantize(type, a.data(), blocks, of_a.data());
+  io::detail::dequantize(type, b.data(), blocks, of_b.data());
+  return compare(io::DType::F32, std::as_bytes(std::span(of_a)), std::as_bytes(std::span(of_b)));
 }
 
 Json number_json(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -52,7 +89,7 @@ Json number_json(double value) { return std::isfinite(value) ? Json(value) : Jso
 using MetadataValues = std::map<std::string, std::set<std::string>>;
 MetadataValues metadata_of(const io::Model& model) {
   MetadataValues out;
-  for (const io::Safetensors& shard : model.shards())
+  for (const io::TensorFile& shard : model.shards())
     for (const auto& [key, value] : shard.metadata()) out[key].insert(value);
   return out;
 }
@@ -81,9 +118,9 @@ struct Diff {
     const io::Model a = io::Model::open(path_a), b = io::Model::open(path_b);
     for (const io::Model* const model : {&a, &b}) print_warnings(model->warnings());
     std::vector<Pair> pairs;
-    for (const io::ModelTensor& tensor : a.tensors()) pairs.push_back({&tensor, b.find(tensor.info->name), {}});
+    for (const io::ModelTensor& tensor : a.tensors()) pairs.emplace_back(a, &tensor, b, b.find(tensor.info->name));
     for (const io::ModelTensor& tensor : b.tensors())
-      if (a.find(tensor.info->name) == nullptr) pairs.push_back({nullptr, &tensor, {}});
+      if (a.find(tensor.info->name) == nullptr) pairs.emplace_back(a, nullptr, b, &tensor);
     compare_values(a, b, pairs);
     const Json metadata = compare_metadata(a, b), files = compare_files(a, b);
     const bool same = metadata.empty() && files.empty() &&
@@ -95,10 +132,11 @@ struct Diff {
 
  private:
   void compare_values(const io::Model& a, const io::Model& b, std::vector<Pair>& pairs) const {
-    constexpr std::uint64_t step = std::uint64_t{4} << 20;
+    constexpr std::uint64_t most = std::uint64_t{4} << 20;
     std::vector<io::detail::Task> tasks;
     for (Pair& pair : pairs) {
       if (!pair.is_comparable()) continue;
+      const std::uint64_t step = pair.blocks ? most - most % io::block_bytes(*pair.blocks) : most;
       for (std::uint64_t at = 0; at < pair.info().bytes(); at += step) {
         const std::uint64_t size = std::min(step, pair.info().bytes() - at);
         tasks.push_back({2 * size, [&a, &b, &pair, at, size](io::detail::Buffer& buffer, const lora::Context&) -> io::detail::Finish {
@@ -107,7 +145,8 @@ struct Diff {
                                       other = both.last(static_cast<std::size_t>(size));
                            a.read(*pair.a, at, part);
                            b.read(*pair.b, at, other);
-                           const Difference found = compare(pair.info().dtype, part, other);
+                           const Difference found = pair.blocks ? compare_blocks(*pair.blocks, part, other)
+                                                                : compare(pair.info().dtype, part, other);
                            return [&pair, found] { pair.difference += found; };
                          }});
       }
@@ -155,12 +194,11 @@ struct Diff {
     for (const Pair& pair : pairs) {
       if (!pair.differs()) continue;
       Json row{{"name", pair.info().name}, {"kind", pair.kind()}};
-      for (const auto& [side, tensor] : {std::pair("a", pair.a), std::pair("b", pair.b)})
-        row[side] = tensor == nullptr ? Json(nullptr)
-                                      : Json{{"dtype", io::name(tensor->info->dtype)}, {"shape", tensor->info->shape}};
+      for (const auto& [side, tensor] : {std::pair("a", &pair.type_a), std::pair("b", &pair.type_b)})
+        row[side] = tensor->type.empty() ? Json(nullptr) : Json{{"dtype", tensor->type}, {"shape", tensor->shape}};
       if (pair.is_comparable()) {
         row["elements"] = pair.difference.elements;
-        const bool measured = is_measured(pair.info().dtype);
+        const bool measured = pair.is_measured();
         row["largest"] = measured ? number_json(pair.difference.largest) : Json(nullptr);
         row["norm"] = measured ? number_json(pair.difference.norm()) : Json(nullptr);
       }
@@ -186,9 +224,9 @@ struct Diff {
       if (!pair.differs()) continue;
       ++count;
       const std::string type = pair.has_both() && !pair.is_comparable()
-                                   ? type_text(*pair.a) + " / " + type_text(*pair.b)
-                                   : text(io::name(pair.info().dtype), " ", shape_text(pair.info().shape));
-      const bool measured = pair.is_comparable() && is_measured(pair.info().dtype);
+                                   ? type_text(pair.type_a) + " / " + type_text(pair.type_b)
+                                   : type_text(pair.a != nullptr ? pair.type_a : pair.type_b);
+      const bool measured = pair.is_measured();
       table.add({pair.info().name, pair.kind(), type,
                  pair.is_comparable() ? std::to_string(pair.difference.elements) : "-",
                  measured ? number_text(pair.difference.largest) : "-",

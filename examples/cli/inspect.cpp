@@ -21,7 +21,7 @@ namespace io = lora::io;
 using Json = nlohmann::ordered_json;
 
 /// The metadata of one file.
-Json metadata_json(const io::Safetensors& file) {
+Json metadata_json(const io::TensorFile& file) {
   Json out = Json::object();
   for (const auto& [key, value] : file.metadata())
     out.get_ref<Json::object_t&>().emplace_back(key, value);  // no search for each
@@ -93,7 +93,7 @@ struct Inspect {
       return 0;
     }
     expect_content(path);
-    if (!fs::is_directory(path, ignored)) {
+    if (!io::is_gguf_file(path) && !fs::is_directory(path, ignored)) {
       io::Safetensors file = io::Safetensors::open(path);
       if (io::is_undo_file(file)) {
         inspect_undo(io::UndoFile(std::move(file)));
@@ -154,8 +154,10 @@ struct Inspect {
     Table table(titles);
     for (const io::ModelTensor& tensor : model.tensors()) {
       const io::TensorInfo& info = *tensor.info;
-      Json row{{"name", info.name}, {"dtype", io::name(info.dtype)}, {"shape", info.shape}, {"bytes", info.bytes()}};
-      std::vector<std::string> tiles{info.name, std::string(io::name(info.dtype)), shape_text(info.shape),
+      const io::TensorFile& file = model.shard_of(tensor);
+      const std::vector<std::uint64_t>& shape = file.gguf() != nullptr ? file.gguf()->tensor(info.name).shape : info.shape;
+      Json row{{"name", info.name}, {"dtype", file.type_name(info)}, {"shape", shape}, {"bytes", info.bytes()}};
+      std::vector<std::string> tiles{info.name, std::string(file.type_name(info)), shape_text(shape),
                                      std::to_string(info.bytes())};
       if (model.is_folder()) {
         row["file"] = model.shard_name(tensor.shard);
@@ -170,14 +172,14 @@ struct Inspect {
       for (std::size_t i = 0; i < model.shards().size(); ++i)
         shards.push_back({{"file", model.shard_name(i)},
                           {"tensors", model.shards()[i].tensors().size()},
-                          {"data_bytes", model.shards()[i].header().data_bytes()},
+                          {"data_bytes", model.shards()[i].data_bytes()},
                           {"metadata", metadata_json(model.shards()[i])}});
       said += text(" in ", count_text(model.shards().size(), "file"), "; ",
                    count_text(model.other_files().size(), "other file"));
     }
     said += '\n';
     std::map<std::string, std::string> known;
-    for (const io::Safetensors& shard : model.shards())
+    for (const io::TensorFile& shard : model.shards())
       for (const auto& [key, value] : shard.metadata()) {
         const auto [place, is_new] = known.try_emplace(key, value);
         if (!is_new && place->second == value) continue;                           // the same in several shards

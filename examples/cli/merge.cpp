@@ -19,7 +19,7 @@ struct Merge {
 
   int run() {
     note_signals();
-    const std::vector<ChosenAdapter> chosen = adapters.load();
+    const std::vector<ChosenAdapter> chosen = adapters.load(base);
     std::vector<fs::path> inputs = files_of(chosen);
     inputs.push_back(base);
     expect_apart(inputs, {out, undo});

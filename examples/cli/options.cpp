@@ -26,13 +26,13 @@ const char* const coefficient_rules =
     "Factors of 64 bits are rounded to 32 where the weight has fewer than 64.";
 
 const char* const name_rules =
-    "An adapter's module M changes the tensor M.weight of the base. Where the base's names begin otherwise, wrappers left by\n"
-    "programs (_orig_mod, module ...) do not count, modules that transformers has moved are found (model.language_model for\n"
-    "model), and parts missing at the beginning on one side (bert., transformer.) are added, for all layers of a tower alike.\n"
-    "Names of kohya's (lora_unet_mid_block_...) are matched with the base's, the dots of which are turned into '_'; of a file's\n"
-    "components (unet, text_encoder ...) those that the base is not are passed over, with a warning.\n"
-    "Where this leaves nothing, or several, nothing is guessed: --rename OLD=NEW says it (an empty OLD puts NEW before all\n"
-    "paths, an empty NEW takes OLD away). Weights may be F16, BF16, F32 or F64.";
+    "An adapter's module M changes the tensor M.weight of the base. Where the base's names begin otherwise, wrappers\n"
+    "left by programs (_orig_mod, module ...) do not count, modules that transformers has moved are found\n"
+    "(model.language_model for model), and parts missing at the beginning on one side (bert., transformer.) are added,\n"
+    "for all layers of a tower alike. Names of kohya's (lora_unet_mid_block_...) are matched with the base's, the dots of\n"
+    "which are turned into '_'; of a file's components (unet, text_encoder ...) those that the base is not are passed over,\n"
+    "with a warning. Where this leaves nothing, or several, nothing is guessed: --rename OLD=NEW says\n"
+    "it (an empty OLD puts NEW before all paths, an empty NEW takes OLD away). Weights may be F16, BF16, F32 or F64.";
 
 const char* const leftover_rules =
     "Outputs are written under NAME.tmp-PROCESS-NUMBER and renamed when they are complete and on disk. A program that "
@@ -45,7 +45,7 @@ void CommonOptions::add_to(CLI::App& command, bool writes) {
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
   command.add_flag("--json", json, "Print JSON");
-  command.add_flag("--quiet", quiet, "No progress bar");
+  command.add_flag("--quiet", quiet, "No progress bar (warnings are still printed)");
   if (writes)
     command.add_flag("--no-sync", no_sync,
                      "Do not wait until the outputs are on disk: a power failure soon afterwards may cut them");
@@ -57,8 +57,10 @@ io::TaskOptions CommonOptions::task_options(Progress& progress) const {
 }
 
 void AdapterOptions::add_to(CLI::App& command, bool has_base) {
-  command.add_option("--adapter", adapters, "An adapter, times COEFFICIENT (default 1): a PEFT folder, or a file of kohya's, LyCORIS' or diffusers' names; may be given "
-                                            "several times")
+  command
+      .add_option("--adapter", adapters,
+                  "An adapter, times COEFFICIENT (default 1): a PEFT folder, or a file of kohya's, LyCORIS' or diffusers' names "
+                  "or of GGUF; may be given several times")
       ->type_name("DIR[=COEFFICIENT]")
       ->required()
       ->allow_extra_args(false)
@@ -84,7 +86,30 @@ std::vector<io::Rename> AdapterOptions::renames() const {
   return out;
 }
 
+io::GgufArchitecture architecture_of(const fs::path& base) {
+  if (io::is_gguf_file(base)) return io::GgufArchitecture::of(io::Gguf::open(base));
+  std::error_code ignored;
+  const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
+  return io::GgufArchitecture::of_config(folder / "config.json");
+}
+
 namespace {
+
+/// A PEFT folder or a GGUF adapter, with the names and the order of rows of the base where that is of the other kind.
+io::Adapter load_for(const fs::path& path, const fs::path& base) {
+  if (!io::is_gguf_file(path)) {
+    io::Adapter adapter = io::load_adapter(path);
+    return io::is_gguf_file(base) ? io::to_gguf(adapter, architecture_of(base)) : adapter;
+  }
+  const io::Gguf file = io::Gguf::open(path);
+  io::Adapter adapter = io::load_gguf_adapter(file);
+  if (base.empty()) return adapter;
+  const io::GgufArchitecture made_for = io::GgufArchitecture::of(file), architecture = architecture_of(base);
+  if (made_for.name != architecture.name)
+    fail(path, "general.architecture: expected ", in_quotes(architecture.name), ", as the base has, found ",
+         in_quotes(made_for.name));
+  return io::is_gguf_file(base) ? adapter : io::from_gguf(adapter, architecture);
+}
 
 /// The number that `characters` are as a whole, or nothing.
 std::optional<double> number(std::string_view characters) {
@@ -98,7 +123,7 @@ std::optional<double> number(std::string_view characters) {
 
 }  // namespace
 
-std::vector<ChosenAdapter> AdapterOptions::load() const {
+std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base) const {
   std::vector<std::pair<std::string, double>> wanted;
   for (const std::string& option : adapters) {
     const std::size_t sign = option.rfind('=');
@@ -116,7 +141,7 @@ std::vector<ChosenAdapter> AdapterOptions::load() const {
     wanted.emplace_back(coefficient ? option.substr(0, sign) : option, coefficient.value_or(1.0));
   }
   std::vector<ChosenAdapter> out;
-  for (const auto& [folder, coefficient] : wanted) out.push_back({io::load_adapter(folder), coefficient});
+  for (const auto& [folder, coefficient] : wanted) out.push_back({load_for(folder, base), coefficient});
   return out;
 }
 

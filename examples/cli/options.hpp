@@ -49,10 +49,13 @@ struct AdapterOptions {
   /// Throws UsageError.
   std::vector<lora::io::Rename> renames() const;
 
-  /// Reads the adapters, in order. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
+  /// Reads the adapters, in order, with the names of the base where one is given. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
   /// on standard error.
-  std::vector<ChosenAdapter> load() const;
+  std::vector<ChosenAdapter> load(const fs::path& base = {}) const;
 };
+
+/// What a base says of its names: a GGUF file of itself, another one in the config.json beside its tensors.
+lora::io::GgufArchitecture architecture_of(const fs::path& base);
 
 /// The help text about coefficients in DIR=COEFFICIENT, and about how adapters' modules find their tensors.
 extern const char* const coefficient_rules;

@@ -19,7 +19,7 @@ struct Switch {
 
   int run() {
     note_signals();
-    const std::vector<ChosenAdapter> chosen = adapters.load();
+    const std::vector<ChosenAdapter> chosen = adapters.load(merged);
     std::vector<fs::path> inputs = files_of(chosen);
     inputs.insert(inputs.end(), {merged, undo});
     expect_apart(inputs, {out, new_undo});

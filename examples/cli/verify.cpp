@@ -71,7 +71,7 @@ struct Verify {
   CommonOptions common;
 
   int run() {
-    const std::vector<ChosenAdapter> chosen = adapters.load();
+    const std::vector<ChosenAdapter> chosen = adapters.load(base);
     const io::Model model = io::Model::open(base);
     std::vector<std::string> warnings = model.warnings();
     std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), adapters.renames(), &warnings);

@@ -43,6 +43,10 @@ template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownershi
 class FrozenWeight;
 template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
 class Linear;
+template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
+class Embedding;
+template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
+class Conv;
 template <class Compute>
 class AnyLinear;
 template <class Compute>

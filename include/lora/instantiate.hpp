@@ -5,14 +5,19 @@
 /// defines LORA_COMPILED and either LORA_INSTANTIATE as a storage type, for the kernels of its weights, or nothing, for all
 /// that does not depend on one.
 
+#include "lora/layer/conv.hpp"
+#include "lora/layer/embedding.hpp"
 #include "lora/lora.hpp"
 
 #include "lora/exact/undo_record-inl.hpp"
+#include "lora/kernel/conv-inl.hpp"
 #include "lora/kernel/forward-inl.hpp"
 #include "lora/kernel/frozen_rows-inl.hpp"
+#include "lora/kernel/lookup-inl.hpp"
 #include "lora/kernel/passes-inl.hpp"
 #include "lora/layer/activations-inl.hpp"
 #include "lora/layer/attachments-inl.hpp"
+#include "lora/layer/conv_geometry-inl.hpp"
 #include "lora/update/active_set-inl.hpp"
 #include "lora/update/dora-inl.hpp"
 #include "lora/update/factors-inl.hpp"
@@ -44,6 +49,8 @@ template UndoRecord switch_pass<Stored>(const Lines<Stored>&, const ActiveSet<Co
                                         const ActiveSet<Computed>&, const Context&);
 template Index overflow_pass<Stored>(const Lines<const Stored>&, const ActiveSet<Computed>&, const UndoRecord&);
 template std::size_t pass_workspace<Stored>(Index);
+template void lookup_pass<Stored>(const Lines<const Stored>&, const Form<Computed>*, FunctionRef<Index(Index)>,
+                                  const ActivationRef<Computed>&, const Context&);
 template ActiveSet<Computed> bind_pass<Stored>(const Lines<const Stored>&, const ActiveSet<Computed>&, const Context&);
 template ActiveSet<Computed> bind_merged_pass<Stored>(const Lines<const Stored>&, const ActiveSet<Computed>&,
                                                       const UndoRecord&, const ActiveSet<Computed>&, const Context&);
@@ -51,7 +58,11 @@ template ActiveSet<Computed> bind_merged_pass<Stored>(const Lines<const Stored>&
   template void forward_pass<Stored, Order>(const Lines<const Stored>&, const Form<Computed>*, const Computed*,      \
                                             const ActivationRef<Computed>&, const ActivationRef<Computed>&,          \
                                             const Context&);                                                         \
-  template std::size_t forward_workspace<Stored, Order>(Index, Index, const Form<Computed>*, Index, Index);
+  template std::size_t forward_workspace<Stored, Order>(Index, Index, const Form<Computed>*, Index, Index);           \
+  template void conv_pass<Stored, Order>(const ConvPlan&, const Lines<const Stored>&, const Form<Computed>*,         \
+                                         const Computed*, const ActivationRef<Computed>&,                            \
+                                         const ActivationRef<Computed>&, const Context&);                            \
+  template std::size_t conv_workspace<Stored, Order>(const ConvPlan&, Index, const Form<Computed>*, Index);
 LORA_FORWARD(row_major)
 LORA_FORWARD(column_major)
 #undef LORA_FORWARD
@@ -59,17 +70,13 @@ template const ActivationKernels<float>& activation_kernels<float, Stored>();
 template const ActivationKernels<double>& activation_kernels<double, Stored>();
 
 LORA_TAGGED_END
-LORA_NAMESPACE_BEGIN
-namespace detail {
-template void copy_finite<LORA_INSTANTIATE>(const char*, const MatrixView&, LORA_INSTANTIATE*);
-}  // namespace detail
-LORA_NAMESPACE_END
 #else
 #define LORA_COMPUTE(Compute)                                                                                      \
   template class FormBuilder<Compute>;                                                                             \
   template class ActiveSet<Compute>;                                                                               \
   namespace detail {                                                                                               \
   template class Attachments<Compute>;                                                                             \
+  template std::size_t lookup_workspace<Compute>(Index, const Form<Compute>*, Index);                              \
   template const ExtrasKernels<Compute>& extras_kernels<Compute>();                                                \
   template void delta_pass<Compute>(const Lines<Compute>&, const ActiveSet<Compute>&, const Context&);             \
   template ActiveSet<Compute> bind_recorded<Compute>(const UndoRecord&, const ActiveSet<Compute>&);                \

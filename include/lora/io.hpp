@@ -1,7 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Files: safetensors and whole models in and out, adapters of several programs, undo files. Needs nlohmann-json and a POSIX system.
+/// Files: safetensors, GGUF and whole models in and out, adapters of several programs, undo files. Needs nlohmann-json and
+/// a POSIX system.
 
 #include "lora/io/adapters/formats.hpp"
 #include "lora/io/error.hpp"
@@ -9,9 +10,19 @@
 #include "lora/io/file/input_file.hpp"
 #include "lora/io/file/output_file.hpp"
 #include "lora/io/file/output_folder.hpp"
+#include "lora/io/gguf/adapter.hpp"
+#include "lora/io/gguf/dequantize.hpp"
+#include "lora/io/gguf/ggml_type.hpp"
+#include "lora/io/gguf/gguf.hpp"
+#include "lora/io/gguf/header.hpp"
+#include "lora/io/gguf/names.hpp"
+#include "lora/io/gguf/value.hpp"
+#include "lora/io/gguf/writer.hpp"
 #include "lora/io/model/bind.hpp"
 #include "lora/io/model/merge_model.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/tensor_file.hpp"
+#include "lora/io/model/tensor_file_writer.hpp"
 #include "lora/io/model/model_writer.hpp"
 #include "lora/io/model/rename.hpp"
 #include "lora/io/peft/adapter.hpp"

@@ -199,7 +199,8 @@ class Names(ToolTest):
     def test_names_that_do_not_fit(self):
         cases = [
             (("layer.0.q.weight", "bert.layer.1.q.weight"), ["'layer.1.q'", "'layer.1.q.weight'", "found none"]),
-            (("bert.layer.0.q.weight",), ["'layer.1.q'", "found none, nor 'bert.layer.1.q.weight' beside 'bert.layer.0.q.weight'"]),
+            (("bert.layer.0.q.weight",),
+             ["'layer.1.q'", "found none, nor 'bert.layer.1.q.weight' beside 'bert.layer.0.q.weight'"]),
             (("a.layer.0.q.weight", "b.layer.1.q.weight"), ["'layer.1.q'", "nor 'a.layer.1.q.weight'"]),
             (("a.layer.0.q.weight", "b.layer.0.q.weight", "a.layer.1.q.weight", "b.layer.1.q.weight"),
              ["'layer.0.q'", "several", "'a.layer.0.q.weight'", "'b.layer.0.q.weight'"]),

@@ -93,6 +93,23 @@ class OpenMP final : public lora::Executor {
 };
 #endif
 
+/// A FunctionRef is made of what it can call, and of nothing else.
+TEST(FunctionRef, IsMadeOfWhatCanBeCalled) {
+  using Task = lora::FunctionRef<void(int)>;
+  using Count = lora::FunctionRef<int(int)>;
+  const auto task = [](int) {};
+  const auto wrong = [](const char*) {};
+  static_assert(std::is_constructible_v<Task, decltype(task)&>);
+  static_assert(!std::is_constructible_v<Task, decltype(wrong)&> && !std::is_constructible_v<Task, int>);
+  static_assert(!std::is_constructible_v<Count, decltype(task)&>, "it returns nothing");
+  static_assert(std::is_convertible_v<int (*)(int), Count> && std::is_convertible_v<int (*)(int), Task>);
+  int seen = 0;
+  const auto adds = [&](int i) { return seen += i; };
+  EXPECT_EQ(Count(adds)(3), 3);
+  Task{adds}(4);
+  EXPECT_EQ(seen, 7);
+}
+
 TEST(Executor, DefaultRunsEveryTaskOnce) {
   for (const int threads : {0, 1, 3}) {
     lora::DefaultExecutor executor(threads);
@@ -159,6 +176,82 @@ TYPED_TEST(Executors, OpenMPGivesTheSameBits) {
   this->check(executor);
 }
 #endif
+
+/// Runs its first tasks and gives up, by throwing or by saying nothing.
+class GivesUp final : public lora::Executor {
+ public:
+  GivesUp(int before, bool throws) : before_(before), throws_(throws) {}
+  int concurrency() const override { return 5; }
+  void run(int tasks, lora::FunctionRef<void(int)> task) override {
+    for (int i = 0; i < std::min(tasks, before_); ++i) task(i);
+    if (tasks > before_ && throws_) throw std::runtime_error("no threads");
+  }
+
+ private:
+  int before_;
+  bool throws_;
+};
+
+/// Has another number of threads at each call, and runs the tasks backwards.
+class Unsteady final : public lora::Executor {
+ public:
+  explicit Unsteady(std::vector<int> sizes) : sizes_(std::move(sizes)) {}
+  int concurrency() const override { return sizes_[calls_++ % sizes_.size()]; }
+  void run(int tasks, lora::FunctionRef<void(int)> task) override {
+    while (tasks > 0) task(--tasks);
+  }
+
+ private:
+  std::vector<int> sizes_;
+  mutable std::size_t calls_ = 0;
+};
+
+TYPED_TEST(Executors, OneThatGivesUpLeavesTheWeightAsItWas) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  Random random(242);
+  const Index rows = 331, cols = 1041;
+  ASSERT_GE(rows * cols, 5 * reference::elements_per_thread);
+  const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
+  reference::Updates<C> from, to;
+  from.add_gaussian(random, rows, cols, 2, 0.1);
+  to.add_dora(random, rows, cols, 1, 0.1, 1);
+  auto merged = w0;
+  const lora::UndoRecord record = lora::merge(merged, from);
+  const auto bytes = record.serialize();
+  for (const int before : {0, 1, 4})
+    for (const bool throws : {true, false}) {
+      SCOPED_TRACE(::testing::Message() << before << " tasks, then it " << (throws ? "throws" : "returns"));
+      GivesUp executor(before, throws);
+      const lora::Context context{&executor};
+      const auto refused = [&](const auto& call) {
+        if (throws)
+          EXPECT_EQ(reference::message_of<std::runtime_error>(call), "no threads");
+        else
+          EXPECT_EQ(reference::message_of<lora::StateError>(call),
+                    "lora: the executor returned before all of its 5 tasks had run");
+      };
+      auto w = w0;
+      refused([&] { static_cast<void>(lora::merge(w, from, context)); });
+      ASSERT_TRUE(reference::same_bits(w0, w));
+      refused([&] { static_cast<void>(lora::merge(w, to, context)); });
+      ASSERT_TRUE(reference::same_bits(w0, w));
+      refused([&] { static_cast<void>(lora::for_weight(to.set(), w0, context)); });
+      w = merged;
+      refused([&] { lora::unmerge(w, from, record, context); });
+      ASSERT_TRUE(reference::same_bits(merged, w));
+      refused([&] { static_cast<void>(lora::switch_to(w, from, record, to, context)); });
+      ASSERT_TRUE(reference::same_bits(merged, w));
+      EXPECT_EQ(bytes, record.serialize());
+    }
+}
+
+TYPED_TEST(Executors, OneWhoseSizeChangesGivesTheSameBits) {
+  for (const auto& sizes : {std::vector<int>{1, 7}, {7, 1}, {3, 5, 2, 9}, {0, -4, 6}}) {
+    Unsteady executor(sizes);
+    this->check(executor);
+  }
+}
 
 /// Several of the caller's threads share one pool.
 TYPED_TEST(Executors, ManyCallersMayShareAPool) {

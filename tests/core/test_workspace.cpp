@@ -48,6 +48,32 @@ TEST(Workspace, UsesTheCallersMemoryWhereverItBegins) {
   EXPECT_THROW(empty.reserve(1), lora::ValueError);
 }
 
+/// Moving takes the memory along; what is moved from has none, and is an own or a given one as before.
+TEST(Workspace, MovedFromHasNoMemory) {
+  Workspace own;
+  std::byte* const memory = own.reserve(1000);
+  Workspace taken(std::move(own));
+  EXPECT_EQ(taken.reserve(1000), memory);
+  EXPECT_EQ(own.size(), 0u);  // NOLINT(bugprone-use-after-move): what is asked for
+  std::byte* const fresh = own.reserve(500);
+  EXPECT_NE(fresh, memory);
+  EXPECT_GE(own.size(), 500u);
+  own = std::move(taken);
+  EXPECT_EQ(own.reserve(1000), memory);
+  EXPECT_EQ(taken.size(), 0u);  // NOLINT(bugprone-use-after-move)
+  EXPECT_NO_THROW(taken.reserve(10));
+
+  alignas(64) std::byte buffer[256];
+  Workspace given{std::span<std::byte>(buffer)};
+  Workspace other(std::move(given));
+  EXPECT_EQ(other.reserve(256), buffer);
+  EXPECT_EQ(given.size(), 0u);  // NOLINT(bugprone-use-after-move)
+  EXPECT_THROW(given.reserve(1), lora::ValueError) << "it grew, though its memory is the caller's";
+  given = std::move(other);
+  EXPECT_EQ(given.reserve(256), buffer);
+  EXPECT_THROW(other.reserve(1), lora::ValueError);  // NOLINT(bugprone-use-after-move)
+}
+
 template <class Layout>
 class GivenMemory : public ::testing::Test {};
 TYPED_TEST_SUITE(GivenMemory, reference::Layouts);

@@ -4,7 +4,7 @@
 
     read_record.py DIR...        each a directory as described in tests/data/records/README.md
 
-Decodes the records, recomputes delta from the factors, and gets W0 back out of W', in both storage orders.
+Decodes the records, recomputes delta from the updates and the record's gains, and gets W0 back out of W', in both storage orders.
 """
 import pathlib
 import struct
@@ -65,11 +65,21 @@ class Binary:
         return sign | min(pattern, self.infinity)
 
     def fma(self, a, b, c):
-        """a * b + c of finite patterns, rounded once; NaN and infinity when c is not finite."""
-        if not self.finite(c):
-            return c
+        """a * b + c of finite patterns, rounded once; some pattern that is not finite when one of them is not."""
+        if not (self.finite(a) and self.finite(b) and self.finite(c)):
+            return self.quiet_nan
         negative = bool((a ^ b) & self.sign) and bool(c & self.sign)
         return self.round(self.value(a) * self.value(b) + self.value(c), negative)
+
+    def times(self, a, b):
+        return self.fma(a, b, self.sign)  # -0 keeps the sign of a product that is 0
+
+    def divided(self, a, b):
+        """a / b, rounded; a may be infinite."""
+        sign = (a ^ b) & self.sign
+        if not self.finite(a):
+            return a & ~self.sign | sign
+        return self.round(self.value(a) / self.value(b), bool(sign))
 
     def ordered(self, pattern):
         signed = pattern - (1 << self.bits) if pattern & self.sign else pattern
@@ -117,47 +127,131 @@ def checksum(lines):
     return result
 
 
-class Update:
-    """One update of factors.bin: rank, scaling, weight, B and A as patterns of the compute type."""
+class Numbers:
+    """Fields out of a file, one after the other."""
 
-    def __init__(self, data, offset, rows, cols, compute):
-        self.rank, self.scaling, self.weight = struct.unpack_from("<Idd", data, offset)
-        offset += 20
-        size = compute.bits // 8
-        self.b_bytes = data[offset:offset + rows * self.rank * size]
-        offset += len(self.b_bytes)
-        self.a_bytes = data[offset:offset + self.rank * cols * size]
-        self.end = offset + len(self.a_bytes)
-        self.b, self.a = patterns(self.b_bytes, size), patterns(self.a_bytes, size)
-        product = struct.unpack("<Q", struct.pack("<d", self.scaling * self.weight))[0]
-        self.c = compute.round(DOUBLE.value(product), bool(product & DOUBLE.sign))
+    def __init__(self, data, compute):
+        self.data, self.at, self.compute = data, 0, compute
+
+    def left(self):
+        return len(self.data) - self.at
+
+    def fields(self, form):
+        values = struct.unpack_from(form, self.data, self.at)
+        self.at += struct.calcsize(form)
+        return values
+
+    def matrix(self, count):
+        """`count` patterns of the compute type, and their bytes."""
+        size = self.compute.bits // 8
+        data = self.data[self.at:self.at + count * size]
+        require(len(data) == count * size, "a file of steps ends too early")
+        self.at += len(data)
+        return patterns(data, size), data
 
 
-def read_updates(data, rows, cols, compute):
-    updates, offset = [], 0
-    while offset < len(data):
-        updates.append(Update(data, offset, rows, cols, compute))
-        offset = updates[-1].end
-    return [update for update in updates if update.weight != 0]
+def scale(scaling, coefficient, compute):
+    """The product in double, in the compute type."""
+    product = struct.unpack("<Q", struct.pack("<d", scaling * coefficient))[0]
+    return compute.round(DOUBLE.value(product), bool(product & DOUBLE.sign))
 
 
-def fingerprint(updates, compute):
+class Factors:
+    def __init__(self, numbers, rows, cols):
+        self.rank, self.scaling, self.coefficient = numbers.fields("<Idd")
+        self.b, self.b_bytes = numbers.matrix(rows * self.rank)
+        self.a, self.a_bytes = numbers.matrix(self.rank * cols)
+        self.c = scale(self.scaling, self.coefficient, numbers.compute)
+
+    def words(self):
+        return self.c, self.rank, checksum([self.b_bytes]), checksum([self.a_bytes])
+
+
+class Dense:
+    def __init__(self, numbers, rows, cols):
+        self.coefficient, = numbers.fields("<d")
+        self.m, self.m_bytes = numbers.matrix(rows * cols)
+        self.c = scale(1.0, self.coefficient, numbers.compute)
+
+    def words(self):
+        return self.c, 0x65736E6564FFFFFF, checksum([self.m_bytes])
+
+
+class Gains:
+    """Gains that are given, or (of a magnitude) come from W0."""
+
+    def __init__(self, numbers, size, axis, word, given):
+        self.values, self.data = numbers.matrix(size)
+        self.axis, self.word, self.given = axis, word, given
+
+    def words(self):
+        return self.word, checksum([self.data])
+
+
+def read_steps(folder, rows, cols, compute):
+    """The steps of the form, from factors.bin (updates of factors alone) or steps.bin."""
+    steps = []
+    if not (folder / "steps.bin").exists():
+        numbers = Numbers((folder / "factors.bin").read_bytes(), compute)
+        while numbers.left():
+            steps.append(Factors(numbers, rows, cols))
+        return [step for step in steps if step.coefficient != 0]
+    numbers = Numbers((folder / "steps.bin").read_bytes(), compute)
+    while numbers.left():
+        kind, = numbers.fields("<I")
+        steps.append({1: lambda: Factors(numbers, rows, cols),
+                      2: lambda: Dense(numbers, rows, cols),
+                      3: lambda: Gains(numbers, rows, 0, 0x73776F72FFFFFFFF, True),
+                      4: lambda: Gains(numbers, cols, 1, 0x736C6F63FFFFFFFF, True),
+                      5: lambda: Gains(numbers, rows, 0, 0x6D726F6EFFFFFFFF, False)}[kind]())
+    return steps
+
+
+def fingerprint(steps, compute):
     state = mix(compute.bits // 8)
-    for update in updates:
-        for word in (update.c, update.rank, checksum([update.b_bytes]), checksum([update.a_bytes])):
+    for step in steps:
+        for word in step.words():
             state = mix(state ^ word) + STEP & U64
     return state
 
 
-def deltas(updates, rows, cols, compute):
-    out = [0] * (rows * cols)
-    for update in updates:
+class Form:
+    """g, h and delta of a set for one weight; gains as the record has them."""
+
+    def __init__(self, steps, recorded, rows, cols, compute):
+        self.g, self.h = [None] * rows, [None] * cols
+        left = [[] for _ in range(rows)]  # rows of B
+        right, dense = [], None           # rows of A; D
+        recorded = iter(recorded)
+        for step in steps:
+            if isinstance(step, Factors):
+                for i in range(rows):
+                    left[i] += [compute.times(step.c, b) for b in step.b[i * step.rank:(i + 1) * step.rank]]
+                right += [step.a[k * cols:(k + 1) * cols] for k in range(step.rank)]
+            elif isinstance(step, Dense):
+                if dense is None:
+                    dense = [compute.times(step.c, m) for m in step.m]
+                else:
+                    dense = [compute.fma(step.c, m, d) for m, d in zip(step.m, dense)]
+            else:
+                axis, values = next(recorded)
+                require(axis == step.axis, "axis of gains")
+                require(not step.given or values == step.values, "the record has other gains than were given")
+                gains = (self.g, self.h)[axis]
+                gains[:] = values if gains[:1] == [None] else [compute.times(v, g) for v, g in zip(values, gains)]
+                if axis == 0:
+                    left = [[compute.times(v, b) for b in row] for v, row in zip(values, left)]
+                else:
+                    right = [[compute.times(v, a) for v, a in zip(values, row)] for row in right]
+                if dense is not None:
+                    dense = [compute.times(values[at // cols if axis == 0 else at % cols], d)
+                             for at, d in enumerate(dense)]
+        require(next(recorded, None) is None, "gains are left over")
+        self.delta = dense or [0] * (rows * cols)
         for i in range(rows):
-            for k in range(update.rank):
-                b = compute.fma(update.c, update.b[i * update.rank + k], compute.sign)
+            for k, b in enumerate(left[i]):
                 for j in range(cols):
-                    out[i * cols + j] = compute.fma(b, update.a[k * cols + j], out[i * cols + j])
-    return out
+                    self.delta[i * cols + j] = compute.fma(b, right[k][j], self.delta[i * cols + j])
 
 
 def blocks(lines, length):
@@ -205,23 +299,37 @@ def read_marks(payload, lines, length, size):
     return marks
 
 
-def undo(record, merged, updates):
+def read_gains(record, at, count, rows, cols, compute):
+    """The gain vectors, as (axis, patterns), and where they end."""
+    gains = []
+    for _ in range(count):
+        axis, zero = struct.unpack_from("<II", record, at)
+        require(axis <= 1 and zero == 0, "header of gains")
+        size = (cols if axis else rows) * compute.bits // 8
+        values = patterns(record[at + 8:at + 8 + size], compute.bits // 8)
+        require(all(value == compute.quiet_nan for value in values if compute.nan(value)), "a NaN that is not canonical")
+        gains.append((axis, values))
+        at += 8 + size
+    return gains, at
+
+
+def undo(record, merged, steps):
     """W0's bytes, row-major, out of a record and W' in the same form."""
-    magic, version, code, order, zero, rows, cols, block_lines, block_length, print_, count, payload_bytes = \
+    magic, version, code, order, gains_count, rows, cols, block_lines, block_length, print_, count, payload_bytes = \
         struct.unpack_from("<8sIBBHQQIIQQQ", record)
-    require(magic == b"loraundo" and version == 1 and zero == 0, "not a record of version 1")
-    index_end = 64 + 16 * count
+    require(magic == b"loraundo" and version == (2 if gains_count else 1), "not a record of version 1 or 2")
+    gains, index_end = read_gains(record, 64 + 16 * count, gains_count, rows, cols, compute_type(code))
     require(struct.unpack_from("<Q", record, index_end)[0] == checksum([record[:index_end]]), "index checksum")
     require(len(record) == index_end + 8 + payload_bytes, "size")
     storage, compute = TYPES[code], compute_type(code)
-    require(print_ == fingerprint(updates, compute), "fingerprint")
+    require(print_ == fingerprint(steps, compute), "fingerprint")
     size = storage.bits // 8
     lines, length = (rows, cols) if order == 0 else (cols, rows)
 
     def place(line, position):
         return line * cols + position if order == 0 else position * cols + line
 
-    w, delta = patterns(merged, size), deltas(updates, rows, cols, compute)
+    w, form = patterns(merged, size), Form(steps, gains, rows, cols, compute)
     out = [None] * (rows * cols)
     offset = index_end + 8
     grid = list(blocks(lines, length))
@@ -246,19 +354,24 @@ def undo(record, merged, updates):
                 elif isinstance(mark, bytes):
                     out[at] = int.from_bytes(mark, "little")
                 else:
-                    out[at] = storage.unordered(storage.ordered(candidate(w[at], delta[at], storage, compute)) + mark)
+                    guess = candidate(w[at], form.delta[at], form.g[at // cols], form.h[at % cols], storage, compute)
+                    out[at] = storage.unordered(storage.ordered(guess) + mark)
     require(offset == len(record), "payloads")
     return b"".join(pattern.to_bytes(size, "little") for pattern in out)
 
 
-def candidate(w, delta, storage, compute):
-    """round(W' - delta): the difference to the compute type, that to the storage type."""
+def candidate(w, delta, g, h, storage, compute):
+    """round((W' - delta) / g / h): each step to the compute type, the last to the storage type."""
     require(storage.finite(w) and compute.finite(delta), "an element that is not finite is not marked")
     zero = bool(w & storage.sign) and not delta & compute.sign
-    difference = compute.round(storage.value(w) - compute.value(delta), zero)
-    if storage is compute or not compute.finite(difference):
-        return difference if storage is compute else storage.infinity | (difference & compute.sign and storage.sign)
-    return storage.round(compute.value(difference), bool(difference & compute.sign))
+    number = compute.round(storage.value(w) - compute.value(delta), zero)
+    for gain in (g, h):
+        if gain is not None and gain & ~compute.sign:  # 0 divides as 1
+            require(compute.finite(gain), "an element with a gain that is not finite is not marked")
+            number = compute.divided(number, gain)
+    if storage is compute or not compute.finite(number):
+        return number if storage is compute else storage.infinity | (number & compute.sign and storage.sign)
+    return storage.round(compute.value(number), bool(number & compute.sign))
 
 
 def main(directories):
@@ -269,8 +382,8 @@ def main(directories):
         for order in ("row_major", "column_major"):
             record = (folder / f"{order}.undo").read_bytes()
             code, rows, cols = record[12], *struct.unpack_from("<QQ", record, 16)
-            updates = read_updates((folder / "factors.bin").read_bytes(), rows, cols, compute_type(code))
-            require(undo(record, merged, updates) == w0, f"{folder.name}, {order}: W0 did not come back")
+            steps = read_steps(folder, rows, cols, compute_type(code))
+            require(undo(record, merged, steps) == w0, f"{folder.name}, {order}: W0 did not come back")
             print(f"{folder.name}, {order}: {rows} x {cols}, {len(record)} bytes: W0 is back")
 
 

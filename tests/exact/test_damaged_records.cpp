@@ -3,31 +3,21 @@
 // own look at them where somebody made the checksums fit.
 
 #include "exact/record_bytes.hpp"
+#include "exact/record_files.hpp"
 
-#include <gtest/gtest.h>
-
-#include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <string>
 
 namespace {
 
 using lora::RecordError;
 using lora::UndoRecord;
+using lora_test::Bytes;
 using lora_test::RecordOffset;
 using lora_test::RecordParts;
-using Bytes = std::vector<std::byte>;
 
-Bytes golden(const char* name) {
-  const std::filesystem::path path = std::filesystem::path(LORA_TEST_DATA) / "records" / name;
-  std::ifstream in(path, std::ios::binary);
-  EXPECT_TRUE(in) << path << " is missing";
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
-  const auto* begin = reinterpret_cast<const std::byte*>(bytes.data());
-  return {begin, begin + bytes.size()};
-}
+/// FOLDER/FILE in tests/data/records.
+Bytes golden(const char* name) { return lora_test::read_file(lora_test::record_file("", name)); }
 
 /// Expects a RecordError that contains `why`.
 void expect_refused(const Bytes& bytes, const std::string& why) {
@@ -49,8 +39,10 @@ void expect_field_refused(std::size_t offset, Field value, const std::string& wh
 
 // Damage.
 
-constexpr const char* small_records[] = {"half/row_major.undo", "bfloat16/column_major.undo", "float/row_major.undo",
-                                         "double/row_major.undo", "several_blocks/column_major.undo"};
+constexpr const char* small_records[] = {
+    "half/row_major.undo",           "bfloat16/column_major.undo",       "float/row_major.undo",
+    "double/row_major.undo",         "several_blocks/column_major.undo", "gains_half/row_major.undo",
+    "gains_double/column_major.undo"};
 
 TEST(DamagedRecord, EveryFlippedBitIsNoticed) {
   for (const char* name : small_records) {
@@ -106,7 +98,7 @@ TEST(ForgedRecord, HeaderFields) {
     expect_field_refused(RecordOffset::type, static_cast<std::uint8_t>(type), "scalar type");
   for (const int order : {2, 255})
     expect_field_refused(RecordOffset::order, static_cast<std::uint8_t>(order), "storage order");
-  expect_field_refused(RecordOffset::reserved, std::uint16_t{1}, "reserved");
+  expect_field_refused(RecordOffset::gains, std::uint16_t{1}, "reserved");
   expect_field_refused(RecordOffset::block_lines, 8u, "blocks");
   expect_field_refused(RecordOffset::block_length, 32u, "blocks");
 }
@@ -182,6 +174,122 @@ TEST(ForgedRecord, RawBlocks) {
   parts = sound;
   parts.blocks[1].raw = false;
   expect_refused(parts.bytes(), "damaged block");
+}
+
+// Gains.
+
+/// gains_float/row_major.undo: 23 x 37, gain vectors of rows, rows, columns, rows.
+struct GainsRecord {
+  static constexpr std::size_t rows = 8 + 4 * 23, columns = 8 + 4 * 37;
+  static constexpr std::size_t places[] = {0, rows, 2 * rows, 2 * rows + columns};
+  RecordParts parts{golden("gains_float/row_major.undo")};
+};
+
+TEST(ForgedGains, TheSampleIsAsItIsTakenFor) {
+  const GainsRecord record;
+  ASSERT_EQ(lora_test::get<std::uint16_t>(record.parts.header, RecordOffset::gains), 4);
+  ASSERT_EQ(record.parts.gains.size(), 3 * GainsRecord::rows + GainsRecord::columns);
+  for (const std::size_t i : {0u, 1u, 2u, 3u})
+    ASSERT_EQ(lora_test::get<std::uint32_t>(record.parts.gains, GainsRecord::places[i]), i == 2 ? 1u : 0u);
+}
+
+/// Another number of gains than the header says, or another version.
+TEST(ForgedGains, VersionAndNumber) {
+  const Bytes sound = golden("gains_float/row_major.undo");
+  const auto refused = [&](std::size_t offset, auto value, const std::string& why) {
+    Bytes bytes = sound;
+    lora_test::put(bytes, offset, value);
+    lora_test::repair(bytes);
+    expect_refused(bytes, why);
+  };
+  refused(RecordOffset::version, 1u, "reserved field: expected 0, found 4");
+  refused(RecordOffset::version, 3u, "version");
+  refused(RecordOffset::gains, std::uint16_t{0}, "number of gains: expected at least 1, found 0");
+  for (const std::uint16_t fewer : {std::uint16_t{1}, std::uint16_t{2}, std::uint16_t{3}})
+    refused(RecordOffset::gains, fewer, "size of the payloads");
+  for (const std::uint16_t more :
+       {std::uint16_t{5}, std::uint16_t{100}, std::uint16_t{65535}}) {  // what stands behind them is no header
+    Bytes bytes = sound;
+    lora_test::put(bytes, RecordOffset::gains, more);
+    lora_test::repair(bytes);
+    EXPECT_THROW(UndoRecord::deserialize(bytes), RecordError) << more;
+  }
+}
+
+TEST(ForgedGains, AxesAndReservedFields) {
+  for (const std::size_t place : GainsRecord::places) {
+    for (const std::uint32_t axis : {2u, 0x100u, 0x80000000u, 0xffffffffu}) {
+      GainsRecord record;
+      lora_test::put(record.parts.gains, place, axis);
+      expect_refused(record.parts.bytes(), "axis of gains");
+    }
+    for (const std::uint32_t reserved : {1u, 0x80000000u}) {
+      GainsRecord record;
+      lora_test::put(record.parts.gains, place + 4, reserved);
+      expect_refused(record.parts.bytes(), "reserved field of gains");
+    }
+    GainsRecord other;  // columns for rows, or rows for columns: what follows them is at another place
+    lora_test::put(other.parts.gains, place, lora_test::get<std::uint32_t>(other.parts.gains, place) ^ 1u);
+    EXPECT_THROW(UndoRecord::deserialize(other.parts.bytes()), RecordError) << place;
+  }
+}
+
+TEST(ForgedGains, MissingOrLeftOver) {
+  const GainsRecord sound;
+  for (std::size_t size = 0; size < sound.parts.gains.size(); ++size) {
+    RecordParts cut = sound.parts;
+    cut.gains.resize(size);
+    ASSERT_THROW(UndoRecord::deserialize(cut.bytes()), RecordError) << size << " bytes of gains";
+  }
+  for (const std::size_t more : {1u, 4u, 8u, 52u}) {
+    RecordParts longer = sound.parts;
+    longer.gains.resize(longer.gains.size() + more);
+    ASSERT_THROW(UndoRecord::deserialize(longer.bytes()), RecordError) << more << " bytes more";
+  }
+  // Behind the gains there are no blocks, so the bytes end with them.
+  RecordParts alone = sound.parts;
+  alone.blocks.clear();
+  lora_test::put(alone.header, RecordOffset::cols, std::uint64_t{0});
+  lora_test::put(alone.header, RecordOffset::block_length, 32u);
+  lora_test::put(alone.header, RecordOffset::block_lines, 256u);
+  for (const std::size_t size : {0u, 4u, 8u, 51u}) {
+    alone.gains.assign(sound.parts.gains.begin(), sound.parts.gains.begin() + static_cast<std::ptrdiff_t>(size));
+    lora_test::put(alone.header, RecordOffset::gains, std::uint16_t{1});
+    expect_refused(alone.bytes(), "room for the gains");
+  }
+  alone.gains.assign(sound.parts.gains.begin(), sound.parts.gains.begin() + GainsRecord::rows);
+  EXPECT_EQ(UndoRecord::deserialize(alone.bytes()).serialize(), alone.bytes());
+}
+
+/// A shape that gains of 2^32 numbers would fit is not believed.
+TEST(ForgedGains, OfAHugeShape) {
+  constexpr std::uint64_t largest = std::uint64_t{1} << 32;
+  RecordParts parts(golden("gains_double/row_major.undo"));
+  parts.blocks.clear();
+  lora_test::put(parts.header, RecordOffset::rows, largest);
+  lora_test::put(parts.header, RecordOffset::cols, std::uint64_t{0});
+  const lora::detail::BlockGrid grid(static_cast<lora::Index>(largest), 0);
+  lora_test::put(parts.header, RecordOffset::block_lines, static_cast<std::uint32_t>(grid.block_lines()));
+  lora_test::put(parts.header, RecordOffset::block_length, static_cast<std::uint32_t>(grid.block_length()));
+  expect_refused(parts.bytes(), "room for the gains");
+}
+
+/// A writer makes every NaN the canonical one; infinities and the canonical NaN are gains like others.
+TEST(ForgedGains, NotANumber) {
+  for (const std::uint32_t pattern : {0x7f800001u, 0x7fc00001u, 0xffc00000u, 0xffffffffu})
+    for (const std::size_t place : {std::size_t{8}, GainsRecord::places[2] + 8 + 4 * 36}) {
+      GainsRecord record;
+      lora_test::put(record.parts.gains, place, pattern);
+      expect_refused(record.parts.bytes(), "gains: expected the canonical NaN");
+    }
+  for (const std::uint32_t pattern : {0x7fc00000u, 0x7f800000u, 0xff800000u, 0u, 0x80000000u, 1u}) {
+    GainsRecord record;
+    lora_test::put(record.parts.gains, 8, pattern);
+    EXPECT_EQ(UndoRecord::deserialize(record.parts.bytes()).serialize(), record.parts.bytes());
+  }
+  RecordParts wide(golden("gains_double/row_major.undo"));
+  lora_test::put(wide.gains, 8, 0x7ff8000000000001u);
+  expect_refused(wide.bytes(), "gains: expected the canonical NaN");
 }
 
 // The inside of a block, made by hand: a float weight of 10 x 40 has one block of 2 x 2 tiles, the last of 2 x 8

@@ -1,22 +1,22 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-// The records in tests/data/records (its README.md says what each file is): read, undone, and made again byte for byte.
+// The records of version 1 in tests/data/records (its README.md says what each file is): read, undone, and made again byte
+// for byte.
 // With LORA_WRITE_RECORDS set in the environment the files are written instead.
 
+#include "exact/record_files.hpp"
 #include "exact/sample.hpp"
 
-#include <gtest/gtest.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 
 namespace {
 
 using lora::Index;
 using lora::StorageOrder;
-using Bytes = std::vector<std::byte>;
+using lora_test::append;
+using lora_test::Bytes;
+using lora_test::FileReader;
+using lora_test::read_file;
+using lora_test::write_file;
 
 struct Case {
   const char* name;
@@ -24,65 +24,7 @@ struct Case {
   int updates;
 };
 
-std::filesystem::path file(const Case& golden, const char* name) {
-  return std::filesystem::path(LORA_TEST_DATA) / "records" / golden.name / name;
-}
-
-Bytes read(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  EXPECT_TRUE(in) << path << " is missing";
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
-  const auto* begin = reinterpret_cast<const std::byte*>(bytes.data());
-  return {begin, begin + bytes.size()};
-}
-
-void write(const std::filesystem::path& path, const Bytes& bytes) {
-  std::filesystem::create_directories(path.parent_path());
-  std::ofstream out(path, std::ios::binary);
-  out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  ASSERT_TRUE(out.flush()) << path;
-}
-
-template <class T>
-void append(Bytes& out, const T* values, std::size_t count) {
-  const auto* begin = reinterpret_cast<const std::byte*>(values);
-  out.insert(out.end(), begin, begin + count * sizeof(T));
-}
-
-template <class T>
-void append(Bytes& out, const lora::Matrix<T>& matrix) {
-  append(out, matrix.data(), static_cast<std::size_t>(matrix.size()));
-}
-
-/// Numbers out of bytes, one after the other.
-class Reader {
- public:
-  explicit Reader(const Bytes& bytes) : bytes_(&bytes) {}
-  bool at_end() const { return offset_ == bytes_->size(); }
-  template <class T>
-  T number() {
-    T value{};
-    take(&value, 1);
-    return value;
-  }
-  template <class T>
-  lora::Matrix<T> matrix(Index rows, Index cols) {
-    lora::Matrix<T> out(rows, cols);
-    take(out.data(), static_cast<std::size_t>(out.size()));
-    return out;
-  }
-
- private:
-  template <class T>
-  void take(T* out, std::size_t count) {
-    ASSERT_LE(offset_ + count * sizeof(T), bytes_->size());
-    std::memcpy(static_cast<void*>(out), bytes_->data() + offset_, count * sizeof(T));
-    offset_ += count * sizeof(T);
-  }
-
-  const Bytes* bytes_;
-  std::size_t offset_ = 0;
-};
+std::filesystem::path file(const Case& golden, const char* name) { return lora_test::record_file(golden.name, name); }
 
 /// The files of one case, but for the records.
 template <class T>
@@ -103,10 +45,10 @@ template <class T>
 Files<T> read_files(const Case& golden) {
   using Compute = lora::compute_t<T>;
   Files<T> files;
-  files.w0 = Reader(read(file(golden, "w0.bin"))).template matrix<T>(golden.rows, golden.cols);
-  files.merged = Reader(read(file(golden, "merged.bin"))).template matrix<T>(golden.rows, golden.cols);
-  const Bytes bytes = read(file(golden, "factors.bin"));
-  Reader factors(bytes);
+  files.w0 = lora_test::read_matrix<T>(file(golden, "w0.bin"), golden.rows, golden.cols);
+  files.merged = lora_test::read_matrix<T>(file(golden, "merged.bin"), golden.rows, golden.cols);
+  const Bytes bytes = read_file(file(golden, "factors.bin"));
+  FileReader factors(bytes);
   while (!factors.at_end() && !testing::Test::HasFailure()) {
     const Index rank = factors.number<std::uint32_t>();
     const auto scaling = factors.number<double>();
@@ -150,9 +92,9 @@ void write_files(const Case& golden) {
     append<Compute>(factors, update.B());
     append<Compute>(factors, update.A());
   }
-  write(file(golden, "w0.bin"), w0);
-  write(file(golden, "merged.bin"), merged);
-  write(file(golden, "factors.bin"), factors);
+  write_file(file(golden, "w0.bin"), w0);
+  write_file(file(golden, "merged.bin"), merged);
+  write_file(file(golden, "factors.bin"), factors);
 }
 
 template <class T, StorageOrder Order>
@@ -162,10 +104,10 @@ void check_record(const Case& golden, const char* name, bool write_record) {
   ASSERT_FALSE(testing::Test::HasFailure());
   auto w = lora_test::ordered_as<Order>(files.w0);
   const lora::UndoRecord made = lora::merge(w, files.set());
-  if (write_record) return write(file(golden, name), made.serialize());
+  if (write_record) return write_file(file(golden, name), made.serialize());
   EXPECT_TRUE(lora_test::same_bits(w, files.merged)) << "the merged weight changed";
 
-  const Bytes bytes = read(file(golden, name));
+  const Bytes bytes = read_file(file(golden, name));
   EXPECT_EQ(made.serialize(), bytes) << "the record's bytes changed";
   const lora::UndoRecord record = lora::UndoRecord::deserialize(bytes);
   EXPECT_EQ(record.serialize(), bytes);
@@ -176,7 +118,7 @@ void check_record(const Case& golden, const char* name, bool write_record) {
 
 template <class T>
 void check_case(const Case& golden) {
-  const bool write_files_anew = std::getenv("LORA_WRITE_RECORDS") != nullptr;
+  const bool write_files_anew = lora_test::write_records();
   if (write_files_anew) write_files<T>(golden);
   check_record<T, lora::row_major>(golden, "row_major.undo", write_files_anew);
   check_record<T, lora::column_major>(golden, "column_major.undo", write_files_anew);

@@ -98,10 +98,10 @@ TEST(TileCodec, PacksAsDocumentedAndUnpacksAgain) {
         }
         const PayloadView begin = buffer.view();
         const Streams expected = by_definition(all);
-        using Bytes = std::vector<unsigned char>;
-        ASSERT_EQ(expected.summaries, Bytes(begin.summaries, static_cast<const unsigned char*>(end.summaries)));
-        ASSERT_EQ(expected.masks, Bytes(begin.masks, static_cast<const unsigned char*>(end.masks)));
-        ASSERT_EQ(expected.bytes, Bytes(begin.distances, static_cast<const unsigned char*>(end.distances)));
+        using Stream = std::vector<unsigned char>;
+        ASSERT_EQ(expected.summaries, Stream(begin.summaries, static_cast<const unsigned char*>(end.summaries)));
+        ASSERT_EQ(expected.masks, Stream(begin.masks, static_cast<const unsigned char*>(end.masks)));
+        ASSERT_EQ(expected.bytes, Stream(begin.distances, static_cast<const unsigned char*>(end.distances)));
         ASSERT_EQ(begin.raw, end.raw);
 
         PayloadView in = begin;

@@ -21,6 +21,32 @@ using lora::detail::UndoRecordAccess;
 
 constexpr Index largest_applied = 1 << 16;
 
+/// A low-rank part, a dense one where there are gains, and the record's first gains, tame: with others no merge gives a weight
+/// of small numbers, and of a candidate that is NaN the format says nothing.
+template <class Compute>
+lora::Form<Compute> form_of(const UndoRecord& record) {
+  const lora::Matrix<Compute> b = lora::Matrix<Compute>::Constant(record.rows(), 1, Compute{0.75f});
+  const lora::Matrix<Compute> a = lora::Matrix<Compute>::Constant(1, record.cols(), Compute{-0.3f});
+  lora::FormBuilder<Compute> builder(record.rows(), record.cols(), nullptr, {});
+  builder.add_low_rank(1.0, b, a);
+  std::span<const lora::detail::RecordedGains> all = UndoRecordAccess::gains(record);
+  all = all.first(std::min<std::size_t>(all.size(), 4));
+  if (!all.empty())
+    builder.add_dense(1.0, lora::Matrix<Compute>::Constant(record.rows(), record.cols(), Compute{0.01f}).eval());
+  for (const lora::detail::RecordedGains& gains : all) {
+    lora::Matrix<Compute> values(static_cast<Index>(gains.values.size() / sizeof(Compute)), 1);
+    if (!gains.values.empty()) std::memcpy(values.data(), gains.values.data(), gains.values.size());
+    for (Compute& value : values.reshaped())
+      if (!(std::abs(value) < Compute{256} && (std::abs(value) > Compute{1} / 256 || lora::detail::is_zero(value))))
+        value = 1;
+    if (gains.axis == 0)
+      builder.scale_rows(lora::view_of(values));
+    else
+      builder.scale_columns(lora::view_of(values));
+  }
+  return builder.take();
+}
+
 /// What unmerging all blocks makes of a weight of small numbers, in memory of exactly its size.
 template <class T>
 std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKernels<T>& kernels,
@@ -33,12 +59,9 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKe
   for (std::size_t i = 0; i < size; ++i)
     w[i] = lora::detail::narrow<T>(static_cast<Compute>(static_cast<int>(i * 37 % 101) - 50) / Compute{16});
 
-  const lora::Matrix<Compute> b = lora::Matrix<Compute>::Constant(record.rows(), 1, Compute{0.75f});
-  const lora::Matrix<Compute> a = lora::Matrix<Compute>::Constant(1, record.cols(), Compute{-0.3f});
-  lora::FormBuilder<Compute> builder(record.rows(), record.cols(), nullptr, {});
-  builder.add_low_rank(1.0, b, a);
-  const lora::Form<Compute> form = builder.take();
+  const lora::Form<Compute> form = form_of<Compute>(record);
   const lora::detail::MergeFactors<Compute> packed(form, record.rows(), record.cols(), record.order(), lanes);
+  const auto scratch = lora::detail::aligned_array<Compute>(static_cast<std::size_t>(packed.scratch_size()));
 
   const lora::detail::BlockGrid grid(lines, length);
   const std::span<const BlockEntry> entries = UndoRecordAccess::entries(record);
@@ -47,29 +70,43 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKe
     const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
     if (!entry.raw)
       kernels.unmerge({w.get() + block.line * length + block.position, length, block.lines, block.length, 0},
-                      packed.at(block, nullptr), lora::detail::view_payload(entry.payload, block));
+                      packed.at(block, scratch.get()), lora::detail::view_payload(entry.payload, block));
   }
   return w;
 }
 
+/// By every instruction set that the machine has.
 template <class T>
-void apply_with_every_set(const UndoRecord& record) {
+void apply_everywhere(const UndoRecord& record) {
   namespace detail = lora::detail;
+  using Compute = lora::compute_t<T>;
   const auto size = static_cast<std::size_t>(record.rows() * record.cols()) * sizeof(T);
-  const auto apply_with = [&](const detail::TileKernels<T>& tiles, const detail::TileCodec& codec) {
+  const auto apply_with = [&](detail::TileKernels<T> tiles, detail::SumSteps<Compute> gains, detail::StorageSteps<Compute> storage,
+                              const detail::TileCodec& codec) {
+    if (!UndoRecordAccess::gains(record).empty()) {
+      tiles.add = nullptr;
+      tiles.sums = gains;
+      if constexpr (std::is_same_v<T, Compute>) tiles.storage = storage;
+    }
     return apply<T>(record, detail::BlockKernels<T>(tiles, codec), *tiles.order);
   };
   const std::unique_ptr<T[]> expected =
-      apply_with(detail::portable::tile_kernels<T, false>(), {nullptr, nullptr, detail::portable::unpack_tiles});
-  const auto compare = [&](const detail::TileKernels<T>& tiles, const detail::TileCodec& codec) {
-    require(std::memcmp(expected.get(), apply_with(tiles, codec).get(), size) == 0, "instruction sets disagree");
+      apply_with(detail::portable::tile_kernels<T>(), detail::portable::gains_steps<Compute>(),
+                 detail::portable::storage_steps<Compute>(), {nullptr, nullptr, detail::portable::unpack_tiles});
+  const auto compare = [&](const std::unique_ptr<T[]>& found) {
+    require(std::memcmp(expected.get(), found.get(), size) == 0, "instruction sets disagree");
   };
 #if LORA_TARGETS_X86
   const detail::TileCodec avx2{nullptr, nullptr, detail::avx2::unpack_tiles};
   const detail::TileCodec vbmi2{nullptr, nullptr, detail::avx512_vbmi2::unpack_tiles};
-  if (detail::machine_isa() >= lora::Isa::avx2) compare(detail::avx2::tile_kernels<T, false>(), avx2);
-  if (detail::machine_isa() >= lora::Isa::avx512) compare(detail::avx512::tile_kernels<T, false>(), avx2);
-  if (detail::machine_has_vbmi2()) compare(detail::avx512::tile_kernels<T, false>(), vbmi2);
+  const auto with_avx512 = [&](const detail::TileCodec& codec) {
+    return apply_with(detail::avx512::tile_kernels<T>(), detail::avx512::gains_steps<Compute>(),
+                      detail::avx512::storage_steps<Compute>(), codec);
+  };
+  if (detail::machine_isa() >= lora::Isa::avx2)
+    compare(apply_with(detail::avx2::tile_kernels<T>(), detail::avx2::gains_steps<Compute>(), detail::avx2::storage_steps<Compute>(), avx2));
+  if (detail::machine_isa() >= lora::Isa::avx512) compare(with_avx512(avx2));
+  if (detail::machine_has_vbmi2()) compare(with_avx512(vbmi2));
 #else
   static_cast<void>(compare);
 #endif
@@ -94,10 +131,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       record.rows() * record.cols() > largest_applied)
     return 0;
   switch (copy.type()) {
-    case lora::ScalarType::half: apply_with_every_set<Eigen::half>(copy); break;
-    case lora::ScalarType::bfloat16: apply_with_every_set<Eigen::bfloat16>(copy); break;
-    case lora::ScalarType::float32: apply_with_every_set<float>(copy); break;
-    case lora::ScalarType::float64: apply_with_every_set<double>(copy); break;
+    case lora::ScalarType::half: apply_everywhere<Eigen::half>(copy); break;
+    case lora::ScalarType::bfloat16: apply_everywhere<Eigen::bfloat16>(copy); break;
+    case lora::ScalarType::float32: apply_everywhere<float>(copy); break;
+    case lora::ScalarType::float64: apply_everywhere<double>(copy); break;
   }
   return 0;
 }

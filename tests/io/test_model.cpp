@@ -116,8 +116,10 @@ TEST(Model, EntriesOfAnIndexThatNoShardHasArePassedOver) {
   const test::Folder folder;
   make_model(folder);
   EXPECT_TRUE(io::Model::open(folder / "model").warnings().empty());
-  test::write(folder / "model/model.safetensors.index.json",
-              R"({"weight_map":{"c":"x-2.safetensors","a":"x-1.safetensors","b":"x-1.safetensors","d":"x-1.safetensors","e\u001b":"x-2.safetensors"}})");
+  test::write(
+      folder / "model/model.safetensors.index.json",
+      R"({"weight_map":{"c":"x-2.safetensors","a":"x-1.safetensors","b":"x-1.safetensors",)"
+      R"("d":"x-1.safetensors","e\u001b":"x-2.safetensors"}})");
   const io::Model model = io::Model::open(folder / "model");
   EXPECT_EQ(model.tensors().size(), 3u);
   ASSERT_EQ(model.warnings().size(), 1u);
@@ -136,9 +138,10 @@ TEST(Model, NamesOfItsFiles) {
   EXPECT_EQ(read("model.fp16.safetensors.index.json"), "model|fp16|index");
   EXPECT_EQ(read("diffusion_pytorch_model.safetensors"), "diffusion_pytorch_model|");
   EXPECT_EQ(read("diffusion_pytorch_model.safetensors.index.json"), "diffusion_pytorch_model||index");
-  for (const char* other : {"model", "model.json", "model.index.json", "model-00001-of-00002.safetensors", "model.fp16-00001-of-00002.safetensors",
-                            "mymodel.safetensors", "models.safetensors", "model.a.b.safetensors", "model..safetensors", "model.safetensors.bak",
-                            "model.safetensors.index.json.bak", "adapter_model.safetensors"})
+  for (const char* other :
+       {"model", "model.json", "model.index.json", "model-00001-of-00002.safetensors",
+        "model.fp16-00001-of-00002.safetensors", "mymodel.safetensors", "models.safetensors", "model.a.b.safetensors",
+        "model..safetensors", "model.safetensors.bak", "model.safetensors.index.json.bak", "adapter_model.safetensors"})
     EXPECT_EQ(read(other), "none") << other;
 }
 
@@ -150,7 +153,8 @@ TEST(Model, SaysWhatIsThereInItsPlace) {
     test::write(folder / "m" / file, content);
     return message([&] { io::Model::open(folder / "m"); });
   };
-  expect_pieces(refused("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"), {"model.safetensors: ", "Git LFS pointer", "git lfs pull"});
+  expect_pieces(refused("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"),
+                {"model.safetensors: ", "Git LFS pointer", "git lfs pull"});
   expect_pieces(refused("pytorch_model.bin", "x"), {"m: ", "'pytorch_model.bin'", "pickle", "save_file"});
   expect_pieces(refused("m-Q4.gguf", "x"), {"'m-Q4.gguf'", "GGUF"});
   expect_pieces(refused("unet.safetensors", "x"), {"'unet.safetensors'", "name the file"});
@@ -166,8 +170,9 @@ TEST(FilesBelow, LeavesOutGitsOwn) {
   test::write(folder / "model/.git/HEAD", "x");
   test::write(folder / "model/.gitattributes", "x");
   test::write(folder / "model/sub/.git", "x");
-  EXPECT_EQ(io::files_below(folder / "model"), (std::vector<std::string>{".gitattributes", "model.safetensors.index.json", "sub/file",
-                                                                        "x-1.safetensors", "x-2.safetensors"}));
+  EXPECT_EQ(io::files_below(folder / "model"),
+            (std::vector<std::string>{".gitattributes", "model.safetensors.index.json", "sub/file", "x-1.safetensors",
+                                      "x-2.safetensors"}));
 }
 
 TEST(FilesBelow, FollowsLinksAndRefusesWhatCannotBeCopied) {

@@ -180,6 +180,91 @@ TYPED_TEST(Engine, BiasMustBeFinite) {
   }
 }
 
+/// What lies with gaps in memory is not a bias; what lies without is one, whatever it is a piece of.
+TYPED_TEST(Engine, ABiasLiesWithoutGaps) {
+  using C = typename TestFixture::Computed;
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 3);
+  const lora::Matrix<C> by_rows = reference::gaussian<C>(this->random, this->rows, this->rows);
+  const lora::Matrix<C, lora::column_major> by_columns = by_rows;
+  const Eigen::Matrix<C, Eigen::Dynamic, 1> column = by_rows.col(2), row = by_rows.row(2);
+  const auto forward = [&](const auto& bias) {
+    lora::Activations<C> Y = lora::Activations<C>::Constant(this->rows, 3, C{5});
+    lora::forward_into(this->w0, {}, X, Y, bias);
+    return Y;
+  };
+  const auto refused = [&](const auto& bias) {
+    lora::Activations<C> Y = lora::Activations<C>::Constant(this->rows, 3, C{5});
+    EXPECT_EQ(message_of<lora::ShapeError>([&] { lora::forward_into(this->w0, {}, X, Y, bias); }),
+              "lora: forward_into: bias: expected elements one behind the other, found them 53 apart");
+    EXPECT_TRUE((Y.array() == C{5}).all());
+  };
+  refused(by_rows.col(2));
+  refused(by_rows.block(0, 2, this->rows, 1));
+  refused(by_columns.row(2).transpose());
+  EXPECT_TRUE(reference::same_bits(forward(column), forward(by_columns.col(2))));
+  EXPECT_TRUE(reference::same_bits(forward(row), forward(by_rows.row(2).transpose())));
+  EXPECT_FALSE(reference::same_bits(forward(row), forward(column)));
+  // A layer copies its bias, so any will do.
+  using Layer = lora::Linear<typename TestFixture::Stored, TypeParam::order>;
+  EXPECT_TRUE(reference::same_bits(Layer(this->w0, column).forward(X), Layer(this->w0, by_rows.col(2)).forward(X)));
+}
+
+/// A view of memory that nobody may write, which holds W' since before: it is used as it is.
+TYPED_TEST(Engine, AReadOnlyLayerMayBeMerged) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  typename TestFixture::Weight merged = this->w0;
+  const lora::UndoRecord record = lora::merge(merged, this->b.set());
+  const auto bytes = record.serialize();
+  const typename TestFixture::Weight& memory = merged;
+  auto layer = lora::Linear<T>::view(memory);
+  layer.attach("b", this->b[0].update);
+  layer.attach("c", this->c[0].update);
+  layer.resume({{"b", 0.7}}, record);
+  EXPECT_EQ(bytes, record.serialize()) << "the caller's record";
+  EXPECT_TRUE(layer.merged());
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 3);
+  EXPECT_TRUE(reference::same_bits(lora::forward(merged, {}, X), layer.forward(X)));
+  EXPECT_EQ(message_of<lora::StateError>([&] {
+              layer.activate({{"c", 1.0}});
+            }),
+            "lora: Linear::activate: the layer is merged and looks at read-only memory: it cannot switch");
+  EXPECT_EQ(layer.active(), (std::vector<lora::ActiveName>{{"b", 0.7}}));
+  EXPECT_TRUE(reference::same_bits(lora::forward(merged, {}, X), layer.forward(X)));
+  EXPECT_EQ(bytes, layer.release().serialize());
+  layer.activate({{"c", 1.0}});
+  EXPECT_FALSE(layer.merged());
+}
+
+/// A caller keeps the record that it resumed with, whether that went well or not.
+TYPED_TEST(Engine, ResumeLeavesTheRecordToTheCaller) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  auto W = this->w0;
+  lora::UndoRecord record = lora::merge(W, this->a.set());
+  const auto bytes = record.serialize();
+  auto layer = lora::Linear<T>::view(W);
+  layer.attach("a", this->a[0].update);
+  EXPECT_THROW(layer.resume({{"a", 2.0}}, std::move(record)), lora::RecordError);
+  EXPECT_EQ(bytes, record.serialize());  // NOLINT(bugprone-use-after-move): it is not moved from
+  layer.resume({{"a", 1.0}}, std::move(record));
+  EXPECT_EQ(bytes, record.serialize());  // NOLINT(bugprone-use-after-move)
+  layer.unmerge();
+  EXPECT_TRUE(reference::same_bits(this->w0, W));
+
+  lora::LayerGroup<C> group;
+  W = this->w0;
+  static_cast<void>(lora::merge(W, this->a.set()));
+  group.add("w", lora::Linear<T>::view(W));
+  group.attach("a", {{"w", this->a[0].update}});
+  std::map<std::string, lora::UndoRecord> records{{"w", record}};
+  EXPECT_THROW(group.resume(std::vector<lora::ActiveName>{{"a", 2.0}}, records), lora::RecordError);
+  group.resume(std::vector<lora::ActiveName>{{"a", 1.0}}, records);
+  EXPECT_EQ(bytes, records.at("w").serialize());
+  group.unmerge();
+  EXPECT_TRUE(reference::same_bits(this->w0, W));
+}
+
 TYPED_TEST(Engine, AnyLinearIsTheLayer) {
   using T = typename TestFixture::Stored;
   using C = typename TestFixture::Computed;
@@ -277,6 +362,158 @@ TEST(LayerGroup, IsAllOrNothing) {
   EXPECT_FALSE(group.merged());
   EXPECT_TRUE(reference::same_bits(first0, first));
   EXPECT_TRUE(reference::same_bits(last0, last));
+}
+
+/// An update of the tests' own that can be made to throw.
+class Fragile final : public lora::Update<float> {
+ public:
+  Fragile(Index rows, Index cols, std::shared_ptr<const bool> broken)
+      : rows_(rows), cols_(cols), broken_(std::move(broken)) {}
+  Index rows() const override { return rows_; }
+  Index cols() const override { return cols_; }
+  std::string_view kind() const override { return "fragile"; }
+  std::vector<lora::UpdateTensor> tensors() const override { return {}; }
+  void add_to(lora::FormBuilder<float>& form, double coefficient) const override {
+    if (*broken_) throw std::runtime_error("broken");
+    form.add_dense(coefficient, lora::Matrix<float>::Ones(rows_, cols_).eval());
+  }
+
+ private:
+  Index rows_, cols_;
+  std::shared_ptr<const bool> broken_;
+};
+
+/// Layers whose active sets differ, of which the last throws: each has its own set again.
+TEST(LayerGroup, GivesEachLayerItsOwnSetBack) {
+  lora::LayerGroup<float> group;
+  for (const char* path : {"a", "b", "c"}) group.add(path, lora::Linear<float>(lora::Matrix<float>::Identity(3, 4)));
+  const auto broken = std::make_shared<bool>(false);
+  const auto update = std::make_shared<const Fragile>(3, 4, std::make_shared<const bool>(false));
+  const auto fragile = std::make_shared<const Fragile>(3, 4, broken);
+  group.attach("one", {{"a", update}, {"b", update}, {"c", update}});
+  group.attach("two", {{"a", update}, {"c", fragile}});
+  group.activate({{"one", 1.0}});
+  group["b"].activate({{"one", 0.25}});  // this layer alone
+  group["a"].activate({{"two", 3.0}});
+  const auto sets = [&] {
+    std::vector<std::vector<lora::ActiveName>> all;
+    for (const char* path : {"a", "b", "c"}) all.push_back(group[path].active());
+    return all;
+  };
+  const auto before = sets();
+  *broken = true;
+  for (const bool merged : {false, true}) {
+    if (merged) group.merge();
+    EXPECT_EQ(message_of<std::runtime_error>([&] { group.activate({{"two", 1.0}, {"one", 0.5}}); }), "broken");
+    EXPECT_EQ(before, sets());
+    EXPECT_EQ(group.active(), (std::vector<lora::ActiveName>{{"one", 1.0}}));
+  }
+  EXPECT_EQ(message_of<lora::StateError>([&] { group.detach("two"); }),
+            "lora: LayerGroup: the adapter \"two\" is active in the layer \"a\"");
+  *broken = false;
+  group.activate({{"two", 1.0}, {"one", 0.5}});
+  EXPECT_EQ(group["b"].active(), (std::vector<lora::ActiveName>{{"one", 0.5}}));
+  group.unmerge();
+  for (const char* path : {"a", "b", "c"})
+    EXPECT_TRUE(group[path].forward(lora::Activations<float>::Zero(4, 1)).isZero());
+}
+
+/// Layers of one group are merged together or not at all.
+TEST(LayerGroup, TakesNoLayerBesideMergedOnes) {
+  const auto plain = [] { return lora::Linear<float>(lora::Matrix<float>::Identity(3, 4)); };
+  const auto merged = [&] {
+    auto layer = plain();
+    layer.merge();
+    return layer;
+  };
+  lora::LayerGroup<float> group;
+  group.add("a", plain());
+  EXPECT_EQ(message_of<lora::StateError>([&] { group.add("b", merged()); }),
+            "lora: LayerGroup: the layer \"b\" comes to merged ones; unmerge first");
+  group.merge();
+  EXPECT_EQ(message_of<lora::StateError>([&] { group.add("b", plain()); }),
+            "lora: LayerGroup: the layer \"b\" comes to merged ones; unmerge first");
+  EXPECT_EQ(group.size(), 1u);
+  group.unmerge();
+  group.add("b", plain());
+  EXPECT_EQ(group.size(), 2u);
+}
+
+TYPED_TEST(Engine, AnyLinearHasABiasOverflowsAndDelta) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  using Layer = lora::Linear<T, TypeParam::order>;
+  Layer layer(this->w0);
+  lora::AnyLinear<C> any = Layer(this->w0);
+  const auto bias = reference::gaussian<T, lora::column_major>(this->random, this->rows, 1);
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 4);
+  lora::LowRank<C> large(lora::Matrix<C>::Constant(this->rows, 1, reference::widen(std::numeric_limits<T>::max())),
+                         reference::gaussian<C>(this->random, 1, this->cols, 2), lora::scaling::fixed(1));
+  for (const auto& [name, update] :
+       {std::pair("a", this->a[0].update), {"large", std::make_shared<const lora::LowRank<C>>(large)}}) {
+    EXPECT_FALSE(any.is_attached(name));
+    any.attach(name, update);
+    layer.attach(name, update);
+    EXPECT_TRUE(any.is_attached(name));
+    any.activate({{name, 0.7}});
+    layer.activate({{name, 0.7}});
+    EXPECT_TRUE(reference::same_bits(layer.delta(), any.delta()));
+    any.set_bias(bias);
+    layer.set_bias(bias);
+    EXPECT_TRUE(reference::same_bits(layer.forward(X), any.forward(X)));
+    EXPECT_THROW(static_cast<void>(any.overflows()), lora::StateError);
+    any.merge();
+    layer.merge();
+    EXPECT_EQ(any.overflows(), layer.weight().overflows());
+    EXPECT_EQ(any.overflows() > 0, name == std::string("large"));
+    any.unmerge();
+    layer.unmerge();
+  }
+  EXPECT_NE(message_of<lora::ShapeError>([&] {
+              any.set_bias(bias.topRows(3));
+            }).find("Linear: bias: expected 53 x 1, found 3 x 1"),
+            std::string::npos);
+  any.set_bias(Eigen::Matrix<C, Eigen::Dynamic, 1>());
+  layer.set_bias(Eigen::Matrix<C, Eigen::Dynamic, 1>());
+  EXPECT_TRUE(reference::same_bits(layer.forward(X), any.forward(X)));
+}
+
+/// Over memory that nobody may write an AnyLinear does what a Linear can, and refuses the rest.
+TYPED_TEST(Engine, AnyLinearMayLookAtReadOnlyMemory) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  const typename TestFixture::Weight& memory = this->w0;
+  lora::AnyLinear any = lora::Linear<T>::view(memory);
+  static_assert(std::is_same_v<decltype(any), lora::AnyLinear<C>>);
+  EXPECT_EQ(any.type(), lora::detail::ScalarTraits<T>::type);
+  any.attach("a", this->a[0].update);
+  any.activate({{"a", 0.5}});
+  const lora::Matrix<C> X = reference::gaussian<C>(this->random, this->cols, 4);
+  EXPECT_TRUE(reference::same_bits(lora::forward(this->w0, {{this->a[0].update, 0.5}}, X), any.forward(X)));
+  EXPECT_EQ(message_of<lora::StateError>([&] { any.merge(); }),
+            "lora: AnyLinear::merge: the layer looks at read-only memory");
+  EXPECT_EQ(message_of<lora::StateError>([&] { any.unmerge(); }),
+            "lora: AnyLinear::unmerge: the layer looks at read-only memory");
+  EXPECT_FALSE(any.merged());
+
+  typename TestFixture::Weight merged = this->w0;
+  const lora::UndoRecord record = lora::merge(merged, this->a.set());
+  const typename TestFixture::Weight& merged_memory = merged;
+  lora::AnyLinear<C> resumed = lora::Linear<T>::view(merged_memory);
+  resumed.attach("a", this->a[0].update);
+  resumed.resume({{"a", 1.0}}, record);
+  EXPECT_TRUE(resumed.merged());
+  EXPECT_TRUE(reference::same_bits(lora::forward(merged, {}, X), resumed.forward(X)));
+  EXPECT_EQ(resumed.release().serialize(), record.serialize());
+}
+
+TEST(LayerGroup, IsIteratedOverByConstReference) {
+  lora::LayerGroup<float> group;
+  for (const char* path : {"b", "a"}) group.add(path, lora::Linear<float>(lora::Matrix<float>::Identity(3, 4)));
+  const lora::LayerGroup<float>& same = group;
+  std::string paths;
+  for (const auto& [path, layer] : same) paths += path + std::to_string(layer.cols());
+  EXPECT_EQ(paths, "a4b4");
 }
 
 }  // namespace

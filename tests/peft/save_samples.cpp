@@ -6,6 +6,7 @@
 
 #include <lora/io/peft/save_adapter.hpp>
 #include <lora/io/text/json.hpp>
+#include <lora/update/dora.hpp>
 
 #include <cstdio>
 #include <fstream>
@@ -28,6 +29,21 @@ io::AdapterModule module(const std::string& path, Index rank, lora::Scaling scal
 }
 io::AdapterModule module(const std::string& path, Index rank, lora::Scaling scaling) {
   return module<float, float>(path, rank, scaling, DType::F32);
+}
+
+/// The same with a magnitude, about the norm of five normal numbers.
+io::AdapterModule dora(const std::string& path, Index rank, lora::Scaling scaling, DType dtype = DType::F32) {
+  io::AdapterModule out = module(path, rank, scaling);
+  const lora::Matrix<float> m =
+      lora::Matrix<float>::Constant(7, 1, 2) + reference::gaussian<float>(random_numbers, 7, 1, 0.25);
+  const auto& factors = *out.update.get_if<lora::LowRank<float>>();
+  if (dtype == DType::F64) {
+    out.update = lora::DoRA<double>(factors.cast<double>(), m.cast<double>() / 3);
+  } else {
+    out.update = lora::DoRA<float>(factors, m);
+  }
+  out.a_dtype = out.b_dtype = out.magnitude_dtype = dtype;
+  return out;
 }
 
 void save(const std::filesystem::path& folder, const std::string& name, std::vector<io::AdapterModule> modules) {
@@ -66,5 +82,11 @@ int main(int count, char** arguments) {
   std::vector<io::AdapterModule> transposed{module("h.0.c_attn", 2, alpha(4)), module("h.1.c_attn", 3, alpha(4))};
   for (io::AdapterModule& module : transposed) module.fan_in_fan_out = true;
   save(folder, "fan_in_fan_out", std::move(transposed));
+  save(folder, "dora",
+       {dora("l.0.q", 4, alpha(8)), dora("l.1.q", 2, alpha(0.3)), dora("l.2.q", 3, alpha(-6)),
+        dora("l.3.q", 2, alpha(4), DType::F64)});
+  transposed = {dora("h.0.c_attn", 2, rank_stabilized(4)), dora("h.1.c_attn", 3, rank_stabilized(4))};
+  for (io::AdapterModule& module : transposed) module.fan_in_fan_out = true;
+  save(folder, "dora_fan_in_fan_out", std::move(transposed));
   return 0;
 }

@@ -1,5 +1,6 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-"""PEFT loads what save_adapter wrote: every factor, the same scalings, and W0 + s B A in float64 when merged.
+"""PEFT loads what save_adapter wrote: every factor, the same scalings, and when merged in float64 W0 + s B A, with DoRA its
+rows times m / norm.
 
 Usage: test_peft.py PROGRAM, the one that saves the samples.
 """
@@ -61,15 +62,18 @@ class SavedAdapters(unittest.TestCase):
             folder = pathlib.Path(name)
             subprocess.run([PROGRAM, folder], check=True)
             cases = sorted(path.stem for path in folder.glob("*.json"))
-            self.assertGreaterEqual(len(cases), 8)
+            self.assertGreaterEqual(len(cases), 10)
+            self.assertEqual(sum(case.startswith("dora") for case in cases), 2)
             for case in cases:
                 with self.subTest(case=case):
                     self.check(folder / case, json.loads((folder / f"{case}.json").read_text()))
 
     def check(self, folder, scalings):
         factors = load_file(folder / "adapter_model.safetensors")
-        self.assertEqual(len(factors), 2 * len(scalings))
-        transposed = json.loads((folder / "adapter_config.json").read_text())["fan_in_fan_out"]
+        config = json.loads((folder / "adapter_config.json").read_text())
+        transposed, dora = config["fan_in_fan_out"], config.get("use_dora", False)
+        self.assertEqual(dora, folder.name.startswith("dora"))
+        self.assertEqual(len(factors), (3 if dora else 2) * len(scalings))
         model = make_model(scalings, factors, transposed)
         before = {path: at(model, path).weight.detach().clone() for path in scalings}
         with warnings.catch_warnings():
@@ -85,12 +89,23 @@ class SavedAdapters(unittest.TestCase):
             self.assertTrue(torch.equal(layer.lora_B["default"].weight, b), path)
             delta = scaling * (b @ a)
             bound = abs(scaling) * (b.abs() @ a.abs())
-            expected[path] = (before[path] + (delta.T if transposed else delta), bound.T if transposed else bound)
+            w0 = before[path].T if transposed else before[path]
+            weight, bound = w0 + delta, bound + w0.abs()
+            steps = a.shape[0] + 3
+            if dora:
+                magnitude = factors[f"{PREFIX}{path}.lora_magnitude_vector"].double()
+                self.assertTrue(torch.equal(layer.lora_magnitude_vector["default"].weight, magnitude), path)
+                norm = weight.norm(dim=1)
+                # The norm of n numbers that are off by `steps` roundings of `bound`, with two more for m / norm and its use.
+                condition = (bound.norm(dim=1) / norm).max()
+                steps = float((steps + a.shape[1] / 2 + 2) * condition) + steps + 2
+                gains = (magnitude / norm)[:, None]
+                weight, bound = gains * weight, gains.abs() * bound
+            expected[path] = [(m.T if transposed else m) for m in (weight, bound)] + [steps]
         merged = adapted.merge_and_unload()
-        for path, (weight, bound) in expected.items():
-            # Two float64 chains of r products in any order, the scaling and the sum.
-            rank = factors[f"{PREFIX}{path}.lora_A.weight"].shape[0]
-            tolerance = 2.0**-53 * (2 * (rank + 3) * bound + 2 * weight.abs())
+        for path, (weight, bound, steps) in expected.items():
+            # Two float64 chains of r products in any order, the scaling and the sum; what a DoRA adds.
+            tolerance = 2.0**-53 * 2 * steps * bound
             error = (at(merged, path).weight - weight).abs()
             self.assertTrue(bool((error <= tolerance).all()), f"{path}: {error.max()}")
             self.assertGreater(float((weight - before[path]).abs().max()), 1e-3, "the update does something")

@@ -40,8 +40,8 @@ class Gates final : public lora::Update<C> {
     return {{"g", lora::view_of(g_)}, {"h", lora::view_of(h_)}};
   }
   void add_to(lora::FormBuilder<C>& form, double) const override {
-    if (g_.size() != 0) form.scale_rows(lora::view_of(g_));
-    if (h_.size() != 0) form.scale_columns(lora::view_of(h_));
+    if (g_.size() != 0) form.scale_rows(g_);
+    if (h_.size() != 0) form.scale_columns(h_);
   }
 
  private:

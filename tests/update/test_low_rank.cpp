@@ -136,4 +136,16 @@ TEST(LowRankCast, OverflowIsRefused) {
   EXPECT_THROW(lora::LowRank<double>(large, A.cast<double>(), lora::scaling::fixed(1)).cast<float>(), lora::ValueError);
 }
 
+/// Of two factors that are wrong the first is named, whatever the compiler evaluates first.
+TEST(LowRankErrors, NameBBeforeA) {
+  lora::Matrix<float> B = lora::Matrix<float>::Ones(3, 2), A = lora::Matrix<float>::Ones(2, 4);
+  B(1, 1) = A(0, 2) = std::numeric_limits<float>::infinity();
+  try {
+    const lora::LowRank<float> update(B, A, lora::scaling::alpha(1));
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const lora::ValueError& error) {
+    EXPECT_NE(std::string(error.what()).find("LowRank: B"), std::string::npos) << error.what();
+  }
+}
+
 }  // namespace

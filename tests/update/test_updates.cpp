@@ -7,6 +7,8 @@
 #include "reference/expect.hpp"
 #include "reference/random.hpp"
 
+#include <cstring>
+
 namespace {
 
 using lora::Index;
@@ -143,7 +145,7 @@ class OneColumn final : public lora::Update<float> {
     form.add_low_rank(coefficient, values_, unit);
     const auto c = static_cast<float>(coefficient);
     const Eigen::VectorXf gains = (1 + c * (g_.array() - 1)).matrix();
-    form.scale_rows(lora::view_of(gains));
+    form.scale_rows(gains);
   }
 
  private:
@@ -178,6 +180,223 @@ TEST(OwnUpdate, MergesSwitchesRunsAndComesBack) {
   const lora::Activations<float> X = reference::gaussian<float, lora::column_major>(random, cols, 3), Y = layer.forward(X);
   EXPECT_TRUE(reference::same_bits(Y, lora::forward(w0, {{own, 0.5}}, X)));
   EXPECT_FALSE(reference::same_bits(Y, lora::forward(w0, {}, X)));
+}
+
+/// Classes that may be derived from: a copy of the base would be another update.
+class Open : public lora::Update<float> {
+ public:
+  Index rows() const override { return 3; }
+  Index cols() const override { return 4; }
+  std::string_view kind() const override { return "open"; }
+  std::vector<lora::UpdateTensor> tensors() const override { return {}; }
+  void add_to(lora::FormBuilder<float>& form, double coefficient) const override {
+    form.add_dense(coefficient * times(), ones_);
+  }
+
+ protected:
+  virtual double times() const { return 1; }
+
+ private:
+  lora::Matrix<float> ones_ = lora::Matrix<float>::Ones(3, 4);
+};
+class Derived final : public Open {
+  double times() const override { return 5; }
+};
+
+TEST(OwnUpdate, IsNotCutDownToItsBase) {
+  using Set = lora::ActiveSet<float>;
+  const Derived derived;
+  const Open open;
+  const Open &as_base = derived, *const pointer = &derived;
+  const auto refused = [](const auto& call) {
+    EXPECT_NE(reference::message_of<lora::ValueError>(call).find("an update (open) of a class derived from"),
+              std::string::npos);
+  };
+  refused([&] { Set{as_base}; });
+  refused([&] { Set({{as_base, 2.0}}); });
+  refused([&] { Set({{pointer, 2.0}}); });
+  lora::Linear<float> layer(lora::Matrix<float>::Zero(3, 4));
+  refused([&] { layer.attach("a", as_base); });
+  EXPECT_TRUE(layer.attached().empty());
+  const auto first = [](const Set& set) { return lora::delta<float>(set, 3, 4)(0, 0); };
+  EXPECT_EQ(first(open), 1);
+  EXPECT_EQ(first(derived), 5);
+  EXPECT_EQ(first({{&derived, 2.0}}), 10);
+  EXPECT_EQ(first(std::shared_ptr<const Open>(std::make_shared<const Derived>())), 5);
+  layer.attach("a", derived);
+  layer.activate({{"a", 1.0}});
+  EXPECT_EQ(layer.delta()(0, 0), 5);
+}
+
+/// Multiplies rows with 1 + what W0's rows begin with, and can fail in the middle of W0.
+class Begins final : public lora::Update<float> {
+ public:
+  Begins(Index rows, Index cols, Index fails_at) : rows_(rows), cols_(cols), fails_at_(fails_at) {}
+  Index rows() const override { return rows_; }
+  Index cols() const override { return cols_; }
+  std::string_view kind() const override { return "begins"; }
+  std::vector<lora::UpdateTensor> tensors() const override { return {}; }
+  void add_to(lora::FormBuilder<float>& form, double) const override {
+    const auto gains = [&](const lora::FrozenRows& W0, float* g) {
+      W0.for_bands([&](Index first, Index count, const double* band) {
+        if (first <= fails_at_ && fails_at_ < first + count)
+          throw std::runtime_error("row " + std::to_string(fails_at_));
+        for (Index i = 0; i < count; ++i) g[first + i] = 1 + static_cast<float>(band[i * cols_]);
+      });
+    };
+    form.scale_rows_from_W0(lora::view_of(lora::Matrix<float>()), gains);
+  }
+
+ private:
+  Index rows_, cols_, fails_at_;
+};
+
+/// What an update throws on another thread comes out on the caller's, and nothing has changed.
+TEST(OwnUpdate, MayThrowWhileItLooksAtW0) {
+  Random random(215);
+  const Index rows = 300, cols = 700;
+  lora::DefaultExecutor executor(3);
+  const lora::Context context{&executor};
+  const auto run = [&]<class Weight>(const Weight& w0) {
+    lora::FrozenWeight<float, Weight::IsRowMajor ? lora::row_major : lora::column_major> weight(w0);
+    for (const Index at : {Index{0}, rows / 2, rows - 1}) {
+      const auto fails = [&](const auto& call) {
+        EXPECT_EQ(reference::message_of<std::runtime_error>(call), "row " + std::to_string(at));
+      };
+      const Begins broken(rows, cols, at);
+      fails([&] { weight.merge(broken, context); });
+      EXPECT_TRUE(reference::same_bits(w0, weight.matrix()));
+      weight.merge(Begins(rows, cols, -1), context);
+      const Weight merged = weight.matrix();
+      EXPECT_EQ(merged(at, 3), (1 + w0(at, 0)) * w0(at, 3));
+      fails([&] { weight.switch_to(broken, context); });
+      EXPECT_TRUE(reference::same_bits(merged, weight.matrix()));
+      weight.unmerge(context);
+      EXPECT_TRUE(reference::same_bits(w0, weight.matrix()));
+    }
+  };
+  run(reference::gaussian<float>(random, rows, cols));
+  run(reference::gaussian<float, lora::column_major>(random, rows, cols));
+}
+
+template <class Layout>
+class GainsOfAWeight : public ::testing::Test {};
+TYPED_TEST_SUITE(GainsOfAWeight, reference::Layouts);
+
+/// A DoRA set that was made for one weight throws over another one, wherever it came from; a copy of the weight is the weight.
+TYPED_TEST(GainsOfAWeight, AreOfNoOther) {
+  using T = typename TypeParam::Scalar;
+  using C = lora::compute_t<T>;
+  using Weight = lora::Matrix<T, TypeParam::order>;
+  Random random(216);
+  const std::array<Index, 2> shapes[] = {{1, 1}, {3, 70}, {37, 70}, {70, 3}};
+  for (const auto& [rows, cols] : shapes) {
+    SCOPED_TRACE(::testing::Message() << rows << " x " << cols);
+    const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
+    const auto other = reference::gaussian<T, TypeParam::order>(random, rows, cols);
+    reference::Updates<C> dora, low_rank;
+    dora.add_dora(random, rows, cols, 1, 0.1, 1);
+    low_rank.add_gaussian(random, rows, cols, 1, 1);
+    const auto X = reference::gaussian<C>(random, cols, 2);
+    const auto set = lora::for_weight(dora.set(), w0);
+    lora::Activations<C> Y = lora::Activations<C>::Constant(rows, 2, C{5});
+    const auto refused = [&](const auto& call) {
+      EXPECT_NE(reference::message_of<lora::StateError>(call).find("has the gains (DoRA) of another weight"),
+                std::string::npos);
+      EXPECT_TRUE((Y.array() == C{5}).all());
+    };
+    refused([&] { lora::forward_into(other, set, X, Y); });
+    auto merged = w0;
+    lora::merge_plain(merged, low_rank);
+    refused([&] { lora::forward_into(merged, set, X, Y); });
+    const lora::Linear<T, TypeParam::order> wrong(other), right(w0);
+    refused([&] { wrong.forward_into(X, Y, set); });
+
+    const Weight copy = w0;
+    const lora::Matrix<T, TypeParam::order == lora::row_major ? lora::column_major : lora::row_major> across = w0;
+    const auto expected = lora::forward(w0, set, X);
+    EXPECT_TRUE(reference::same_bits(expected, lora::forward(copy, set, X)));
+    EXPECT_EQ(lora::forward(across, set, X).rows(), rows);
+    right.forward_into(X, Y, set);
+    EXPECT_TRUE(reference::same_bits(expected, Y));
+
+    // The same of a W0 that was under a merged weight.
+    lora::Linear<T, TypeParam::order> layer(w0);
+    layer.attach("a", low_rank[0].update);
+    layer.activate({{"a", 1.0}});
+    layer.merge();
+    const auto found = layer.for_weight(dora.set());
+    layer.unmerge();
+    layer.forward_into(X, Y, found);
+    EXPECT_TRUE(reference::same_bits(expected, Y));
+    Y.setConstant(C{5});
+    refused([&] { wrong.forward_into(X, Y, found); });
+  }
+}
+
+/// Whatever bits W0 has (NaN with payloads, signalling ones, denormals), it is itself.
+TYPED_TEST(GainsOfAWeight, KnowTheirOwn) {
+  using T = typename TypeParam::Scalar;
+  using C = lora::compute_t<T>;
+  Random random(219);
+  for (int round = 0; round < 50; ++round) {
+    const Index rows = 1 + random.below(9), cols = 1 + random.below(9);
+    const auto w0 = reference::any_patterns<T, TypeParam::order>(random, rows, cols);
+    reference::Updates<C> dora;
+    dora.add_dora(random, rows, cols, 1, 0.1, 1);
+    const auto set = lora::for_weight(dora.set(), w0);
+    EXPECT_NO_THROW(static_cast<void>(lora::forward(w0, set, lora::Matrix<C>::Ones(cols, 1).eval()))) << round;
+  }
+}
+
+/// A column-major weight's rows are taken in bands that its blocks are cut by: the same gains.
+TYPED_TEST(GainsOfAWeight, AreTheSameForWideMergedOnes) {
+  using T = typename TypeParam::Scalar;
+  using C = lora::compute_t<T>;
+  Random random(217);
+  const Index rows = 1100, cols = 2100;
+  const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
+  reference::Updates<C> dora, low_rank;
+  dora.add_dora(random, rows, cols, 1, 0.1, 1);
+  low_rank.add_gaussian(random, rows, cols, 1, 0.1);
+  lora::FrozenWeight<T, TypeParam::order> weight(w0);
+  const auto expected = lora::for_weight(dora.set(), w0);
+  weight.merge(low_rank.set());
+  for (const int threads : {1, 3}) {
+    lora::DefaultExecutor executor(threads);
+    const auto found = weight.for_weight(dora.set(), {&executor});
+    ASSERT_EQ(
+        std::memcmp(expected.form().row_gains(), found.form().row_gains(), static_cast<std::size_t>(rows) * sizeof(C)),
+        0);
+  }
+}
+
+/// Gains are not made of a merged weight that somebody has edited.
+TYPED_TEST(GainsOfAWeight, AreNotOfAnEditedMergedOne) {
+  using T = typename TypeParam::Scalar;
+  using C = lora::compute_t<T>;
+  Random random(218);
+  auto w = reference::gaussian<T, TypeParam::order>(random, 70, 1100);
+  reference::Updates<C> dora, low_rank;
+  dora.add_dora(random, 70, 1100, 1, 0.1, 1);
+  low_rank.add_gaussian(random, 70, 1100, 1, 0.1);
+  auto layer = lora::Linear<T>::view(w);
+  layer.attach("a", low_rank[0].update);
+  layer.activate({{"a", 1.0}});
+  layer.merge();
+  EXPECT_NO_THROW(static_cast<void>(layer.for_weight(dora.set())));
+  EXPECT_EQ(layer.weight().overflows(), 0);
+  for (const auto& [i, j] : {std::pair<Index, Index>{0, 0}, {69, 1099}, {41, 1024}}) {
+    const T kept = w(i, j);
+    w(i, j) = std::bit_cast<T>(static_cast<reference::Bits<T>>(reference::bits(kept) ^ 1));
+    for (const auto& message :
+         {reference::message_of<lora::RecordError>([&] { static_cast<void>(layer.for_weight(dora.set())); }),
+          reference::message_of<lora::RecordError>([&] { static_cast<void>(layer.weight().overflows()); })})
+      EXPECT_NE(message.find("the merged weight is not the one this record was made for, or was changed"),
+                std::string::npos);
+    w(i, j) = kept;
+  }
+  layer.unmerge();
 }
 
 }  // namespace

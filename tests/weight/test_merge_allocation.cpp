@@ -2,6 +2,7 @@
 // Every allocation a merge, an unmerge or a switch makes is made to fail, one after the other: std::bad_alloc comes out,
 // and the weight and its record are as before. This file replaces operator new of the whole program.
 
+#include "lora/layer/layer_group.hpp"
 #include "lora/weight/merge.hpp"
 #include "reference/expect.hpp"
 #include "reference/random.hpp"
@@ -14,9 +15,11 @@ namespace {
 
 /// Allocations until one fails; negative: none does.
 std::atomic<long> allocations_left{-1};
+std::atomic<std::size_t> largest_allocation{0};
 
 void* allocate(std::size_t size, std::size_t alignment) {
   if (allocations_left.load() >= 0 && allocations_left.fetch_sub(1) == 0) throw std::bad_alloc();
+  if (size > largest_allocation) largest_allocation = size;
   const std::size_t rounded = (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
   void* memory = alignment <= alignof(std::max_align_t) ? std::malloc(rounded) : std::aligned_alloc(alignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();
@@ -159,6 +162,64 @@ TYPED_TEST(FailingAllocation, WhileReportingAnEditedWeight) {
     ASSERT_TRUE(reference::same_bits(edited, w)) << "allocation " << n;
   }
   EXPECT_TRUE(reference::same_bits(edited, w));
+}
+
+/// A layer that cannot hand out its record keeps it, and so do the layers of a group.
+TYPED_TEST(FailingAllocation, ReleaseKeepsTheRecords) {
+  using T = TypeParam;
+  using C = typename TestFixture::Compute;
+  lora::Matrix<T> one = this->w0, two = this->w0;
+  lora::LayerGroup<C> group;
+  group.add("first", lora::Linear<T>::view(one));
+  group.add("second", lora::Linear<T>::view(two));
+  const std::shared_ptr<const lora::Update<C>> update = this->from[0].update;
+  group.attach("a", {{"first", update}, {"second", update}});
+  group.activate({{"a", 1.0}});
+  group.merge();
+  const lora::Matrix<T> merged = one;
+  const auto bytes = group["first"].record().serialize();
+
+  std::map<std::string, lora::UndoRecord> records;
+  EXPECT_GT(this->fail_each(merged, one,
+                            [&] {
+                              if (!group.merged()) throw std::logic_error("a record is lost");
+                              records = group.release();
+                            }),
+            1);
+  ASSERT_EQ(records.size(), 2u);
+  for (const auto& [path, record] : records) EXPECT_EQ(record.serialize(), bytes) << path;
+  EXPECT_TRUE(reference::same_bits(merged, one));
+  EXPECT_TRUE(reference::same_bits(merged, two));
+
+  auto layer = lora::Linear<T>::view(one);
+  layer.attach("a", update);
+  layer.resume({{"a", 1.0}}, records.at("first"));
+  lora::UndoRecord record;
+  this->fail_each(merged, one, [&] {
+    if (!layer.merged()) throw std::logic_error("the record is lost");
+    record = layer.release();
+  });
+  EXPECT_EQ(record.serialize(), bytes);
+}
+
+/// The rows of a merged column-major weight lie all over its blocks: a task takes 8 MB for them, however wide the weight is.
+TEST(MergedColumns, AreTakenInBandsOfBoundedSize) {
+  Random random(81);
+  const Index rows = 1030, cols = 4100;
+  const auto w0 = reference::gaussian<Eigen::bfloat16, lora::column_major>(random, rows, cols);
+  Updates<float> low_rank, dora;
+  low_rank.add_gaussian(random, rows, cols, 1, 0.1);
+  dora.add_dora(random, rows, cols, 1, 0.1, 1);
+  lora::FrozenWeight<Eigen::bfloat16, lora::column_major> weight(w0);
+  weight.merge(low_rank.set());
+  const auto set = dora.set();
+  lora::DefaultExecutor alone(1);
+  largest_allocation = 0;
+  const auto bound = weight.for_weight(set, {&alone});
+  EXPECT_LE(largest_allocation, std::size_t{8} << 20);
+  const auto expected = lora::for_weight(set, w0);
+  for (Index i = 0; i < rows; ++i)
+    ASSERT_EQ(reference::bits(expected.form().row_gains()[i]), reference::bits(bound.form().row_gains()[i])) << i;
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ struct Context {
   Workspace* workspace = nullptr;
 };
 
-namespace detail {
+LORA_NAMESPACE_END
+LORA_TAGGED_BEGIN
 
 /// The executor and the workspace a call uses.
 inline Executor& executor_of(const Context& context) {
@@ -26,5 +27,4 @@ inline Workspace& workspace_of(const Context& context) {
   return context.workspace != nullptr ? *context.workspace : thread_workspace();
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

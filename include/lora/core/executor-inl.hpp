@@ -65,19 +65,13 @@ inline void default_run(int tasks, FunctionRef<void(int)> task) {
   for (int i = 0; i < tasks; ++i) task(i);
 }
 
-LORA_TAGGED_END
-LORA_NAMESPACE_BEGIN
+LORA_FUNC int DefaultExecutor::concurrency() const { return default_concurrency(threads_); }
 
-LORA_FUNC int DefaultExecutor::concurrency() const { return detail::default_concurrency(threads_); }
-
-LORA_FUNC void DefaultExecutor::run(int tasks, FunctionRef<void(int)> task) { detail::default_run(tasks, task); }
-
-namespace detail {
+LORA_FUNC void DefaultExecutor::run(int tasks, FunctionRef<void(int)> task) { default_run(tasks, task); }
 
 LORA_FUNC Executor& default_executor() {
   static DefaultExecutor executor;
   return executor;
 }
 
-}  // namespace detail
-LORA_NAMESPACE_END
+LORA_TAGGED_END

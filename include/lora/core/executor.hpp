@@ -31,6 +31,9 @@ class Executor {
   Executor& operator=(const Executor&) = default;
 };
 
+LORA_NAMESPACE_END
+LORA_TAGGED_BEGIN
+
 /// OpenMP's threads where lora was compiled with OpenMP, else the caller's thread alone. Inside of a parallel region, and when
 /// several threads of the program call lora at once, each call stays on its own thread.
 class DefaultExecutor final : public Executor {
@@ -45,12 +48,15 @@ class DefaultExecutor final : public Executor {
   int threads_;
 };
 
-namespace detail {
-
 /// The executor of calls that name none.
 Executor& default_executor();
 
-}  // namespace detail
+LORA_TAGGED_END
+LORA_NAMESPACE_BEGIN
+
+/// A class of the flags that a source is compiled with; as an Executor& it goes everywhere.
+using detail::DefaultExecutor;
+
 LORA_NAMESPACE_END
 
 #if LORA_HEADER_ONLY

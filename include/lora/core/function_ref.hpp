@@ -17,10 +17,15 @@ template <class Result, class... Arguments>
 class FunctionRef<Result(Arguments...)> {
  public:
   template <class Callable>
-    requires(!std::is_same_v<Callable, FunctionRef>)
+    requires(!std::is_same_v<Callable, FunctionRef> && std::is_object_v<Callable> &&
+             std::is_invocable_r_v<Result, const Callable&, Arguments...>)
   FunctionRef(const Callable& callable)
       : object_(std::addressof(callable)), call_([](const void* object, Arguments... arguments) -> Result {
-          return (*static_cast<const Callable*>(object))(static_cast<Arguments>(arguments)...);
+          const Callable& own = *static_cast<const Callable*>(object);
+          if constexpr (std::is_void_v<Result>)
+            static_cast<void>(own(static_cast<Arguments>(arguments)...));
+          else
+            return own(static_cast<Arguments>(arguments)...);
         }) {}
 
   Result operator()(Arguments... arguments) const { return call_(object_, static_cast<Arguments>(arguments)...); }

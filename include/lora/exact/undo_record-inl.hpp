@@ -42,6 +42,16 @@ class FieldReader {
   const std::byte* in_;
 };
 
+/// Whether every NaN among the numbers is the canonical one.
+template <class Compute>
+bool has_one_nan(std::span<const std::byte> numbers) {
+  for (FieldReader fields(numbers.data()); numbers.size() != 0; numbers = numbers.subspan(sizeof(Compute))) {
+    const auto value = fields.get<Compute>();
+    if (is_nan(value) && to_bits(value) != ScalarTraits<Compute>::quiet_nan) return false;
+  }
+  return true;
+}
+
 inline const unsigned char* as_unsigned(const std::byte* data) { return reinterpret_cast<const unsigned char*>(data); }
 
 }  // namespace detail
@@ -142,11 +152,15 @@ LORA_FUNC UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
     expect_record(bytes.size() - index_end - 8 >= gains_header, "size", "room for the gains", bytes.size());
     detail::FieldReader header(bytes.data() + index_end);
     const auto axis = header.get<std::uint32_t>(), zero = header.get<std::uint32_t>();
-    expect_record(axis <= 1 && zero == 0, "axis of gains", "0 or 1", axis);
+    expect_record(axis <= 1, "axis of gains", "0 or 1", axis);
+    expect_record(zero == 0, "reserved field of gains", 0, zero);
     const std::size_t size = (axis == 0 ? rows : cols) * compute_size;
     expect_record(bytes.size() - index_end - 8 - gains_header >= size, "size", "room for the gains", bytes.size());
-    detail::UndoRecordAccess::add_gains(record, static_cast<std::uint8_t>(axis),
-                                        bytes.subspan(index_end + gains_header, size));
+    const auto values = bytes.subspan(index_end + gains_header, size);
+    expect_record(
+        record.type_ == ScalarType::float64 ? detail::has_one_nan<double>(values) : detail::has_one_nan<float>(values),
+        "gains", "the canonical NaN", "another");
+    detail::UndoRecordAccess::add_gains(record, static_cast<std::uint8_t>(axis), values);
     index_end += gains_header + size;
   }
   expect_record(payload_bytes == bytes.size() - index_end - 8, "size of the payloads", bytes.size() - index_end - 8,

@@ -94,7 +94,7 @@ struct TileRow {
   Index below = 0;  ///< from an element to the one that is to be prefetched for it, 0: none
 
   /// One of them.
-  TileRow tile(Index i) const { return {data + i * tile_length, stride, 1, lines, length, 0}; }
+  TileRow tile(Index i) const { return {data + i * tile_length, stride, 1, lines, length, below}; }
   T* group(unsigned i) const { return data + static_cast<Index>(i / 2) * stride + 16 * (i % 2); }
   unsigned lanes(unsigned i) const { return group_lanes(i / 2, i % 2, lines, length); }
 };

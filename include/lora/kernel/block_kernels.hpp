@@ -36,10 +36,13 @@ class BlockKernels {
   using Factors = BlockFactors<Compute>;
 
   /// For a set of this form.
-  explicit BlockKernels(const Form<Compute>& form)
-      : BlockKernels(
-            form.extras_kernels() != nullptr ? form.extras_kernels()->template get<T>() : tile_kernels<T, false>(),
-            tile_codec()) {}
+  explicit BlockKernels(const Form<Compute>& form) : BlockKernels(tile_kernels<T>(), tile_codec()) {
+    if (const ExtrasKernels<Compute>* const extras = form.extras_kernels(); extras != nullptr) {
+      tiles_.add = nullptr;
+      tiles_.sums = extras->sums();
+      if constexpr (std::is_same_v<T, Compute>) tiles_.storage = extras->storage();
+    }
+  }
   BlockKernels(const TileKernels<T>& tiles, const TileCodec& codec) : tiles_(tiles), codec_(codec) {}
 
   /// The order of lanes that the factors are packed in.
@@ -50,7 +53,7 @@ class BlockKernels {
     alignas(64) T old[row_elements];
     for_rows<T>(w, [&](const TileRow<T>& row, Index line, Index position) {
       const TileFactors<Compute> own = factors.tiles(line, position);
-      const unsigned nonfinite = tiles_.add(row, own, old);
+      const unsigned nonfinite = by_steps() ? add_by_steps(row, own, old) : tiles_.add(row, own, old);
       if (nonfinite != 0) [[unlikely]]
         fixup_added(row, own, old, nonfinite);
     });
@@ -94,6 +97,55 @@ class BlockKernels {
  private:
   static constexpr Index row_elements = row_tiles * tile_elements;
 
+  bool by_steps() const { return tiles_.add == nullptr; }
+
+  /// A tile between its steps.
+  struct TileNumbers {
+    alignas(64) Compute delta[tile_elements], numbers[tile_elements];
+  };
+  /// A tile's sums, rounded into it, and their delta. Whether some are infinite or NaN.
+  LORA_NOINLINE bool add_tile(const TileRow<T>& row, const TileFactors<Compute>& factors, T* old, TileNumbers& own) const {
+    prefetch_below(row.data, row.stride, row.below);
+    tiles_.delta(factors, own.delta);
+    tiles_.storage.widen(row.data, row.stride, old, own.numbers);
+    tiles_.sums.sum(factors.extras, own.delta, own.numbers);
+    return tiles_.storage.narrow(own.numbers, row.data, row.stride);
+  }
+  LORA_NOINLINE unsigned add_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors, T* old) const {
+    TileNumbers own;
+    unsigned nonfinite = 0;
+    for (Index i = 0; i < row.count; ++i)
+      nonfinite |= static_cast<unsigned>(add_tile(row.tile(i), factors.tile(i), old + i * tile_elements, own)) << i;
+    return nonfinite;
+  }
+  LORA_NOINLINE Doubts merge_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors, T* old,
+                                      std::int8_t* distances) const {
+    TileNumbers own;
+    Doubts doubts{0, 0};
+    for (Index i = 0; i < row.count; ++i) {
+      const TileFactors<Compute> tile = factors.tile(i);
+      T* const before = old + i * tile_elements;
+      doubts.nonfinite |= static_cast<unsigned>(add_tile(row.tile(i), tile, before, own)) << i;
+      tiles_.sums.undo(tile.extras, own.delta, own.numbers);
+      doubts.extreme |=
+          static_cast<unsigned>(tiles_.storage.distances(before, own.numbers, distances + i * tile_elements)) << i;
+    }
+    return doubts;
+  }
+  LORA_NOINLINE void unmerge_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors,
+                                      const std::int8_t* distances) const {
+    TileNumbers own;
+    for (Index i = 0; i < row.count; ++i) {
+      const TileFactors<Compute> tile = factors.tile(i);
+      T* const data = row.tile(i).data;
+      prefetch_below(data, row.stride, row.below);
+      tiles_.delta(tile, own.delta);
+      tiles_.storage.widen(data, row.stride, nullptr, own.numbers);
+      tiles_.sums.undo(tile.extras, own.delta, own.numbers);
+      tiles_.storage.move(own.numbers, distances + i * tile_elements, data, row.stride);
+    }
+  }
+
   LORA_NOINLINE TileDelta<T> delta_of(const TileFactors<Compute>& factors) const {
     TileDelta<T> delta;
     tiles_.delta(factors, delta.lanes);
@@ -133,7 +185,8 @@ class BlockKernels {
   LORA_INLINE void merge_row(const TileRow<T>& row, const TileFactors<Compute>& factors, PayloadCursors& out) const {
     alignas(64) T old[row_elements];
     alignas(64) std::int8_t distances[row_elements];
-    const Doubts doubts = tiles_.merge(row, factors, old, distances);
+    const Doubts doubts =
+        by_steps() ? merge_by_steps(row, factors, old, distances) : tiles_.merge(row, factors, old, distances);
     if ((doubts.nonfinite | doubts.extreme) != 0) [[unlikely]]
       fixup_merged(row, factors, old, distances, doubts, out.raw);
     if (row.lines < tile_lines || row.length < tile_length) clear_outside(row, distances);
@@ -142,7 +195,10 @@ class BlockKernels {
   LORA_INLINE void unmerge_row(const TileRow<T>& row, const TileFactors<Compute>& factors, PayloadView& in) const {
     alignas(64) std::int8_t distances[row_elements];
     const unsigned escaped = codec_.unpack(in, row.count, distances);
-    tiles_.unmerge(row, factors, distances);
+    if (by_steps())
+      unmerge_by_steps(row, factors, distances);
+    else
+      tiles_.unmerge(row, factors, distances);
     if (escaped != 0) [[unlikely]]
       load_escaped_of(row, distances, escaped, in.raw);
   }

@@ -14,15 +14,41 @@
 
 LORA_TAGGED_BEGIN
 
-/// What is done to tiles. Must run under an FpEnvironment, set by a caller it is not inlined into.
+// All of these must run under an FpEnvironment, set by a caller it is not inlined into. Numbers and deltas are arrays of 8 x 32
+// in the compute type on 64-byte boundaries, each line in the order of lanes.
+
+/// A tile's elements to numbers and back.
+template <class T>
+struct StorageSteps {
+  /// The tile as numbers, and as it is into 8 x 32 elements unless `old` is null.
+  void (*widen)(const T* tile, Index stride, T* old, compute_t<T>* numbers);
+  /// Rounded into the tile; the numbers become what it holds. Whether some are infinite or NaN.
+  bool (*narrow)(compute_t<T>* numbers, T* tile, Index stride);
+  /// 8 x 32 distances: ordered(old) - ordered(round(candidate)), saturated. Whether some are extreme, as in Doubts.
+  bool (*distances)(const T* old, const compute_t<T>* candidate, std::int8_t* distances);
+  /// round(candidate), moved by the distances, into the tile.
+  void (*move)(const compute_t<T>* candidate, const std::int8_t* distances, T* tile, Index stride);
+};
+
+/// Numbers w to w + delta and back, w - delta; or with gains, to g (h w) + delta and back, ((w - delta) / g) / h. In place.
+template <class Compute>
+struct SumSteps {
+  void (*sum)(const TileExtras<Compute>& extras, const Compute* delta, Compute* numbers);
+  void (*undo)(const TileExtras<Compute>& extras, const Compute* delta, Compute* numbers);
+};
+
+/// What is done to tiles.
 template <class T>
 struct TileKernels {
   using Factors = TileFactors<compute_t<T>>;
 
   /// The order that the right factors are to be packed in.
   const LaneOrder* order;
-  /// The delta of one tile into 8 x 32 numbers on a 64-byte boundary, each line in that order.
+  /// The delta of one tile.
   void (*delta)(const Factors& factors, compute_t<T>* out);
+
+  // For sets of factors alone; null: step by step.
+
   /// W' = round(W0 + delta), and W0 into 8 x 32 elements a tile. A mask of tiles where some W' is infinite or NaN: it may not
   /// be what it should be.
   unsigned (*add)(const TileRow<T>& row, const Factors& factors, T* old);
@@ -30,15 +56,29 @@ struct TileKernels {
   Doubts (*merge)(const TileRow<T>& row, const Factors& factors, T* old, std::int8_t* distances);
   /// round(W' - delta), moved by the distances: W0 where these say all.
   void (*unmerge)(const TileRow<T>& row, const Factors& factors, const std::int8_t* distances);
+
+  StorageSteps<T> storage;
+  SumSteps<compute_t<T>> sums;
 };
 
+/// Prefetches what is below a tile.
+template <class T>
+LORA_INLINE void prefetch_below(const T* tile, Index stride, Index below) {
+  if (below == 0) return;
+  for (Index i = 0; i < tile_lines; ++i)
+    for (Index j = 0; j < tile_length; j += 64 / static_cast<Index>(sizeof(T)))
+      prefetch<2>(tile + below + i * stride + j);
+}
+
+#define LORA_TARGET_FILE "lora/kernel/tile_steps.inc"
+#include "lora/simd/for_each_target.inc"
 #define LORA_TARGET_FILE "lora/kernel/tile_kernels.inc"
 #include "lora/simd/for_each_target.inc"
 
-/// The kernels for weights of type T: for sets of factors alone, or with dense parts and gains. Throws what isa() throws.
-template <class T, bool Extras = false>
+/// The kernels for weights of type T. Throws what isa() throws.
+template <class T>
 TileKernels<T> tile_kernels() {
-  return LORA_FOR_ISA(tile_kernels<T, Extras>());
+  return LORA_FOR_ISA(tile_kernels<T>());
 }
 
 LORA_TAGGED_END

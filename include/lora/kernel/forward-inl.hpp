@@ -158,7 +158,7 @@ void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, 
 /// How many of `left` columns are taken next. A few more than a skinny product takes are cheaper in two of these.
 template <class Compute>
 Index next_columns(Index left, Index rows_of_X) {
-  const Index batch = std::min(left, most_columns<Compute>(rows_of_X));
+  const Index batch = std::min(left, has_wide_products() ? most_columns<Compute>(rows_of_X) : skinny_batch);
   return batch <= skinny_batch + 8 ? std::min(batch, skinny_batch) : batch;
 }
 

@@ -26,16 +26,15 @@ class FrozenRowsOf final : public FrozenRows {
     const Index rows = bands_.rows(), size = bands_.band_rows() * bands_.cols();
     const Index count = (rows + bands_.band_rows() - 1) / bands_.band_rows();
     const auto memory = aligned_array<double>(static_cast<std::size_t>(tasks_ * size));
-    executor_.run(tasks_, [&](int t) {
-      double* band = memory.get() + t * size;
-      with_fp_environment([&] {
-        for (Index b = count * t / tasks_; b < count * (t + 1) / tasks_; ++b) {
+    for_shares(
+        count, tasks_, executor_,
+        [&](int t, Index b) {
           const Index first = b * bands_.band_rows(), used = std::min(bands_.band_rows(), rows - first);
+          double* band = memory.get() + t * size;
           bands_.read(t, first, used, band);
           use(first, used, band);
-        }
-      });
-    });
+        },
+        [](Index) {});
   }
 
  private:
@@ -66,7 +65,7 @@ class WeightRows final : public RowBands {
   Lines<const T> weight_;
 };
 
-/// The rows of the W0 under a merged weight.
+/// The rows of the W0 under a merged weight. Throws RecordError where W' is not what the merge wrote.
 template <class T>
 class MergedRows final : public RowBands {
  public:
@@ -82,28 +81,39 @@ class MergedRows final : public RowBands {
 
   Index rows() const override { return lines_.rows(); }
   Index cols() const override { return lines_.cols(); }
-  Index band_rows() const override { return by_rows() ? weight_.grid.block_lines() : weight_.grid.block_length(); }
+  /// A block's rows. Those of a column-major weight may be too many of `cols` numbers; a block is then read several times.
+  Index band_rows() const override {
+    if (by_rows()) return weight_.grid.block_lines();
+    const Index rows = weight_.grid.block_length();
+    if (rows * cols() <= most_numbers) return rows;
+    return std::max<Index>(32, static_cast<Index>(std::bit_floor(static_cast<std::size_t>(most_numbers / cols()))));
+  }
 
-  void read(int task, Index first, Index, double* out) override {
+  void read(int task, Index first, Index count, double* out) override {
     T* copy = copies_.get() + task * block_elements;
     Compute* dense = dense_.get() + task * set_.factors.scratch_size();
-    const Index along = weight_.grid.blocks_per_line(), count = weight_.grid.count();
+    const Index along = weight_.grid.blocks_per_line();
     const Index begin = by_rows() ? first / weight_.grid.block_lines() * along : first / weight_.grid.block_length();
-    const Index end = by_rows() ? begin + along : count, step = by_rows() ? 1 : along;
+    const Index end = by_rows() ? begin + along : weight_.grid.count(), step = by_rows() ? 1 : along;
     for (Index b = begin; b < end; b += step) {
       const Block block = weight_.grid[b];
       const WeightBlock<T> own{copy, block.length, block.lines, block.length, 0};
+      if (by_rows() || first == block.position) check_block(weight_, b, entries_[static_cast<std::size_t>(b)]);
       weight_.store(weight_.at(block), reinterpret_cast<unsigned char*>(copy));
       set_.restore(own, block, entries_[static_cast<std::size_t>(b)], dense);
+      const Index skipped = by_rows() ? 0 : first - block.position;  // positions before this band
+      const Index used = by_rows() ? block.length : std::min(count, block.length - skipped);
       for (Index i = 0; i < block.lines; ++i)
-        for (Index j = 0; j < block.length; ++j) {
+        for (Index j = 0; j < used; ++j) {
           const Index at = by_rows() ? i * cols() + block.position + j : j * cols() + block.line + i;
-          out[at] = static_cast<double>(widen(copy[i * block.length + j]));
+          out[at] = static_cast<double>(widen(copy[i * block.length + skipped + j]));
         }
     }
   }
 
  private:
+  static constexpr Index most_numbers = 1024 * 1024;
+
   bool by_rows() const { return lines_.order == row_major; }
 
   Lines<T> lines_;

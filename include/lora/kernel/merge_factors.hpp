@@ -9,7 +9,9 @@
 
 LORA_TAGGED_BEGIN
 
-/// A form laid out for the block kernels of a weight in one storage order.
+/// A form laid out for the block kernels of a weight in one storage order. It is made anew for each pass and not kept in the set:
+/// a set would be twice as large, and larger for every storage type (whose kernels want lanes in an order of their own) and
+/// order of a weight, to spare 1 to 2 % of a merge at 4096 x 4096, rank 16, and 6 % at 1024 x 1024 (measured, one thread).
 template <class Compute>
 class MergeFactors {
  public:

@@ -17,16 +17,15 @@ inline int task_count(Index work, Index grain, const Executor& executor) {
   return static_cast<int>(std::clamp<Index>(work / grain, 1, std::max(1, executor.concurrency())));
 }
 
-/// Calls work(t, i) for every block i, in contiguous shares, task t under an FpEnvironment. When a call throws, calls undo(i)
-/// for every block whose work was done, and rethrows. `undo` must not throw.
-LORA_NOINLINE inline void for_blocks(const BlockGrid& grid, int tasks, Executor& executor,
-                                     FunctionRef<void(int, Index)> work, FunctionRef<void(Index)> undo) {
+/// Calls work(t, i) for every i < count, in contiguous shares, task t under an FpEnvironment. When a call or the executor
+/// throws, or the executor leaves tasks out, calls undo(i) for every i whose work was done, and throws. `undo` must not throw.
+LORA_NOINLINE inline void for_shares(Index count, int tasks, Executor& executor, FunctionRef<void(int, Index)> work,
+                                     FunctionRef<void(Index)> undo) {
   struct Share {
     Index begin = 0, done = 0;
     std::exception_ptr error;
   };
   std::vector<Share> shares(static_cast<std::size_t>(tasks));
-  const Index count = grid.count();
   std::exception_ptr error;
   const auto run_share = [&](int t) {
     with_fp_environment([&] {
@@ -78,7 +77,7 @@ class PassTasks {
   const PassMemory<T>& memory(int t) const { return memory_[static_cast<std::size_t>(t)]; }
 
   void run(const BlockGrid& grid, FunctionRef<void(int, Index)> work, FunctionRef<void(Index)> undo) const {
-    for_blocks(grid, count_, executor_, work, undo);
+    for_shares(grid.count(), count_, executor_, work, undo);
   }
 
  private:
@@ -260,6 +259,7 @@ Index overflow_pass(const Lines<const T>& merged, const ActiveSet<compute_t<T>>&
   with_fp_environment([&] {
     for (Index b = 0; b < weight.grid.count(); ++b) {
       const Block block = weight.grid[b];
+      check_block(weight, b, entries[static_cast<std::size_t>(b)]);
       const WeightBlock<T> now = weight.at(block), before{copy.get(), block.length, block.lines, block.length, 0};
       bool any = false;
       for (Index i = 0; i < block.lines && !any; ++i)

@@ -76,16 +76,25 @@ struct WideKernels {
 #define LORA_TARGET_FILE "lora/kernel/wide_kernels.inc"
 #include "lora/simd/for_each_target.inc"
 
-/// The kernels for this machine. Throws what isa() throws.
+// Portable kernels beside others do without wide products: skinny ones, 32 columns at a time, give the same bits.
+#if LORA_TARGETS_X86
+inline bool has_wide_products() { return isa() != Isa::portable; }
+#define LORA_FOR_WIDE_ISA(...) (isa() == Isa::avx512 ? avx512::__VA_ARGS__ : avx2::__VA_ARGS__)
+#else
+inline bool has_wide_products() { return true; }
+#define LORA_FOR_WIDE_ISA(...) portable::__VA_ARGS__
+#endif
+
+/// The kernels for this machine, which has wide products. Throws what isa() throws.
 template <class T, StorageOrder Order>
 WideKernels<T> wide_kernels() {
-  return LORA_FOR_ISA(wide_kernels<T, Order>());
+  return LORA_FOR_WIDE_ISA(wide_kernels<T, Order>());
 }
 
-/// The function that writes 16 columns of 16 numbers as rows in the compute type.
+/// The function that writes 16 columns of 16 numbers as rows in the compute type, as above.
 template <class T>
 auto transpose_kernel() -> void (*)(const T* const* columns, compute_t<T>* const* rows) {
-  return LORA_FOR_ISA(transpose<T>);
+  return LORA_FOR_WIDE_ISA(transpose<T>);
 }
 
 LORA_TAGGED_END

@@ -15,14 +15,18 @@ class LinearInterface {
   virtual Index cols() const = 0;
   virtual ScalarType type() const = 0;
   virtual bool merged() const = 0;
+  virtual void set_bias(const MatrixView& bias) = 0;
   virtual void attach(std::string name, std::shared_ptr<const Update<Compute>> update) = 0;
   virtual void detach(const std::string& name) = 0;
   virtual std::vector<std::string> attached() const = 0;
+  virtual bool is_attached(const std::string& name) const = 0;
   virtual void activate(std::span<const ActiveName> active, const Context& context) = 0;
   virtual const std::vector<ActiveName>& active() const = 0;
   virtual void merge(const Context& context) = 0;
   virtual void unmerge(const Context& context) = 0;
   virtual const UndoRecord& record() const = 0;
+  virtual Index overflows() const = 0;
+  virtual Matrix<Compute> delta() const = 0;
   virtual void resume(std::span<const ActiveName> active, const UndoRecord& record) = 0;
   virtual UndoRecord release() = 0;
   virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
@@ -38,12 +42,13 @@ class LinearInterface {
 ///     layers.emplace_back(lora::Linear<Eigen::bfloat16>::view(W));
 ///     layers.emplace_back(lora::Linear<float>(head));
 ///
-/// Can be moved, not copied. Its calls are those of lora::Linear, which documents them.
+/// Can be moved, not copied. Its calls are those of lora::Linear, which documents them. Over read-only memory merge(), unmerge()
+/// and a switch throw StateError.
 template <class Compute>
 class AnyLinear {
  public:
   template <class Scalar, StorageOrder Order, Ownership Own>
-    requires(std::is_same_v<compute_t<Scalar>, Compute> && !std::is_const_v<Scalar>)
+    requires std::is_same_v<compute_t<Scalar>, Compute>
   AnyLinear(Linear<Scalar, Order, Own>&& layer) : layer_(std::make_unique<Held<Scalar, Order, Own>>(std::move(layer))) {}
 
   Index rows() const { return layer_->rows(); }
@@ -52,16 +57,25 @@ class AnyLinear {
   ScalarType type() const { return layer_->type(); }
   bool merged() const { return layer_->merged(); }
 
+  template <class Derived>
+  void set_bias(const Eigen::MatrixBase<Derived>& bias) {
+    static_assert(sizeof(compute_t<typename Derived::Scalar>) <= sizeof(Compute),
+                  "lora::AnyLinear: a bias of double does not fit a layer that computes in float; cast it with cast<float>()");
+    const auto& values = bias.derived().eval();
+    layer_->set_bias(view_of(values));
+  }
+
   template <class Kind>
     requires std::derived_from<Kind, Update<Compute>>
   void attach(std::string name, const Kind& update) {
-    attach(std::move(name), std::make_shared<const Kind>(update));
+    attach(std::move(name), detail::copied(update));
   }
   void attach(std::string name, std::shared_ptr<const Update<Compute>> update) {
     layer_->attach(std::move(name), std::move(update));
   }
   void detach(const std::string& name) { layer_->detach(name); }
   std::vector<std::string> attached() const { return layer_->attached(); }
+  bool is_attached(const std::string& name) const { return layer_->is_attached(name); }
 
   void activate(std::span<const ActiveName> active, const Context& context = {}) { layer_->activate(active, context); }
   void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
@@ -72,6 +86,8 @@ class AnyLinear {
   void merge(const Context& context = {}) { layer_->merge(context); }
   void unmerge(const Context& context = {}) { layer_->unmerge(context); }
   const UndoRecord& record() const { return layer_->record(); }
+  Index overflows() const { return layer_->overflows(); }
+  [[nodiscard]] Matrix<Compute> delta() const { return layer_->delta(); }
   void resume(std::span<const ActiveName> active, const UndoRecord& record) { layer_->resume(active, record); }
   void resume(std::initializer_list<ActiveName> active, const UndoRecord& record) {
     resume(std::span<const ActiveName>(active.begin(), active.size()), record);
@@ -104,20 +120,34 @@ class AnyLinear {
     explicit Held(Linear<Scalar, Order, Own>&& layer) : layer_(std::move(layer)) {}
     Index rows() const override { return layer_.rows(); }
     Index cols() const override { return layer_.cols(); }
-    ScalarType type() const override { return detail::ScalarTraits<Scalar>::type; }
+    ScalarType type() const override { return detail::ScalarTraits<std::remove_const_t<Scalar>>::type; }
     bool merged() const override { return layer_.merged(); }
+    void set_bias(const MatrixView& bias) override { layer_.set_bias_view(bias); }
     void attach(std::string name, std::shared_ptr<const Update<Compute>> update) override {
       layer_.attach(std::move(name), std::move(update));
     }
     void detach(const std::string& name) override { layer_.detach(name); }
     std::vector<std::string> attached() const override { return layer_.attached(); }
+    bool is_attached(const std::string& name) const override { return layer_.is_attached(name); }
     void activate(std::span<const ActiveName> active, const Context& context) override {
       layer_.activate(active, context);
     }
     const std::vector<ActiveName>& active() const override { return layer_.active(); }
-    void merge(const Context& context) override { layer_.merge(context); }
-    void unmerge(const Context& context) override { layer_.unmerge(context); }
+    void merge(const Context& context) override {
+      if constexpr (std::is_const_v<Scalar>)
+        refuse("merge");
+      else
+        layer_.merge(context);
+    }
+    void unmerge(const Context& context) override {
+      if constexpr (std::is_const_v<Scalar>)
+        refuse("unmerge");
+      else
+        layer_.unmerge(context);
+    }
     const UndoRecord& record() const override { return layer_.weight().record(); }
+    Index overflows() const override { return layer_.weight().overflows(); }
+    Matrix<Compute> delta() const override { return layer_.delta(); }
     void resume(std::span<const ActiveName> active, const UndoRecord& record) override {
       layer_.resume(active, record);
     }
@@ -131,6 +161,10 @@ class AnyLinear {
     }
 
    private:
+    [[noreturn]] static void refuse(const char* call) {
+      throw StateError(detail::text("lora: AnyLinear::", call, ": the layer looks at read-only memory"));
+    }
+
     Linear<Scalar, Order, Own> layer_;
   };
 

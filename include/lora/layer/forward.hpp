@@ -35,6 +35,7 @@ void forward_with_bias(const Weight& W, const ActiveSet<WeightCompute<const Weig
   set.expect_fits("forward_into", lines.rows(), lines.cols());
   expect_activations("forward_into", lines.rows(), lines.cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
   const Form<Compute>& form = set.form();
+  set.expect_weight("forward_into", W);
   with_activations<Compute>(X, [&](const ActivationRef<Compute>& x) {
     forward_pass<Value, order>(lines, &form, bias, x, results_of<Compute>(Y), context);
   });
@@ -47,7 +48,7 @@ void forward_with_bias(const Weight& W, const ActiveSet<WeightCompute<const Weig
 /// out x 1 of the compute type or empty. X and Y must not overlap. An empty set gives W X, which for a merged W is the merged
 /// pass. Nothing is packed again: make the set once. Does not allocate after the first call of a thread of its size, nor ever
 /// with a workspace. The order of summation is specified in docs/FORWARD-ORDER.md. Throws ShapeError, and StateError for a set
-/// whose gains need for_weight().
+/// whose gains need for_weight() or are those of another weight.
 template <class Weight, class Derived, class Results, class DerivedBias>
 void forward_into(const Weight& W, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
                   const Eigen::MatrixBase<Derived>& X, Results&& Y, const Eigen::MatrixBase<DerivedBias>& bias,

@@ -107,6 +107,7 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
   Index R = 0;
   set.expect_fits("forward_bound", out, in);
   const Form<Compute>& form = set.form();
+  set.expect_weight("forward_bound", W0);
   if (form.dense() != nullptr || form.column_gains() != nullptr)
     throw StateError("lora: forward_bound: expected a set of LoRA and DoRA updates, found one with a dense part or gains of columns");
   if (const Index R_set = form.depth(); R_set != 0) {

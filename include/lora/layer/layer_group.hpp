@@ -42,6 +42,8 @@ class LayerGroup {
   /// Layers in the order of their paths.
   auto begin() { return layers_.begin(); }
   auto end() { return layers_.end(); }
+  auto begin() const { return layers_.begin(); }
+  auto end() const { return layers_.end(); }
   std::size_t size() const { return layers_.size(); }
 
   /// Gives the layers named an adapter's updates, not yet active. Throws ValueError for a path without a layer, and what
@@ -67,7 +69,7 @@ class LayerGroup {
         if (entry.name == name)
           throw StateError(detail::text("lora: LayerGroup: the adapter \"", name, "\" is active in the layer \"", path, "\""));
     for (auto& [path, layer] : layers_)
-      if (has(layer, name)) layer.detach(name);
+      if (layer.is_attached(name)) layer.detach(name);
     std::erase(adapters_, name);
   }
 
@@ -144,10 +146,6 @@ class LayerGroup {
     if (std::find(adapters_.begin(), adapters_.end(), name) == adapters_.end())
       throw ValueError(detail::text("lora: LayerGroup: no adapter \"", name, "\" is attached"));
   }
-  static bool has(const AnyLinear<Compute>& layer, const std::string& name) {
-    const std::vector<std::string> names = layer.attached();
-    return std::find(names.begin(), names.end(), name) != names.end();
-  }
   static void activate(AnyLinear<Compute>& layer, const std::vector<ActiveName>& active, const Context& context) {
     const std::vector<ActiveName> own = own_names(layer, active);
     if (own != layer.active()) layer.activate(own, context);
@@ -155,7 +153,7 @@ class LayerGroup {
   static std::vector<ActiveName> own_names(const AnyLinear<Compute>& layer, const std::vector<ActiveName>& active) {
     std::vector<ActiveName> own;
     for (const ActiveName& entry : active)
-      if (has(layer, entry.name)) own.push_back(entry);
+      if (layer.is_attached(entry.name)) own.push_back(entry);
     return own;
   }
   template <class Entries, class Do, class Undo>

@@ -96,20 +96,16 @@ class Linear {
   void set_bias(const Eigen::MatrixBase<Derived>& bias) {
     static_assert(sizeof(compute_t<typename Derived::Scalar>) <= sizeof(Compute),
                   "lora::Linear: a bias of double does not fit a layer that computes in float; cast it with cast<float>()");
-    if (bias.size() != 0) detail::expect_shape("Linear: bias", rows(), 1, bias.rows(), bias.cols());
     const auto& values = bias.derived().eval();
-    detail::AlignedMatrix<Compute, column_major> copy;
-    if (bias.size() != 0) copy = detail::AlignedMatrix<Compute, column_major>(bias.size(), 1);
-    detail::copy_finite("Linear: bias", view_of(values), copy.data());
-    bias_ = std::move(copy);
+    set_bias_view(view_of(values));
   }
 
   /// Gives the layer an update, not yet active: a copy, which shares the factors of the library's own kinds in the type they
-  /// are. Throws ShapeError, and StateError when the name is taken.
+  /// are. Throws ShapeError, StateError when the name is taken, ValueError for an update of a class derived from Kind.
   template <class Kind>
     requires std::derived_from<Kind, Update<Compute>>
   void attach(std::string name, const Kind& update) {
-    attach(std::move(name), std::make_shared<const Kind>(update));
+    attach(std::move(name), detail::copied(update));
   }
 
   /// The same of factors that compute in float, for a layer that computes in double: cast, exact.
@@ -144,6 +140,7 @@ class Linear {
 
   /// The names of the attached updates, in the order they came.
   std::vector<std::string> attached() const { return attached_.names(); }
+  bool is_attached(const std::string& name) const { return attached_.has(name); }
 
   /// Makes these the active set. On a merged layer that is a switch: one pass over the weight. Throws ValueError for a name
   /// that is not attached or stands twice and for a coefficient that is not finite, on a merged layer also what lora::switch_to
@@ -201,9 +198,8 @@ class Linear {
   /// Hands the undo record out, for a restart or before a merged view goes away: see FrozenWeight::release. The active set is
   /// empty then.
   [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() {
-    Set none;  // what allocates comes before the record is taken
     UndoRecord record = weight_.release();
-    set_ = none;
+    set_ = Set();  // allocates nothing: a group's layers before this one have lost theirs
     active_.clear();
     return record;
   }
@@ -233,7 +229,8 @@ class Linear {
   }
 
   /// The same with a set of this call's own instead of the active one: many threads, each with its set, over one W. Nothing is
-  /// copied, nothing locked. Throws ShapeError, and StateError when the layer is merged, or when the set needs for_weight().
+  /// copied, nothing locked. Throws ShapeError, and StateError when the layer is merged, when the set needs for_weight(), or has
+  /// the gains of another weight.
   template <class DerivedX, class Results>
   void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const Set& set, const Context& context = {}) const {
     forward_with(X, Y, &set, context);
@@ -242,6 +239,15 @@ class Linear {
  private:
   template <class>
   friend class AnyLinear;
+
+  void set_bias_view(const MatrixView& bias) {
+    const Index size = bias.rows * bias.cols;
+    if (size != 0) detail::expect_shape("Linear: bias", rows(), 1, bias.rows, bias.cols);
+    detail::AlignedMatrix<Compute, column_major> copy;
+    if (size != 0) copy = detail::AlignedMatrix<Compute, column_major>(size, 1);
+    detail::copy_finite("Linear: bias", bias, copy.data());
+    bias_ = std::move(copy);
+  }
 
   template <class DerivedX, class Results>
   void forward_with(const Eigen::MatrixBase<DerivedX>& X, Results& Y, const Set* set, const Context& context) const {
@@ -260,6 +266,7 @@ class Linear {
       set->expect_fits("Linear::forward_into", rows(), cols());
     }
     const Form<Compute>* form = set != nullptr ? &set->form() : merged() ? nullptr : &set_.form();
+    if (set != nullptr) set->expect_weight("Linear::forward_into", weight_.matrix());
     detail::forward_pass<Value, Order>(weight_.lines(), form, bias_.data(), X, Y, context);
   }
 

@@ -63,6 +63,7 @@ struct FloatLanes {
     F a, b;
   };
   static constexpr int delta_rows = 2, lines_together = 1;
+  static constexpr bool has_fused_tiles = true;
   static constexpr int position(int lane) { return lane; }
 
   static LORA_INLINE Numbers add(Numbers x, Numbers y) { return {add(x.a, y.a), add(x.b, y.b)}; }

@@ -72,6 +72,7 @@ struct Lanes<double> {
     F a, b;
   };
   static constexpr int delta_rows = 4, lines_together = 1;
+  static constexpr bool has_fused_tiles = true;
   static constexpr int position(int lane) { return lane; }
 
   static LORA_INLINE Line load_line(const double* p) {

@@ -124,6 +124,7 @@ struct Lanes {
     Compute at(int lane) const { return (lane < 16 ? a : b).v[lane % 16]; }
   };
   static constexpr int delta_rows = 1, lines_together = 1;
+  static constexpr bool has_fused_tiles = false;
   static constexpr int position(int lane) { return lane; }
 
   static LORA_INLINE Line load_line(const T* p) {

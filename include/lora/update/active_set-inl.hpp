@@ -7,7 +7,10 @@
 LORA_NAMESPACE_BEGIN
 
 template <class Compute>
-ActiveSet<Compute>::ActiveSet() : ActiveSet(std::vector<ActiveUpdate<Compute>>()) {}
+ActiveSet<Compute>::ActiveSet() {
+  static const std::shared_ptr<const State> empty = make_state({}, nullptr, {});
+  state_ = empty;
+}
 
 template <class Compute>
 ActiveSet<Compute>::ActiveSet(std::vector<ActiveUpdate<Compute>> updates)
@@ -50,7 +53,12 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
 
 template <class Compute>
 ActiveSet<Compute> ActiveSet<Compute>::bound_to(const FrozenRows& W0) const {
-  return depends_on_W0() ? ActiveSet(std::shared_ptr<const State>(make_state(state_->updates, &W0, {}))) : *this;
+  if (!depends_on_W0()) return *this;
+  detail::WeightSample<Compute> sample;
+  const detail::SampledRows<Compute> sampled(W0, rows(), cols(), sample);
+  const std::shared_ptr<State> state = make_state(state_->updates, &sampled, {});
+  state->sample = sample;
+  return ActiveSet(std::shared_ptr<const State>(state));
 }
 
 template <class Compute>

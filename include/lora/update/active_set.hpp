@@ -3,6 +3,7 @@
 
 #include "lora/core/context.hpp"
 #include "lora/update/update.hpp"
+#include "lora/update/weight_sample.hpp"
 
 #include <concepts>
 #include <initializer_list>
@@ -11,7 +12,8 @@
 LORA_NAMESPACE_BEGIN
 
 /// An update and what it is multiplied with, besides its own scaling. What is named by value is copied (the library's own kinds
-/// share their factors with the copy); a shared pointer shares the object.
+/// share their factors with the copy); a shared pointer shares the object. Throws ValueError where a copy would cut an update of
+/// a derived class down to its base.
 template <class Compute>
 struct ActiveUpdate {
   std::shared_ptr<const Update<Compute>> update;
@@ -19,11 +21,11 @@ struct ActiveUpdate {
 
   template <class Kind>
     requires std::derived_from<Kind, Update<Compute>> && std::copy_constructible<Kind>
-  ActiveUpdate(const Kind& kind, double c = 1.0) : update(std::make_shared<const Kind>(kind)), coefficient(c) {}
+  ActiveUpdate(const Kind& kind, double c = 1.0) : update(detail::copied(kind)), coefficient(c) {}
   template <class Kind>
     requires std::derived_from<Kind, Update<Compute>> && std::copy_constructible<Kind>
   ActiveUpdate(const Kind* kind, double c = 1.0)
-      : update(kind == nullptr ? nullptr : std::make_shared<const Kind>(*kind)), coefficient(c) {}
+      : update(kind == nullptr ? nullptr : detail::copied(*kind)), coefficient(c) {}
   ActiveUpdate(std::shared_ptr<const Update<Compute>> shared, double c = 1.0)
       : update(std::move(shared)), coefficient(c) {}
 };
@@ -36,10 +38,11 @@ struct ActiveUpdate {
 /// share a copy. An empty one fits every weight.
 ///
 /// Where gains come from W0 (DoRA) the set has to know the weight for forward passes: lora::for_weight() gives the set for one
-/// weight; merges and layers do it themselves.
+/// weight, with which a pass over another one throws; merges and layers do it themselves.
 template <class Compute>
 class ActiveSet {
  public:
+  /// The empty one. Allocates in a program's first call alone.
   ActiveSet();
   ActiveSet(const ActiveSet&) = default;  // moves are copies: no set is ever without its state
   ActiveSet& operator=(const ActiveSet&) = default;
@@ -89,6 +92,15 @@ class ActiveSet {
   /// Throws ShapeError unless the set is for weights of rows x cols. `what` begins the message.
   void expect_fits(const char* what, Index rows, Index cols) const;
 
+  /// Throws StateError when the gains are those of another weight. It looks at four elements: what differs from the weight in
+  /// none of these passes.
+  template <class Derived>
+  void expect_weight(const char* what, const Eigen::DenseBase<Derived>& W) const {
+    const Derived& own = W.derived();
+    if (state_->depends_on_W0)
+      state_->sample.expect(what, own.data(), own.rows(), own.cols(), own.rowStride(), own.colStride());
+  }
+
  private:
   struct State {
     std::vector<ActiveUpdate<Compute>> updates;
@@ -96,6 +108,7 @@ class ActiveSet {
     Form<Compute> form;
     std::uint64_t fingerprint = 0;
     bool depends_on_W0 = false, bound = true;
+    detail::WeightSample<Compute> sample;  // of the W0 it is bound to
   };
 
   static std::shared_ptr<State> make_state(std::vector<ActiveUpdate<Compute>> updates, const FrozenRows* W0,

@@ -30,6 +30,11 @@ class DoRA final : public Update<compute_t<Scalar>> {
       : update_(update), magnitude_("DoRA: magnitude", magnitude) {
     detail::expect_shape("DoRA: magnitude", update.rows(), 1, magnitude.rows(), magnitude.cols());
   }
+  /// The same of a magnitude in memory of any type, which is converted as cast() does.
+  DoRA(const LowRank<Scalar>& update, const MatrixView& magnitude)
+      : update_(update), magnitude_("DoRA: magnitude", magnitude) {
+    detail::expect_shape("DoRA: magnitude", update.rows(), 1, magnitude.rows, magnitude.cols);
+  }
 
   Index rows() const override { return update_.rows(); }
   Index cols() const override { return update_.cols(); }
@@ -51,7 +56,7 @@ class DoRA final : public Update<compute_t<Scalar>> {
   /// The same update in another type, as LowRank::cast.
   template <class Other>
   [[nodiscard]] DoRA<Other> cast() const {
-    return {update_.template cast<Other>(), magnitude_.template cast<Other>("DoRA: magnitude").map()};
+    return DoRA<Other>(update_.template cast<Other>(), magnitude_.view());
   }
 
  private:

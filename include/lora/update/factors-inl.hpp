@@ -16,22 +16,36 @@ LORA_FUNC void read_row(const MatrixView& view, Index i, double* out) {
   });
 }
 
-template <class Scalar>
-void copy_finite(const char* what, const MatrixView& view, Scalar* out) {
+LORA_FUNC void write_numbers(const double* numbers, Index count, ScalarType type, void* out) {
+  with_type(type, [&](auto zero) {
+    using Scalar = decltype(zero);
+    for (Index i = 0; i < count; ++i) static_cast<Scalar*>(out)[i] = convert<Scalar>(numbers[i]);
+  });
+}
+
+LORA_FUNC void copy_finite(const char* what, const MatrixView& view, ScalarType type, void* out) {
   if (view.cols == 0) return;  // a file may say that there are 2^62 such rows
   std::vector<double> row(static_cast<std::size_t>(view.cols));
   with_fp_environment([&] {
-    for (Index i = 0; i < view.rows; ++i) {
+    auto* line = static_cast<std::byte*>(out);
+    const Index size = view.cols * static_cast<Index>(element_size(type));
+    for (Index i = 0; i < view.rows; ++i, line += size) {
       read_row(view, i, row.data());
-      for (Index j = 0; j < view.cols; ++j) {
-        const Scalar value = convert<Scalar>(row[static_cast<std::size_t>(j)]);
-        if (!is_finite(value))
+      write_numbers(row.data(), view.cols, type, line);
+      read_row({line, type, 1, view.cols, view.cols, 1}, 0, row.data());
+      for (Index j = 0; j < view.cols; ++j)
+        if (const double value = row[static_cast<std::size_t>(j)]; !is_finite(value))
           throw ValueError(text("lora: ", what, ": expected finite numbers, found ", is_nan(value) ? "NaN" : "infinity",
                                 " at (", i, ", ", j, ")"));
-        *out++ = value;
-      }
     }
   });
+}
+
+LORA_FUNC FactorMemory::FactorMemory(const char* what, const MatrixView& matrix, ScalarType type)
+    : type_(type), rows_(matrix.rows), cols_(matrix.cols) {
+  auto memory = aligned_array<std::byte>(static_cast<std::size_t>(rows_ * cols_) * element_size(type));
+  copy_finite(what, matrix, type, memory.get());
+  data_ = std::shared_ptr<const void>(memory.release(), AlignedDelete{});
 }
 
 }  // namespace detail

@@ -11,10 +11,46 @@ namespace detail {
 /// Row i of a matrix, as doubles: exact.
 void read_row(const MatrixView& view, Index i, double* out);
 
+/// `count` doubles into memory of another type: rounded once, exact where they fit.
+void write_numbers(const double* numbers, Index count, ScalarType type, void* out);
+
 /// Copies a matrix into `out`, row-major without gaps, in another type where the types differ: rounded once, exact towards a
 /// wider one. Throws ValueError naming the first element that is not finite.
+void copy_finite(const char* what, const MatrixView& view, ScalarType type, void* out);
 template <class Scalar>
-void copy_finite(const char* what, const MatrixView& view, Scalar* out);
+void copy_finite(const char* what, const MatrixView& view, Scalar* out) {
+  copy_finite(what, view, ScalarTraits<Scalar>::type, static_cast<void*>(out));
+}
+
+/// The memory of a Factor of any type.
+class FactorMemory {
+ public:
+  /// A copy of a matrix in this type. Throws ValueError when an element is not finite.
+  FactorMemory(const char* what, const MatrixView& matrix, ScalarType type);
+  FactorMemory(const FactorMemory&) = default;
+  FactorMemory(FactorMemory&&) = default;
+  FactorMemory& operator=(const FactorMemory&) = default;
+  FactorMemory& operator=(FactorMemory&&) = default;
+  LORA_NOINLINE ~FactorMemory() {}
+
+  MatrixView view() const { return {data_.get(), type_, rows_, cols_, cols_, 1}; }
+
+ private:
+  ScalarType type_;
+  Index rows_, cols_;
+  std::shared_ptr<const void> data_;
+};
+
+/// The memory of an Eigen object, or of a copy of an expression, as use(view).
+template <class Scalar, class Derived, class Use>
+auto with_view(const Eigen::DenseBase<Derived>& matrix, const Use& use) {
+  if constexpr ((Derived::Flags & Eigen::DirectAccessBit) != 0) {
+    return use(view_of(matrix));
+  } else {
+    const Matrix<Scalar> evaluated = matrix.derived();
+    return use(view_of(evaluated));
+  }
+}
 
 /// A matrix of an update: finite, row-major without gaps, never changed, shared by copies. Its memory is the same for every
 /// compiler flag, so that it may cross a library's border.
@@ -23,30 +59,22 @@ class Factor {
  public:
   /// Copies an Eigen object of the same scalar type. Throws ValueError when an element is not finite.
   template <class Derived>
-  Factor(const char* what, const Eigen::DenseBase<Derived>& matrix) {
-    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
-                  "lora: an update's matrices have another scalar type than the update; name the type they have "
-                  "(lora::LowRank<double> for MatrixXd), or cast them (B.cast<float>())");
-    if constexpr ((Derived::Flags & Eigen::DirectAccessBit) != 0) {
-      *this = Factor(what, view_of(matrix));
-    } else {
-      const Matrix<Scalar> evaluated = matrix.derived();
-      *this = Factor(what, view_of(evaluated));
-    }
-  }
+  Factor(const char* what, const Eigen::DenseBase<Derived>& matrix)
+      : memory_(with_view<Scalar>(matrix, [&](const MatrixView& view) {
+          static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                        "lora: an update's matrices have another scalar type than the update; name the type they have "
+                        "(lora::LowRank<double> for MatrixXd), or cast them (B.cast<float>())");
+          return FactorMemory(what, view, ScalarTraits<Scalar>::type);
+        })) {}
 
   /// The same of a matrix of any type.
-  Factor(const char* what, const MatrixView& matrix) : rows_(matrix.rows), cols_(matrix.cols) {
-    auto memory = aligned_array<Scalar>(static_cast<std::size_t>(rows_ * cols_));
-    copy_finite(what, matrix, memory.get());
-    data_ = std::shared_ptr<const Scalar[]>(memory.release(), AlignedDelete{});
-  }
+  Factor(const char* what, const MatrixView& matrix) : memory_(what, matrix, ScalarTraits<Scalar>::type) {}
 
-  Index rows() const { return rows_; }
-  Index cols() const { return cols_; }
-  const Scalar* data() const { return data_.get(); }
-  MatrixMap<const Scalar> map() const { return {data(), rows_, cols_, Eigen::OuterStride<>(cols_)}; }
-  MatrixView view() const { return {data(), ScalarTraits<Scalar>::type, rows_, cols_, cols_, 1}; }
+  Index rows() const { return view().rows; }
+  Index cols() const { return view().cols; }
+  const Scalar* data() const { return static_cast<const Scalar*>(view().data); }
+  MatrixMap<const Scalar> map() const { return {data(), rows(), cols(), Eigen::OuterStride<>(cols())}; }
+  MatrixView view() const { return memory_.view(); }
 
   template <class Other>
   Factor<Other> cast(const char* what) const {
@@ -54,8 +82,7 @@ class Factor {
   }
 
  private:
-  Index rows_ = 0, cols_ = 0;
-  std::shared_ptr<const Scalar[]> data_;
+  FactorMemory memory_;
 };
 
 }  // namespace detail

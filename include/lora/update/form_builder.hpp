@@ -21,7 +21,8 @@ class FrozenRows {
   virtual ~FrozenRows() = default;
 
   /// Calls use(first, count, rows) for bands of rows that cover W0: `rows` is count x in, row-major without gaps. Calls come
-  /// from several threads at once, in no order, under rounding to nearest. `use` must not throw.
+  /// from several threads at once, in no order, under rounding to nearest. What a call throws comes out of here when the
+  /// others have returned.
   virtual void for_bands(FunctionRef<void(Index first, Index count, const double* rows)> use) const = 0;
 };
 
@@ -59,6 +60,14 @@ class FormBuilder {
   /// Row i of W, all that is in it so far, times g(i) (out x 1), or column j times h(j) (in x 1). Throws ShapeError.
   void scale_rows(const MatrixView& g);
   void scale_columns(const MatrixView& h);
+  template <class Derived>
+  void scale_rows(const Eigen::DenseBase<Derived>& g) {
+    scale_rows(view_of(g));
+  }
+  template <class Derived>
+  void scale_columns(const Eigen::DenseBase<Derived>& h) {
+    scale_columns(view_of(h));
+  }
 
   /// Row i of W times what `gains` makes of W0. `source` is all that the result depends on besides W0 and the update's other
   /// tensors: an undo record is recognised by it. `gains` is not called when W0 is not there.

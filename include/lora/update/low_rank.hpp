@@ -24,6 +24,10 @@ class LowRank final : public Update<compute_t<Scalar>> {
   /// the scaling is not finite.
   template <class DerivedB, class DerivedA>
   LowRank(const Eigen::MatrixBase<DerivedB>& B, const Eigen::MatrixBase<DerivedA>& A, Scaling scaling)
+      : LowRank{detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling} {}  // B first
+
+  /// The same of matrices in memory of any type, which are converted as cast() does.
+  LowRank(const MatrixView& B, const MatrixView& A, Scaling scaling)
       : LowRank(detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling) {}
 
   Index rows() const override { return B_.rows(); }
@@ -48,7 +52,7 @@ class LowRank final : public Update<compute_t<Scalar>> {
   /// narrower one. Throws ValueError when a factor overflows.
   template <class Other>
   [[nodiscard]] LowRank<Other> cast() const {
-    return {B_.template cast<Other>("LowRank: B"), A_.template cast<Other>("LowRank: A"), rule_};
+    return LowRank<Other>(B_.view(), A_.view(), rule_);
   }
 
  private:

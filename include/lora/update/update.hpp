@@ -4,7 +4,9 @@
 #include "lora/update/form_builder.hpp"
 #include "lora/update/scaling.hpp"
 
+#include <memory>
 #include <string_view>
+#include <typeinfo>
 #include <vector>
 
 LORA_NAMESPACE_BEGIN
@@ -52,4 +54,18 @@ class Update {
   Update& operator=(const Update&) = default;
 };
 
+namespace detail {
+
+/// A copy of an update. Throws ValueError for one of a class derived from Kind, which the copy would cut down to Kind.
+template <class Kind>
+std::shared_ptr<const Kind> copied(const Kind& update) {
+  if constexpr (!std::is_final_v<Kind>)
+    if (typeid(update) != typeid(Kind))
+      throw ValueError(text("lora: an update (", update.kind(),
+                            ") of a class derived from the one it is given as would lose what "
+                            "it adds in a copy: expected a std::shared_ptr<const Update>, or the class itself"));
+  return std::make_shared<const Kind>(update);
+}
+
+}  // namespace detail
 LORA_NAMESPACE_END

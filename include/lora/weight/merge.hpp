@@ -85,7 +85,7 @@ template <class Compute>
 }
 
 /// How many finite elements of W0 a merge made infinite: the sums that the storage type cannot hold. `merged` is W', `record`
-/// the one of the merge. Reads the weight once.
+/// the one of the merge. Reads the weight once. Throws RecordError when they do not belong together.
 template <class Weight>
 [[nodiscard]] Index overflows(const Weight& merged,
                               const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
@@ -101,7 +101,9 @@ template <class Scalar>
 }
 
 /// The set with the gains of one weight, for forward passes of sets whose gains come from W0 (DoRA); another set is returned
-/// as it is. W0 is any Eigen object with memory, out x in. Throws ShapeError. Reads the weight once for each such update.
+/// as it is. W0 is any Eigen object with memory, out x in. Throws ShapeError. Reads the weight once for each such update. The set
+/// returned is for this weight, or a copy of it, alone: norms of another one would be wrong for it, and forward passes throw where
+/// they see that (ActiveSet::expect_weight, by four elements).
 template <class Compute, class Weight>
 [[nodiscard]] ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Weight& W0, const Context& context = {}) {
   static_assert(std::is_same_v<detail::WeightCompute<const Weight>, Compute>,

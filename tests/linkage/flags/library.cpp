@@ -1,7 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #include "library.hpp"
 
+#include <array>
 #include <optional>
+#include <thread>
 
 #if !defined(NDEBUG)
 #error "the library is compiled without debug checks"
@@ -52,6 +54,24 @@ bool catches(void (*callback)()) {
     return true;
   }
   return false;
+}
+
+int default_concurrency() { return concurrency(lora::DefaultExecutor(3)); }
+
+int concurrency(const lora::Executor& executor) { return executor.concurrency(); }
+
+int threads_of_two_tasks() {
+  std::array<std::thread::id, 2> threads;
+  lora::DefaultExecutor(2).run(2, [&](int i) { threads[static_cast<std::size_t>(i)] = std::this_thread::get_id(); });
+  return threads[0] == threads[1] ? 1 : 2;
+}
+
+bool has_openmp() {
+#if defined(_OPENMP)
+  return true;
+#else
+  return false;
+#endif
 }
 
 lora::UndoRecord merge(float* weight, const lora::LowRank<float>& update) {

@@ -31,6 +31,16 @@ void mismatch();
 /// Whether the library, too, catches what `callback` throws as an Error.
 bool catches(void (*callback)());
 
+/// How many threads lora::DefaultExecutor(3) has in the library, and how many somebody else's executor has.
+int default_concurrency();
+int concurrency(const lora::Executor& executor);
+
+/// On how many threads lora::DefaultExecutor(2) ran two tasks in the library.
+int threads_of_two_tasks();
+
+/// Whether the library is compiled with OpenMP.
+bool has_openmp();
+
 /// Merges into a row-major weight; the record is the caller's.
 lora::UndoRecord merge(float* weight, const lora::LowRank<float>& update);
 

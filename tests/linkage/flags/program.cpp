@@ -77,10 +77,25 @@ void exceptions() {
   check(library::catches([] { throw lora::ValueError("program: refused"); }), "the library catches the program's ValueError");
 }
 
+/// Each side's default executor is the one of its own flags; an Executor is one on both sides.
+void executors() {
+  lora::DefaultExecutor own(3);
+  check(own.concurrency() == 1, "the program's default executor has one thread, for it is compiled without OpenMP");
+  check(library::concurrency(own) == 1, "the library sees the program's executor as it is");
+  check(library::default_concurrency() == (library::has_openmp() ? 3 : 1),
+        "the library's default executor is of its own flags");
+  check(library::threads_of_two_tasks() == (library::has_openmp() ? 2 : 1), "and runs its tasks on OpenMP's threads");
+  lora::Context context{&own};
+  lora::Matrix<float> W = lora::Matrix<float>::Ones(3, 4);
+  lora::merge_plain(W, library::make(3, 4, 2), context);
+  check(W(0, 0) != 1, "the program merges with its own executor");
+}
+
 }  // namespace
 
 int main() {
   updates();
+  executors();
   exceptions();
   return failures == 0 ? 0 : 1;
 }

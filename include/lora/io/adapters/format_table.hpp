@@ -7,6 +7,7 @@
 #include "lora/io/diffusers/reader.hpp"
 #include "lora/io/diffusers/writer.hpp"
 #include "lora/io/file/find_below.hpp"
+#include "lora/io/gguf/adapter.hpp"
 #include "lora/io/kohya/reader.hpp"
 #include "lora/io/kohya/writer.hpp"
 #include "lora/io/mlx/reader.hpp"
@@ -32,6 +33,8 @@ struct AdapterSource {
     is_folder = std::filesystem::is_directory(path, ignored);
     if (is_folder && !has_file(path, "adapter_config.json") && has_file(path, diffusers_name))
       file = std::make_shared<const Safetensors>(Safetensors::open(path / diffusers_name));
+    else if ((is_gguf = is_gguf_file(path)))
+      return;
     else if (std::filesystem::is_regular_file(path, ignored) && path.extension() != ".json")
       file = std::make_shared<const Safetensors>(Safetensors::open(path));
   }
@@ -44,7 +47,7 @@ struct AdapterSource {
   }
 
   std::filesystem::path path;
-  bool is_folder = false;
+  bool is_folder = false, is_gguf = false;
   std::shared_ptr<const Safetensors> file;  // null for a folder of several files
 };
 
@@ -107,7 +110,7 @@ struct AdapterFormat {
   AdapterFormatInfo info;
   bool (*is)(const AdapterSource&);
   Adapter (*load)(const AdapterSource&);
-  std::vector<std::string> (*save)(const Adapter&, const std::filesystem::path&);  // null: only read
+  std::vector<std::string> (*save)(const Adapter&, const std::filesystem::path&);  // null: only read, or with more words than these
 };
 
 /// The rows, the more particular ones first.
@@ -128,6 +131,14 @@ inline constexpr std::array adapter_rows{
                     write_diffusers(adapter, target);
                     return std::vector<std::string>();
                   }},
+    AdapterFormat{{"gguf", "a GGUF adapter of llama.cpp", true, "kinds other than LoRA, convolutions, experts, biases, tensors in place of the base's"},
+                  [](const AdapterSource& source) {
+                    if (!source.is_gguf) return false;
+                    const Gguf file = Gguf::open(source.path);
+                    const std::string* const type = file.value<std::string>("general.type");
+                    return type != nullptr && *type == "adapter";
+                  },
+                  [](const AdapterSource& source) { return load_gguf_adapter(source.path); }, nullptr},
     AdapterFormat{{"peft", "a PEFT folder (adapter_config.json, adapter_model.safetensors)", true,
                    "LoCon, diff, kinds that differ from module to module, several components in one folder"},
                   [](const AdapterSource& source) {

@@ -26,7 +26,7 @@ LORA_FUNC std::string_view adapter_format(const std::filesystem::path& path) {
 LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target, std::string_view format) {
   for (const detail::AdapterFormat& row : detail::adapter_rows)
     if (row.info.name == format && row.save != nullptr) return row.save(adapter, target);
-  throw ValueError(detail::text("lora: expected a format that adapters can be written in, found ", detail::in_quotes(format)));
+  throw ValueError(detail::text("lora: expected a format that save_adapter_as() writes (peft, kohya, diffusers), found ", detail::in_quotes(format)));
 }
 
 LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases, std::span<const Rename> renames) {

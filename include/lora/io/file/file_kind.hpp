@@ -20,12 +20,13 @@ inline constexpr std::string_view torch_remedy =
 inline constexpr std::array<FileKind, 8> file_kinds{{
     {"version https://git-lfs", "a Git LFS pointer in place of the file: fetch the file itself with `git lfs pull`"},
     {"GGUF", "a GGUF file: take the safetensors files that it was converted from"},
-    {std::string_view("PK\x03\x04", 4), "a zip archive, as torch.save writes for .bin, .pt and .ckpt files (a pickle, which can run code)"},
+    {std::string_view("PK\x03\x04", 4),
+     "a zip archive, as torch.save writes for .bin, .pt and .ckpt files (a pickle, which can run code)"},
     {std::string_view("\x1f\x8b", 2), "a gzip archive: unpack it"},
     {std::string_view("\x89HDF\r\n", 6), "an HDF5 file, as Keras writes: convert it to safetensors"},
     {std::string_view("\x93NUMPY", 6), "a NumPy array: save it as safetensors"},
     {"7z\xbc\xaf", "a 7z archive: unpack it"},
-    {std::string_view("\xfd" "7zXZ", 5), "an xz archive: unpack it"},
+    {"\xfd\x37zXZ", "an xz archive: unpack it"},
 }};
 
 /// Whether text begins with a tag of HTML or XML.
@@ -39,7 +40,8 @@ inline bool is_page(std::string_view first) {
   return false;
 }
 
-/// What the file is, with the remedy, in one sentence that goes on after "found"; nothing when its first bytes do not tell.
+/// What the file is, with the remedy, in one sentence that goes on after "found"; nothing when its first bytes do not
+/// tell.
 inline std::optional<std::string> kind_of(std::string_view first, std::uint64_t size) {
   if (size == 0) return "an empty file: fetch or save it again";
   for (const auto& [bytes, sentence] : file_kinds)
@@ -56,7 +58,8 @@ inline std::optional<std::string> kind_of(std::string_view first, std::uint64_t 
 
 /// Whether these are letters, digits and the like.
 inline bool is_text(std::string_view first) {
-  return std::all_of(first.begin(), first.end(), [](char c) { return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t'; });
+  return std::all_of(first.begin(), first.end(),
+                     [](char c) { return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t'; });
 }
 
 /// The first bytes of a file, enough for kind_of().

@@ -25,8 +25,8 @@ inline std::vector<std::string> names_in(const std::filesystem::path& folder) {
   return out;
 }
 
-/// Folders below a folder that pass a test, relative to it: its own and those of theirs (`snapshots/HASH`), none within one that
-/// passes.
+/// Folders below a folder that pass a test, relative to it: its own and those of theirs (`snapshots/HASH`), none
+/// within one that passes.
 inline std::vector<std::string> find_below(const std::filesystem::path& folder,
                                            FunctionRef<bool(const std::filesystem::path&)> is_meant, int depth = 2) {
   constexpr std::size_t most = 100;

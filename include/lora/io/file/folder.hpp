@@ -18,9 +18,9 @@ bool is_within(std::string_view file);
 
 }  // namespace detail
 
-/// The regular files in a folder and the folders below it, relative to it, with '/', sorted, without git's own (`.git`). Symbolic
-/// links count as what they lead to. Throws FileError for what is neither file nor folder, links that lead nowhere, names that are not
-/// UTF-8, and more than 64 levels or 100,000 entries.
+/// The regular files in a folder and the folders below it, relative to it, with '/', sorted, without git's own
+/// (`.git`). Symbolic links count as what they lead to. Throws FileError for what is neither file nor folder, links
+/// that lead nowhere, names that are not UTF-8, and more than 64 levels or 100,000 entries.
 std::vector<std::string> files_below(const std::filesystem::path& folder);
 
 }  // namespace io

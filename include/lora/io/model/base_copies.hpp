@@ -7,6 +7,7 @@
 #include "lora/io/model/bound_module.hpp"
 #include "lora/io/model/tied_head.hpp"
 #include "lora/io/safetensors/convert.hpp"
+#include "lora/io/safetensors/visit_type.hpp"
 
 #include <cstring>
 
@@ -67,6 +68,11 @@ inline bool can_replace(const TensorInfo& info, const BaseCopy& copy, const Tens
 template <class Find>
 std::vector<Replacement> find_replacements(const Model& base, const Adapter& adapter, const Find& find, ReadBase read) {
   std::vector<Replacement> out;
+  std::vector<const ModelTensor*> embeddings;
+  for (const ModelTensor& tensor : base.tensors()) {
+    const std::string_view name = tensor.info->name;
+    if (is_embedding(name.substr(0, name.rfind('.')))) embeddings.push_back(&tensor);
+  }
   for (const BaseCopy& copy : adapter.base_copies) {
     const TensorInfo& info = adapter.file->tensor(copy.name);
     const auto refuse = [&](const auto&... found) {
@@ -85,11 +91,10 @@ std::vector<Replacement> find_replacements(const Model& base, const Adapter& ada
       continue;
     }
     // Of tied layers a model's file has one, PEFT writes both.
-    const bool is_tied = is_head(std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'))) &&
-                         std::any_of(base.tensors().begin(), base.tensors().end(), [&](const ModelTensor& tensor) {
-                           const std::string_view whole = tensor.info->name;
-                           return is_embedding(whole.substr(0, whole.rfind('.'))) && is_copy(*adapter.file, info, tensor, read);
-                         });
+    const bool is_tied =
+        is_head(std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'))) &&
+        std::any_of(embeddings.begin(), embeddings.end(),
+                    [&](const ModelTensor* tensor) { return is_copy(*adapter.file, info, *tensor, read); });
     if (!is_tied && copy.is_trained)
       refuse(" where the base has no such tensor: one that was trained (modules_to_save) can only take the place of the base's; or");
     if (!is_tied) refuse(" where the base has no such tensor");

@@ -62,7 +62,8 @@ class BaseNames {
     const auto at = changed_.find(name);
     if (at == changed_.end()) return std::nullopt;
     if (const auto other = twice_.find(name); other != twice_.end())
-      throw ValueError(text("lora: tensor ", in_quotes(name), ": expected one of that name without wrappers, found several: ",
+      throw ValueError(text("lora: tensor ", in_quotes(name),
+                            ": expected one of that name without wrappers, found several: ",
                             in_quotes(names_[at->second]), ", ", in_quotes(names_[other->second])));
     return at->second;
   }

@@ -18,8 +18,11 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
   const auto refuse = [&](const auto&... pieces) {
     fail(model.shard_of(tensor).path(), "tensor ", in_quotes(info.name), ": ", pieces...);
   };
+  const TensorFile& file = model.shard_of(tensor);
+  if (file.is_quantized(info))
+    refuse("expected F16, BF16, F32 or F64 to merge into, found ", file.type_name(info), quantised_remedy);
   if (const auto quantised = quantised_module(info.name); quantised && !info.name.ends_with(".weight"))
-    refuse("expected ", in_quotes(text(quantised->first, ".weight")), " to merge into, found only what ", quantised->second,
+    refuse("expected ", in_quotes(text(quantised->module, ".weight")), " to merge into, found only what ", quantised->maker,
            " stores for it", quantised_remedy);
   if (is_quantised(info.dtype)) refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype), quantised_remedy);
   if (is_left_empty(info)) refuse(left_empty);

@@ -3,6 +3,7 @@
 
 /// What a merge did to the numbers, where that may not be meant: nothing at all, or infinities. For bodies (-inl.hpp).
 
+#include "lora/core/function_ref.hpp"
 #include "lora/io/file/find_below.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
@@ -21,24 +22,25 @@ struct MergeEffect {
 
 template <class T>
 bool all_finite(std::span<const T> numbers) {
-  using Traits = lora::detail::ScalarTraits<T>;
+  using Bits = typename lora::detail::ScalarTraits<T>::Bits;
+  constexpr Bits mask = lora::detail::ScalarTraits<T>::exponent_mask;
+  constexpr Bits unit = static_cast<Bits>(mask & (Bits{0} - mask)), sign = static_cast<Bits>(mask + unit);
   constexpr std::size_t step = 64;  // a fixed count becomes vector instructions
   std::size_t at = 0;
   for (; at + step <= numbers.size(); at += step) {
-    typename Traits::Bits any = 0;
-    for (std::size_t i = 0; i < step; ++i) {
-      const auto bits = static_cast<typename Traits::Bits>(lora::detail::to_bits(numbers[at + i]) & Traits::exponent_mask);
-      any = static_cast<typename Traits::Bits>(any | static_cast<typename Traits::Bits>(bits == Traits::exponent_mask));
-    }
-    if (any != 0) return false;
+    Bits bits[step], any = 0;
+    std::memcpy(bits, numbers.data() + at, sizeof(bits));
+    // An exponent of ones, and one more, carries into the sign.
+    for (std::size_t i = 0; i < step; ++i) any = static_cast<Bits>(any | static_cast<Bits>((bits[i] & mask) + unit));
+    if ((any & sign) != 0) return false;
   }
   return std::all_of(numbers.begin() + static_cast<std::ptrdiff_t>(at), numbers.end(), lora::detail::is_finite<T>);
 }
 
-/// Compares merged bytes with those before; read(offset, into) copies these, of the first part and where the result is not finite:
-/// in the usual case the numbers are looked at once.
-template <class Read>
-MergeEffect effect_of(ScalarType type, std::span<const std::byte> merged, const Read& read) {
+/// Compares merged bytes with those before; read(offset, into) copies these, of the first part and where the result is
+/// not finite: in the usual case the numbers are looked at once.
+inline MergeEffect effect_of(ScalarType type, std::span<const std::byte> merged,
+                             FunctionRef<void(std::uint64_t, std::span<std::byte>)> read) {
   return visit_type(type, [&]<class T>(std::type_identity<T>) {
     constexpr std::size_t step = std::size_t{1} << 14;
     const std::span<const T> all(reinterpret_cast<const T*>(merged.data()), merged.size() / sizeof(T));
@@ -67,7 +69,8 @@ inline bool adds_nothing(const AdapterUpdate& update, double scaling) {
   return std::visit(
       [&](const auto& shared) {
         const std::vector<UpdateTensor> tensors = shared->tensors();
-        return lora::detail::is_zero(scaling) || std::any_of(tensors.begin(), tensors.end(), [](const UpdateTensor& tensor) {
+        return lora::detail::is_zero(scaling) ||
+               std::any_of(tensors.begin(), tensors.end(), [](const UpdateTensor& tensor) {
                  std::vector<double> row(static_cast<std::size_t>(tensor.view.cols));
                  for (Index i = 0; i < tensor.view.rows; ++i) {
                    lora::detail::read_row(tensor.view, i, row.data());
@@ -103,19 +106,21 @@ inline void warn_of_effects(const std::vector<ActiveAdapter>& adapters, const st
     const std::string_view why = zeros == idle.size() ? "what it adds is zero (alpha is 0, or lora_B was never trained)"
                                  : zeros == 0         ? "what it adds is too small for the weights' type"
                                                       : "what it adds is zero, or too small for the weights' type";
-    warnings.push_back(idle.size() == count
-                           ? text("the adapter ", in_quotes(adapter.name), " changes nothing: ", why)
-                           : text("the adapter ", in_quotes(adapter.name), " changes nothing in ", idle.size(), " of ", count,
-                                  " modules: ", why, ": ", some_of(idle)));
+    warnings.push_back(idle.size() == count ? text("the adapter ", in_quotes(adapter.name), " changes nothing: ", why)
+                                            : text("the adapter ", in_quotes(adapter.name), " changes nothing in ",
+                                                   idle.size(), " of ", count, " modules: ", why, ": ", some_of(idle)));
   }
   for (std::size_t t = 0; t < targets.size(); ++t) {
     const std::vector<MergePart>& parts = targets[t].parts;
     const std::string name = in_quotes(targets[t].tensor->info->name);
-    if (effects[t].is_same && parts.size() > 1 && !std::any_of(parts.begin(), parts.end(), [](const MergePart& part) { return adds_nothing(part); }))
-      warnings.push_back(text("the adapters together change nothing in ", name, ": what they add cancels, or is too small for its type"));
+    if (effects[t].is_same && parts.size() > 1 &&
+        !std::any_of(parts.begin(), parts.end(), [](const MergePart& part) { return adds_nothing(part); }))
+      warnings.push_back(text("the adapters together change nothing in ", name,
+                              ": what they add cancels, or is too small for its type"));
     if (effects[t].overflows != 0)
-      warnings.push_back(text("tensor ", name, ": ", effects[t].overflows, effects[t].overflows == 1 ? " finite weight" : " finite weights",
-                              " became infinite: the sums are beyond what ", io::name(targets[t].tensor->info->dtype), " holds"));
+      warnings.push_back(text(
+          "tensor ", name, ": ", effects[t].overflows, effects[t].overflows == 1 ? " finite weight" : " finite weights",
+          " became infinite: the sums are beyond what ", io::name(targets[t].tensor->info->dtype), " holds"));
   }
 }
 

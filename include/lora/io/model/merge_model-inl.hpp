@@ -22,7 +22,8 @@ inline std::vector<std::string> copies_of(const UndoFile& undo) {
   return out;
 }
 
-/// The files without those of an adapter in the base's own folder, of which it warns: to the merged weights they do not belong.
+/// The files without those of an adapter in the base's own folder, of which it warns: to the merged weights they do
+/// not belong.
 inline std::vector<std::string> without_adapter(std::vector<std::string> files, std::vector<std::string>& warnings) {
   std::vector<std::string> left_out;
   std::erase_if(files, [&](const std::string& file) {
@@ -31,8 +32,9 @@ inline std::vector<std::string> without_adapter(std::vector<std::string> files, 
     return true;
   });
   if (!left_out.empty())
-    warnings.push_back(text("the base's folder holds an adapter, which programs that load the merged folder would apply on top: left out ",
-                            some_of(left_out)));
+    warnings.push_back(text(
+        "the base's folder holds an adapter, which programs that load the merged folder would apply on top: left out ",
+        some_of(left_out)));
   return files;
 }
 
@@ -172,7 +174,8 @@ ModelChange merge_model(const std::filesystem::path& base, const std::vector<Act
   expect_apart(detail::inputs_of(adapters, {base}), {out, undo});
   const Model model = Model::open(base);
   ModelChange change = detail::change_of(model);
-  const std::vector<detail::MergeTarget> targets = detail::plan_merge(model, adapters, options.renames, &change.warnings);
+  const std::vector<detail::MergeTarget> targets =
+      detail::plan_merge(model, adapters, options.renames, &change.warnings);
   detail::count_targets(change, targets);
   const std::vector<std::string> copies = detail::without_adapter(model.other_files(), change.warnings);
   detail::warn_of_other_weights(copies, change.warnings);
@@ -261,10 +264,12 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   for (std::size_t i = 0; i < targets.size(); ++i) {
     const auto found = merged_before.find({targets[i].tensor, targets[i].expert});
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
-    rewrite.change(*targets[i].tensor, before != nullptr, true, [&, i, before](std::span<std::byte> bytes, const Context& context) {
-      if (before == nullptr) return detail::merge_tensor(model, targets[i], bytes, &record, context, effects[i]);
-      return detail::switch_tensor(model, old, *before, targets[i], bytes, record, context, effects[i]);
-    });
+    rewrite.change(*targets[i].tensor, before != nullptr, true,
+                   [&, i, before](std::span<std::byte> bytes, const Context& context) {
+                     if (before == nullptr)
+                       return detail::merge_tensor(model, targets[i], bytes, &record, context, effects[i]);
+                     return detail::switch_tensor(model, old, *before, targets[i], bytes, record, context, effects[i]);
+                   });
   }
   rewrite.run(options);
   detail::warn_of_effects(adapters, targets, effects, change.warnings);

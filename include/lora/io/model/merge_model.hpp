@@ -3,11 +3,11 @@
 
 /// Whole models: adapters merged into one, taken out again, and exchanged, from files to files.
 ///
-/// A model is a safetensors file or a folder, see Model; what is written is of the same kind: a file (replaced when it exists)
-/// or a folder (a new or empty one). Its other tensors, its headers and its other files are copied byte for byte. Everything is
-/// checked before it is used, written beside its name and renamed when it is complete and on disk, the undo file first: when a
-/// call throws, or the program is killed at any moment, every name has its old content or its whole new one. Memory is bounded,
-/// whatever the model's size.
+/// A model is a safetensors file or a folder, see Model; what is written is of the same kind: a file (replaced when it
+/// exists) or a folder (a new or empty one). Its other tensors, its headers and its other files (but `.git`, and an
+/// adapter in its folder) are copied byte for byte. Everything is checked before it is used, written beside its name
+/// and renamed when it is complete and on disk, the undo file first: when a call throws, or the program is killed at
+/// any moment, every name has its old content or its whole new one. Memory is bounded, whatever the model's size.
 
 #include "lora/io/file/output_file.hpp"
 #include "lora/io/model/on_call.hpp"
@@ -36,8 +36,8 @@ struct ModelOptions : TaskOptions {
   /// Whether to wait until everything is on disk.
   Sync sync = Sync::yes;
 
-  /// How the base names what no rule can know, see bind(). Of a merge or switch; one that no module's path begins with is a
-  /// ValueError.
+  /// How the base names what no rule can know, see bind(). Of a merge or switch; one that no module's path begins with
+  /// is a ValueError.
   std::vector<Rename> renames = {};
 
   /// Called when everything is written and nothing has its name yet. What it throws takes everything back.
@@ -54,9 +54,9 @@ ModelChange merge_model(const std::filesystem::path& base, const std::vector<Act
                         const std::filesystem::path& out, const std::filesystem::path& undo = {},
                         const ModelOptions& options = {});
 
-/// `out` becomes the original, every byte of it, of the model that was merged into `merged` with the undo file `undo`. Files
-/// that have been added to a merged folder are left out. Throws as merge_model() does, and FileError when `merged` is not what
-/// was written then.
+/// `out` becomes the original, every byte of it, of the model that was merged into `merged` with the undo file `undo`.
+/// Files that have been added to a merged folder, and those that the merge left out, are not in it. Throws as
+/// merge_model() does, and FileError when `merged` is not what was written then.
 LORA_ON_CALL_DECLARED
 ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesystem::path& undo,
                           const std::filesystem::path& out, const ModelOptions& options = {});

@@ -1,42 +1,44 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/core/sorted.hpp"
 #include "lora/io/file/folder.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/text/json.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
 
-/// Throws FileError for an entry whose tensor another shard has, and for a tensor that the index lacks. Gives the entries that no
-/// shard has: tied weights, mostly, which readers pass over.
-inline std::vector<std::string> expect_indexed(const std::vector<Safetensors>& shards, const std::vector<std::string>& names,
-                                               const std::filesystem::path& file, const Json::object_t& entries) {
+/// Throws FileError for an entry whose tensor another shard has, and for a tensor that the index lacks. Gives the
+/// entries that no shard has: tied weights, mostly, which readers pass over.
+inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& shards,
+                                               const std::vector<std::string>& names, const std::filesystem::path& file,
+                                               const Json::object_t& entries) {
   std::vector<std::string> extra;
   for (const auto& [tensor, value] : entries) {
     const std::string& name = value.get_ref<const std::string&>();
-    const Safetensors& shard =
+    const TensorFile& shard =
         shards[static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), name) - names.begin())];
     if (shard.find(tensor) != nullptr) continue;
     for (std::size_t i = 0; i < shards.size(); ++i)
       if (shards[i].find(tensor) != nullptr)
-        fail(file, "weight_map: expected the tensor ", in_quotes(tensor), " in ", in_quotes(name), ", found it in ", in_quotes(names[i]));
+        fail(file, "weight_map: expected the tensor ", in_quotes(tensor), " in ", in_quotes(name), ", found it in ",
+             in_quotes(names[i]));
     extra.push_back(tensor);
   }
   std::vector<std::string_view> indexed;
   for (const auto& [tensor, value] : entries) indexed.push_back(tensor);
   std::sort(indexed.begin(), indexed.end());
-  for (const Safetensors& shard : shards)
+  for (const TensorFile& shard : shards)
     for (const TensorInfo& tensor : shard.tensors())
       if (!std::binary_search(indexed.begin(), indexed.end(), std::string_view(tensor.name)))
-        fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ", printable(file.filename().string()),
-             ", found none of that name");
+        fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ",
+             printable(file.filename().string()), ", found none of that name");
   return extra;
 }
 
@@ -49,8 +51,9 @@ LORA_FUNC Model Model::open(const std::filesystem::path& path) {
   if (!model.is_folder_) {
     model.add_shard("", path);
   } else if (const auto file = detail::model_in(path); !file) {
-    detail::fail(path, "expected a model: a safetensors file, or a folder with ", single_name, " or ", index_name,
-                 " (or diffusers' diffusion_pytorch_model.safetensors), found a folder without them", detail::instead_of_model(path));
+    detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with ", single_name, " or ",
+                 index_name, " (or diffusers' diffusion_pytorch_model.safetensors), found a folder without them",
+                 detail::instead_of_model(path));
   } else if (file->is_index) {
     model.open_shards(file->name);
   } else {
@@ -77,7 +80,7 @@ LORA_FUNC void Model::read(const ModelTensor& tensor, std::uint64_t offset, std:
 
 LORA_FUNC std::uint64_t Model::data_bytes() const {
   std::uint64_t sum = 0;
-  for (const Safetensors& shard : shards_) sum += shard.header().data_bytes();
+  for (const TensorFile& shard : shards_) sum += shard.data_bytes();
   return sum;
 }
 
@@ -90,11 +93,11 @@ LORA_FUNC std::vector<std::string> Model::other_files() const {
 }
 
 LORA_FUNC void Model::expect_unchanged() const {
-  for (const Safetensors& shard : shards_) shard.file().expect_unchanged();
+  for (const TensorFile& shard : shards_) shard.file().expect_unchanged();
 }
 
 LORA_FUNC void Model::add_shard(std::string name, const std::filesystem::path& path) {
-  shards_.push_back(Safetensors::open(path));
+  shards_.push_back(TensorFile::open(path));
   names_.push_back(std::move(name));
 }
 
@@ -119,19 +122,20 @@ LORA_FUNC void Model::open_shards(const std::string& index_file) {
   std::error_code ignored;
   const std::string single = index_file.substr(0, index_file.find(".safetensors")) + ".safetensors";
   if (!names.contains(single) && std::filesystem::exists(path_ / single, ignored))
-    detail::fail(path_, "expected one model, found two: ", printable(single), " and the shards of ", printable(index_file));
+    detail::fail(path_, "expected one model, found two: ", printable(single), " and the shards of ",
+                 printable(index_file));
   for (const std::string& name : names) add_shard(name, path_ / name);
   if (const std::vector<std::string> extra = detail::expect_indexed(shards_, names_, file, *entries); !extra.empty())
-    warnings_.push_back(detail::text(printable(index_file), ": weight_map: passed over what no shard has: ", detail::some_of(extra)));
+    warnings_.push_back(
+        detail::text(printable(index_file), ": weight_map: passed over what no shard has: ", detail::some_of(extra)));
 }
 
 LORA_FUNC void Model::index_tensors() {
   for (std::size_t i = 0; i < shards_.size(); ++i)
     for (const TensorInfo& tensor : shards_[i].tensors()) tensors_.push_back({i, &tensor});
-  by_name_.resize(tensors_.size());
-  std::iota(by_name_.begin(), by_name_.end(), std::uint32_t{0});
-  std::sort(by_name_.begin(), by_name_.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].info->name < tensors_[b].info->name; });
+  by_name_ = lora::detail::sorted_indices(tensors_.size(), [&](std::uint32_t a, std::uint32_t b) {
+    return tensors_[a].info->name < tensors_[b].info->name;
+  });
   for (std::size_t i = 1; i < by_name_.size(); ++i) {
     const ModelTensor &a = tensors_[by_name_[i - 1]], &b = tensors_[by_name_[i]];
     if (a.info->name == b.info->name)

@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// A whole model: one safetensors file, or a folder with model.safetensors or with shards and their index.
+/// A whole model: one safetensors or GGUF file, or a folder with model.safetensors or with shards and their index.
 
-#include "lora/io/safetensors/safetensors.hpp"
+#include "lora/io/model/tensor_file.hpp"
 
 #include <algorithm>
 
@@ -18,17 +18,19 @@ struct ModelTensor {
 
 /// A model, open for reading and completely checked.
 ///
-/// A folder has either `model.safetensors` or `model.safetensors.index.json`, whose `weight_map` says which shard holds
-/// which tensor; or the same with diffusers' `diffusion_pytorch_model` in place of `model`; or, where it has none of these, with one
-/// variant (`model.fp16.safetensors`). Its other files are no part of the model but belong to it: `other_files()` lists them.
+/// A folder has either `model.safetensors` or `model.safetensors.index.json`, whose `weight_map` says which shard
+/// holds which tensor; or the same with diffusers' `diffusion_pytorch_model` in place of `model`; or, where it has
+/// none of these, with one variant (`model.fp16.safetensors`). Its other files are no part of the model but belong to
+/// it: `other_files()` lists them.
 class Model {
  public:
   static constexpr std::string_view single_name = "model.safetensors", index_name = "model.safetensors.index.json";
 
-  /// Throws FileError when the path is neither a safetensors file nor such a folder; when the index is damaged, names
-  /// files outside of the folder, a tensor in another shard than the one that has it, or not all that its shards have; when two
-  /// shards have a tensor of the same name; when the folder has two models, as an index and a model.safetensors that is no shard
-  /// of it. What the file or folder is instead (an LFS pointer, a pickle ...) is said where it can be told.
+  /// Throws FileError when the path is neither a safetensors or GGUF file nor such a folder; when the index is damaged, names
+  /// files outside of the folder, a tensor in another shard than the one that has it, or not all that its shards have;
+  /// when two shards have a tensor of the same name; when the folder has two models, as an index and a
+  /// model.safetensors that is no shard of it. What the file or folder is instead (an LFS pointer, a pickle ...) is
+  /// said where it can be told.
   static Model open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
@@ -37,7 +39,7 @@ class Model {
   bool is_folder() const { return is_folder_; }
 
   /// The files with tensors, sorted by name, and their names in the folder (empty for a model that is a file).
-  const std::vector<Safetensors>& shards() const { return shards_; }
+  const std::vector<TensorFile>& shards() const { return shards_; }
   const std::string& shard_name(std::size_t shard) const { return names_[shard]; }
 
   /// Shard after shard, each in the order of its data.
@@ -50,19 +52,19 @@ class Model {
   const ModelTensor& tensor(std::string_view name) const;
 
   /// The file that holds a tensor.
-  const Safetensors& shard_of(const ModelTensor& tensor) const { return shards_[tensor.shard]; }
+  const TensorFile& shard_of(const ModelTensor& tensor) const { return shards_[tensor.shard]; }
 
   /// Copies `into.size()` bytes of a tensor, from byte `offset` of it on. May run on several threads at once. Throws
   /// FileError.
   void read(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const;
 
-  /// A tensor of two dimensions as a matrix, see Safetensors::read_matrix.
+  /// A tensor of two dimensions as a matrix, see TensorFile::read_matrix; numbers of any type that can be read.
   template <class T>
   Matrix<T> read_matrix(const ModelTensor& tensor) const {
     return shard_of(tensor).template read_matrix<T>(*tensor.info);
   }
 
-  /// A tensor of one dimension as a vector, see Safetensors::read_vector.
+  /// A tensor of one dimension as a vector, see TensorFile::read_vector.
   template <class T>
   Eigen::Matrix<T, Eigen::Dynamic, 1> read_vector(const ModelTensor& tensor) const {
     return shard_of(tensor).template read_vector<T>(*tensor.info);
@@ -92,7 +94,7 @@ class Model {
 
   std::filesystem::path path_;
   bool is_folder_ = false;
-  std::vector<Safetensors> shards_;
+  std::vector<TensorFile> shards_;
   std::vector<std::string> names_;  // of the shards, sorted
   std::vector<ModelTensor> tensors_;
   std::vector<std::uint32_t> by_name_;

@@ -11,8 +11,8 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// The name of a model's file or index: transformers' `model` and diffusers' `diffusion_pytorch_model`, each also with a variant, as
-/// `model.fp16.safetensors`, `model.safetensors.index.fp16.json`.
+/// The name of a model's file or index: transformers' `model` and diffusers' `diffusion_pytorch_model`, each also with
+/// a variant, as `model.fp16.safetensors`, `model.safetensors.index.fp16.json`.
 struct ModelFile {
   std::string name, stem, variant;
   bool is_index = false;
@@ -34,7 +34,8 @@ inline std::optional<ModelFile> model_file(const std::string& name) {
         out.is_index = true;
       } else if (part == "json" && out.is_index && rest.empty()) {
         return out;
-      } else if (out.variant.empty() && (!is_safetensors || out.is_index) && !part.empty() && part.find('-') == part.npos) {
+      } else if (out.variant.empty() && (!is_safetensors || out.is_index) && !part.empty() &&
+                 part.find('-') == part.npos) {
         out.variant = part;
       } else {
         return std::nullopt;
@@ -45,7 +46,8 @@ inline std::optional<ModelFile> model_file(const std::string& name) {
   return std::nullopt;
 }
 
-/// The model in a folder: its index, or else its only file; nothing where there is none. Throws FileError where there are two.
+/// The model in a folder: its index, or else its only file; nothing where there is none. Throws FileError where there
+/// are two.
 inline std::optional<ModelFile> model_in(const std::filesystem::path& folder) {
   std::vector<ModelFile> found;
   bool is_plain = false;
@@ -59,13 +61,15 @@ inline std::optional<ModelFile> model_in(const std::filesystem::path& folder) {
   const ModelFile* best = nullptr;
   for (const ModelFile& file : found) {
     if (best != nullptr && (file.stem != best->stem || file.variant != best->variant))
-      fail(folder, "expected one model, found two: ", printable(best->name), " and ", printable(file.name), ": name the one that is meant, as a file");
+      fail(folder, "expected one model, found two: ", printable(best->name), " and ", printable(file.name),
+           ": name the one that is meant, as a file");
     if (best == nullptr || file.is_index) best = &file;
   }
   return best == nullptr ? std::nullopt : std::optional(*best);
 }
 
-/// Whether a model's folder has this, at its top, of an adapter: programs that find it apply the adapter to what they load.
+/// Whether a model's folder has this, at its top, of an adapter: programs that find it apply the adapter to what they
+/// load.
 inline bool is_adapter_file(std::string_view name) {
   return name == "adapter_config.json" || name.starts_with("adapter_model.");
 }
@@ -78,18 +82,20 @@ inline std::string instead_of_model(const std::filesystem::path& folder) {
     is_adapter = is_adapter || name == "adapter_config.json";
     if (name.ends_with(".safetensors") && !name.starts_with("adapter_model")) others.push_back(name);
     if (name.ends_with(".gguf")) gguf.push_back(name);
-    if ((name.ends_with(".bin") && name.find("model") != name.npos && !name.starts_with("adapter_model")) || name.ends_with(".pt") ||
-        name.ends_with(".pth") || name.ends_with(".ckpt"))
+    if ((name.ends_with(".bin") && name.find("model") != name.npos && !name.starts_with("adapter_model")) ||
+        name.ends_with(".pt") || name.ends_with(".pth") || name.ends_with(".ckpt"))
       pickles.push_back(name);
   }
   const std::vector<std::string> below = find_below(folder, [](const std::filesystem::path& path) {
     const std::vector<std::string> names = names_in(path);
-    return std::any_of(names.begin(), names.end(), [](const std::string& name) { return model_file(name).has_value(); });
+    return std::any_of(names.begin(), names.end(),
+                       [](const std::string& name) { return model_file(name).has_value(); });
   });
   if (!others.empty()) return text(", but ", some_of(others), ": name the file that is meant");
   if (!below.empty()) return text(", but below it ", some_of(below), ": name the folder that is meant");
   if (!pickles.empty()) return text(", but ", some_of(pickles), " (a pickle, which can run code): ", torch_remedy);
-  if (!gguf.empty()) return text(", but ", some_of(gguf), " (GGUF): take the safetensors files that it was converted from");
+  if (!gguf.empty())
+    return text(", but ", some_of(gguf), " (GGUF): name the file that is meant");
   if (is_adapter) return ", but an adapter's: name the model that it is for";
   return "";
 }

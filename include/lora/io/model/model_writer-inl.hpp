@@ -11,19 +11,14 @@ LORA_FUNC ModelWriter::ModelWriter(const Model& like, const std::filesystem::pat
     : target_(target), sync_(sync) {
   if (like.is_folder()) folder_.emplace(target, sync);
   for (std::size_t i = 0; i < like.shards().size(); ++i)
-    shards_.push_back(std::make_unique<SafetensorsWriter>(folder_ ? folder_->place(like.shard_name(i)) : target,
-                                                          like.shards()[i].header(), sync,
+    shards_.push_back(std::make_unique<TensorFileWriter>(folder_ ? folder_->place(like.shard_name(i)) : target,
+                                                          like.shards()[i], sync,
                                                           folder_ ? target / like.shard_name(i) : target));
 }
 
 LORA_FUNC void ModelWriter::write_at(const ModelTensor& tensor, std::uint64_t offset,
                                      std::span<const std::byte> bytes) {
-  const TensorInfo& info = *tensor.info;
-  if (offset > info.bytes() || bytes.size() > info.bytes() - offset)
-    detail::fail(target_, "tensor ", detail::in_quotes(info.name), ": expected at most the ", info.bytes(),
-                 " bytes of ", name(info.dtype), " ", detail::shape_list(info.shape), " to be written, found ",
-                 bytes.size(), " from byte ", offset, " on");
-  shards_[tensor.shard]->write_at(info.begin + offset, bytes);
+  shards_[tensor.shard]->write_at(*tensor.info, offset, bytes);
 }
 
 LORA_FUNC OutputFile ModelWriter::file(const std::string& name) const {

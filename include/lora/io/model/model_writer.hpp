@@ -3,7 +3,7 @@
 
 #include "lora/io/file/output_folder.hpp"
 #include "lora/io/model/model.hpp"
-#include "lora/io/safetensors/writer.hpp"
+#include "lora/io/model/tensor_file_writer.hpp"
 
 #include <memory>
 
@@ -58,7 +58,7 @@ class ModelWriter {
   std::filesystem::path target_;
   Sync sync_;
   std::optional<OutputFolder> folder_;
-  std::vector<std::unique_ptr<SafetensorsWriter>> shards_;
+  std::vector<std::unique_ptr<TensorFileWriter>> shards_;
   bool is_complete_ = false;
 };
 

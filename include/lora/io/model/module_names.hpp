@@ -1,47 +1,35 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// How the names in an adapter lead to those in a base: the rule of docs/FILES.md, without files. For bodies (-inl.hpp).
+/// How the names in an adapter lead to those in a base: the rule of docs/FILES.md, without files. For bodies
+/// (-inl.hpp).
 ///
-/// Names differ at their beginnings: libraries moved modules between versions, files lack a model's own prefix or have one more, and
-/// programs leave wrappers in. The wanted names are sorted into towers (the same path up to the first number, as `model.layers.`;
-/// a name without numbers is a tower of its own), and one change of the beginning has to serve a whole tower:
+/// Names differ at their beginnings: libraries moved modules between versions, files lack a model's own prefix or have
+/// one more, and programs leave wrappers in. The wanted names are sorted into towers (the same path up to the first
+/// number, as `model.layers.`; a name without numbers is a tower of its own), and one change of the beginning has to
+/// serve a whole tower:
 ///
 ///  1. none (wrappers do not count);
 ///  2. one of the known moves;
 ///  3. some parts less, or some more, before the longest end that allows it. Never other parts in their place.
 ///
-/// Of changes that lead to several tensors the one is taken whose shapes fit, or the one that another tower has shown; if that
-/// does not leave one, none is. A single name without numbers ("lm_head") says little: beside other towers it follows these.
+/// Of changes that lead to several tensors the one is taken whose shapes fit, or the one that another tower has shown;
+/// if that does not leave one, none is. A single name without numbers ("lm_head") says little: beside other towers it
+/// follows these.
 
 #include "lora/core/function_ref.hpp"
 #include "lora/io/model/base_names.hpp"
+#include "lora/io/model/known_moves.hpp"
 #include "lora/io/model/rename.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-struct Move {
-  std::string_view older, newer;
-};
-/// The beginnings of paths in older files and the same in newer models, whole parts; either may be the adapter's. From the
-/// _checkpoint_conversion_mapping of transformers' classes (4.52 and later).
-inline constexpr std::array<Move, 8> known_moves{{
-    {"visual", "model.visual"},                        // Qwen2-VL, Qwen2.5-VL
-    {"model", "model.language_model"},                 // the same, and language models alone
-    {"language_model.model", "model.language_model"},  // LLaVA and its kin, Gemma 3, PaliGemma, Mistral 3, AyaVision, Mllama
-    {"vision_tower", "model.vision_tower"},
-    {"vision_model", "model.vision_model"},
-    {"multi_modal_projector", "model.multi_modal_projector"},
-    {"language_model.lm_head", "lm_head"},
-    {"model", "language_model.model"},  // language models alone
-}};
-
 /// Finds the tensors of one adapter. Time is linear in the names' characters and parts.
 class ModuleNames {
  public:
-  /// `wanted` are tensors' names in the adapter's words; fits(i, t) says whether wanted name i and tensor t agree in shape, and is
-  /// asked only where names do not decide. All must outlive it.
+  /// `wanted` are tensors' names in the adapter's words; fits(i, t) says whether wanted name i and tensor t agree in
+  /// shape, and is asked only where names do not decide. All must outlive it.
   ModuleNames(const BaseNames& base, std::vector<std::string> wanted, std::span<const Rename> renames,
               FunctionRef<bool(std::size_t, std::size_t)> fits)
       : base_(base), wanted_(std::move(wanted)), renames_(renames), fits_(fits) {
@@ -57,9 +45,10 @@ class ModuleNames {
   /// The tensor of each name. When some have none it is empty, and missing() says why.
   std::vector<std::size_t> find() {
     std::vector<Tower> towers = sorted();
-    for (Tower& tower : towers)
-      if (!serves(tower, {}, tower.found)) choose(tower, served(tower, known_changes()));
-    find_by_ends(towers);
+    for (Tower& tower : towers) serves(tower, {}, tower.found);
+    const Ends ends = ends_of(towers);
+    for (Tower& tower : towers) find_moved(tower, ends);
+    find_by_ends(towers, ends);
     std::vector<std::size_t> out(wanted_.size());
     for (const Tower& tower : towers) {
       if (tower.found.empty()) {
@@ -76,7 +65,8 @@ class ModuleNames {
   std::optional<std::size_t> find_other(const std::string& name) {
     wanted_.push_back(renamed(renames_, name));
     Tower tower{{wanted_.size() - 1}, 0, true, {}, {}, {}};
-    if (!serves(tower, {}, tower.found) && !choose(tower, served(tower, changes_))) choose(tower, served(tower, known_changes()));
+    if (!serves(tower, {}, tower.found) && !choose(tower, served(tower, changes_)))
+      choose(tower, served(tower, known_changes()));
     wanted_.pop_back();
     return tower.found.empty() ? std::nullopt : std::optional(tower.found.front());
   }
@@ -117,7 +107,7 @@ class ModuleNames {
     for (std::size_t i = 0; i < wanted_.size(); ++i) {
       const std::string_view name = wanted_[i];
       const std::vector<std::string_view> parts = parts_of(name);
-      std::size_t number = 0;
+      std::size_t number = 1;  // that of a list; a first one is a module's of a pipeline
       while (number < parts.size() && !is_number(parts[number])) ++number;
       const bool is_single = number == parts.size();
       const auto length = [&](std::size_t count) {
@@ -176,18 +166,23 @@ class ModuleNames {
   bool choose(Tower& tower, std::vector<Candidate> candidates) {
     for (std::size_t a = 0; a < candidates.size(); ++a)  // other changes may lead to the same tensors
       for (std::size_t b = candidates.size(); b-- > a + 1;)
-        if (candidates[a].found == candidates[b].found) candidates.erase(candidates.begin() + static_cast<std::ptrdiff_t>(b));
+        if (candidates[a].found == candidates[b].found)
+          candidates.erase(candidates.begin() + static_cast<std::ptrdiff_t>(b));
     keep(candidates, [&](const Candidate& one) {
       for (std::size_t k = 0; k < one.found.size(); ++k)
         if (!fits_(tower.names[k], one.found[k])) return false;
       return true;
     });
-    keep(candidates, [&](const Candidate& one) { return std::find(changes_.begin(), changes_.end(), one.change) != changes_.end(); });
+    keep(candidates, [&](const Candidate& one) {
+      return std::find(changes_.begin(), changes_.end(), one.change) != changes_.end();
+    });
     if (candidates.size() > 1) tower.several = found_several(candidates[0].found.front(), candidates[1].found.front());
     if (candidates.size() != 1) return false;
     tower.found = candidates.front().found;
     tower.several.clear();
-    if (std::find(changes_.begin(), changes_.end(), candidates.front().change) == changes_.end()) changes_.push_back(candidates.front().change);
+    const Change& change = candidates.front().change;
+    if (changes_.size() < most_candidates && std::find(changes_.begin(), changes_.end(), change) == changes_.end())
+      changes_.push_back(change);
     return true;
   }
   /// Of several, those that pass a test, if any do.
@@ -203,60 +198,95 @@ class ModuleNames {
     return text("found several that may be meant: ", in_quotes(base_[a]), " and ", in_quotes(base_[b]));
   }
 
-  /// Calls run() with a name and what is left of it after each dot, while that has `shortest` characters.
+  /// Calls run() with a name and what is left of it after each dot, from `longest` characters down to `shortest`.
+  /// Names of very many parts are nobody's.
   template <class Run>
-  static void for_each_end(std::string_view name, std::size_t shortest, const Run& run) {
+  static void for_each_end(std::string_view name, std::size_t longest, std::size_t shortest, const Run& run) {
+    constexpr std::ptrdiff_t most_parts = 64;
+    if (std::count(name.begin(), name.end(), '.') >= most_parts) return;
     for (std::size_t at = 0; name.size() - at >= shortest; ++at) {
-      run(name.substr(at));
+      if (name.size() - at <= longest) run(name.substr(at));
       at = name.find('.', at);
       if (at == name.npos) return;
     }
   }
+  template <class Run>
+  void for_each_end(const Tower& tower, const Run& run) const {
+    const std::string_view name = wanted_[tower.names.front()];
+    for_each_end(name, name.size(), tower.kept, run);
+  }
   using Ends = std::unordered_map<std::string_view, std::vector<std::size_t>>;
 
-  void find_by_ends(std::vector<Tower>& towers) {
+  /// The base's names by those of their ends that open towers may keep.
+  Ends ends_of(const std::vector<Tower>& towers) const {
     Ends ends;
+    std::size_t longest = 0;
     for (const Tower& tower : towers)
-      if (tower.is_open()) for_each_end(wanted_[tower.names.front()], tower.kept, [&](std::string_view end) { ends[end]; });
-    if (ends.empty()) return;
-    for (std::size_t t = 0; t < base_.size(); ++t)
-      for_each_end(base_.unwrapped(t), 1, [&](std::string_view end) {
-        if (const auto at = ends.find(end); at != ends.end() && at->second.size() <= most_candidates) at->second.push_back(t);
+      if (tower.is_open())
+        for_each_end(tower, [&](std::string_view end) {
+          ends[end];
+          longest = std::max(longest, end.size());
+        });
+    for (std::size_t t = 0; t < base_.size() && !ends.empty(); ++t)
+      for_each_end(base_.unwrapped(t), longest, 1, [&](std::string_view end) {
+        if (const auto at = ends.find(end); at != ends.end() && at->second.size() <= most_candidates)
+          at->second.push_back(t);
       });
+    return ends;
+  }
+
+  /// A known move, unless the base has the very names as well, after a prefix.
+  void find_moved(Tower& tower, const Ends& ends) {
+    if (!tower.is_open()) return;
+    std::vector<Candidate> candidates = served(tower, known_changes());
+    if (candidates.empty()) return;
+    for (Candidate& one : candidates_at(tower, wanted_[tower.names.front()], ends))
+      candidates.push_back(std::move(one));
+    choose(tower, std::move(candidates));
+  }
+
+  void find_by_ends(std::vector<Tower>& towers, const Ends& ends) {
+    bool is_alone = std::all_of(towers.begin(), towers.end(), [](const Tower& one) { return one.found.empty(); });
     for (const bool is_single : {false, true})
       for (Tower& tower : towers)
         if (tower.is_open() && tower.is_single == is_single) {
-          const bool is_alone = std::all_of(towers.begin(), towers.end(), [](const Tower& one) { return one.found.empty(); });
-          if (is_single && (choose(tower, served(tower, changes_)) || !is_alone)) continue;
-          for_each_end(wanted_[tower.names.front()], tower.kept, [&](std::string_view end) {
-            if (tower.is_open()) find_by_end(tower, end, ends.at(end));
-          });
+          if (is_single) choose(tower, served(tower, changes_));
+          if (!is_single || is_alone)
+            for_each_end(tower, [&](std::string_view end) {
+              if (tower.is_open()) choose(tower, candidates_at(tower, end, ends));
+            });
+          is_alone = is_alone && tower.found.empty();
         }
     for (Tower& tower : towers)  // by what towers after it have shown
       if (tower.found.empty() && !tower.several.empty()) choose(tower, served(tower, changes_));
   }
 
-  void find_by_end(Tower& tower, std::string_view end, const std::vector<std::size_t>& tensors) {
+  /// The changes before one end that serve a tower.
+  std::vector<Candidate> candidates_at(Tower& tower, std::string_view end, const Ends& ends) const {
+    std::vector<Candidate> out;
+    const auto place = ends.find(end);
+    if (place == ends.end()) return out;
+    const std::vector<std::size_t>& tensors = place->second;
     if (tensors.size() > most_candidates) {
       tower.several = found_several(tensors[0], tensors[1]);
-      return;
+      return out;
     }
-    std::vector<Candidate> candidates;
     for (const std::size_t t : tensors) {
       const std::string_view ours = before(wanted_[tower.names.front()], end), theirs = before(base_.unwrapped(t), end);
       if (!is_shortened(ours, theirs) && !is_shortened(theirs, ours)) continue;
       Candidate one{{std::string(ours), std::string(theirs)}, {}};
       if (serves(tower, one.change, one.found))
-        candidates.push_back(std::move(one));
+        out.push_back(std::move(one));
       else if (!tower.nearest)
         tower.nearest = one.change;
     }
-    choose(tower, std::move(candidates));
+    return out;
   }
 
   /// The first name of a tower that the base lacks where it has others, under the same names or after a change.
   Missing absent(const Tower& tower) const {
-    const bool has_some = std::any_of(tower.names.begin(), tower.names.end(), [&](std::size_t i) { return find(i, {}).has_value(); });
+    const bool has_some =
+        std::any_of(tower.names.begin(), tower.names.end(), [&](std::size_t i) { return find(i, {}).has_value(); });
     const Change change = has_some || !tower.nearest ? Change{} : *tower.nearest;
     std::optional<std::size_t> lacking, other;
     for (const std::size_t i : tower.names) (find(i, change) ? other : lacking) = i;
@@ -271,14 +301,14 @@ class ModuleNames {
                     in_quotes(base_[*find(*other, change)]))};
   }
 
-  /// Of a name that ends more tensors nothing can be said; it bounds the time as well.
+  /// Of a name that ends more tensors nothing can be said, and more changes show nothing; it bounds the time as well.
   static constexpr std::size_t most_candidates = 64;
 
   const BaseNames& base_;
   std::vector<std::string> wanted_;
   std::span<const Rename> renames_;
   FunctionRef<bool(std::size_t, std::size_t)> fits_;
-  std::vector<Change> changes_;  // that have served
+  std::vector<Change> changes_;  // that have served, the first of them
   Missing missing_{};
 };
 

@@ -54,14 +54,17 @@ inline void expect_used(std::span<const Rename> renames, const std::vector<Activ
           return std::any_of(active.adapter.modules.begin(), active.adapter.modules.end(), begins);
         }))
       throw ValueError(text("lora: the rename of ", in_quotes(rename.from), " to ", in_quotes(rename.to),
-                            ": expected modules whose paths begin with ", in_quotes(rename.from), ", found none in the adapters"));
-    if (std::count_if(renames.begin(), renames.end(), [&](const Rename& other) { return other.from == rename.from; }) != 1)
+                            ": expected modules whose paths begin with ", in_quotes(rename.from),
+                            ", found none in the adapters"));
+    if (std::count_if(renames.begin(), renames.end(), [&](const Rename& other) { return other.from == rename.from; }) !=
+        1)
       throw ValueError(text("lora: the rename of ", in_quotes(rename.from), ": expected one, found several"));
   }
 }
 
-/// The tensors of `base` that the adapters change, in the order of its tensors; see bind(). `read` gives the bytes of the base's
-/// tensors before any merge. Throws FileError, and ValueError for coefficients that are not finite or all 0.
+/// The tensors of `base` that the adapters change, in the order of its tensors; see bind(). `read` gives the bytes of
+/// the base's tensors before any merge. Throws FileError, and ValueError for coefficients that are not finite or all
+/// 0.
 inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
                                            std::span<const Rename> renames, std::vector<std::string>* warnings,
                                            ReadBase read) {
@@ -112,7 +115,9 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
 inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
                                            std::span<const Rename> renames, std::vector<std::string>* warnings) {
   return plan_merge(base, adapters, renames, warnings,
-                    [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { base.read(tensor, offset, into); });
+                    [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
+                      base.read(tensor, offset, into);
+                    });
 }
 
 /// The targets as an undo file describes them. Throws FileError for an update of a kind that it cannot hold.

@@ -8,34 +8,35 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// How quantisers name what they store in place of, or beside, the weight of a module M: `M.qweight` ...
-struct QuantisedName {
-  std::string_view ending, maker;
+/// What a quantiser stores for a module's weight.
+struct Quantised {
+  std::string_view module, maker;
+  bool is_weight;  ///< the numbers themselves, no scale or the like
 };
-inline constexpr std::array<QuantisedName, 16> quantised_names{{
-    {".qweight", "GPTQ or AWQ"},
-    {".qzeros", "GPTQ or AWQ"},
-    {".g_idx", "GPTQ"},
-    {".weight_packed", "compressed-tensors"},
-    {".weight_scale", "compressed-tensors or FP8"},
-    {".weight_scale_inv", "FP8"},
-    {".scales", "GPTQ, AWQ or MXFP4"},
-    {".weight.absmax", "bitsandbytes"},
-    {".weight.quant_map", "bitsandbytes"},
-    {".absmax", "bitsandbytes"},
-    {".quant_map", "bitsandbytes"},
-    {".SCB", "bitsandbytes"},
-    {".W_q", "HQQ"},
-    {".codebooks", "AQLM"},
-    {".q_weight", "EXL2"},
-    {".weight.quant_state.bitsandbytes__nf4", "bitsandbytes"},
+inline constexpr std::array<Quantised, 16> quantised_endings{{
+    {".qweight", "GPTQ or AWQ", true},
+    {".weight_packed", "compressed-tensors", true},
+    {".W_q", "HQQ", true},
+    {".q_weight", "EXL2", true},
+    {".qzeros", "GPTQ or AWQ", false},
+    {".scales", "GPTQ or AWQ", false},
+    {".g_idx", "GPTQ", false},
+    {".weight_scale", "compressed-tensors or FP8", false},
+    {".weight_scale_inv", "FP8", false},
+    {".weight.absmax", "bitsandbytes", false},
+    {".weight.quant_map", "bitsandbytes", false},
+    {".weight.quant_state.bitsandbytes__nf4", "bitsandbytes", false},
+    {".absmax", "bitsandbytes", false},
+    {".quant_map", "bitsandbytes", false},
+    {".SCB", "bitsandbytes", false},
+    {".codebooks", "AQLM", true},
 }};
 
-/// The module whose weight a quantiser's tensor stands for, and who makes such tensors; nothing for another one.
-inline std::optional<std::pair<std::string_view, std::string_view>> quantised_module(std::string_view tensor) {
-  for (const auto& [ending, maker] : quantised_names)
+/// What a tensor is by its name: `M.qweight` is that of M. Nothing for a name that is no quantiser's.
+inline std::optional<Quantised> quantised_module(std::string_view tensor) {
+  for (const auto& [ending, maker, is_weight] : quantised_endings)
     if (tensor.size() > ending.size() && tensor.ends_with(ending))
-      return std::pair(tensor.substr(0, tensor.size() - ending.size()), maker);
+      return Quantised{tensor.substr(0, tensor.size() - ending.size()), maker, is_weight};
   return std::nullopt;
 }
 
@@ -44,7 +45,8 @@ constexpr bool is_quantised(DType dtype) { return bits(dtype) <= 8 && dtype != D
 
 /// What messages say after naming a quantised tensor.
 inline constexpr std::string_view quantised_remedy =
-    ": the weight is quantised, and a merge needs its numbers: merge into the model that was quantised, in F16, BF16 or F32 "
+    ": the weight is quantised, and a merge needs its numbers: merge into the model that was quantised, in F16, BF16 "
+    "or F32 "
     "(or dequantise this one), then quantise the result";
 
 }  // namespace io::detail

@@ -8,9 +8,9 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// A beginning of paths that an adapter and its base name differently, where no rule can know (docs/FILES.md): an adapter's module
-/// `from.rest` is the base's `to.rest`. Whole parts between dots; an empty `from` puts `to` before every path, an empty `to` takes
-/// `from` away. Of several that fit a path the longest `from` counts.
+/// A beginning of paths that an adapter and its base name differently, where no rule can know (docs/FILES.md): an
+/// adapter's module `from.rest` is the base's `to.rest`. Whole parts between dots; an empty `from` puts `to` before
+/// every path, an empty `to` takes `from` away. Of several that fit a path the longest `from` counts.
 struct Rename {
   std::string from, to;
 };

@@ -16,7 +16,6 @@
 #include <functional>
 #include <map>
 #include <unordered_map>
-#include <unordered_set>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -81,27 +80,28 @@ class TensorFinder {
   /// The base's tensors, those of quantised weights also under the names that these would have.
   struct Entries {
     explicit Entries(const Model& base) {
-      std::unordered_set<std::string_view> known;
-      for (const ModelTensor& tensor : base.tensors()) {
-        names.push_back(tensor.info->name);
-        tensors.push_back(&tensor);
-        if (quantised_module(tensor.info->name)) continue;
-        known.insert(tensor.info->name);
-      }
-      for (const ModelTensor& tensor : base.tensors())
-        if (const auto module = quantised_module(tensor.info->name)) {
-          std::string weight = text(module->first, ".weight");
-          if (known.contains(weight)) continue;
-          names.push_back(aliases_.emplace_back(std::move(weight)));
-          tensors.push_back(&tensor);
-          known.insert(names.back());
-        }
+      for (const ModelTensor& tensor : base.tensors()) add(tensor, tensor.info->name);
+      for (const bool is_weight : {true, false})  // the weight itself before what belongs to it
+        for (const ModelTensor& tensor : base.tensors())
+          if (const auto found = quantised_module(tensor.info->name); found && found->is_weight == is_weight)
+            if (std::string weight = text(found->module, ".weight"); base.find(weight) == nullptr)
+              aliases_.emplace_back(std::move(weight), &tensor);
+      const auto by_name = [](const Alias& a, const Alias& b) { return a.first < b.first; };
+      const auto are_same = [](const Alias& a, const Alias& b) { return a.first == b.first; };
+      std::stable_sort(aliases_.begin(), aliases_.end(), by_name);
+      aliases_.erase(std::unique(aliases_.begin(), aliases_.end(), are_same), aliases_.end());
+      for (const auto& [weight, tensor] : aliases_) add(*tensor, weight);
     }
     std::vector<std::string_view> names;
     std::vector<const ModelTensor*> tensors;
 
    private:
-    std::deque<std::string> aliases_;
+    void add(const ModelTensor& tensor, std::string_view name) {
+      names.push_back(name);
+      tensors.push_back(&tensor);
+    }
+    using Alias = std::pair<std::string, const ModelTensor*>;
+    std::vector<Alias> aliases_;
   };
 
   /// What is looked for together: all modules, or those of one component or one prefix of a file's names.
@@ -271,8 +271,11 @@ class TensorFinder {
     const std::string& path = module_of(i).path;
     fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()), ": expected a tensor ",
          group.name, ", ", found,
-         is_head(path) ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
-                       : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
+         base_.shards().front().gguf() != nullptr && !path.starts_with("blk.")
+             ? " (to_gguf() gives an adapter the names of a GGUF model)"
+         : is_head(path)
+             ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
+             : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
   }
 
   static constexpr std::size_t none = static_cast<std::size_t>(-1);

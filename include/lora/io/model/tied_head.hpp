@@ -24,20 +24,23 @@ inline bool is_head(std::string_view module) {
 
 /// The module of the embeddings that an output layer may be tied to.
 inline bool is_embedding(std::string_view module) {
-  static constexpr std::array<std::string_view, 5> embeddings{"embed_tokens", "wte", "word_embeddings", "embed_in", "shared"};
-  return std::any_of(embeddings.begin(), embeddings.end(), [&](std::string_view name) { return is_at_end(module, name); });
+  static constexpr std::array<std::string_view, 5> embeddings{"embed_tokens", "wte", "word_embeddings", "embed_in",
+                                                              "shared"};
+  return std::any_of(embeddings.begin(), embeddings.end(),
+                     [&](std::string_view name) { return is_at_end(module, name); });
 }
 
-/// Whether models of this type tie the two when their configuration does not say: the defaults of transformers' configuration
-/// classes, which 4.x leaves out of config.json. `type` is a model_type, or the beginning of an architecture's name, in lower case and
-/// without '_' and '-'.
+/// Whether models of this type tie the two when their configuration does not say: the defaults of transformers'
+/// configuration classes, which 4.x leaves out of config.json. `type` is a model_type, or the beginning of an
+/// architecture's name, in lower case and without '_' and '-'.
 inline bool ties_head_by_default(std::string_view type) {
   static constexpr std::array<std::string_view, 42> tied{
-      "bart", "bert", "biogpt", "blenderbot", "bloom", "cohere", "cohere2", "ctrl", "distilbert", "electra",
-      "ernie45", "falcon", "gemma", "gemma2", "gemma3", "gemma3text", "gemma3n", "gemma3ntext", "gpt2",
-      "gptbigcode", "gptneo", "jetmoe", "lfm2", "mamba", "marian", "mbart", "mpt", "openaigpt", "opt",
-      "paligemma", "pegasus", "recurrentgemma", "roberta", "smollm3", "starcoder2", "t5", "t5gemma",
-      "vaultgemma", "xglm", "xlmroberta", "zamba", "zamba2"};
+      "bart",   "bert",       "biogpt",     "blenderbot",     "bloom",      "cohere",     "cohere2",
+      "ctrl",   "distilbert", "electra",    "ernie45",        "falcon",     "gemma",      "gemma2",
+      "gemma3", "gemma3text", "gemma3n",    "gemma3ntext",    "gpt2",       "gptbigcode", "gptneo",
+      "jetmoe", "lfm2",       "mamba",      "marian",         "mbart",      "mpt",        "openaigpt",
+      "opt",    "paligemma",  "pegasus",    "recurrentgemma", "roberta",    "smollm3",    "starcoder2",
+      "t5",     "t5gemma",    "vaultgemma", "xglm",           "xlmroberta", "zamba",      "zamba2"};
   return std::find(tied.begin(), tied.end(), type) != tied.end();
 }
 
@@ -51,7 +54,8 @@ inline std::string plain_type(std::string_view name) {
 
 /// `Gemma2` of `Gemma2ForCausalLM`, `GPT2` of `GPT2LMHeadModel`.
 inline std::string_view model_of(std::string_view architecture) {
-  return architecture.substr(0, std::min({architecture.find("For"), architecture.find("LMHead"), architecture.find("Model")}));
+  return architecture.substr(
+      0, std::min({architecture.find("For"), architecture.find("LMHead"), architecture.find("Model")}));
 }
 
 /// What a configuration says of its output layer: in words, by its model's type, or nothing.
@@ -60,8 +64,8 @@ struct TiedHead {
   std::string type;  // that ties by default
 };
 
-/// Adds what a configuration says, and that of the language model within it. (Those of encoders for pictures and sounds tie by
-/// default, and mean nothing by it.)
+/// Adds what a configuration says, and that of the language model within it. (Those of encoders for pictures and
+/// sounds tie by default, and mean nothing by it.)
 inline void read_tied_head(const Json& config, TiedHead& out) {
   if (!config.is_object()) return;
   for (const auto& [key, value] : config.get_ref<const Json::object_t&>()) {
@@ -82,6 +86,11 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
 /// what is merged into it would be lost.
 inline void expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
                                std::vector<std::string>* warnings) {
+  const auto is_token_embedding = [](const BoundModule& bound) { return bound.tensor().info->name == "token_embd.weight"; };
+  if (warnings != nullptr && model.shards().front().gguf() != nullptr && model.find("output.weight") == nullptr &&
+      std::any_of(modules.begin(), modules.end(), is_token_embedding))
+    warnings->push_back(text(printable(model.path().string()), ": it has no 'output.weight': what is merged into ",
+                             "'token_embd.weight', its embeddings, changes its output layer as well"));
   const auto head = std::find_if(modules.begin(), modules.end(), [](const BoundModule& bound) {
     const std::string_view tensor = bound.tensor().info->name;
     return is_head(bound.module().path) || is_head(tensor.substr(0, tensor.rfind('.')));
@@ -105,8 +114,9 @@ inline void expect_untied_head(const Model& model, const std::vector<BoundModule
     fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
          ", found true: the layer is tied to the embeddings, which would be used in its place");
   if (!found.said_untied && !found.type.empty())
-    fail(file, "tie_word_embeddings: expected false to merge into ", tensor, ", found no such key, and a model of type ",
-         in_quotes(found.type), ", whose output layer is tied to the embeddings by default: they would be used in its place");
+    fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
+         ", found no such key, and a model of type ", in_quotes(found.type),
+         ", whose output layer is tied to the embeddings by default: they would be used in its place");
 }
 
 }  // namespace io::detail

@@ -24,7 +24,7 @@ class AdapterUpdate : public std::variant<std::shared_ptr<const Update<float>>, 
   /// A copy, which shares the factors of the library's own kinds.
   template <class Kind>
     requires(std::derived_from<Kind, Update<float>> || std::derived_from<Kind, Update<double>>)
-  AdapterUpdate(const Kind& update) : AdapterUpdate(std::make_shared<const Kind>(update)) {}
+  AdapterUpdate(const Kind& update) : AdapterUpdate(lora::detail::copied(update)) {}
 
   Index rows() const;
   Index cols() const;

@@ -3,6 +3,7 @@
 
 /// The adapter_model.safetensors of an adapter. For bodies (-inl.hpp).
 
+#include "lora/core/sorted.hpp"
 #include "lora/io/adapters/stored_part.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/expert_factors.hpp"
@@ -61,9 +62,11 @@ class FactorWriter {
         fail(target_, "module ", in_quotes(factor.module->path),
              ": expected F16, BF16, F32 or F64 to store a factor, found ", name(factor.dtype));
     // Wide elements first, as the format's own writer does: every tensor is then aligned, which PyTorch needs.
-    std::stable_sort(out.begin(), out.end(),
-                     [](const Factor& a, const Factor& b) { return bits(a.dtype) > bits(b.dtype); });
-    return out;
+    std::vector<Factor> ordered;
+    for (const std::uint32_t i : lora::detail::sorted_indices(
+             out.size(), [&](std::uint32_t a, std::uint32_t b) { return bits(out[a].dtype) > bits(out[b].dtype); }))
+      ordered.push_back(out[i]);
+    return ordered;
   }
 
   void add(const AdapterModule& module, std::vector<Factor>& out) const {

@@ -92,22 +92,21 @@ ScalarType common_type(const KindRow& row, const lora::detail::UpdateParts& part
   return (*type == ScalarType::float64) == (compute == ScalarType::float64) ? *type : compute;
 }
 
-/// A part as a matrix of Scalar; rounded once where it has another type. Throws ValueError when a number overflows.
+/// A Dense of elements that are rounded once where they have another type. Throws ValueError when one overflows.
 template <class Scalar>
-Matrix<Scalar> matrix_of(const lora::detail::UpdateParts& parts, std::string_view name) {
-  const MatrixView view = parts.require(name).view();
-  Matrix<Scalar> out(view.rows, view.cols);
-  lora::detail::copy_finite(name.data(), view, out.data());
-  return out;
+SharedUpdate<compute_t<Scalar>> make_dense(const MatrixView& diff) {
+  Matrix<Scalar> out(diff.rows, diff.cols);
+  lora::detail::copy_finite("diff", diff, out.data());
+  return std::make_shared<const Dense<Scalar>>(out);
 }
 
 /// LowRank, DoRA or Dense in the type that the parts have, or in Compute.
 template <class Scalar>
 SharedUpdate<compute_t<Scalar>> make_typed(const KindRow& row, const lora::detail::UpdateParts& parts, const Scaling& scaling) {
-  if (&row == &dense_kind) return std::make_shared<const Dense<Scalar>>(matrix_of<Scalar>(parts, "diff"));
-  LowRank<Scalar> low_rank(matrix_of<Scalar>(parts, "lora_B"), matrix_of<Scalar>(parts, "lora_A"), scaling);
+  if (&row == &dense_kind) return make_dense<Scalar>(parts.require("diff").view());
+  LowRank<Scalar> low_rank(parts.require("lora_B").view(), parts.require("lora_A").view(), scaling);
   if (&row == &lora_kind) return std::make_shared<const LowRank<Scalar>>(std::move(low_rank));
-  return std::make_shared<const DoRA<Scalar>>(low_rank, matrix_of<Scalar>(parts, "lora_magnitude_vector"));
+  return std::make_shared<const DoRA<Scalar>>(low_rank, parts.require("lora_magnitude_vector").view());
 }
 template <class Compute>
 SharedUpdate<Compute> make_in_common_type(const KindRow& row, const lora::detail::UpdateParts& parts, const Scaling& scaling) {

@@ -10,6 +10,7 @@ namespace io {
 LORA_FUNC Adapter load_adapter(const std::filesystem::path& path) {
   const detail::AdapterSource source(path);
   if (const detail::AdapterFormat* const row = detail::find_format(source)) return row->load(source);
+  if (source.is_gguf) return load_gguf_adapter(path);  // which says what it is instead
   if (source.file == nullptr || detail::has_file(std::filesystem::absolute(path).parent_path(), "adapter_config.json"))
     return detail::load_peft(source);  // which says what is missing
   const auto& tensors = source.file->tensors();

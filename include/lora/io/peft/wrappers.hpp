@@ -34,14 +34,16 @@ inline std::string joined(std::span<const std::string_view> parts) {
   return out;
 }
 
-/// A tensor's name without wrappers: parts that torch.compile (`_orig_mod`), FSDP (`_fsdp_wrapped_module`) and activation
-/// checkpointing (`_checkpoint_wrapped_module`) add anywhere, and the first parts of DataParallel, DDP and DeepSpeed (`module`) and
-/// of PEFT itself (`base_model.model`), as often as they stand there.
+/// A tensor's name without wrappers: parts that torch.compile (`_orig_mod`), FSDP (`_fsdp_wrapped_module`) and
+/// activation checkpointing (`_checkpoint_wrapped_module`) add anywhere, and the first parts of DataParallel, DDP and
+/// DeepSpeed (`module`) and of PEFT itself (`base_model.model`), as often as they stand there.
 struct Unwrapped {
   std::string name;
   bool has_peft_prefix = false;  ///< whether base_model.model was among what has gone
 };
 inline Unwrapped without_wrappers(std::string_view name) {
+  constexpr std::size_t longest = 8192;  // a longer one is nobody's, and may have very many parts
+  if (name.size() > longest) return {std::string(name), false};
   static constexpr std::array<std::string_view, 3> anywhere{"_orig_mod", "_fsdp_wrapped_module",
                                                             "_checkpoint_wrapped_module"};
   std::vector<std::string_view> parts;

@@ -1,12 +1,12 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/core/sorted.hpp"
 #include "lora/io/safetensors/header.hpp"
 #include "lora/io/safetensors/header_events.hpp"
 
 #include <bit>
 #include <cstring>
-#include <numeric>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -91,13 +91,16 @@ LORA_FUNC const TensorInfo* SafetensorsHeader::find(std::string_view tensor) con
 
 LORA_FUNC void SafetensorsHeader::check(const std::filesystem::path& file, std::uint64_t data_size) {
   // Two tensors may begin at the same byte when one is empty: it goes first.
-  std::stable_sort(tensors_.begin(), tensors_.end(), [](const TensorInfo& a, const TensorInfo& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
-  by_name_.resize(tensors_.size());
-  std::iota(by_name_.begin(), by_name_.end(), std::uint32_t{0});
-  std::sort(by_name_.begin(), by_name_.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].name < tensors_[b].name; });
+  std::vector<TensorInfo> ordered;
+  ordered.reserve(tensors_.size());
+  for (const std::uint32_t i : lora::detail::sorted_indices(tensors_.size(), [&](std::uint32_t a, std::uint32_t b) {
+         const TensorInfo &x = tensors_[a], &y = tensors_[b];
+         return x.begin != y.begin ? x.begin < y.begin : x.end < y.end;
+       }))
+    ordered.push_back(std::move(tensors_[i]));
+  tensors_ = std::move(ordered);
+  by_name_ = lora::detail::sorted_indices(
+      tensors_.size(), [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].name < tensors_[b].name; });
   for (std::size_t i = 1; i < by_name_.size(); ++i)
     if (tensors_[by_name_[i - 1]].name == tensors_[by_name_[i]].name)
       detail::fail(file, "header: expected every tensor once, found ", detail::in_quotes(tensors_[by_name_[i]].name),

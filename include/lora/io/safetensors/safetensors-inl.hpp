@@ -13,11 +13,14 @@ namespace detail {
 inline void expect_no_other_kind(const InputFile& file) {
   const std::string first = first_bytes(file);
   const std::uint64_t length = first.size() < 9 ? 0 : SafetensorsHeader::length(first);
-  if (first.size() > 8 && length <= SafetensorsHeader::max_header_bytes && length <= file.size() - 8 && first[8] == '{') return;
+  if (first.size() > 8 && length <= SafetensorsHeader::max_header_bytes && length <= file.size() - 8 && first[8] == '{')
+    return;
   if (const std::optional<std::string> kind = kind_of(first, file.size()))
     fail(file.path(), "header: expected a safetensors file, found ", *kind);
   if (first.size() >= 8 && is_text(std::string_view(first).substr(0, 64)))
-    fail(file.path(), "header: expected a safetensors file, found text, as a download that was refused leaves: fetch the file again");
+    fail(
+        file.path(),
+        "header: expected a safetensors file, found text, as a download that was refused leaves: fetch the file again");
 }
 
 }  // namespace detail
@@ -54,6 +57,16 @@ LORA_FUNC void Safetensors::expect_dimensions(const TensorInfo& tensor, std::siz
   if (!scalar_type(tensor.dtype))
     detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected F16, BF16, F32 or F64, found ",
                  name(tensor.dtype));
+}
+
+LORA_FUNC MatrixView Safetensors::read_view(const TensorInfo& tensor, std::size_t dimensions,
+                                            std::vector<std::byte>& memory) const {
+  expect_dimensions(tensor, dimensions);
+  memory.resize(tensor.bytes());
+  read(tensor, 0, memory);
+  const auto rows = static_cast<Index>(tensor.shape[0]);
+  const Index cols = dimensions == 1 ? 1 : static_cast<Index>(tensor.shape[1]);
+  return {memory.data(), *scalar_type(tensor.dtype), rows, cols, cols, 1};
 }
 
 LORA_FUNC void Safetensors::read_elements(const TensorInfo& tensor, ScalarType type, void* out) const {

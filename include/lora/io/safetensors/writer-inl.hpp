@@ -24,8 +24,7 @@ LORA_FUNC void SafetensorsWriter::write_at(std::uint64_t offset, std::span<const
   if (offset > size || bytes.size() > size - offset)
     detail::fail(path(), "expected at most ", size, " bytes of data, found ", bytes.size(), " at offset ", offset);
   file_.write_at(header_.raw().size() + offset, bytes);
-  const std::lock_guard lock(mutex_);
-  mark(offset, offset + bytes.size());
+  written_.add(offset, offset + bytes.size());
 }
 
 LORA_FUNC void SafetensorsWriter::flush() {
@@ -39,27 +38,12 @@ LORA_FUNC void SafetensorsWriter::commit() {
 }
 
 LORA_FUNC void SafetensorsWriter::expect_complete() const {
-  std::uint64_t end = 0;
-  if (!written_.empty() && written_.begin()->first == 0) end = written_.begin()->second;
+  const std::uint64_t end = written_.first_gap();
   if (end == header_.data_bytes()) return;
   const auto& tensors = header_.tensors();
   const auto first = std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& t) { return t.end > end; });
   detail::fail(path(), "tensor ", detail::in_quotes(first->name), ": expected all ", header_.data_bytes(),
                " bytes of data to be written before the commit, found none at offset ", end);
-}
-
-LORA_FUNC void SafetensorsWriter::mark(std::uint64_t begin, std::uint64_t end) {
-  if (begin == end) return;
-  auto after = written_.upper_bound(begin);
-  if (after != written_.begin() && std::prev(after)->second >= begin) {
-    --after;
-    begin = after->first;
-  }
-  while (after != written_.end() && after->first <= end) {
-    end = std::max(end, after->second);
-    after = written_.erase(after);
-  }
-  written_[begin] = end;
 }
 
 }  // namespace io

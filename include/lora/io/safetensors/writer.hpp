@@ -1,11 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/file/coverage.hpp"
 #include "lora/io/file/output_file.hpp"
 #include "lora/io/safetensors/header.hpp"
-
-#include <map>
-#include <mutex>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -43,14 +41,11 @@ class SafetensorsWriter {
 
  private:
   void expect_complete() const;
-  // Joins [begin, end) with what it touches.
-  void mark(std::uint64_t begin, std::uint64_t end);
 
   SafetensorsHeader header_;
   OutputFile file_;
   std::uint64_t next_ = 0;
-  std::mutex mutex_;
-  std::map<std::uint64_t, std::uint64_t> written_;  // parts of the data, apart from each other: begin -> end
+  detail::Coverage written_;  // of the data
 };
 
 }  // namespace io

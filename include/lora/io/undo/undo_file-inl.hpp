@@ -4,7 +4,7 @@
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/safetensors/read_factor.hpp"
 #include "lora/io/undo/undo_file.hpp"
-#include "lora/io/undo/undo_header.hpp"
+#include "lora/io/undo/undo_header_reader.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {

@@ -1,0 +1,216 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The pieces of a GGUF header, one after the other. For bodies (-inl.hpp).
+
+#include "lora/io/gguf/header.hpp"
+#include "lora/io/safetensors/tensor_info.hpp"
+#include "lora/io/text/json_events.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
+
+/// Reads numbers, strings and values; each is checked against what is left of the file before memory is taken for it.
+class GgufHeaderReader {
+ public:
+  GgufHeaderReader(const std::filesystem::path& file, std::uint64_t size, GgufHeader::Read read)
+      : file_(file), size_(size), end_(std::min(size, GgufHeader::max_header_bytes)), read_(read) {}
+
+  std::uint64_t position() const { return buffer_begin_ + at_; }
+
+  /// What messages name from now on: "metadata 'general.name'".
+  void set_part(std::string part) { part_ = std::move(part); }
+
+  template <class... Pieces>
+  [[noreturn]] void refuse(const Pieces&... pieces) const {
+    fail(file_, part_, ": ", pieces...);
+  }
+
+  template <class T>
+  T number(std::string_view what) {
+    std::array<std::byte, sizeof(T)> bytes{};
+    if (sizeof(T) > left()) refuse("expected ", what, ", found ", left(), " bytes before ", end_name());
+    copy(bytes);
+    return std::bit_cast<T>(bytes);
+  }
+
+  /// A number of things ("elements") that take at least so many bytes each. Throws FileError where that is more than is
+  /// left.
+  std::size_t count(std::string_view things, std::uint64_t bytes_each) {
+    const auto found = number<std::uint64_t>("a number");
+    expect_room(found, things, bytes_each);
+    return found;
+  }
+  void expect_room(std::uint64_t count, std::string_view things, std::uint64_t bytes_each) const {
+    if (count > left() / bytes_each)
+      refuse("expected ", count, " ", things, ", found ", left(), " bytes before ", end_name());
+  }
+
+  std::string string(std::string_view what) {
+    const auto size = number<std::uint64_t>("a length");
+    if (size > left()) refuse("expected ", size, " bytes of ", what, ", found ", left(), " bytes before ", end_name());
+    std::string out(size, '\0');
+    copy(std::as_writable_bytes(std::span(out)));
+    // Most strings are ASCII, and a tokenizer has hundreds of thousands.
+    if (std::any_of(out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; }))
+      expect_utf8(file_, text(part_, ": ", what, ": "), out);
+    return out;
+  }
+
+  GgufType type() {
+    const auto found = number<std::uint32_t>("a type");
+    if (found >= gguf_types.size()) refuse("expected a type below ", gguf_types.size(), ", found ", found);
+    return static_cast<GgufType>(found);
+  }
+
+  GgufValue value() {
+    const GgufType kind = type();
+    return visit_kind<GgufValue>(kind, [&]<class T>(std::type_identity<T>) { return GgufValue(element<T>(1)); });
+  }
+
+ private:
+  static constexpr std::size_t buffer_bytes = 65536;
+
+  /// Calls run with std::type_identity of the alternative of a GgufValue that has this type.
+  template <class Result, class Run, std::size_t I = 0>
+  static Result visit_kind(GgufType kind, const Run& run) {
+    if constexpr (I + 1 < std::variant_size_v<GgufValue::variant>)
+      if (static_cast<std::size_t>(kind) != I) return visit_kind<Result, Run, I + 1>(kind, run);
+    return run(std::type_identity<std::variant_alternative_t<I, GgufValue::variant>>());
+  }
+
+  template <class T>
+  T element(std::size_t depth) {
+    if constexpr (std::is_same_v<T, std::string>) {
+      return string("a string");
+    } else if constexpr (std::is_same_v<T, GgufArray>) {
+      return array(depth);
+    } else if constexpr (std::is_same_v<T, bool>) {
+      const auto found = number<std::uint8_t>("a bool");
+      if (found > 1) refuse("expected a bool, 0 or 1, found ", found);
+      return found == 1;
+    } else {
+      return number<T>("a number");
+    }
+  }
+
+  GgufArray array(std::size_t depth) {
+    if (depth > GgufHeader::max_nesting)
+      refuse("expected at most ", GgufHeader::max_nesting, " arrays within each other, found more");
+    const GgufType kind = type();
+    return visit_kind<GgufArray>(kind, [&]<class T>(std::type_identity<T>) { return GgufArray(list<T>(depth)); });
+  }
+
+  template <class T>
+  std::vector<T> list(std::size_t depth) {
+    constexpr bool is_number = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
+    // A string has a length, a list a type and a length.
+    constexpr std::uint64_t least = std::is_arithmetic_v<T> ? sizeof(T) : std::is_same_v<T, std::string> ? 8 : 12;
+    std::vector<T> out;
+    const std::size_t size = count("elements", least);
+    if constexpr (is_number) {
+      out.resize(size);
+      copy(std::as_writable_bytes(std::span(out)));
+    } else {
+      for (std::size_t i = 0; i < size; ++i) out.push_back(element<T>(depth + 1));
+    }
+    return out;
+  }
+
+  std::uint64_t left() const { return end_ - position(); }
+  std::string end_name() const {
+    return size_ > end_ ? text("the end of a header of at most ", GgufHeader::max_header_bytes, " bytes")
+                        : std::string("the end of the file");
+  }
+
+  /// The caller has seen that they are there.
+  void copy(std::span<std::byte> into) {
+    while (!into.empty()) {
+      if (at_ == filled_) fill();
+      const std::size_t part = std::min(into.size(), filled_ - at_);
+      std::memcpy(into.data(), buffer_.data() + at_, part);
+      at_ += part;
+      into = into.subspan(part);
+    }
+  }
+  void fill() {
+    buffer_begin_ += filled_;
+    at_ = 0;
+    filled_ = static_cast<std::size_t>(std::min<std::uint64_t>(buffer_bytes, end_ - buffer_begin_));
+    buffer_.resize(filled_);
+    read_(buffer_begin_, buffer_);
+  }
+
+  const std::filesystem::path& file_;
+  std::uint64_t size_, end_;
+  GgufHeader::Read read_;
+  std::string part_ = "header";
+  std::vector<std::byte> buffer_;
+  std::uint64_t buffer_begin_ = 0;
+  std::size_t at_ = 0, filled_ = 0;
+};
+
+/// Throws FileError unless the file begins as a GGUF file of a version that is read does, and gives the version.
+inline std::uint32_t read_gguf_version(const std::filesystem::path& file, std::uint64_t size,
+                                       GgufHeaderReader& reader) {
+  if (size < 24) fail(file, "expected a GGUF file, found ", size, " bytes: too short for its header");
+  const auto magic = reader.number<std::array<char, 4>>("the magic");
+  if (std::string_view(magic.data(), magic.size()) != "GGUF")
+    fail(file, "expected a GGUF file, which begins with 'GGUF', found ",
+         in_quotes(std::string_view(magic.data(), magic.size())));
+  const auto version = reader.number<std::uint32_t>("a version");
+  if ((version & 0xffffu) == 0 && version != 0)
+    fail(file, "header: expected a little-endian file, found a big-endian one");
+  if (version != 2 && version != 3) fail(file, "header: expected version 2 or 3, found ", version);
+  return version;
+}
+
+inline GgufMetadata read_gguf_metadata(GgufHeaderReader& reader, std::uint64_t count) {
+  GgufMetadata out;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    reader.set_part(text("metadata value ", i));
+    std::string key = reader.string("a key");
+    if (key.empty() || key.size() > GgufHeader::max_key_bytes)
+      reader.refuse("expected a key of 1 to ", GgufHeader::max_key_bytes, " bytes, found ", key.size());
+    reader.set_part("metadata " + in_quotes(key));
+    GgufValue value = reader.value();
+    out.emplace_back(std::move(key), std::move(value));
+  }
+  return out;
+}
+
+/// The offset is where the tensor begins; its end is not known to be right yet.
+inline GgufTensor read_gguf_tensor(GgufHeaderReader& reader, std::uint64_t number) {
+  reader.set_part(text("tensor ", number));
+  GgufTensor out;
+  out.name = reader.string("a name");
+  if (out.name.empty() || out.name.size() > GgufHeader::max_name_bytes)
+    reader.refuse("expected a name of 1 to ", GgufHeader::max_name_bytes, " bytes, found ", out.name.size());
+  reader.set_part("tensor " + in_quotes(out.name));
+  const auto dimensions = reader.number<std::uint32_t>("a number of dimensions");
+  if (dimensions > GgufHeader::max_dimensions)
+    reader.refuse("expected at most ", GgufHeader::max_dimensions, " dimensions, found ", dimensions);
+  for (std::uint32_t i = 0; i < dimensions; ++i) out.shape.push_back(reader.number<std::uint64_t>("a dimension"));
+  std::reverse(out.shape.begin(), out.shape.end());
+  const auto type = reader.number<std::uint32_t>("a type");
+  const std::optional<GgmlType> known = ggml_type_numbered(type);
+  if (!known) reader.refuse("expected the number of one of ggml's types, found ", type);
+  out.type = *known;
+  out.begin = reader.number<std::uint64_t>("an offset");
+  const std::optional<std::uint64_t> bytes = tensor_bytes(out.type, out.shape);
+  if (!bytes)
+    reader.refuse("expected a shape with rows of whole blocks of ", block_elements(out.type),
+                  " elements, and bytes that 63 bits can count, found ", name(out.type), " ", shape_list(out.shape));
+  constexpr std::uint64_t limit = std::uint64_t{1} << 63;
+  if (out.begin >= limit || *bytes >= limit - out.begin)
+    reader.refuse("expected its data to end at an offset that 63 bits can hold, found ", *bytes, " bytes from ",
+                  out.begin, " on");
+  out.end = out.begin + *bytes;
+  return out;
+}
+
+}  // namespace io::detail
+LORA_NAMESPACE_END

@@ -1,0 +1,222 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/kernel/conv.hpp"
+#include "lora/layer/conv_geometry.hpp"
+#include "lora/layer/linear.hpp"
+
+LORA_NAMESPACE_BEGIN
+
+/// A convolution over one to three dimensions with updates attached by name, of which an ordered set is active. The
+/// weight is PyTorch's (out, in / groups, kernel...) as a matrix, out x (in / groups K), K positions of the kernel, the
+/// last one fastest; so are updates: a LoRA's B is out x r and its A r x (in / groups K).
+///
+///     lora::Conv<float> conv(W0, {.kernel = {3, 3}, .padding = {1, 1}}, bias);      // W0: out x (in 9); a copy
+///     conv.attach("style", lora::LowRank<float>(B, A, lora::scaling::alpha(16)));
+///     conv.activate({{"style", 1.0}});
+///     auto Y = conv.forward(X, {height, width});     // X: (in height width) x batch; Y: (out height' width') x batch
+///     conv.merge();
+///
+/// X and Y have one column per sample, the memory of PyTorch's contiguous (batch, channels, size...): see samples(). An
+/// output position is a Linear's forward pass over the patch of X it sees; patches are made a band at a time, in
+/// scratch memory that does not grow with the batch. attach, detach, activate, merge, unmerge, resume, release and
+/// their like are Linear's, which documents them; so are views and threads.
+///
+/// With groups an unmerged pass of updates makes W' in the compute type for each call (it allocates a weight). LoRA as
+/// PEFT has it for them, whose A (r x (in K)) covers the inputs of all groups, changes connections that the weight does
+/// not have: it cannot be attached or merged, but is a set for forward_into().
+template <class Scalar, StorageOrder Order, Ownership Own>
+class Conv : private Linear<Scalar, Order, Own> {
+  using Base = Linear<Scalar, Order, Own>;
+
+ public:
+  using typename Base::Compute;
+  using typename Base::Set;
+  using typename Base::Value;
+
+  /// Copies W0, and the bias (out x 1) where there is one. Throws ShapeError when W0 does not fit the geometry,
+  /// ValueError for a geometry that is none.
+  template <class Derived>
+  Conv(const Eigen::MatrixBase<Derived>& W0, const ConvGeometry& geometry) requires(Own == Ownership::owned)
+      : Base(W0), geometry_(geometry, W0.rows(), W0.cols()) {}
+  template <class Derived, class DerivedBias>
+  Conv(const Eigen::MatrixBase<Derived>& W0, const ConvGeometry& geometry,
+       const Eigen::MatrixBase<DerivedBias>& with_bias) requires(Own == Ownership::owned)
+      : Base(W0, with_bias), geometry_(geometry, W0.rows(), W0.cols()) {}
+
+  /// A layer over memory of the caller's, as Linear::view().
+  template <class Object>
+  static auto view(Object&& W0, const ConvGeometry& geometry) {
+    auto layer = Base::view(std::forward<Object>(W0));
+    using Own_ = decltype(layer);
+    return Conv<typename ViewOf<Own_>::Element, ViewOf<Own_>::order, Ownership::view>(std::move(layer), geometry);
+  }
+  template <class Object, class DerivedBias>
+  static auto view(Object&& W0, const ConvGeometry& geometry, const Eigen::MatrixBase<DerivedBias>& with_bias) {
+    auto layer = view(std::forward<Object>(W0), geometry);
+    layer.set_bias(with_bias);
+    return layer;
+  }
+
+  /// For view().
+  Conv(Base&& layer, const ConvGeometry& geometry)
+      : Base(std::move(layer)), geometry_(geometry, Base::rows(), Base::cols()) {}
+
+  /// Channels of the output and of the input.
+  Index out() const { return Base::rows(); }
+  Index in() const { return geometry_.in(); }
+
+  using Base::activate;
+  using Base::active;
+  using Base::active_set;
+  using Base::attached;
+  using Base::bias;
+  using Base::cols;
+  using Base::delta;
+  using Base::detach;
+  using Base::for_weight;
+  using Base::merge;
+  using Base::merged;
+  using Base::release;
+  using Base::resume;
+  using Base::rows;
+  using Base::set_bias;
+  using Base::unmerge;
+  using Base::weight;
+
+  /// As Linear::attach. Throws ShapeError for an update across groups as well.
+  template <class Update>
+  void attach(std::string name, Update&& update) {
+    const auto cols_of = [&](const auto& own) -> Index {
+      if constexpr (requires { own->cols(); })
+        return own == nullptr ? 0 : own->cols();
+      else
+        return own.cols();
+    };
+    if (geometry_.groups() > 1 && cols_of(update) == geometry_.across_cols())
+      throw ShapeError(detail::text("lora: Conv: update \"", name, "\": expected ", detail::shape_text(rows(), cols()),
+                                    ", found ", detail::shape_text(rows(), geometry_.across_cols()),
+                                    ": it changes connections across the ", geometry_.groups(),
+                                    " groups, which the weight does not have, so that it cannot be merged; pass it to "
+                                    "forward_into() as a set"));
+    Base::attach(std::move(name), std::forward<Update>(update));
+  }
+
+  /// The output's size for an input of this size, as {height, width}. Throws ShapeError for a size of another number of
+  /// dimensions, or one that is smaller than the kernel.
+  [[nodiscard]] std::vector<Index> output_size(std::span<const Index> size) const {
+    const detail::ConvPlan plan = geometry_.plan(size);
+    return {plan.output.end() - static_cast<std::ptrdiff_t>(size.size()), plan.output.end()};
+  }
+  [[nodiscard]] std::vector<Index> output_size(std::initializer_list<Index> size) const {
+    return output_size(std::span(size.begin(), size.size()));
+  }
+
+  /// Y ((out x output) x batch) of X ((in x size) x batch). Allocates Y. Throws ShapeError.
+  template <class Derived>
+  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, std::initializer_list<Index> size,
+                                             const Context& context = {}) const {
+    const std::span sizes(size.begin(), size.size());
+    Activations<Compute> Y(out() * detail::ConvPlan::product(geometry_.plan(sizes).output), X.cols());
+    forward_into(X, Y, sizes, context);
+    return Y;
+  }
+
+  /// The same into Y, which may be of another type (rounded once). X and Y must not overlap. Throws ShapeError.
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, std::span<const Index> size,
+                    const Context& context = {}) const {
+    run(X, Y, size, merged() ? nullptr : &active_set(), context);
+  }
+
+  /// The same with a set of this call's own instead of the active one; it may be one across groups: out x (in K).
+  /// Throws StateError when the layer is merged, or when the set needs for_weight().
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, std::span<const Index> size, const Set& set,
+                    const Context& context = {}) const {
+    if (merged())
+      throw StateError("lora: Conv::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
+    if (set.cols() != geometry_.across_cols() || set.rows() != rows())
+      set.expect_fits("Conv::forward_into", rows(), cols());
+    run(X, Y, size, &set, context);
+  }
+
+  /// Bytes of scratch memory that forward_into(X, Y, size, set) needs at most: see Context::workspace.
+  [[nodiscard]] std::size_t forward_workspace(std::span<const Index> size, const Set& set,
+                                              const Context& context = {}) const {
+    const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);
+    const detail::ConvPlan plan = geometry_.plan(size);
+    if (is_across(set))
+      return detail::conv_workspace<Value, row_major>(without_groups(plan), out(), &set.form(), tasks);
+    if (plan.groups > 1)
+      return std::max(detail::conv_workspace<Value, Order>(plan, out(), nullptr, tasks),
+                      std::max(detail::conv_workspace<Compute, row_major>(plan, out(), nullptr, tasks),
+                               merge_workspace<Compute>(context)));
+    return detail::conv_workspace<Value, Order>(plan, out(), &set.form(), tasks);
+  }
+
+ private:
+  template <class>
+  struct ViewOf;
+  template <class Element_, StorageOrder Order_, Ownership Own_>
+  struct ViewOf<Linear<Element_, Order_, Own_>> {
+    using Element = Element_;
+    static constexpr StorageOrder order = Order_;
+  };
+
+  bool is_across(const Set& set) const {
+    return geometry_.groups() > 1 && !set.empty() && set.cols() == geometry_.across_cols();
+  }
+  static detail::ConvPlan without_groups(detail::ConvPlan plan) {
+    plan.groups = 1;
+    return plan;
+  }
+
+  template <class DerivedX, class Results>
+  void run(const Eigen::MatrixBase<DerivedX>& X, Results& Y, std::span<const Index> size, const Set* set,
+           const Context& context) const {
+    const detail::ConvPlan plan = geometry_.plan(size);
+    detail::expect_activations("Conv", out() * detail::ConvPlan::product(plan.output),
+                               in() * detail::ConvPlan::product(plan.size), X.rows(), X.cols(), Y.rows(), Y.cols());
+    const auto own = weight().matrix();
+    detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
+      const auto y = detail::results_of<Compute>(Y);
+      const auto convolve = [&](const auto& W, const detail::ConvPlan& with, const Form<Compute>* form) {
+        using Object = std::remove_cvref_t<decltype(W)>;
+        constexpr StorageOrder order = Object::IsRowMajor ? row_major : column_major;
+        detail::conv_pass<typename Object::Scalar, order>(with, detail::readable_lines(W), form, bias().data(), x, y,
+                                                          context);
+      };
+      if (set != nullptr && is_across(*set))
+        convolve(ungrouped(own), without_groups(plan), &set->form());
+      else if (set != nullptr && plan.groups > 1 && !set->empty())
+        convolve(updated(own, *set, context), plan, nullptr);
+      else
+        convolve(own, plan, set == nullptr || plan.groups > 1 ? nullptr : &set->form());
+    });
+  }
+
+  /// W0 as that of a convolution without groups: 0 where there is no connection.
+  Matrix<Value> ungrouped(const MatrixMap<const Value, Order>& W) const {
+    Matrix<Value> all(rows(), geometry_.across_cols());
+    std::fill_n(all.data(), all.size(), Value(0));
+    const Index of_group = rows() / geometry_.groups();
+    for (Index i = 0; i < rows(); ++i)
+      for (Index j = 0; j < cols(); ++j) all(i, i / of_group * cols() + j) = W(i, j);
+    return all;
+  }
+
+  /// W' in the compute type.
+  Matrix<Compute> updated(const MatrixMap<const Value, Order>& W, const Set& set, const Context& context) const {
+    Matrix<Compute> all(rows(), cols());
+    for (Index i = 0; i < rows(); ++i)
+      for (Index j = 0; j < cols(); ++j) all(i, j) = detail::widen(W(i, j));
+    set.form();  // throws when it is not bound
+    merge_plain(all, set, context);
+    return all;
+  }
+
+  detail::FittedGeometry geometry_;
+};
+
+LORA_NAMESPACE_END

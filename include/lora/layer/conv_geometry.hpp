@@ -1,0 +1,46 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/kernel/conv.hpp"
+
+#include <span>
+#include <vector>
+
+LORA_NAMESPACE_BEGIN
+
+/// How a convolution goes over its input; one number per dimension (1 to 3), and what is left out is 1 (the padding,
+/// with zeros at both ends, 0). As PyTorch's Conv1d, Conv2d, Conv3d.
+struct ConvGeometry {
+  std::vector<Index> kernel;
+  std::vector<Index> stride = {}, padding = {}, dilation = {};
+  Index groups = 1;
+};
+
+namespace detail {
+
+/// A geometry that fits a weight.
+class FittedGeometry {
+ public:
+  /// Throws ValueError for a geometry that is none, ShapeError for a weight it does not fit.
+  FittedGeometry(const ConvGeometry& geometry, Index rows, Index cols);
+
+  Index in() const { return plan_.channels; }
+  Index groups() const { return plan_.groups; }
+
+  /// The columns of a weight without groups.
+  Index across_cols() const { return plan_.channels * ConvPlan::product(plan_.kernel); }
+
+  /// For an input of this size. Throws ShapeError.
+  ConvPlan plan(std::span<const Index> size) const;
+
+ private:
+  ConvPlan plan_;
+  std::size_t dimensions_;
+};
+
+}  // namespace detail
+LORA_NAMESPACE_END
+
+#if LORA_HEADER_ONLY
+#include "lora/layer/conv_geometry-inl.hpp"
+#endif

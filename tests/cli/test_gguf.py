@@ -1,0 +1,82 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+"""The tool with GGUF models and adapters: merged, switched, unmerged, looked at and compared."""
+
+import json
+import math
+import shutil
+import unittest
+
+from support import ROOT, FORMATS, Tensors, ToolTest
+
+LLAMA = ROOT / "tests/data/gguf/19_gguf_llama"
+BASE, LORA = LLAMA / "base-f32.gguf", LLAMA / "lora-f32.gguf"
+
+
+class Gguf(ToolTest):
+    def test_merge_verify_switch_unmerge(self):
+        merged = self.folder / "merged.gguf"
+        said = self.run_tool("merge", "--base", BASE, "--adapter", LORA, "--out", merged, "--undo", self.folder / "undo")
+        self.assertIn("in 9 of 12 tensors", said)
+        self.run_tool("verify", "--base", BASE, "--adapter", LORA)
+        self.run_tool("switch", "--merged", merged, "--undo", self.folder / "undo", "--adapter", f"{LORA}=0.5",
+                      "--out", self.folder / "half.gguf", "--new-undo", self.folder / "half.undo")
+        self.run_tool("merge", "--base", BASE, "--adapter", f"{LORA}=0.5", "--out", self.folder / "fresh.gguf")
+        self.assertEqual((self.folder / "half.gguf").read_bytes(), (self.folder / "fresh.gguf").read_bytes())
+        self.run_tool("unmerge", "--merged", self.folder / "half.gguf", "--undo", self.folder / "half.undo",
+                      "--out", self.folder / "restored.gguf")
+        self.assertEqual((self.folder / "restored.gguf").read_bytes(), BASE.read_bytes())
+
+    def test_a_gguf_adapter_on_the_hugging_face_model(self):
+        """Its names and rows are turned into the model's; the same numbers as PEFT's merge."""
+        model = self.folder / "model"
+        model.mkdir()
+        shutil.copy(LLAMA / "base.safetensors", model / "model.safetensors")
+        (model / "config.json").write_text(json.dumps(
+            {"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False}))
+        self.run_tool("merge", "--base", model, "--adapter", LORA, "--out", self.folder / "out")
+        found, expected = Tensors(self.folder / "out/model.safetensors"), Tensors(LLAMA / "expect.safetensors")
+        for name in ("model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj", "model.embed_tokens"):
+            for row, other in zip(found.fractions(name + ".weight"), expected.fractions("merged64." + name)):
+                for x, y in zip(row, other):
+                    self.assertAlmostEqual(float(x), float(y), delta=1e-6 * (1 + abs(float(y))))
+
+    def test_quantised_models(self):
+        quantised = LLAMA / "base-q8_0.gguf"
+        self.expect_error(1, ["Q8_0", "quantised", "quantise the result"], "merge", "--base", quantised, "--adapter", LORA,
+                          "--out", self.folder / "out.gguf")
+        found = json.loads(self.run_tool("inspect", quantised, "--json"))
+        rows = {row["name"]: (row["dtype"], row["shape"], row["bytes"]) for row in found["tensors"]}
+        self.assertEqual(rows["blk.0.attn_k.weight"], ("Q8_0", [16, 32], 16 * 34))
+        self.assertEqual(rows["output_norm.weight"], ("F32", [32], 128))
+        self.assertEqual(found["metadata"]["llama.attention.head_count"], "4")
+
+        # One scale, a half at the beginning of a block, is changed: its 32 numbers differ by 1/1024 each or more.
+        content = bytearray(quantised.read_bytes())
+        block = len(content) - 128 - 34  # the last block of the last matrix, before output_norm
+        values = Tensors(LLAMA / "expect.safetensors")
+        content[block] ^= 1
+        (self.folder / "other.gguf").write_bytes(content)
+        found = json.loads(self.run_tool("diff", quantised, self.folder / "other.gguf", "--json", code=1, silent=True))
+        self.assertEqual(len(found["tensors"]), 1)
+        row = found["tensors"][0]
+        self.assertEqual((row["a"]["dtype"], row["a"]["shape"]), ("Q8_0", [16, 32]))
+        last = values.fractions(f"gguf.base-q8_0.gguf.{row['name']}")[-1]
+        self.assertEqual(row["elements"], sum(1 for x in last if x != 0))
+        half = FORMATS["F16"]
+        bits = int.from_bytes(quantised.read_bytes()[block:block + 2], "little")
+        ratio = half.value(bits ^ 1) / half.value(bits) - 1
+        self.assertAlmostEqual(row["norm"], float(abs(ratio)) * math.sqrt(sum(float(x) ** 2 for x in last)),
+                               delta=1e-6 * row["norm"])
+
+    def test_inspect(self):
+        found = json.loads(self.run_tool("inspect", LORA, "--json"))
+        self.assertEqual((found["kind"], found["name"]), ("adapter", "lora-f32"))
+        self.assertEqual({layer["name"]: layer["scaling"] for layer in found["layers"]}["blk.0.attn_q"], 2.5)
+        self.assertIn("general.architecture: llama", self.run_tool("inspect", BASE))
+        self.run_tool("diff", BASE, BASE)
+        self.assertIn("same", self.run_tool("diff", BASE, BASE))
+        self.expect_error(1, ["lora_b"], "inspect", ROOT / "tests/data/gguf/malformed/lora_b_missing.gguf")
+
+
+if __name__ == "__main__":
+    unittest.main()
