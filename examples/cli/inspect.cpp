@@ -74,13 +74,6 @@ std::optional<double> delta_norm(const io::AdapterUpdate& update) {
   return out;
 }
 
-/// A folder with a PEFT configuration is an adapter's.
-bool is_adapter(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored) &&
-         (fs::exists(path / "adapter_config.json", ignored) || fs::exists(path / "adapter_model.safetensors", ignored));
-}
-
 /// A folder with none of the files of a model or an adapter.
 void expect_content(const fs::path& path) {
   std::error_code ignored;
@@ -95,19 +88,12 @@ struct Inspect {
 
   int run() const {
     std::error_code ignored;
-    if (is_adapter(path)) {
+    if (!io::adapter_format(path).empty()) {
       inspect_adapter(io::load_adapter(path));
       return 0;
     }
     expect_content(path);
-    if (io::is_gguf_file(path)) {
-      const io::Gguf file = io::Gguf::open(path);
-      const std::string* const type = file.value<std::string>("general.type");
-      if (type != nullptr && *type == "adapter") {
-        inspect_adapter(io::load_gguf_adapter(file));
-        return 0;
-      }
-    } else if (!fs::is_directory(path, ignored)) {
+    if (!io::is_gguf_file(path) && !fs::is_directory(path, ignored)) {
       io::Safetensors file = io::Safetensors::open(path);
       if (io::is_undo_file(file)) {
         inspect_undo(io::UndoFile(std::move(file)));
@@ -152,6 +138,7 @@ struct Inspect {
     if (json)
       return print({{"kind", "adapter"},
                     {"path", json_text(path.string())},
+                    {"format", io::adapter_format(path)},
                     {"name", json_text(adapter.name)},
                     {"layers", std::move(layers)},
                     {"delta_norm", !all_known ? Json(nullptr) : Json(std::sqrt(sum))}});
@@ -285,7 +272,7 @@ struct Inspect {
 void add_inspect(CLI::App& program, Run& run) {
   CLI::App* command = program.add_subcommand("inspect", "Show what an adapter, a model or an undo file holds");
   const auto inspect = std::make_shared<Inspect>();
-  command->add_option("PATH", inspect->path, "A PEFT folder, a safetensors file, a model's folder or an undo file")
+  command->add_option("PATH", inspect->path, "An adapter (a PEFT folder or a file), a safetensors file, a model's folder or an undo file")
       ->required()
       ->check(not_empty);
   command->add_flag("--json", inspect->json, "Print JSON");

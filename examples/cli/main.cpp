@@ -13,9 +13,8 @@
 namespace {
 
 constexpr const char* description =
-    "Merges low-rank adapters (PEFT folders) into models (safetensors files, or folders with them), and gives the "
-    "original\n"
-    "back, every bit.";
+    "Merges low-rank adapters (PEFT folders, files of kohya's scripts, LyCORIS and diffusers) into models (safetensors\n"
+    "files, or folders with them), and gives the original back, every bit.";
 
 constexpr const char* footer =
     "Examples:\n"
@@ -39,7 +38,7 @@ int wrong_usage(const CLI::App& program, std::string what) {
   const auto chosen = program.get_subcommands();
   // Only that a command is missing would be said of a mistyped one.
   if (const auto rest = program.remaining(); chosen.empty() && !rest.empty())
-    what = "expected a command (merge, unmerge, switch, delta, diff, verify, inspect), found " + rest.front();
+    what = "expected a command (merge, unmerge, switch, delta, diff, verify, inspect, convert), found " + rest.front();
   std::cerr << "lora: error: " << lora::io::printable(what, 1000) << "\nTry `lora "
             << (chosen.empty() ? "" : chosen.front()->get_name() + " ") << "--help`.\n";
   return 2;
@@ -62,6 +61,7 @@ int main(int argc, char** argv) {
   cli::add_diff(program, run);
   cli::add_verify(program, run);
   cli::add_inspect(program, run);
+  cli::add_convert(program, run);
   try {
     program.parse(argc, argv);
     return run();

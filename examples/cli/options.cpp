@@ -29,7 +29,9 @@ const char* const name_rules =
     "An adapter's module M changes the tensor M.weight of the base. Where the base's names begin otherwise, wrappers\n"
     "left by programs (_orig_mod, module ...) do not count, modules that transformers has moved are found\n"
     "(model.language_model for model), and parts missing at the beginning on one side (bert., transformer.) are added,\n"
-    "for all layers of a tower alike. Where this leaves nothing, or several, nothing is guessed: --rename OLD=NEW says\n"
+    "for all layers of a tower alike. Names of kohya's (lora_unet_mid_block_...) are matched with the base's, the dots of\n"
+    "which are turned into '_'; of a file's components (unet, text_encoder ...) those that the base is not are passed over,\n"
+    "with a warning. Where this leaves nothing, or several, nothing is guessed: --rename OLD=NEW says\n"
     "it (an empty OLD puts NEW before all paths, an empty NEW takes OLD away). Weights may be F16, BF16, F32 or F64.";
 
 const char* const leftover_rules =
@@ -55,18 +57,23 @@ io::TaskOptions CommonOptions::task_options(Progress& progress) const {
 }
 
 void AdapterOptions::add_to(CLI::App& command, bool has_base) {
-  command.add_option("--adapter", adapters, "A PEFT folder or GGUF adapter, times COEFFICIENT (default 1); may be given several times")
+  command
+      .add_option("--adapter", adapters,
+                  "An adapter, times COEFFICIENT (default 1): a PEFT folder, or a file of kohya's, LyCORIS' or diffusers' names "
+                  "or of GGUF; may be given several times")
       ->type_name("DIR[=COEFFICIENT]")
       ->required()
       ->allow_extra_args(false)
       ->check(not_empty);
-  if (has_base)
-    command
-        .add_option(
-            "--rename", rename,
-            "Modules of the adapters whose paths begin with OLD begin with NEW in the base; may be given several times")
-        ->type_name("OLD=NEW")
-        ->allow_extra_args(false);
+  if (has_base) add_renames_to(command);
+}
+
+void AdapterOptions::add_renames_to(CLI::App& command) {
+  command
+      .add_option("--rename", rename,
+                  "Modules of the adapters whose paths begin with OLD begin with NEW in the base; may be given several times")
+      ->type_name("OLD=NEW")
+      ->allow_extra_args(false);
 }
 
 std::vector<io::Rename> AdapterOptions::renames() const {
@@ -79,15 +86,14 @@ std::vector<io::Rename> AdapterOptions::renames() const {
   return out;
 }
 
-namespace {
-
-/// What a base says of its names: a GGUF file of itself, another one in the config.json beside its tensors.
 io::GgufArchitecture architecture_of(const fs::path& base) {
   if (io::is_gguf_file(base)) return io::GgufArchitecture::of(io::Gguf::open(base));
   std::error_code ignored;
   const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
   return io::GgufArchitecture::of_config(folder / "config.json");
 }
+
+namespace {
 
 /// A PEFT folder or a GGUF adapter, with the names and the order of rows of the base where that is of the other kind.
 io::Adapter load_for(const fs::path& path, const fs::path& base) {
@@ -161,8 +167,7 @@ void expect_apart(const std::vector<fs::path>& inputs, const std::vector<fs::pat
 std::vector<fs::path> files_of(const std::vector<ChosenAdapter>& adapters) {
   std::vector<fs::path> out;
   for (const ChosenAdapter& chosen : adapters)
-    for (const char* const file : {"adapter_model.safetensors", "adapter_config.json"})
-      out.push_back(chosen.adapter.folder / file);
+    for (const fs::path& file : io::files_of(chosen.adapter)) out.push_back(file);
   return out;
 }
 

@@ -44,6 +44,7 @@ struct AdapterOptions {
   std::vector<std::string> adapters, rename;
 
   void add_to(CLI::App& command, bool has_base = true);
+  void add_renames_to(CLI::App& command);
 
   /// Throws UsageError.
   std::vector<lora::io::Rename> renames() const;
@@ -52,6 +53,9 @@ struct AdapterOptions {
   /// on standard error.
   std::vector<ChosenAdapter> load(const fs::path& base = {}) const;
 };
+
+/// What a base says of its names: a GGUF file of itself, another one in the config.json beside its tensors.
+lora::io::GgufArchitecture architecture_of(const fs::path& base);
 
 /// The help text about coefficients in DIR=COEFFICIENT, and about how adapters' modules find their tensors.
 extern const char* const coefficient_rules;

@@ -5,6 +5,7 @@
 
 #include "lora/io.hpp"
 
+#include "lora/io/adapters/formats-inl.hpp"
 #include "lora/io/error-inl.hpp"
 #include "lora/io/file/folder-inl.hpp"
 #include "lora/io/file/input_file-inl.hpp"

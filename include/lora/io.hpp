@@ -1,8 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Files: safetensors, GGUF and whole models in and out, PEFT adapter folders, undo files. Needs nlohmann-json and a POSIX system.
+/// Files: safetensors, GGUF and whole models in and out, adapters of several programs, undo files. Needs nlohmann-json and
+/// a POSIX system.
 
+#include "lora/io/adapters/formats.hpp"
 #include "lora/io/error.hpp"
 #include "lora/io/file/folder.hpp"
 #include "lora/io/file/input_file.hpp"

@@ -1,10 +1,12 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 // An adapter_config.json and, from two bytes before the first zero byte on (where the length of a header of 256 to
 // 65535 bytes begins), an adapter_model.safetensors. What a configuration says of modules must be what its patterns
-// say, one by one; a folder that loads must save and load again as the same adapter, and save again to the same bytes.
+// say, one by one; a folder that loads must save and load again as the same adapter, and save again to the same bytes. An
+// input that begins with such a header is a single file of another program's, of which the same must hold.
 
 #include "fuzz/fuzz.hpp"
 
+#include <lora/io/adapters/formats.hpp>
 #include <lora/io/peft/load_adapter.hpp>
 #include <lora/io/peft/patterns/pattern_keys.hpp>
 #include <lora/io/peft/save_adapter.hpp>
@@ -132,11 +134,40 @@ void check_folder(std::string_view config, std::string_view weights) {
     require(read(saved.path() / name) == read(again.path() / name), "other bytes when it is saved again");
 }
 
+/// A file of kohya's or diffusers' names, written in kohya's.
+void check_file(std::string_view content) {
+  static const Folder folder;
+  const fs::path given = folder.path() / "given", saved = folder.path() / "saved", again = folder.path() / "again", third = folder.path() / "third";
+  write(given, content);
+  std::optional<io::Adapter> adapter;
+  try {
+    adapter = io::load_adapter(given);
+    io::save_adapter_as(*adapter, saved, "kohya");
+  } catch (const io::FileError& error) {
+    return fuzz::require_printable(error.what());
+  }
+  const io::Adapter loaded = io::load_adapter(saved);
+  require(loaded.modules.size() == adapter->modules.size(), "modules that get lost");
+  if (io::adapter_format(given) == "kohya")
+    for (const io::AdapterModule& module : adapter->modules)
+      require(std::ranges::any_of(loaded.modules, [&](const io::AdapterModule& other) {
+                return other.tensor_name() == module.tensor_name() && other.component == module.component && same(module, other);
+              }), "a module that changes");
+  // Modules take the order of their widest tensors once.
+  io::save_adapter_as(loaded, again, "kohya");
+  io::save_adapter_as(io::load_adapter(again), third, "kohya");
+  require(read(again) == read(third), "other bytes when it is saved again");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const std::string_view config = input.substr(0, config_size({data, size}));
+  if (config.empty() && size != 0) {
+    check_file(input);
+    return 0;
+  }
   check_config(config);
   if (config.size() != size) check_folder(config, input.substr(config.size()));
   return 0;
@@ -145,6 +176,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t capacity,
                                                unsigned seed) {
   const std::size_t config = config_size({data, size});
+  if (config == 0 && size != 0) return fuzz::mutate_safetensors(data, size, capacity, seed);
   if (config == size || seed % 8 == 0) return LLVMFuzzerMutate(data, size, capacity);
   if (seed % 2 == 0)
     return config + fuzz::mutate_safetensors(data + config, size - config, capacity - config, seed / 8);

@@ -3,84 +3,21 @@
 /// Adapters of every kind as PEFT saved them: merged weights and biases against PEFT's in float64, every bit back, and the same
 /// files again when they are saved.
 
-#include "io/files.hpp"
+#include "io/golden_merge.hpp"
 
 #include <lora/io.hpp>
-#include <lora/io/peft/kinds.hpp>
-#include <lora/io/safetensors/read_factor.hpp>
 #include <lora/io/text/json.hpp>
 #include <lora/lora.hpp>
 
-#include <cmath>
 #include <set>
 
 namespace io = lora::io;
 using Json = io::detail::Json;
-using lora::Index;
-using Doubles = lora::Matrix<double>;
+using lora::Index, test::Doubles;
+using test::expect_merged, test::numbers, test::weight;
 
 namespace golden_kinds {
 namespace {
-
-/// All numbers of a tensor, as one row.
-Doubles numbers(const io::Safetensors& file, const io::TensorInfo& tensor) {
-  Index count = 1;
-  for (const std::uint64_t size : tensor.shape) count *= static_cast<Index>(size);
-  const auto factor = io::detail::read_factor(file, tensor, "test", 1, count);
-  Doubles out(1, count);
-  lora::detail::copy_finite("test", factor.view(), out.data());
-  return out;
-}
-
-/// The weight that a module means, out x in, among the numbers of its tensor.
-Doubles weight(const io::BoundModule& bound, const Doubles& tensor) {
-  const Index size = bound.rows() * bound.cols(), at = std::max<Index>(bound.expert(), 0) * size;
-  if (bound.order() == lora::row_major) return Eigen::Map<const Doubles>(tensor.data() + at, bound.rows(), bound.cols());
-  return Eigen::Map<const lora::Matrix<double, lora::column_major>>(tensor.data() + at, bound.rows(), bound.cols());
-}
-
-/// What an update of products of its parts adds when every part is replaced by its magnitudes: the sum of the magnitudes of
-/// all terms.
-Doubles magnitude(const io::AdapterUpdate& update, Index rows, Index cols) {
-  lora::detail::UpdateParts parts;
-  double scaling = 1;
-  std::visit(
-      [&](const auto& shared) {
-        for (const lora::UpdateTensor& tensor : shared->tensors()) {
-          Doubles absolute(tensor.view.rows, tensor.view.cols);
-          lora::detail::copy_finite("test", tensor.view, absolute.data());
-          absolute = absolute.cwiseAbs().eval();
-          if (tensor.name != "lora_magnitude_vector") parts.add(std::string(tensor.name), {"test", absolute});
-        }
-        scaling = shared->scaling_rule()(std::max<Index>(1, io::detail::rank_of(io::detail::kind_of(*shared), shared->tensors())));
-      },
-      update);
-  const io::detail::KindRow& kind = io::detail::kind_of(update);
-  const io::detail::EitherUpdate made = io::detail::make_update<double>(kind.name == "DoRA" ? io::detail::lora_kind : kind, parts,
-                                                                        lora::scaling::fixed(std::abs(scaling)));
-  const auto sized = std::get<io::detail::SharedUpdate<double>>(io::detail::sized(made, rows, cols, 0));
-  return lora::delta<double>(lora::ActiveSet<double>(sized), rows, cols);
-}
-
-/// The magnitudes of all that is added up to an element of W'.
-Doubles magnitude(const io::BoundModule& bound, const Doubles& W0, const Doubles& merged, const io::Safetensors& expect) {
-  const std::string_view kind = bound.update().kind();
-  if (kind == "IA3") return merged.cwiseAbs();
-  Doubles sum = W0.cwiseAbs() + magnitude(bound.update(), bound.rows(), bound.cols());
-  if (kind != "DoRA") return sum;
-  const Doubles delta = weight(bound, numbers(expect, expect.tensor("delta64." + bound.module().path)));
-  const Doubles m = test::tensors(bound.update())[2];
-  for (Index i = 0; i < sum.rows(); ++i) sum.row(i) *= std::abs(m(i, 0)) / (W0 + delta).row(i).norm();
-  return sum;
-}
-
-/// Roundings that touch an element: of the scaled and the multiplied factors, of the gain, of the chain over the ranks, of the sum.
-double roundings(const io::BoundModule& bound) {
-  const auto update = io::detail::update_in<float>(bound.update());
-  return static_cast<double>(io::detail::kind_of(*update).has_gains ? bound.module().rank()
-                                                                    : lora::ActiveSet<float>(update).form().depth()) +
-         6;
-}
 
 class GoldenKinds : public testing::TestWithParam<const char*> {
  protected:
@@ -110,19 +47,8 @@ TEST_P(GoldenKinds, MergesAsPeftDoesInFloat64) {
     changed.insert(info.name);
     const auto read = [&](const io::Model& model) { return weight(bound, numbers(*model.shards()[0].safetensors(), *model.tensor(info.name).info)); };
     const Doubles W0 = read(base), found = read(merged),
-                  expected = weight(bound, numbers(expect, expect.tensor(expected_name(bound.module())))),
-                  bound_of = magnitude(bound, W0, expected, expect) * roundings(bound) * std::ldexp(1.0, -24);
-    double worst = 0;
-    Index row = 0, col = 0;
-    for (Index i = 0; i < found.rows(); ++i)
-      for (Index j = 0; j < found.cols(); ++j)
-        if (const double ratio = std::abs(found(i, j) - expected(i, j)) / bound_of(i, j); !(ratio <= worst)) {
-          worst = ratio;
-          row = i;
-          col = j;
-        }
-    EXPECT_LE(worst, 1) << "worst element (" << row << ", " << col << "): expected " << expected(row, col) << ", found "
-                        << found(row, col) << ", bound " << bound_of(row, col);
+                  expected = weight(bound, numbers(expect, expect.tensor(expected_name(bound.module()))));
+    expect_merged(bound, W0, found, expected, expect, bound.module().path);
     EXPECT_NE(found, W0);
   }
   for (const io::Replacement& one : replaced) {

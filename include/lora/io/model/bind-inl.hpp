@@ -12,6 +12,7 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
                                         std::vector<Replacement>* replacements) {
   detail::BoundAdapter out = detail::bind_modules(
       model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
+  if (warnings != nullptr) warnings->insert(warnings->end(), out.warnings.begin(), out.warnings.end());
   detail::expect_untied_head(model, out.modules, warnings);
   if (replacements != nullptr)
     *replacements = std::move(out.replacements);

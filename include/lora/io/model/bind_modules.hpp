@@ -48,6 +48,7 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
     is_kernel = true;
     for (; shape.size() > 2; shape.pop_back()) shape[1] *= shape.back();
   }
+  if (shape.size() == 1 && module.cols() == 1) shape.push_back(1);  // of a norm
   expect_dimensions(shape.size() == 2, "two dimensions");
   try {
     const bool fits_any = module.rows() < 0 || module.cols() < 0;
@@ -94,6 +95,7 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
 struct BoundAdapter {
   std::vector<BoundModule> modules;
   std::vector<Replacement> replacements;
+  std::vector<std::string> warnings;  ///< about modules that are passed over
 };
 inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames, ReadBase read) {
   TensorFinder finder(model, adapter, renames);
@@ -103,6 +105,7 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   for (std::size_t i = 0; i < tensors.size(); ++i)
     if (tensors[i] != nullptr) out.modules.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
   out.replacements = find_replacements(model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
+  out.warnings = finder.warnings();
   return out;
 }
 

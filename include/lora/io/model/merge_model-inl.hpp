@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/adapters/formats.hpp"
 #include "lora/io/model/merge_model.hpp"
 #include "lora/io/model/merge_tensor.hpp"
 #include "lora/io/model/model_files.hpp"
@@ -80,8 +81,7 @@ inline bool is_below(const std::filesystem::path& path, const std::filesystem::p
 inline std::vector<std::filesystem::path> inputs_of(const std::vector<ActiveAdapter>& adapters,
                                                     std::vector<std::filesystem::path> others) {
   for (const auto& [adapter, coefficient] : adapters)
-    for (const char* const file : {"adapter_model.safetensors", "adapter_config.json"})
-      if (!adapter.folder.empty()) others.push_back(adapter.folder / file);
+    for (const std::filesystem::path& file : files_of(adapter)) others.push_back(file);
   return others;
 }
 

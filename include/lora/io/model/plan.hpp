@@ -46,7 +46,10 @@ struct MergeTarget {
 /// Throws ValueError for a rename that no module's path begins with, and for two of one beginning.
 inline void expect_used(std::span<const Rename> renames, const std::vector<ActiveAdapter>& adapters) {
   for (const Rename& rename : renames) {
-    const auto begins = [&](const AdapterModule& module) { return begins_with(module.path, rename.from); };
+    const auto begins = [&](const AdapterModule& module) {
+      const FlatPrefix* const prefix = module.is_flat ? find_flat_prefix(module.path) : nullptr;
+      return begins_with(module.path, rename.from) || (prefix != nullptr && is_rename_of_prefix(rename, prefix->prefix));
+    };
     if (std::none_of(adapters.begin(), adapters.end(), [&](const ActiveAdapter& active) {
           return std::any_of(active.adapter.modules.begin(), active.adapter.modules.end(), begins);
         }))
@@ -73,6 +76,7 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
       throw ValueError(
           text("lora: the adapter ", in_quotes(adapter.name), ": expected a finite coefficient, found ", coefficient));
     const BoundAdapter all = bind_modules(base, adapter, renames, read);
+    if (warnings != nullptr) warnings->insert(warnings->end(), all.warnings.begin(), all.warnings.end());
     for (const Replacement& found : all.replacements) {
       if (lora::detail::is_zero(coefficient)) continue;
       const TensorInfo& info = *found.tensor->info;

@@ -3,6 +3,8 @@
 
 /// How the modules of an adapter find their tensors in a model. For bodies (-inl.hpp).
 
+#include "lora/io/adapters/components.hpp"
+#include "lora/io/model/flat_names.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/module_names.hpp"
 #include "lora/io/model/quantised.hpp"
@@ -10,33 +12,47 @@
 #include "lora/io/peft/adapter.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <functional>
+#include <map>
 #include <unordered_map>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// Finds the tensors of an adapter's modules: see module_names.hpp.
+/// Finds the tensors of an adapter's modules: see module_names.hpp, and flat_names.hpp for names with '_' in place of '.'. Of an
+/// adapter for several components of a pipeline those modules that are not for the base are passed over.
 class TensorFinder {
  public:
   TensorFinder(const Model& base, const Adapter& adapter, std::span<const Rename> renames)
-      : base_(base), adapter_(adapter), entries_(base), names_(entries_.names), finder_(names_, sort_modules(), renames, fits_) {}
+      : base_(base), adapter_(adapter), renames_(renames), entries_(base), names_(entries_.names) {
+    sort_modules();
+  }
 
-  /// In the order of the modules; null for an optional one that the base lacks.
+  /// In the order of the modules; null for an optional one that the base lacks, and for one that is passed over.
   std::vector<const ModelTensor*> find() {
     try {
-      const std::vector<std::size_t> found = wanted_.empty() ? wanted_ : finder_.find();
-      if (found.size() != wanted_.size()) refuse(finder_.missing().name, finder_.missing().found);
+      choose_groups();
+      std::vector<std::size_t> found(wanted_.size(), none);
       std::unordered_map<const ModelTensor*, std::size_t> taken;
-      for (std::size_t i = 0; i < found.size(); ++i) {
-        const ModelTensor* const tensor = entries_.tensors[found[i]];
-        const auto [place, is_new] = taken.try_emplace(tensor, i);
-        if (!is_new)
-          refuse(i, text("found ", in_quotes(tensor->info->name), ", which is that of ", in_quotes(module_of(place->second).path), " already"));
+      for (Group& group : groups_) {
+        if (group.is_passed_over) continue;
+        if (!group.wanted.empty() && find(group).empty()) refuse(group.wanted[group.missing], group, group.why);
+        for (std::size_t k = 0; k < group.wanted.size(); ++k) {
+          const ModelTensor* const tensor = entries_.tensors[found[group.wanted[k]] = group.found[k]];
+          const auto [place, is_new] = taken.try_emplace(tensor, group.wanted[k]);
+          if (!is_new)
+            refuse(group.wanted[k], group,
+                   text("found ", in_quotes(tensor->info->name), ", which is that of ", in_quotes(module_of(place->second).path), " already"));
+        }
       }
       std::vector<const ModelTensor*> out;
-      for (std::size_t i = 0; i < adapter_.modules.size(); ++i)
-        out.push_back(places_[i] == none ? find_other(adapter_.modules[i].tensor_name()) : entries_.tensors[found[places_[i]]]);
+      for (std::size_t i = 0; i < adapter_.modules.size(); ++i) {
+        if (places_[i] == none)
+          out.push_back(find_other(adapter_.modules[i].tensor_name()));
+        else
+          out.push_back(found[places_[i]] == none ? nullptr : entries_.tensors[found[places_[i]]]);
+      }
       return out;
     } catch (const ValueError& error) {  // of the base's names
       fail(base_.path(), bare(error));
@@ -45,9 +61,20 @@ class TensorFinder {
 
   /// After find(): a tensor that the adapter names besides, or null.
   const ModelTensor* find_other(const std::string& name) {
-    const std::optional<std::size_t> found = finder_.find_other(name);
-    return found ? entries_.tensors[*found] : nullptr;
+    for (Group& group : groups_)
+      if (group.finder && !group.is_passed_over)
+        if (const std::optional<std::size_t> found = group.finder->find_other(name)) return entries_.tensors[*found];
+    return nullptr;
   }
+
+  /// What the base calls a component: by its folder's name, or in its tensors' names.
+  std::string component_of_base(std::string_view component) const {
+    const std::string folder = folder_component();
+    return !has_names_of(component) && is_same_component(folder, component) ? folder : in_base(component);
+  }
+
+  /// After find(): a sentence about the modules that are passed over, when some are.
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   /// The base's tensors, those of quantised weights also under the names that these would have.
@@ -77,23 +104,154 @@ class TensorFinder {
     std::vector<Alias> aliases_;
   };
 
+  /// What is looked for together: all modules, or those of one component or one prefix of a file's names.
+  struct Group {
+    std::string component;
+    const FlatPrefix* prefix = nullptr;
+    bool is_flat = false, is_passed_over = false;
+    std::vector<std::size_t> wanted = {};  // places in wanted_
+    std::optional<ModuleNames> finder = {};
+    std::function<bool(std::size_t, std::size_t)> fits = {};
+    std::vector<std::size_t> found = {};  // of each of `wanted`; empty before find(), and when one is missing
+    std::size_t missing = 0;              // which, and why
+    std::string name = {}, why = {};
+  };
+
   /// The names that are looked for, each once: experts share a tensor. Optional ones are looked for afterwards.
-  std::vector<std::string> sort_modules() {
-    std::vector<std::string> out;
+  void sort_modules() {
     std::unordered_map<std::string, std::size_t> known;
+    std::map<std::pair<std::string_view, std::string_view>, std::size_t> places;
     for (std::size_t i = 0; i < adapter_.modules.size(); ++i) {
       const AdapterModule& module = adapter_.modules[i];
       places_.push_back(none);
       if (module.is_optional) continue;
-      std::string name = module.tensor_name();
-      const auto [place, is_new] = known.try_emplace(name, out.size());
+      const auto [place, is_new] = known.try_emplace(module.tensor_name(), wanted_.size());
       places_.back() = place->second;
       if (!is_new) continue;
+      const FlatPrefix* const prefix = module.is_flat ? find_flat_prefix(module.path) : nullptr;
+      const std::string_view spelling = prefix != nullptr ? prefix->prefix : module.is_flat ? "_" : "";
+      const auto [group, is_first] = places.try_emplace({module.component, spelling}, groups_.size());
+      if (is_first) groups_.push_back({module.component, prefix, module.is_flat});
+      groups_[group->second].wanted.push_back(wanted_.size());
       wanted_.push_back(i);
-      out.push_back(std::move(name));
     }
+    if (groups_.empty()) groups_.push_back({});
+    for (Group& group : groups_) {
+      group.fits = [this, &group](std::size_t k, std::size_t tensor) {
+        return k >= group.wanted.size() || fits(group.wanted[k], tensor);
+      };
+      if (group.is_flat) continue;
+      std::vector<std::string> names;
+      for (const std::size_t i : group.wanted) names.push_back(module_of(i).tensor_name());
+      group.finder.emplace(names_, std::move(names), renames_, group.fits);
+    }
+  }
+
+  /// Fills found, or missing and why.
+  const std::vector<std::size_t>& find(Group& group) {
+    if (!group.found.empty()) return group.found;
+    if (!group.is_flat) {
+      group.found = group.finder->find();
+      group.missing = group.finder->missing().name;
+      group.why = group.finder->missing().found;
+      group.name = in_quotes(group.finder->wanted(group.missing));
+      return group.found;
+    }
+    std::vector<FlatNames::Wanted> names;
+    const std::size_t begin = group.prefix == nullptr ? 0 : group.prefix->prefix.size();
+    for (const std::size_t i : group.wanted) names.push_back({module_of(i).path.substr(begin), module_of(i).parameter});
+    std::optional<std::string> beginning;
+    for (const Rename& rename : renames_)
+      if (group.prefix != nullptr && is_rename_of_prefix(rename, group.prefix->prefix)) beginning = rename.to;
+    FlatNames finder(names_, std::move(names), in_base(group.component), beginning, group.fits);
+    group.found = finder.find();
+    group.missing = finder.missing().name;
+    group.why = finder.missing().found;
+    group.name = text(in_quotes(finder.spelled(group.missing)), " (with '_' for '.')");
+    return group.found;
+  }
+
+  /// The component as the base's own names call it, when their first parts are components'.
+  std::string in_base(std::string_view component) const {
+    for (std::size_t t = 0; t < names_.size(); ++t) {
+      const std::string_view first = component_of(names_.unwrapped(t));
+      if (!first.empty() && is_same_component(first, component)) return std::string(first);
+    }
+    return std::string(component);
+  }
+  bool has_names_of(std::string_view component) const {
+    for (std::size_t t = 0; t < names_.size(); ++t)
+      if (const std::string_view first = component_of(names_.unwrapped(t)); !first.empty() && is_same_component(first, component)) return true;
+    return false;
+  }
+
+  /// The component that the base's folder is named after, or "".
+  std::string folder_component() const {
+    std::error_code ignored;
+    std::filesystem::path whole = std::filesystem::absolute(base_.path(), ignored).lexically_normal();
+    if (!base_.is_folder() || !whole.has_filename()) whole = whole.parent_path();
+    const std::string name = whole.filename().string();
+    return find_component(name) == nullptr ? std::string() : name;
+  }
+
+  /// Passes over the groups of components that the base is not.
+  void choose_groups() {
+    std::vector<Group*> open;
+    std::vector<std::string_view> all;
+    for (Group& group : groups_) {
+      if (group.component.empty()) continue;
+      open.push_back(&group);
+      if (std::find(all.begin(), all.end(), group.component) == all.end()) all.push_back(group.component);
+    }
+    if (open.empty()) return;
+    const auto take = [&](const auto& is_meant) {
+      for (Group* const group : open) group->is_passed_over = !is_meant(*group);
+    };
+    const std::string folder = folder_component();
+    if (std::any_of(open.begin(), open.end(), [&](const Group* group) { return has_names_of(group->component); }))
+      take([&](const Group& group) { return has_names_of(group.component); });
+    else if (!folder.empty())
+      take([&](const Group& group) { return is_same_component(group.component, folder); });
+    else if (all.size() > 1)
+      take_those_found(open, all);
+    std::size_t count = 0;
+    std::string names;
+    for (const std::string_view component : all)
+      for (const Group* const group : open) {
+        if (!group->is_passed_over || group->component != component) continue;
+        count += group->wanted.size();
+        if (!names.ends_with(component)) names += text(names.empty() ? "" : ", ", component);
+      }
+    if (count == 0) return;
+    if (std::all_of(groups_.begin(), groups_.end(), [](const Group& group) { return group.is_passed_over; }))
+      fail(adapter_.folder, "expected modules for the base ", in_quotes(base_.path().string()), ", which is the component ", in_quotes(folder),
+           " by its folder's name, found modules for ", names, " alone");
+    warnings_.push_back(text("the adapter ", printable(adapter_.name), ": passed over ", count, " of its ", wanted_.size(),
+                             " modules, which are for other components than the base (", names, ")"));
+  }
+
+  /// Of a base that nothing names: the one component whose modules it has all, in the right shapes.
+  void take_those_found(const std::vector<Group*>& open, const std::vector<std::string_view>& names) {
+    std::vector<std::string_view> whole;
+    for (const std::string_view component : names)
+      if (std::all_of(open.begin(), open.end(), [&](Group* group) { return group->component != component || has_all(*group); }))
+        whole.push_back(component);
+    if (whole.size() > 1)
+      fail(base_.path(), "expected a base that is one of the components ", whole[0], " and ", whole[1], " of the adapter ",
+           in_quotes(adapter_.folder.string()), ", found one that has the modules of both: name its folder after the one that it is");
+    if (whole.empty()) {
+      Group& first = **std::find_if(open.begin(), open.end(), [&](Group* group) { return !has_all(*group); });
+      refuse(first.wanted[first.missing], first, first.found.empty() ? first.why : "found one of another shape");
+    }
+    for (Group* const group : open) group->is_passed_over = group->component != whole.front();
+  }
+  bool has_all(Group& group) {
+    find(group);
+    bool out = !group.found.empty();
+    for (std::size_t k = 0; k < group.found.size(); ++k) out = out && group.fits(k, group.found[k]);
     return out;
   }
+
   const AdapterModule& module_of(std::size_t wanted) const { return adapter_.modules[wanted_[wanted]]; }
 
   /// Whether a tensor has a weight's elements, in either order. Of a name that is no module's all may be meant.
@@ -109,10 +267,10 @@ class TensorFinder {
     return (is(module.rows(), shape[0]) && is(module.cols(), rest)) || (is(module.rows(), rest) && is(module.cols(), shape[0]));
   }
 
-  [[noreturn]] void refuse(std::size_t i, std::string_view found) const {
+  [[noreturn]] void refuse(std::size_t i, const Group& group, std::string_view found) const {
     const std::string& path = module_of(i).path;
     fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()), ": expected a tensor ",
-         in_quotes(finder_.wanted(i)), ", ", found,
+         group.name, ", ", found,
          base_.shards().front().gguf() != nullptr && !path.starts_with("blk.")
              ? " (to_gguf() gives an adapter the names of a GGUF model)"
          : is_head(path)
@@ -124,12 +282,13 @@ class TensorFinder {
 
   const Model& base_;
   const Adapter& adapter_;
+  std::span<const Rename> renames_;
   std::vector<std::size_t> places_;  // of each module among the wanted names, or none
   std::vector<std::size_t> wanted_;  // for each such name, the first module
   Entries entries_;
   BaseNames names_;
-  std::function<bool(std::size_t, std::size_t)> fits_ = [this](std::size_t module, std::size_t tensor) { return fits(module, tensor); };
-  ModuleNames finder_;
+  std::deque<Group> groups_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace io::detail

@@ -91,8 +91,10 @@ inline void expect_untied_head(const Model& model, const std::vector<BoundModule
       std::any_of(modules.begin(), modules.end(), is_token_embedding))
     warnings->push_back(text(printable(model.path().string()), ": it has no 'output.weight': what is merged into ",
                              "'token_embd.weight', its embeddings, changes its output layer as well"));
-  const auto head = std::find_if(modules.begin(), modules.end(),
-                                 [](const BoundModule& bound) { return is_head(bound.module().path); });
+  const auto head = std::find_if(modules.begin(), modules.end(), [](const BoundModule& bound) {
+    const std::string_view tensor = bound.tensor().info->name;
+    return is_head(bound.module().path) || is_head(tensor.substr(0, tensor.rfind('.')));
+  });
   if (head == modules.end()) return;
   const std::filesystem::path file =
       (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";

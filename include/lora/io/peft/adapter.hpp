@@ -71,6 +71,14 @@ struct AdapterModule {
   /// for out x (in * the kernel's size).
   std::vector<Index> kernel = {};
 
+  /// The component of a diffusers pipeline that the module belongs to, in files that hold those of several: "unet",
+  /// "text_encoder_2" ...; empty where the file does not tell. A base that is another component passes the module over.
+  std::string component = "";
+
+  /// The path is a file's own spelling with '_' in place of '.' and a prefix before it (kohya, LyCORIS): lora_unet_mid_block_....
+  /// Only a base's names tell what it means.
+  bool is_flat = false;
+
   /// out and in of the update; -1 where it fits any (IA3, VeRA).
   Index rows() const;
   Index cols() const;

@@ -4,6 +4,7 @@
 /// The adapter_config.json that gives every module of an adapter its rank and its very scaling. For bodies (-inl.hpp).
 
 #include "lora/io/peft/adapter.hpp"
+#include "lora/io/peft/alpha_for.hpp"
 #include "lora/io/peft/config.hpp"
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/peft/lokr_split.hpp"
@@ -128,18 +129,8 @@ class PeftConfigWriter {
     return rank != 0 ? rank : whole_lokr_rank(module.update);
   }
 
-  /// The alpha for which PEFT computes the module's very scaling, or nothing. A scaling that comes from another rule is
-  /// turned back: its product with the divisor, or a neighbour of that, unless rounding leaves the scaling out.
   static std::optional<double> alpha(const AdapterModule& module, bool rank_stabilized) {
-    const Scaling own = module.scaling_rule();
-    if (own.rule() == rule(rank_stabilized)) return own.value();
-    const double s = module.scaling(), r = static_cast<double>(rank_of_module(module));
-    const double near = s * (rank_stabilized ? std::sqrt(r) : r);
-    for (const double value : {near, std::nextafter(near, 0.0), std::nextafter(near, 2 * near)})
-      if (lora::detail::is_finite(value) &&
-          lora::detail::to_bits(Scaling(rule(rank_stabilized), value)(rank_of_module(module))) == lora::detail::to_bits(s))
-        return value;
-    return std::nullopt;
+    return alpha_for(module.scaling_rule(), rule(rank_stabilized), rank_of_module(module));
   }
 
   /// use_rslora holds for all modules: as the first one has it, or else the other way round.

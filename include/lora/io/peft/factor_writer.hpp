@@ -4,10 +4,10 @@
 /// The adapter_model.safetensors of an adapter. For bodies (-inl.hpp).
 
 #include "lora/core/sorted.hpp"
+#include "lora/io/adapters/stored_part.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/expert_factors.hpp"
 #include "lora/io/peft/names.hpp"
-#include "lora/io/safetensors/convert.hpp"
 #include "lora/io/safetensors/writer.hpp"
 
 #include <algorithm>
@@ -28,7 +28,7 @@ class FactorWriter {
       if (factor.module == nullptr)
         copy(factor.tensor);
       else
-        write(factor, factor.view.type, factor.view.data, static_cast<std::size_t>(factor.view.rows * factor.view.cols));
+        write_part(file_, *factor.module, factor.name, factor.view, factor.dtype);
     if (adapter_.file != nullptr) adapter_.file->file().expect_unchanged();
   }
   SafetensorsWriter& file() { return file_; }
@@ -69,15 +69,6 @@ class FactorWriter {
     return ordered;
   }
 
-  /// The type that a file had a part in.
-  static DType dtype_of_part(const AdapterModule& module, const UpdateTensor& part) {
-    const std::optional<DType> stored = part.name == "lora_A"         ? module.a_dtype
-                                        : part.name == "lora_B"       ? module.b_dtype
-                                        : part.name == magnitude_name ? module.magnitude_dtype
-                                                                      : std::nullopt;
-    return stored.value_or(io::dtype_of(part.view.type));
-  }
-
   void add(const AdapterModule& module, std::vector<Factor>& out) const {
     const KindRow& row = kind_of(module.update);
     if (&row == &ia3_kind && module.parameter == "bias") return;  // the weight's vector says it
@@ -88,7 +79,7 @@ class FactorWriter {
       const PeftPiece& piece = piece_of(part.name, module.is_embedding);
       if (piece.is_shared && expect_one(out, module, *found)) continue;
       put(out, {&module, part.name, found->view, dtype_of_part(module, *found),
-                {peft_name(module, module.path, piece), DType::F32, shape_of(module, part, found->view)}});
+                {peft_name(module, module.path, piece), DType::F32, shape_of_part(module, part, found->view)}});
     }
   }
 
@@ -105,22 +96,6 @@ class FactorWriter {
 
   static std::string peft_name(const AdapterModule& module, std::string_view path, const PeftPiece& piece) {
     return module.parameter == "bias" ? text(peft_prefix, path, ".lora_B.bias") : peft_tensor_name(path, piece);
-  }
-
-  /// A convolution's factors have the dimensions of its kernel.
-  static std::vector<std::uint64_t> shape_of(const AdapterModule& module, const KindPart& part, const MatrixView& view) {
-    const auto rows = static_cast<std::uint64_t>(view.rows), cols = static_cast<std::uint64_t>(view.cols);
-    if (module.parameter == "bias") return {rows};
-    const bool is_vector = part.is_vector || part.name == "ia3_l";
-    if (module.kernel.empty()) return part.is_vector ? std::vector{rows} : std::vector{rows, cols};
-    static constexpr std::array<std::string_view, 5> with_kernel{"lora_A", "hada_t1", "hada_t2", "lokr_t2", "lokr_w2"};
-    std::uint64_t size = 1;
-    for (const Index k : module.kernel) size *= static_cast<std::uint64_t>(k);
-    const bool has_kernel = size != 0 && std::find(with_kernel.begin(), with_kernel.end(), part.name) != with_kernel.end();
-    std::vector<std::uint64_t> out{is_vector ? 1 : rows, is_vector ? rows * cols : has_kernel ? cols / size : cols};
-    if (is_vector || has_kernel || part.name == "lora_B")
-      for (const Index k : module.kernel) out.push_back(has_kernel ? static_cast<std::uint64_t>(k) : 1);
-    return out;
   }
 
   /// Experts' factors as one tensor each; several parameters of a module lie within each other, the first one innermost.
@@ -174,26 +149,6 @@ class FactorWriter {
       const auto piece = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), tensor.bytes() - at));
       adapter_.file->read(tensor, at, piece);
       file_.write(piece);
-    }
-  }
-
-  void write(const Factor& factor, ScalarType type, const void* elements, std::size_t count) {
-    const std::size_t from_size = bits(io::dtype_of(type)) / 8, to_size = bits(factor.dtype) / 8;
-    const std::byte* const from = static_cast<const std::byte*>(elements);
-    if (factor.dtype == io::dtype_of(type)) return file_.write({from, count * from_size});
-    const std::size_t step = 65536 / to_size;
-    std::vector<std::byte> buffer(std::min(count, step) * to_size);
-    for (std::size_t at = 0; at < count; at += step) {
-      const std::size_t part = std::min(step, count - at);
-      const std::size_t changed =
-          convert_elements(type, from + at * from_size, *scalar_type(factor.dtype), buffer.data(), part);
-      if (changed != part) {
-        double value = 0;
-        convert_elements(type, from + (at + changed) * from_size, ScalarType::float64, &value, 1);
-        fail(target_, "module ", in_quotes(factor.module->path), ": expected a ", factor.name, " of values that ",
-             name(factor.dtype), " has, found ", value);
-      }
-      file_.write(std::span<const std::byte>(buffer).first(part * to_size));
     }
   }
 

@@ -6,6 +6,7 @@
 
 #include "lora/io/error.hpp"
 #include "lora/update/any_factor.hpp"
+#include "lora/update/dense.hpp"
 #include "lora/update/dora.hpp"
 #include "lora/update/ia3.hpp"
 #include "lora/update/locon.hpp"
@@ -52,6 +53,7 @@ inline constexpr std::array lokr_parts{
 inline constexpr std::array vera_parts{KindPart{"vera_lambda_b", true}, KindPart{"vera_lambda_d", true},
                                        KindPart{"vera_A"}, KindPart{"vera_B"}};
 inline constexpr std::array ia3_parts{KindPart{"ia3_l"}};
+inline constexpr std::array dense_parts{KindPart{"diff"}};
 
 inline constexpr std::array<std::string_view, 1> lora_rank{"lora_A"}, locon_rank{"lora_down"}, loha_rank{"hada_w1_b"},
     vera_rank{"vera_lambda_d"};
@@ -60,9 +62,10 @@ inline constexpr std::array<std::string_view, 2> lokr_rank{"lokr_w2_b", "lokr_w1
 inline constexpr KindRow lora_kind{"LoRA", lora_parts, lora_rank, false, 1}, dora_kind{"DoRA", dora_parts, lora_rank, true, 2},
     locon_kind{"LoCon", locon_parts, locon_rank}, loha_kind{"LoHa", loha_parts, loha_rank},
     lokr_kind{"LoKr", lokr_parts, lokr_rank}, vera_kind{"VeRA", vera_parts, vera_rank},
-    ia3_kind{"IA3", ia3_parts, {}, true};
+    ia3_kind{"IA3", ia3_parts, {}, true}, dense_kind{"dense", dense_parts, {}};
 
-inline constexpr std::array kind_rows{&lora_kind, &dora_kind, &locon_kind, &loha_kind, &lokr_kind, &vera_kind, &ia3_kind};
+inline constexpr std::array kind_rows{&lora_kind, &dora_kind, &locon_kind, &loha_kind,
+                                      &lokr_kind, &vera_kind, &ia3_kind,   &dense_kind};
 
 /// The row of that name, or null.
 inline const KindRow* find_kind(std::string_view name) {
@@ -89,9 +92,18 @@ ScalarType common_type(const KindRow& row, const lora::detail::UpdateParts& part
   return (*type == ScalarType::float64) == (compute == ScalarType::float64) ? *type : compute;
 }
 
-/// LowRank or DoRA in the type that the parts have, or in Compute.
+/// A Dense of elements that are rounded once where they have another type. Throws ValueError when one overflows.
+template <class Scalar>
+SharedUpdate<compute_t<Scalar>> make_dense(const MatrixView& diff) {
+  Matrix<Scalar> out(diff.rows, diff.cols);
+  lora::detail::copy_finite("diff", diff, out.data());
+  return std::make_shared<const Dense<Scalar>>(out);
+}
+
+/// LowRank, DoRA or Dense in the type that the parts have, or in Compute.
 template <class Scalar>
 SharedUpdate<compute_t<Scalar>> make_typed(const KindRow& row, const lora::detail::UpdateParts& parts, const Scaling& scaling) {
+  if (&row == &dense_kind) return make_dense<Scalar>(parts.require("diff").view());
   LowRank<Scalar> low_rank(parts.require("lora_B").view(), parts.require("lora_A").view(), scaling);
   if (&row == &lora_kind) return std::make_shared<const LowRank<Scalar>>(std::move(low_rank));
   return std::make_shared<const DoRA<Scalar>>(low_rank, parts.require("lora_magnitude_vector").view());
@@ -142,7 +154,8 @@ inline constexpr std::array kind_classes{
     kind_class<LoHa<Compute>, Compute>(loha_kind),
     kind_class<LoKr<Compute>, Compute>(lokr_kind),
     kind_class<VeRA<Compute>, Compute>(vera_kind),
-    kind_class<IA3<Compute>, Compute>(ia3_kind)};
+    kind_class<IA3<Compute>, Compute>(ia3_kind),
+    KindClass<Compute>{&dense_kind, &is_typed<Dense, Compute>, &make_in_common_type<Compute>}};
 
 template <class Compute>
 const KindRow& kind_of(const Update<Compute>& update) {

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/adapters/expect_dotted.hpp"
 #include "lora/io/file/replacing.hpp"
 #include "lora/io/peft/config_writer.hpp"
 #include "lora/io/peft/factor_writer.hpp"
@@ -12,6 +13,7 @@ namespace io {
 LORA_FUNC void save_adapter(const Adapter& adapter, const std::filesystem::path& folder) {
   const std::filesystem::path config_path = folder / "adapter_config.json";
   const std::filesystem::path factors_path = folder / "adapter_model.safetensors";
+  detail::expect_dotted(folder, adapter);
   const std::string config_text = detail::PeftConfigWriter(config_path, adapter).write();
   detail::FolderToFill place(folder);
   {

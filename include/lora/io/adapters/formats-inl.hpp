@@ -1,0 +1,78 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/io/adapters/format_table.hpp"
+#include "lora/io/adapters/formats.hpp"
+#include "lora/io/model/tensor_finder.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io {
+
+LORA_FUNC std::vector<AdapterFormatInfo> adapter_formats() {
+  std::vector<AdapterFormatInfo> out;
+  for (const detail::AdapterFormat& row : detail::adapter_rows) out.push_back(row.info);
+  return out;
+}
+
+LORA_FUNC std::string_view adapter_format(const std::filesystem::path& path) {
+  try {
+    const detail::AdapterFormat* const row = detail::find_format(detail::AdapterSource(path));
+    return row == nullptr ? std::string_view() : row->info.name;
+  } catch (const FileError&) {
+    return {};
+  }
+}
+
+LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target, std::string_view format) {
+  for (const detail::AdapterFormat& row : detail::adapter_rows)
+    if (row.info.name == format && row.save != nullptr) return row.save(adapter, target);
+  throw ValueError(detail::text("lora: expected a format that save_adapter_as() writes (peft, kohya, diffusers), found ", detail::in_quotes(format)));
+}
+
+LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases, std::span<const Rename> renames) {
+  Adapter out = adapter;
+  for (const Model* const base : bases) {
+    detail::TensorFinder finder(*base, adapter, renames);
+    const std::vector<const ModelTensor*> tensors = finder.find();
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      AdapterModule& module = out.modules[i];
+      if (tensors[i] == nullptr || !module.is_flat) continue;
+      const std::string& name = tensors[i]->info->name;
+      module.path = name.substr(0, name.rfind('.'));
+      if (!module.component.empty()) module.component = finder.component_of_base(module.component);
+      module.is_flat = false;
+    }
+  }
+  for (const AdapterModule& module : out.modules)
+    if (module.is_flat)
+      detail::fail(adapter.folder, "module ", detail::in_quotes(module.path), ": expected a base that has it, found none",
+                   module.component.empty() ? "" : " for the component ", module.component);
+  return out;
+}
+
+LORA_FUNC Adapter of_component(const Adapter& adapter, std::string_view component) {
+  const auto is_open = [](const AdapterModule& module) { return module.component.empty(); };
+  Adapter out = adapter;
+  if (std::all_of(out.modules.begin(), out.modules.end(), is_open)) {
+    for (AdapterModule& module : out.modules) module.component = component;
+    return out;
+  }
+  std::erase_if(out.modules, [&](const AdapterModule& module) { return !detail::is_same_component(module.component, component); });
+  if (out.modules.empty())
+    detail::fail(adapter.folder, "expected modules of the component ", detail::in_quotes(component), ", found none");
+  return out;
+}
+
+LORA_FUNC std::vector<std::filesystem::path> files_of(const Adapter& adapter) {
+  std::error_code ignored;
+  if (adapter.folder.empty()) return {};
+  if (!std::filesystem::is_directory(adapter.folder, ignored)) return {adapter.folder};
+  std::vector<std::filesystem::path> out;
+  for (const std::string_view file : {std::string_view("adapter_model.safetensors"), std::string_view("adapter_config.json"),
+                                      detail::mlx_weights, detail::AdapterSource::diffusers_name})
+    out.push_back(adapter.folder / file);
+  return out;
+}
+
+}  // namespace io
+LORA_NAMESPACE_END

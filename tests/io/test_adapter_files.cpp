@@ -1,0 +1,355 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+/// Adapters of other programs: what their names mean, what is refused, and which component of a pipeline a base is.
+
+#include "io/files.hpp"
+
+#include <lora/io.hpp>
+#include <lora/lora.hpp>
+
+#include <cmath>
+
+namespace adapter_files {
+namespace {
+
+namespace io = lora::io;
+namespace fs = std::filesystem;
+using lora::Index;
+using test::expect_pieces, test::message;
+
+/// Tensors of F32 with the numbers 1/8, 2/8 ... from `first` on, or those given.
+struct Tensor {
+  std::string name;
+  std::vector<std::uint64_t> shape;
+  std::vector<float> values = {};
+};
+void write(const fs::path& path, const std::vector<Tensor>& tensors, const io::Metadata& metadata = {}) {
+  std::vector<io::TensorInfo> infos;
+  for (const Tensor& tensor : tensors) infos.push_back({tensor.name, io::DType::F32, tensor.shape});
+  io::SafetensorsWriter writer(path, infos, metadata);
+  float next = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    std::vector<float> values = tensors[i].values;
+    while (values.size() * 4 < writer.header().tensors()[i].bytes()) values.push_back(std::fmod(next += 1, 7.0f) / 8);
+    writer.write(std::as_bytes(std::span(values)));
+  }
+  writer.commit();
+}
+
+/// The factors of a LoRA of rank 2 for a weight of 4 x 3.
+std::vector<Tensor> kohya(const std::string& module, std::vector<Tensor> more = {}) {
+  more.push_back({module + ".lora_down.weight", {2, 3}});
+  more.push_back({module + ".lora_up.weight", {4, 2}});
+  return more;
+}
+
+class AdapterFiles : public testing::Test {
+ protected:
+  fs::path file(const std::vector<Tensor>& tensors, const io::Metadata& metadata = {}) {
+    const fs::path path = folder_ / (std::to_string(++count_) + ".safetensors");
+    write(path, tensors, metadata);
+    return path;
+  }
+  io::Adapter load(const std::vector<Tensor>& tensors, const io::Metadata& metadata = {}) { return io::load_adapter(file(tensors, metadata)); }
+  std::string refused(const std::vector<Tensor>& tensors, const io::Metadata& metadata = {}) {
+    const fs::path path = file(tensors, metadata);
+    return message([&] { io::load_adapter(path); });
+  }
+
+  const test::Folder folder_;
+  int count_ = 0;
+};
+
+TEST_F(AdapterFiles, KohyasPrefixesNameComponents) {
+  const std::pair<const char*, const char*> rows[] = {{"lora_unet_", "unet"},           {"lora_te_", "text_encoder"},
+                                                      {"lora_te1_", "text_encoder"},    {"lora_te2_", "text_encoder_2"},
+                                                      {"lora_te3_", "text_encoder_3"}, {"lycoris_", ""}};
+  for (const auto& [prefix, component] : rows) {
+    const io::Adapter adapter = load(kohya(std::string(prefix) + "a_b"));
+    ASSERT_EQ(adapter.modules.size(), 1u);
+    EXPECT_EQ(adapter.modules[0].path, std::string(prefix) + "a_b");
+    EXPECT_EQ(adapter.modules[0].component, component);
+    EXPECT_TRUE(adapter.modules[0].is_flat);
+  }
+}
+
+TEST_F(AdapterFiles, AlphaIsTheRankWhereItIsMissingOrZero) {
+  EXPECT_EQ(load(kohya("lora_unet_a")).modules[0].scaling(), 1);
+  EXPECT_EQ(load(kohya("lora_unet_a", {{"lora_unet_a.alpha", {}, {0}}})).modules[0].scaling(), 1);
+  EXPECT_EQ(load(kohya("lora_unet_a", {{"lora_unet_a.alpha", {}, {3}}})).modules[0].scaling(), 1.5);
+  EXPECT_EQ(load(kohya("lora_unet_a", {{"lora_unet_a.alpha", {1}, {-3}}})).modules[0].scaling(), -1.5);
+}
+
+TEST_F(AdapterFiles, AlphasThatAreNoNumberAreRefused) {
+  for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity()})
+    expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.alpha", {}, {value}}})), {"'lora_unet_a.alpha'", "finite"});
+  expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.alpha", {2}}})), {"'lora_unet_a.alpha'", "one number", "[2]"});
+  expect_pieces(refused({{"lora_unet_a.alpha", {}, {1}}}), {"'lora_unet_a.alpha'", "expected factors"});
+  // Also of kinds that have no use for it.
+  expect_pieces(refused({{"lora_unet_a.diff", {4, 3}}, {"lora_unet_a.alpha", {3}}}), {"'lora_unet_a.alpha'", "one number"});
+}
+
+TEST_F(AdapterFiles, FactorsThatAreNotFiniteOrDoNotFitAreRefused) {
+  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {1, 2}, {1, std::nanf("")}}, {"lora_unet_a.lora_up.weight", {2, 1}}}),
+                {"'lora_unet_a'", "finite"});
+  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {2, 3}}, {"lora_unet_a.lora_up.weight", {4, 1}}}), {"'lora_unet_a'", "share r"});
+  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {2, 3}}}), {"'lora_unet_a'", "found no lora_B"});
+  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {6}}, {"lora_unet_a.lora_up.weight", {4, 1}}}), {"lora_down", "two dimensions", "[6]"});
+  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {2, 3, 1, 1}}, {"lora_unet_a.lora_up.weight", {4, 2, 3, 1}}}), {"lora_up", "1 wide"});
+  expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.dora_scale", {1, 4}}})), {"dora_scale", "(out, 1 ...)", "[1, 4]"});
+  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {0}}, {"lora_unet_a.lora_up.weight", {4, 2}}}), {"lora_down", "empty tensor"});
+  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {0, 3}}, {"lora_unet_a.lora_up.weight", {4, 0}}}), {"'lora_unet_a'", "rank"});
+}
+
+TEST_F(AdapterFiles, KindsThatAreMixedInOneModuleAreRefused) {
+  expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.hada_w1_a", {4, 2}}})),
+                {"'lora_unet_a'", "one kind", "lora_unet_a.hada_w1_a", "lora_unet_a.lora_down.weight"});
+  expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.lora_mid.weight", {2, 2, 1, 1}}, {"lora_unet_a.dora_scale", {4, 1}}})),
+                {"'lora_unet_a'", "one kind", "lora_mid", "dora_scale"});
+  // Of several modules each has its own.
+  const io::Adapter adapter = load(kohya("lora_unet_a", {{"lora_unet_b.diff", {4, 3}}}));
+  EXPECT_EQ(adapter.modules[0].update.kind(), "dense");
+  EXPECT_EQ(adapter.modules[1].update.kind(), "LoRA");
+}
+
+TEST_F(AdapterFiles, WhatIsNotKnownIsRefusedByItsName) {
+  expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.oft_blocks", {2, 2, 2}}})), {"'lora_unet_a.oft_blocks'", "OFT"});
+  expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.new_thing", {2}}})), {"'lora_unet_a.new_thing'", "not supported"});
+  expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.b.alpha", {}}})), {"'lora_unet_a.b.alpha'", "not supported"});
+  expect_pieces(refused(kohya("lora_unet_a", {{"emb_params", {2}}})), {"'emb_params'", "begins with lora_unet_"});
+  expect_pieces(refused({{"unet.a.oft_R.weight", {2, 2}}}), {"'unet.a.oft_R.weight'", "OFT"});
+  expect_pieces(refused({{"a.weight", {2, 2}}}), {"expected an adapter", "'a.weight'"});
+  expect_pieces(refused(kohya("lora_unet_" + std::string(5000, 'a'))), {"1 to 4096 bytes", "5010"});
+  expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.lora_B.weight", {4, 2}}})), {"expected one lora_B per module", "before it"});
+}
+
+TEST_F(AdapterFiles, NamesThatAreNotUtf8AreRefused) {
+  const fs::path path = folder_ / "bytes.safetensors";
+  test::write(path, test::safetensors("{\"lora_unet_\xff.alpha\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", "abcd"));
+  expect_pieces(message([&] { io::load_adapter(path); }), {"bytes.safetensors", "expected JSON", "byte 13"});
+  EXPECT_EQ(io::adapter_format(path), "");
+}
+
+TEST_F(AdapterFiles, TwoModulesThatMeanOneTensorAreRefused) {
+  std::vector<Tensor> both = kohya("lora_te_a_b");
+  for (const Tensor& tensor : kohya("lora_te1_a_b")) both.push_back(tensor);
+  const io::Adapter adapter = load(both);
+  const io::Model base = io::Model::open(file({{"a.b.weight", {4, 3}}}));
+  expect_pieces(message([&] { io::bind(base, adapter); }), {"'lora_te1_a_b'", "'a.b.weight'", "that of 'lora_te_a_b' already"});
+}
+
+TEST_F(AdapterFiles, DiffChangesWeightsBiasesAndNormsAndComesOutAgain) {
+  const fs::path base_file = file({{"a.b.weight", {4, 3}}, {"a.b.bias", {4}}, {"a.norm.weight", {4}}, {"a.norm.bias", {4}}});
+  const io::Adapter adapter = load({{"lycoris_a_b.diff", {4, 3}}, {"lycoris_a_b.diff_b", {4}}, {"lycoris_a_norm.w_norm", {4}}, {"lycoris_a_norm.b_norm", {4}}});
+  ASSERT_EQ(adapter.modules.size(), 4u);
+  const io::ModelChange change = io::merge_model(base_file, {{adapter}}, folder_ / "merged", folder_ / "undo");
+  EXPECT_EQ(change.changed_tensors, 4u);
+  const io::Safetensors base = io::Safetensors::open(base_file), merged = io::Safetensors::open(folder_ / "merged"),
+                        own = io::Safetensors::open(adapter.folder);
+  const Eigen::VectorXf sum = base.read_vector<float>(base.tensor("a.norm.bias")) + own.read_vector<float>(own.tensor("lycoris_a_norm.b_norm"));
+  EXPECT_EQ(merged.read_vector<float>(merged.tensor("a.norm.bias")), sum);
+  io::unmerge_model(folder_ / "merged", folder_ / "undo", folder_ / "back");
+  EXPECT_EQ(test::read(folder_ / "back"), test::read(base_file));
+  EXPECT_TRUE(io::save_adapter_as(adapter, folder_ / "again.safetensors", "kohya").empty());
+  io::merge_model(base_file, {{io::load_adapter(folder_ / "again.safetensors")}}, folder_ / "merged2");
+  EXPECT_EQ(test::read(folder_ / "merged2"), test::read(folder_ / "merged"));
+}
+
+TEST_F(AdapterFiles, AWholeLoKrHasTheScalingOne) {
+  const io::Adapter adapter = load({{"lora_unet_a.lokr_w1", {2, 1}}, {"lora_unet_a.lokr_w2", {2, 3}}, {"lora_unet_a.alpha", {}, {7}}});
+  EXPECT_EQ(adapter.modules[0].scaling(), 1);
+  // Another one is multiplied in when it is written, and said.
+  io::Adapter other = adapter;
+  lora::Matrix<float> w1(2, 1), w2(2, 3);
+  w1 << 1, 2;
+  w2 << 1, 2, 3, 4, 5, 6;
+  other.modules[0].update = lora::LoKr<float>(w1, w2, lora::scaling::fixed(0.5));
+  const std::vector<std::string> notes = io::save_adapter_as(other, folder_ / "out.safetensors", "kohya");
+  ASSERT_EQ(notes.size(), 1u);
+  expect_pieces(notes[0], {"'lora_unet_a'", "0.5", "LoKr"});
+  const io::Safetensors written = io::Safetensors::open(folder_ / "out.safetensors");
+  EXPECT_EQ(written.read_matrix<float>(written.tensor("lora_unet_a.lokr_w1")), 0.5f * w1);
+}
+
+TEST_F(AdapterFiles, DiffusersOlderNames) {
+  const io::Adapter adapter = load({{"unet.mid.attn1.processor.to_q_lora.down.weight", {2, 3}},
+                                    {"unet.mid.attn1.processor.to_q_lora.up.weight", {4, 2}},
+                                    {"unet.mid.attn1.processor.to_out_lora.down.weight", {2, 3}},
+                                    {"unet.mid.attn1.processor.to_out_lora.up.weight", {4, 2}},
+                                    {"unet.mid.proj_in.lora.down.weight", {2, 3}},
+                                    {"unet.mid.proj_in.lora.up.weight", {4, 2}},
+                                    {"text_encoder.a.self_attn.to_out_lora.down.weight", {2, 3}},
+                                    {"text_encoder.a.self_attn.to_out_lora.up.weight", {4, 2}},
+                                    {"text_encoder.a.fc1.lora_linear_layer.down.weight", {2, 3}},
+                                    {"text_encoder.a.fc1.lora_linear_layer.up.weight", {4, 2}}});
+  const char* const paths[] = {"unet.mid.attn1.to_q", "unet.mid.attn1.to_out.0", "unet.mid.proj_in", "text_encoder.a.self_attn.out_proj",
+                               "text_encoder.a.fc1"};
+  ASSERT_EQ(adapter.modules.size(), std::size(paths));
+  for (std::size_t i = 0; i < std::size(paths); ++i) {
+    EXPECT_EQ(adapter.modules[i].path, paths[i]);
+    EXPECT_EQ(adapter.modules[i].scaling(), 1);
+  }
+}
+
+TEST_F(AdapterFiles, DiffusersMetadataSayScalingsAndAreChecked) {
+  const std::vector<Tensor> tensors{{"transformer.a.lora_A.weight", {2, 3}}, {"transformer.a.lora_B.weight", {4, 2}}};
+  const auto metadata = [](const std::string& json) { return io::Metadata{{"lora_adapter_metadata", json}}; };
+  const std::string start = R"({"transformer.peft_type": "LORA", "transformer.lora_alpha": 8, "transformer.r": )";
+  EXPECT_EQ(load(tensors, metadata(start + "2}")).modules[0].scaling(), 4);
+  EXPECT_EQ(load(tensors, metadata(start + R"(2, "transformer.use_rslora": true})")).modules[0].scaling(), 8 / std::sqrt(2.0));
+  EXPECT_EQ(load(tensors, metadata(R"({"unet.peft_type": "LORA", "unet.lora_alpha": 8, "unet.r": 2})")).modules[0].scaling(), 1);
+  expect_pieces(refused(tensors, metadata(start + "3}")), {"'transformer.a'", "rank 3"});
+  expect_pieces(refused(tensors, metadata(start + R"(2, "transformer.use_dora": true})")), {"'transformer.a'", "use_dora"});
+  expect_pieces(refused(tensors, metadata(start + R"(2, "transformer.kasa_config": {"a": 1}})")), {"kasa_config"});
+  expect_pieces(refused(tensors, metadata("[1]")), {"lora_adapter_metadata", "object"});
+  expect_pieces(refused(tensors, metadata("{")), {"lora_adapter_metadata"});
+  std::vector<Tensor> with_alpha = tensors;
+  with_alpha.push_back({"transformer.a.alpha", {}, {1}});
+  expect_pieces(refused(with_alpha, metadata(start + "2}")), {"'transformer.a.alpha'", "no alpha beside"});
+  // Without a component nothing says what the scaling is.
+  expect_pieces(refused({{"a.lora_A.weight", {2, 3}}, {"a.lora_B.weight", {4, 2}}}), {"'a.lora_A.weight'", "alpha", "found neither"});
+  EXPECT_EQ(load({{"a.lora_A.weight", {2, 3}}, {"a.lora_B.weight", {4, 2}}}, metadata(R"({"peft_type": "LORA", "lora_alpha": 8, "r": 2})")).modules[0].scaling(), 4);
+}
+
+TEST_F(AdapterFiles, AFolderOfMlxHasTransposedFactors) {
+  const fs::path mlx = folder_ / "mlx";
+  fs::create_directory(mlx);
+  const auto configure = [&](const std::string& more) { test::write(mlx / "adapter_config.json", "{\"num_layers\": 16" + more + "}"); };
+  configure(R"(, "fine_tune_type": "lora", "lora_parameters": {"rank": 2, "scale": 20.0, "dropout": 0.0, "keys": ["q"]})");
+  write(mlx / "adapters.safetensors", {{"model.layers.0.q.lora_a", {3, 2}}, {"model.layers.0.q.lora_b", {2, 4}}});
+  EXPECT_EQ(io::adapter_format(mlx), "mlx");
+  const io::Adapter adapter = io::load_adapter(mlx);
+  ASSERT_EQ(adapter.modules.size(), 1u);
+  EXPECT_EQ(adapter.modules[0].path, "model.layers.0.q");
+  EXPECT_EQ(adapter.modules[0].scaling(), 20);
+  const io::Safetensors stored = io::Safetensors::open(mlx / "adapters.safetensors");
+  const lora::Matrix<float> a = stored.read_matrix<float>(stored.tensors()[0]), b = stored.read_matrix<float>(stored.tensors()[1]);
+  const auto parts = test::tensors(adapter.modules[0].update);
+  for (const lora::Matrix<double>& part : parts)
+    EXPECT_EQ(part, (part.rows() == 2 ? a : b).transpose().cast<double>());
+  EXPECT_EQ(adapter.modules[0].rows(), 4);
+  EXPECT_EQ(adapter.modules[0].cols(), 3);
+  // As PEFT: alpha = 40.
+  io::save_adapter_as(adapter, folder_ / "peft", "peft");
+  EXPECT_EQ(io::load_adapter(folder_ / "peft").modules[0].scaling(), 20);
+
+  const auto refused = [&] { return message([&] { io::load_adapter(mlx); }); };
+  configure(R"(, "lora_parameters": {"rank": 2, "scale": 10.0, "alpha": 16})");
+  expect_pieces(refused(), {"alpha", "scale"});
+  configure(R"(, "lora_parameters": {"rank": 2, "scale": 10.0, "alpha": 2})");
+  EXPECT_EQ(io::load_adapter(mlx).modules[0].scaling(), 10);
+  configure(R"(, "lora_parameters": {"rank": 3, "scale": 10.0})");
+  expect_pieces(refused(), {"rank 3", "[3, 2]"});
+  configure(R"(, "fine_tune_type": "full", "lora_parameters": {"rank": 2, "scale": 10.0})");
+  expect_pieces(refused(), {"fine_tune_type", "'full'"});
+  configure(R"(, "fine_tune_type": "dora", "lora_parameters": {"rank": 2, "scale": 10.0})");
+  expect_pieces(refused(), {"found no m"});
+  write(mlx / "adapters.safetensors", {{"q.lora_a", {3, 2}}, {"q.lora_b", {2, 4}}, {"q.m", {4}}});
+  EXPECT_EQ(io::load_adapter(mlx).modules[0].update.kind(), "DoRA");
+  write(mlx / "adapters.safetensors", {{"q.lora_a", {5, 2, 3}}, {"q.lora_b", {5, 4, 2}}, {"q.m", {4}}});
+  expect_pieces(refused(), {"'q.lora_a'", "experts"});
+  write(mlx / "adapters.safetensors", {{"q.weight", {3, 2}}});
+  expect_pieces(refused(), {"'q.weight'", "lora_a"});
+}
+
+/// An adapter for two components, and folders that are or are not named after them.
+class Components : public AdapterFiles {
+ protected:
+  io::Adapter adapter() {
+    std::vector<Tensor> both = kohya("lora_unet_a_b");
+    for (const Tensor& tensor : kohya("lora_te_c_d")) both.push_back(tensor);
+    return load(both);
+  }
+  io::Model base(const std::string& name, const std::vector<Tensor>& tensors) {
+    fs::create_directories(folder_ / name);
+    write(folder_ / (name + "/model.safetensors"), tensors);
+    return io::Model::open(folder_ / name);
+  }
+  static std::vector<std::string> bound(const io::Model& base, const io::Adapter& adapter, std::vector<std::string>& warnings) {
+    std::vector<std::string> out;
+    for (const io::BoundModule& module : io::bind(base, adapter, &warnings)) out.push_back(module.tensor().info->name);
+    return out;
+  }
+};
+
+TEST_F(Components, AFoldersNameSaysWhichOneItIs) {
+  const io::Adapter both = adapter();
+  std::vector<std::string> warnings;
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(bound(base("p/unet", {{"a.b.weight", {4, 3}}}), both, warnings), Names{"a.b.weight"});
+  ASSERT_EQ(warnings.size(), 1u);
+  expect_pieces(warnings[0], {"passed over 1 of its 2 modules", "text_encoder"});
+  EXPECT_EQ(bound(base("p/text_encoder", {{"c.d.weight", {4, 3}}}), both, warnings), Names{"c.d.weight"});
+  EXPECT_EQ(bound(base("p/transformer", {{"a.b.weight", {4, 3}}}), both, warnings), Names{"a.b.weight"}) << "a pipeline has one denoiser";
+  // The component's own modules have to be there all the same.
+  const io::Model wrong = base("q/unet", {{"c.d.weight", {4, 3}}});
+  expect_pieces(message([&] { io::bind(wrong, both); }), {"'lora_unet_a_b'", "'a_b.weight'", "found none"});
+  const io::Model other = base("p/vae", {{"a.b.weight", {4, 3}}});
+  expect_pieces(message([&] { io::bind(other, both); }), {"'vae'", "unet, text_encoder"});
+}
+
+TEST_F(Components, FirstPartsOfTheBasesNamesSayIt) {
+  const io::Adapter both = adapter();
+  std::vector<std::string> warnings;
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(bound(base("all", {{"unet.a.b.weight", {4, 3}}, {"text_encoder.c.d.weight", {4, 3}}}), both, warnings),
+            (Names{"unet.a.b.weight", "text_encoder.c.d.weight"}));
+  EXPECT_TRUE(warnings.empty());
+  EXPECT_EQ(bound(base("some", {{"transformer.a.b.weight", {4, 3}}, {"x.weight", {4, 3}}}), both, warnings), Names{"transformer.a.b.weight"});
+  EXPECT_EQ(warnings.size(), 1u);
+}
+
+TEST_F(Components, ElseTheOneWhoseModulesAreAllThere) {
+  const io::Adapter both = adapter();
+  std::vector<std::string> warnings;
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(bound(base("mine", {{"c.d.weight", {4, 3}}}), both, warnings), Names{"c.d.weight"});
+  EXPECT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(bound(base("shapes", {{"c.d.weight", {4, 3}}, {"a.b.weight", {5, 3}}}), both, warnings), Names{"c.d.weight"});
+  const io::Model several = base("several", {{"c.d.weight", {4, 3}}, {"a.b.weight", {4, 3}}});
+  expect_pieces(message([&] { io::bind(several, both); }), {"unet and text_encoder", "name its folder"});
+  const io::Model none = base("none", {{"x.weight", {4, 3}}});
+  expect_pieces(message([&] { io::bind(none, both); }), {"'lora_unet_a_b'", "found none"});
+}
+
+TEST_F(Components, ARenameSaysWhatStandsBeforeAPrefix) {
+  const io::Adapter both = adapter();
+  const fs::path path = file({{"x.a.b.weight", {4, 3}}, {"y.a.b.weight", {4, 3}}, {"z.c.d.weight", {4, 3}}});
+  io::ModelOptions options;
+  options.renames = {{"lora_unet", "y"}};
+  const io::Adapter unet = io::of_component(both, "unet");
+  io::merge_model(path, {{unet}}, folder_ / "merged", {}, options);
+  const io::Safetensors before = io::Safetensors::open(path), after = io::Safetensors::open(folder_ / "merged");
+  for (const io::TensorInfo& tensor : before.tensors())
+    EXPECT_EQ(test::data_of(before, tensor) == test::data_of(after, after.tensor(tensor.name)), tensor.name != "y.a.b.weight") << tensor.name;
+  options.renames = {{"lora_te2", "y"}};
+  expect_pieces(message<lora::ValueError>([&] { io::merge_model(path, {{unet}}, folder_ / "merged", {}, options); }), {"'lora_te2'"});
+}
+
+TEST_F(Components, NamesOfSeveralBases) {
+  const io::Adapter both = adapter();
+  const io::Model unet = base("p/unet", {{"a.b.weight", {4, 3}}}), text = base("p/text_encoder", {{"c.d.weight", {4, 3}}});
+  const std::vector<const io::Model*> bases{&unet, &text}, one{&unet};
+  const io::Adapter named = io::with_base_names(both, bases);
+  EXPECT_EQ(named.modules[0].path, "a.b");
+  EXPECT_EQ(named.modules[1].path, "c.d");
+  EXPECT_EQ(named.modules[1].component, "text_encoder");
+  io::save_adapter_as(named, folder_ / "d.safetensors", "diffusers");
+  EXPECT_NE(io::Safetensors::open(folder_ / "d.safetensors").find("text_encoder.c.d.lora_A.weight"), nullptr);
+  expect_pieces(message([&] { io::with_base_names(both, one); }), {"'lora_te_c_d'", "text_encoder", "found none"});
+  // Back in kohya's names: of two text encoders the first one is te1.
+  io::Adapter xl = named;
+  xl.modules.push_back(named.modules[1]);
+  xl.modules[2].component = "text_encoder_2";
+  io::save_adapter_as(xl, folder_ / "k.safetensors", "kohya");
+  const io::Safetensors written = io::Safetensors::open(folder_ / "k.safetensors");
+  for (const char* name : {"lora_unet_a_b.alpha", "lora_te1_c_d.lora_up.weight", "lora_te2_c_d.lora_down.weight"})
+    EXPECT_NE(written.find(name), nullptr) << name;
+  // Names that become one.
+  xl.modules[2] = named.modules[0];
+  xl.modules[2].path = "a_b";
+  expect_pieces(message([&] { io::save_adapter_as(xl, folder_ / "k.safetensors", "kohya"); }), {"'a_b'", "'lora_unet_a_b.alpha'", "'a.b'"});
+}
+
+}  // namespace
+}  // namespace adapter_files
