@@ -24,7 +24,7 @@ LORA_FUNC void write_numbers(const double* numbers, Index count, ScalarType type
 }
 
 LORA_FUNC void copy_finite(const char* what, const MatrixView& view, ScalarType type, void* out) {
-  if (view.cols == 0) return;  // a file may say that there are 2^62 such rows
+  if (view.rows == 0 || view.cols == 0) return;  // a file may say that there are 2^62 such rows
   std::vector<double> row(static_cast<std::size_t>(view.cols));
   with_fp_environment([&] {
     auto* line = static_cast<std::byte*>(out);

@@ -51,7 +51,13 @@ LORA_FUNC VeRAFactors::VeRAFactors(const VeRAMatrices& shared, AnyFactor lambda_
 }
 
 LORA_FUNC std::vector<UpdateTensor> VeRAFactors::tensors() const {
-  return {{"vera_lambda_b", b_.view()}, {"vera_lambda_d", d_.view()}, {"vera_B", shared_.B()}, {"vera_A", shared_.A()}};
+  MatrixView B = shared_.B(), A = shared_.A();
+  if (cols_ >= 0) {  // of a weight: what it uses
+    B.rows = b_.rows();
+    B.cols = A.rows = d_.rows();
+    A.cols = cols_;
+  }
+  return {{"vera_lambda_b", b_.view()}, {"vera_lambda_d", d_.view()}, {"vera_B", B}, {"vera_A", A}};
 }
 
 LORA_FUNC VeRAFactors VeRAFactors::sized(Index rows, Index cols) const {

@@ -4,7 +4,7 @@
 /// How a file stores a part of a module's update: type, shape and bytes. For bodies (-inl.hpp).
 
 #include "lora/io/peft/adapter.hpp"
-#include "lora/io/peft/kinds.hpp"
+#include "lora/io/peft/names.hpp"
 #include "lora/io/safetensors/convert.hpp"
 #include "lora/io/safetensors/writer.hpp"
 
@@ -15,11 +15,10 @@ namespace io::detail {
 
 /// The type that a file had a part in.
 inline DType dtype_of_part(const AdapterModule& module, const UpdateTensor& part) {
-  const std::optional<DType> stored = part.name == "lora_A"                  ? module.a_dtype
-                                      : part.name == "lora_B"                ? module.b_dtype
-                                      : part.name == "lora_magnitude_vector" ? module.magnitude_dtype
-                                                                             : std::nullopt;
-  return stored.value_or(io::dtype_of(part.view.type));
+  const DType own = io::dtype_of(part.view.type);
+  if (part.name == "lora_A") return module.a_dtype.value_or(own);
+  if (part.name == "lora_B") return module.b_dtype.value_or(own);
+  return part.name == magnitude_name ? module.magnitude_dtype.value_or(own) : own;
 }
 
 /// A convolution's factors have the dimensions of its kernel.

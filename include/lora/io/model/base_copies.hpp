@@ -58,7 +58,7 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
 inline bool can_replace(const TensorInfo& info, const BaseCopy& copy, const TensorInfo& base) {
   if (!copy.is_trained || (info.dtype != base.dtype && (!scalar_type(info.dtype) || !scalar_type(base.dtype)))) return false;
   if (copy.rows.empty()) return info.shape == base.shape;
-  return base.shape.size() == 2 && info.shape[1] == base.shape[1] &&
+  return base.shape.size() == 2 && scalar_type(base.dtype) && info.shape[1] == base.shape[1] &&
          std::all_of(copy.rows.begin(), copy.rows.end(), [&](std::uint64_t row) { return row < base.shape[0]; });
 }
 

@@ -13,7 +13,7 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
   detail::BoundAdapter out = detail::bind_modules(
       model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
   if (warnings != nullptr) warnings->insert(warnings->end(), out.warnings.begin(), out.warnings.end());
-  detail::expect_untied_head(model, out.modules, warnings);
+  detail::expect_untied_head(model, out.modules, out.replacements, warnings);
   if (replacements != nullptr)
     *replacements = std::move(out.replacements);
   else if (!out.replacements.empty())

@@ -5,6 +5,7 @@
 
 #include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/bound_module.hpp"
+#include "lora/io/model/expert_tensors.hpp"
 #include "lora/io/model/tensor_finder.hpp"
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/peft/names.hpp"
@@ -13,7 +14,9 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// The weight that a module means in a tensor. Throws FileError when the tensor cannot be merged.
-inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, const AdapterModule& module) {
+inline BoundModule bind_module(const Model& model, const Adapter& adapter, const std::vector<const ModelTensor*>& tensors, std::size_t i) {
+  const ModelTensor& tensor = *tensors[i];
+  const AdapterModule& module = adapter.modules[i];
   const TensorInfo& info = *tensor.info;
   const auto refuse = [&](const auto&... pieces) {
     fail(model.shard_of(tensor).path(), "tensor ", in_quotes(info.name), ": ", pieces...);
@@ -33,8 +36,10 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
   };
   bool is_kernel = false;
   if (module.expert >= 0) {
-    expect_dimensions(shape.size() == 3 && module.expert < shape[0], "the three dimensions of experts' weights");
-    shape.erase(shape.begin());
+    const bool is_matrix_of_one = module.experts == 1 && shape.size() == 2;
+    expect_dimensions(is_matrix_of_one || (shape.size() == 3 && shape[0] == module.experts),
+                      text("the three dimensions of experts' weights, ", module.experts, " of them,"));
+    if (!is_matrix_of_one) shape.erase(shape.begin());
   } else if (module.parameter == "bias") {
     expect_dimensions(shape.size() == 1, "the one dimension of a bias");
     shape.push_back(1);
@@ -59,7 +64,10 @@ inline BoundModule bind_module(const Model& model, const ModelTensor& tensor, co
                                 ? ": a grouped one, which an update whose A is not grouped does not fit: it can only be used unmerged"
                                 : ""));
     const bool is_matrix = !is_kernel && module.parameter != "bias";
-    const bool is_transposed = is_matrix && module.is_transposed(shape[0], shape[1]);
+    const bool is_transposed = !is_matrix ? false
+                               : module.expert >= 0 && info.shape.size() == 3 && module.rows() == module.cols()
+                                   ? are_experts_transposed(adapter, tensors, i)
+                                   : module.is_transposed(shape[0], shape[1]);
     if (is_transposed) std::swap(shape[0], shape[1]);
     const Index kernel = is_kernel && info.shape[1] != 0 ? shape[1] / static_cast<Index>(info.shape[1]) : 1;
     const AdapterUpdate update = std::visit([](const auto& shared) { return AdapterUpdate(shared); },
@@ -78,11 +86,15 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
   const AdapterModule *square = nullptr, *contrary = nullptr;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const AdapterModule& module = adapter.modules[i];
-    if (tensors[i] == nullptr || module.is_embedding || module.expert >= 0 || tensors[i]->info->shape.size() != 2) continue;
-    if (module.rows() == module.cols())
+    if (tensors[i] == nullptr || module.is_embedding || module.expert >= 0 || module.parameter == "bias") continue;
+    const std::vector<std::uint64_t>& shape = tensors[i]->info->shape;
+    if (shape.size() != 2) continue;
+    const auto is = [](Index own, std::uint64_t size) { return own < 0 || static_cast<std::uint64_t>(own) == size; };
+    const bool plain = is(module.rows(), shape[0]) && is(module.cols(), shape[1]),
+               transposed = is(module.rows(), shape[1]) && is(module.cols(), shape[0]);
+    if (plain && transposed)
       square = &module;
-    else if (module.rows() >= 0 && module.cols() >= 0 &&
-             (tensors[i]->info->shape[0] == static_cast<std::uint64_t>(module.cols())) != module.fan_in_fan_out)
+    else if (plain != transposed && transposed != module.fan_in_fan_out)
       contrary = &module;
   }
   if (square != nullptr && contrary != nullptr)
@@ -99,11 +111,12 @@ struct BoundAdapter {
 };
 inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames, ReadBase read) {
   TensorFinder finder(model, adapter, renames);
-  const std::vector<const ModelTensor*> tensors = finder.find();
+  std::vector<const ModelTensor*> tensors = finder.find();
+  assign_experts(model, adapter, tensors);
   expect_clear_orientation(model, adapter, tensors);
   BoundAdapter out;
   for (std::size_t i = 0; i < tensors.size(); ++i)
-    if (tensors[i] != nullptr) out.modules.push_back(bind_module(model, *tensors[i], adapter.modules[i]));
+    if (tensors[i] != nullptr) out.modules.push_back(bind_module(model, adapter, tensors, i));
   out.replacements = find_replacements(model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
   out.warnings = finder.warnings();
   return out;

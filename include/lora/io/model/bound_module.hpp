@@ -27,7 +27,7 @@ class BoundModule {
   StorageOrder order() const { return order_; }
 
   /// Which matrix of the tensor it is, -1 for the whole of it.
-  Index expert() const { return module_->expert; }
+  Index expert() const { return tensor_->info->shape.size() == 3 ? module_->expert : -1; }
 
   /// The type of the weight, and its out and in, whatever its order. A convolution's (out, in, kernel...) is out x (in * the
   /// kernel's size), a bias is out x 1.

@@ -71,6 +71,7 @@ inline bool adds_nothing(const AdapterUpdate& update, double scaling) {
         const std::vector<UpdateTensor> tensors = shared->tensors();
         return lora::detail::is_zero(scaling) ||
                std::any_of(tensors.begin(), tensors.end(), [](const UpdateTensor& tensor) {
+                 if (tensor.view.rows == 0 || tensor.view.cols == 0) return true;
                  std::vector<double> row(static_cast<std::size_t>(tensor.view.cols));
                  for (Index i = 0; i < tensor.view.rows; ++i) {
                    lora::detail::read_row(tensor.view, i, row.data());

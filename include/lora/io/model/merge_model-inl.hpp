@@ -250,6 +250,8 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   std::map<std::pair<const ModelTensor*, Index>, const UndoTensor*> merged_before;
   for (const UndoTensor& tensor : old.tensors()) merged_before[{&model.tensor(tensor.name), tensor.expert}] = &tensor;
   std::set<const UndoTensor*> switched_tensors;
+  std::set<const ModelTensor*> changed_before;
+  for (const auto& [place, tensor] : merged_before) changed_before.insert(place.first);
   for (const detail::MergeTarget& target : targets)
     if (const auto found = merged_before.find({target.tensor, target.expert}); found != merged_before.end())
       switched_tensors.insert(found->second);
@@ -266,6 +268,8 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
     rewrite.change(*targets[i].tensor, before != nullptr, true,
                    [&, i, before](std::span<std::byte> bytes, const Context& context) {
+                     if (before == nullptr && changed_before.contains(targets[i].tensor))
+                       return detail::merge_unmerged_tensor(model, targets[i], bytes, record, context, effects[i]);
                      if (before == nullptr)
                        return detail::merge_tensor(model, targets[i], bytes, &record, context, effects[i]);
                      return detail::switch_tensor(model, old, *before, targets[i], bytes, record, context, effects[i]);

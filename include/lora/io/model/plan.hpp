@@ -71,14 +71,18 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
   expect_used(renames, adapters);
   std::map<std::pair<const ModelTensor*, Index>, MergeTarget> targets;  // of a model's tensors in their order
   std::vector<BoundModule> used;
+  std::vector<Replacement> replaced;
+  bool any_coefficient = false;
   for (const auto& [adapter, coefficient] : adapters) {
     if (!lora::detail::is_finite(coefficient))
       throw ValueError(
           text("lora: the adapter ", in_quotes(adapter.name), ": expected a finite coefficient, found ", coefficient));
     const BoundAdapter all = bind_modules(base, adapter, renames, read);
     if (warnings != nullptr) warnings->insert(warnings->end(), all.warnings.begin(), all.warnings.end());
+    if (lora::detail::is_zero(coefficient)) continue;  // it has to fit all the same
+    any_coefficient = true;
     for (const Replacement& found : all.replacements) {
-      if (lora::detail::is_zero(coefficient)) continue;
+      replaced.push_back(found);
       const TensorInfo& info = *found.tensor->info;
       const MergeTarget wanted{found.tensor, found.copy->tensor,
                                scalar_type(info.dtype).value_or(ScalarType::float32), 0, 0, row_major, -1, {}, &adapter, found.copy};
@@ -99,16 +103,19 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
              in_quotes(target.parts.front().adapter->folder.string()), " and ", in_quotes(adapter.folder.string()),
              " with different values");
       target.parts.push_back({&adapter, &bound.module(), bound.update(), coefficient});
-      if (!lora::detail::is_zero(coefficient)) used.push_back(bound);
+      used.push_back(bound);
     }
   }
   std::vector<MergeTarget> out;
   for (auto& [place, target] : targets) {
-    std::erase_if(target.parts, [](const MergePart& part) { return lora::detail::is_zero(part.coefficient); });
-    if (!target.parts.empty() || target.replacement != nullptr) out.push_back(std::move(target));
+    if (!out.empty() && out.back().tensor == target.tensor && out.back().expert < 0)
+      fail(base.shard_of(*target.tensor).path(), "tensor ", in_quotes(target.tensor->info->name),
+           ": expected adapters that change the whole of it or its experts, found both");
+    out.push_back(std::move(target));
   }
-  if (out.empty()) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
-  expect_untied_head(base, used, warnings);
+  if (!any_coefficient) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
+  if (out.empty()) throw ValueError("lora: the adapters: expected a change, found only copies of what the base has");
+  expect_untied_head(base, used, replaced, warnings);
   return out;
 }
 /// Of a base that nothing was merged into.

@@ -259,7 +259,7 @@ class TensorFinder {
     if (wanted >= wanted_.size()) return true;
     const AdapterModule& module = module_of(wanted);
     std::span<const std::uint64_t> shape = entries_.tensors[tensor]->info->shape;
-    if (module.expert >= 0) shape = shape.subspan(std::min<std::size_t>(shape.size(), 1));
+    if (module.expert >= 0 && shape.size() == 3) shape = shape.subspan(1);
     if (shape.empty()) return false;
     std::uint64_t rest = 1;
     for (const std::uint64_t size : shape.subspan(1)) rest *= size;

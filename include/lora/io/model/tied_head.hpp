@@ -85,22 +85,26 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
 /// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that
 /// what is merged into it would be lost.
 inline void expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
-                               std::vector<std::string>* warnings) {
+                               const std::vector<Replacement>& replacements, std::vector<std::string>* warnings) {
   const auto is_token_embedding = [](const BoundModule& bound) { return bound.tensor().info->name == "token_embd.weight"; };
   if (warnings != nullptr && model.shards().front().gguf() != nullptr && model.find("output.weight") == nullptr &&
       std::any_of(modules.begin(), modules.end(), is_token_embedding))
     warnings->push_back(text(printable(model.path().string()), ": it has no 'output.weight': what is merged into ",
                              "'token_embd.weight', its embeddings, changes its output layer as well"));
-  const auto head = std::find_if(modules.begin(), modules.end(), [](const BoundModule& bound) {
-    const std::string_view tensor = bound.tensor().info->name;
-    return is_head(bound.module().path) || is_head(tensor.substr(0, tensor.rfind('.')));
-  });
-  if (head == modules.end()) return;
+  const ModelTensor* head = nullptr;
+  const auto consider = [&](const ModelTensor& tensor, std::string_view path) {
+    const std::string_view name = tensor.info->name;
+    if (head == nullptr && (is_head(path) || is_head(name.substr(0, name.rfind('.'))))) head = &tensor;
+  };
+  for (const BoundModule& bound : modules) consider(bound.tensor(), bound.module().path);
+  for (const auto& [tensor, copy] : replacements)
+    consider(*tensor, std::string_view(copy->tensor).substr(0, copy->tensor.rfind('.')));
+  if (head == nullptr) return;
   const std::filesystem::path file =
       (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) return;
-  const std::string tensor = in_quotes(head->tensor().info->name);
+  const std::string tensor = in_quotes(head->info->name);
   TiedHead found;
   try {
     read_tied_head(read_json_file(file, std::uint64_t{8} << 20), found);

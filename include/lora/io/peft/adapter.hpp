@@ -67,6 +67,9 @@ struct AdapterModule {
   /// Which matrix of a tensor of three dimensions, (experts, out, in) or (experts, in, out); -1: the tensor is one weight.
   Index expert = -1;
 
+  /// How many experts there are; 0 where the tensor is one weight.
+  Index experts = 0;
+
   /// The kernel of a convolution as its factors in the file have it: {3, 3}. A convolution's weight (out, in, kernel...) is taken
   /// for out x (in * the kernel's size).
   std::vector<Index> kernel = {};
@@ -115,12 +118,12 @@ struct BaseCopy {
 struct Adapter {
   std::string name;  ///< the folder's
   std::filesystem::path folder;
-  std::vector<AdapterModule> modules;  ///< in the order of their factors in the file; never empty
+  std::vector<AdapterModule> modules;  ///< in the order of their factors in the file
 
   /// What it was made for, as its configuration says; not computed with, and often empty.
   std::string base_model = "", task_type = "";
 
-  /// The file's whole tensors, and the file when there are any. bind() takes those that equal the base's, and refuses others.
+  /// The file's whole tensors, and the file when there are any. bind() passes over those that equal the base's, gives those that were trained as replacements, and refuses others.
   std::vector<BaseCopy> base_copies = {};
   std::shared_ptr<const Safetensors> file = nullptr;
 

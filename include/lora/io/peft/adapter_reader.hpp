@@ -38,7 +38,7 @@ class AdapterReader {
       if (is_left_empty(tensor)) refuse_tensor(file_.path(), tensor, left_empty);
       const std::string_view module = std::string_view(*of_base).substr(0, of_base->rfind('.'));
       base_copies_.push_back({tensor.name, *of_base,
-                              config_.replaces(module) || (config_.trains_biases() && of_base->ends_with(".bias"))});
+                              (config_.replaces(module) && tensor.name.find(".original_module.") == std::string::npos) || (config_.trains_biases() && of_base->ends_with(".bias"))});
       return;
     }
     if (const std::size_t at = tensor.name.rfind(tokens_piece); at != std::string::npos) return add_tokens(tensor, at);

@@ -187,7 +187,7 @@ LORA_FUNC bool PeftConfig::replaces(std::string_view module) const {
   for (std::size_t end = module.find('.');; end = module.find('.', end + 1)) {
     const std::string_view whole = module.substr(0, end);
     if (std::any_of(modules_to_save_.begin(), modules_to_save_.end(),
-                    [&](const std::string& name) { return detail::names_module(name, whole); }))
+                    [&](const std::string& name) { return whole.ends_with(name); }))
       return true;
     if (end == module.npos) return false;
   }

@@ -95,7 +95,7 @@ class PeftConfig {
   /// The rows of the table of kinds that modules may be.
   std::span<const detail::KindRow* const> kinds() const;
 
-  /// Whether modules_to_save names the module or one that it lies in, as its whole path or its end: its tensors were trained and stand in the base's
+  /// Whether modules_to_save names the module or one that it lies in, by the end of its path (`head` names `lm_head`, as in PEFT): its tensors were trained and stand in the base's
   /// place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
   bool replaces(std::string_view module) const;
 

@@ -8,6 +8,7 @@
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/expert_factors.hpp"
 #include "lora/io/peft/names.hpp"
+#include "lora/io/safetensors/safetensors.hpp"
 #include "lora/io/safetensors/writer.hpp"
 
 #include <algorithm>

@@ -57,7 +57,7 @@ inline constexpr std::array dense_parts{KindPart{"diff"}};
 
 inline constexpr std::array<std::string_view, 1> lora_rank{"lora_A"}, locon_rank{"lora_down"}, loha_rank{"hada_w1_b"},
     vera_rank{"vera_lambda_d"};
-inline constexpr std::array<std::string_view, 2> lokr_rank{"lokr_w2_b", "lokr_w1_b"};
+inline constexpr std::array<std::string_view, 2> lokr_rank{"lokr_w1_b", "lokr_w2_b"};
 
 inline constexpr KindRow lora_kind{"LoRA", lora_parts, lora_rank, false, 1}, dora_kind{"DoRA", dora_parts, lora_rank, true, 2},
     locon_kind{"LoCon", locon_parts, locon_rank}, loha_kind{"LoHa", loha_parts, loha_rank},

@@ -89,7 +89,10 @@ class ModuleReader {
             append(make(kind, group.parameter.empty() ? parts : factors_of_expert(parts, expert, experts), scaling));
         module.is_embedding = group.is_embedding;
         module.kernel = kernel;
-        if (!group.parameter.empty() && group.parameter != "weight") module.expert = expert;
+        if (!group.parameter.empty()) {
+          module.expert = expert;
+          module.experts = experts;
+        }
         const auto stored = [&](std::string_view name) {
           const TensorInfo* const tensor = group.of(name);
           return tensor == nullptr ? std::nullopt : std::optional(tensor->dtype);
@@ -129,6 +132,10 @@ class ModuleReader {
  private:
   using Parts = lora::detail::UpdateParts;
 
+  bool has_shared(std::string_view part) const {
+    return std::any_of(shared_.begin(), shared_.end(), [&](const PeftPart& p) { return p.piece->part == part; });
+  }
+
   const KindRow& kind_of_group(const PeftGroup& group) const {
     for (const KindRow* const row : config_.kinds()) {
       const auto is_there = [&](const KindPart& part) {
@@ -143,7 +150,7 @@ class ModuleReader {
     for (const KindPart& part : wanted.parts)
       if (part.is_required) {
         names += text(names.empty() ? "" : ", ", part.name);
-        if (missing.empty() && group.of(part.name) == nullptr) missing = part.name;
+        if (missing.empty() && group.of(part.name) == nullptr && !has_shared(part.name)) missing = part.name;
       }
     fail(file_.path(), "module ", in_quotes(group.module), ": expected ", names,
          missing == magnitude_name ? ", as adapter_config.json says (use_dora)" : "", ", found no ", missing);
