@@ -16,6 +16,8 @@
 #include "lora/io/gguf/gguf.hpp"
 #include "lora/io/gguf/header.hpp"
 #include "lora/io/gguf/names.hpp"
+#include "lora/io/gguf/saving.hpp"
+#include "lora/io/gguf/tensor.hpp"
 #include "lora/io/gguf/value.hpp"
 #include "lora/io/gguf/writer.hpp"
 #include "lora/io/model/bind.hpp"

@@ -18,7 +18,7 @@ void check_updates(const io::UndoFile& file, const io::UndoTensor& tensor) {
   require(updates.size() == tensor.updates.size() && !updates.empty(), "updates that get lost");
   for (std::size_t i = 0; i < updates.size(); ++i)
     require(updates[i].update->rows() == tensor.rows && updates[i].update->cols() == tensor.cols &&
-                updates[i].update->kind() == io::name(tensor.updates[i].kind) &&
+                updates[i].update->kind() == tensor.updates[i].kind &&
                 updates[i].coefficient == tensor.updates[i].coefficient && std::isfinite(updates[i].coefficient),
             "an update that does not fit its tensor");
 }
@@ -28,6 +28,13 @@ void check(const io::UndoFile& file) {
   for (const io::UndoTensor& tensor : file.tensors()) {
     require(tensor.shard < file.shards().size(), "a tensor in no file");
     try {
+      if (tensor.replaced) {
+        require(tensor.updates.empty(), "updates of a tensor that is replaced");
+        const std::optional<std::uint64_t> bytes = io::detail::tensor_bytes(tensor.replaced->dtype, tensor.shape);
+        std::vector<std::byte> merged(static_cast<std::size_t>(bytes && *bytes < (1u << 20) ? *bytes : 0));
+        if (bytes && merged.size() == *bytes) file.restore(tensor, merged);
+        continue;
+      }
       if (tensor.type == lora::ScalarType::float64)
         check_updates<double>(file, tensor);
       else

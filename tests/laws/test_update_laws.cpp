@@ -121,7 +121,7 @@ class UpdateLaws : public ::testing::Test {
       case Kind::ia3_columns: set.add(reference::random_kernel_ia3<Computed>(random, rows, cols)); break;
       case Kind::many:
         set.add(reference::random_vera<Computed>(random, rows, cols, 2));
-        set.add(reference::random_loha<Computed>(random, rows, cols, 20, 17), 0.5);
+        set.add(reference::random_loha<Computed>(random, rows, cols, 4, 3), 0.5);
         set.add(reference::random_ia3<Computed>(random, rows, cols, false), -0.3);
         set.add(reference::random_lokr<Computed>(random, rows, cols), 0.2);
         set.add_dora(random, rows, cols, 2, 0.03, 1, 0.8);

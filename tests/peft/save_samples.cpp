@@ -1,9 +1,13 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-// Saves adapters of every kind that save_adapter writes into the folder given, each with a NAME.json of the scalings it
-// should have. For test_peft.py.
+// Saves LoRA and DoRA adapters into the folder given, each with a NAME.json of the scalings it should have; or loads the adapter
+// of every CASE in a folder of golden cases and saves it as OUT/CASE. For test_peft.py and test_kinds.py.
+//
+//   peft_samples OUT
+//   peft_samples OUT GOLDEN CASE...
 
 #include "reference/random.hpp"
 
+#include <lora/io/peft/load_adapter.hpp>
 #include <lora/io/peft/save_adapter.hpp>
 #include <lora/io/text/json.hpp>
 #include <lora/update/dora.hpp>
@@ -61,8 +65,13 @@ void save(const std::filesystem::path& folder, const std::string& name, std::vec
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 2) return 2;
+  if (count < 2) return 2;
   const std::filesystem::path folder = arguments[1];
+  if (count > 2) {
+    for (int i = 3; i < count; ++i)
+      io::save_adapter(io::load_adapter(std::filesystem::path(arguments[2]) / arguments[i] / "adapter"), folder / arguments[i]);
+    return 0;
+  }
   save(folder, "plain", {module("model.layers.0.q_proj", 4, alpha(8)), module("model.layers.1.q_proj", 4, alpha(8))});
   save(folder, "ranks_and_alphas",
        {module("l.0.q", 4, alpha(8)), module("l.1.q", 2, alpha(0.3)), module("l.2.q", 1, alpha(-16)),

@@ -51,8 +51,9 @@ inline double sum_of(Index count, const std::function<double(Index)>& left, cons
 /// A tensor of an update by its name; empty when there is none.
 template <class C>
 std::optional<Numbers> tensor(const lora::Update<C>& update, std::string_view name) {
-  for (const auto& [own, view] : update.tensors()) {
-    if (own != name) continue;
+  for (const lora::UpdateTensor& own : update.tensors()) {
+    if (own.name != name) continue;
+    const lora::MatrixView view = own.view;
     const auto read = [&]<class T>(T) {
       return made(view.rows, view.cols, [&](Index i, Index j) {
         return static_cast<double>(

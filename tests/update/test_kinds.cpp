@@ -90,8 +90,9 @@ TYPED_TEST_SUITE(Kinds, Computed);
 
 TYPED_TEST(Kinds, LoHaIsAHadamardProductOfProducts) {
   Random random(220);
-  for (const auto& [rows, cols, r1, r2] :
+  for (const auto& shape :
        {std::array<Index, 4>{37, 70, 2, 3}, {37, 70, 5, 9}, {1, 1, 1, 1}, {64, 40, 1, 3}, {9, 600, 20, 2}}) {
+    const Index rows = shape[0], cols = shape[1], r1 = shape[2], r2 = shape[3];
     const auto w1_a = factor(random, rows, r1);
     const auto w1_b = short_factor(random, r1, cols);
     const auto w2_a = factor(random, rows, r2), w2_b = factor(random, r2, cols);
@@ -115,7 +116,8 @@ TYPED_TEST(Kinds, LoHaIsAHadamardProductOfProducts) {
 
 TYPED_TEST(Kinds, LoHaWithTuckerCores) {
   Random random(221);
-  for (const auto& [out, in, kernel, r] : {std::array<Index, 4>{6, 5, 9, 3}, {60, 40, 3, 2}, {7, 4, 1, 3}}) {
+  for (const auto& shape : {std::array<Index, 4>{6, 5, 9, 3}, {60, 40, 3, 2}, {7, 4, 1, 3}}) {
+    const Index out = shape[0], in = shape[1], kernel = shape[2], r = shape[3];
     const auto t1 = factor(random, r, r * kernel), t2 = factor(random, 2, 2 * kernel);
     const auto w1_a = factor(random, r, out), w1_b = factor(random, r, in), w2_a = factor(random, 2, out);
     const auto w2_b = short_factor(random, 2, in);
@@ -137,8 +139,9 @@ TYPED_TEST(Kinds, LoHaWithTuckerCores) {
 
 TYPED_TEST(Kinds, LoKrIsAKroneckerProduct) {
   Random random(222);
-  for (const auto& [a, b, c, d, r] :
+  for (const auto& shape :
        {std::array<Index, 5>{5, 4, 5, 6, 1}, {8, 3, 20, 40, 2}, {3, 8, 40, 20, 3}, {1, 1, 7, 9, 2}, {2, 2, 1, 27, 1}}) {
+    const Index a = shape[0], b = shape[1], c = shape[2], d = shape[3], r = shape[4];
     const auto w1 = factor(random, a, b), w1_a = factor(random, a, r), w1_b = factor(random, r, b);
     const auto w2 = short_factor(random, c, d), w2_a = short_factor(random, c, r), w2_b = short_factor(random, r, d);
     // Each with its terms: a sum over p of w1's and one over q of w2's.
@@ -189,8 +192,8 @@ TYPED_TEST(Kinds, LoKrWithATuckerCore) {
 
 TYPED_TEST(Kinds, LoConGoesThroughItsCore) {
   Random random(224);
-  for (const auto& [out, in, kernel, r1, r2] :
-       {std::array<Index, 5>{6, 5, 9, 3, 3}, {7, 4, 1, 2, 5}, {1, 1, 1, 1, 1}}) {
+  for (const auto& shape : {std::array<Index, 5>{6, 5, 9, 3, 3}, {7, 4, 1, 2, 5}, {1, 1, 1, 1, 1}}) {
+    const Index out = shape[0], in = shape[1], kernel = shape[2], r1 = shape[3], r2 = shape[4];
     const auto up = factor(random, out, r1), mid = factor(random, r1, r2 * kernel), down = factor(random, r2, in);
     const lora::LoCon<TypeParam> update(up, mid, down, scaling::alpha(3));
     const double s = 3.0 / static_cast<double>(r2);
@@ -210,7 +213,8 @@ TYPED_TEST(Kinds, VeRACutsWhatItShares) {
   Random random(225);
   const auto B = factor(random, 20, 6), A = factor(random, 5, 30);
   const lora::VeRAMatrices shared(B, A);
-  for (const auto& [out, in, r] : {std::array<Index, 3>{20, 12, 5}, {6, 30, 2}, {1, 1, 1}}) {
+  for (const auto& shape : {std::array<Index, 3>{20, 12, 5}, {6, 30, 2}, {1, 1, 1}}) {
+    const Index out = shape[0], in = shape[1], r = shape[2];
     const auto b = factor(random, out, 1), d = factor(random, r, 1);
     const lora::VeRA<TypeParam> update(shared, b, d, in);
     const auto expected = exact(out, in, [&](Index i, Index j, const auto& add) {
@@ -281,7 +285,8 @@ TYPED_TEST(Kinds, IA3MultipliesRowsOrColumns) {
   EXPECT_THROW(static_cast<void>(lora::IA3<TypeParam>(l).sized(6, 12, 0)), lora::ShapeError);
   // One number is for the one row, or the one input.
   const lora::Matrix<float> one = factor(random, 1, 1);
-  for (const auto& [rows, cols, kernel] : {std::array<Index, 3>{1, 7, 1}, {7, 1, 1}, {5, 9, 9}, {1, 1, 1}}) {
+  for (const auto& shape : {std::array<Index, 3>{1, 7, 1}, {7, 1, 1}, {5, 9, 9}, {1, 1, 1}}) {
+    const Index rows = shape[0], cols = shape[1], kernel = shape[2];
     const auto v0 = reference::gaussian<TypeParam>(random, rows, cols);
     auto v = v0;
     lora::merge_plain(v, lora::IA3<TypeParam>(one).sized(rows, cols, kernel));

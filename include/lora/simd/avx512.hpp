@@ -38,7 +38,8 @@ struct FloatLanes {
   static LORA_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
   static LORA_INLINE void zip(F a, F b, F& low, F& high) {
     low = _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
-    high = _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+    high =
+        _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
   }
   static LORA_INLINE F canonical(F x) {
     const __m512i nan = _mm512_set1_epi32(static_cast<int>(ScalarTraits<float>::quiet_nan));
@@ -117,7 +118,9 @@ struct Lanes<float> : FloatLanes {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, second)));
   }
-  static LORA_INLINE Line moved(Line x, const std::int8_t* bytes) { return {moved(x.a, bytes), moved(x.b, bytes + 16)}; }
+  static LORA_INLINE Line moved(Line x, const std::int8_t* bytes) {
+    return {moved(x.a, bytes), moved(x.b, bytes + 16)};
+  }
 
  private:
   static LORA_INLINE __m512i moved(__m512i x, const std::int8_t* bytes) {
@@ -197,7 +200,8 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   /// The upper halves are what is rounded to nearest even; the lower ones are left over.
   static LORA_INLINE __m512i rounded(F x) {
     const __m512i bits = _mm512_castps_si512(x), up = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
-    return _mm512_mask_add_epi32(up, _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000)), up, _mm512_set1_epi32(1));
+    return _mm512_mask_add_epi32(up, _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000)), up,
+                                 _mm512_set1_epi32(1));
   }
 };
 
@@ -211,7 +215,8 @@ struct Lanes<Eigen::half> : ShortLanes<Eigen::half, 0x7c00> {
   }
   static LORA_INLINE Line narrow(Numbers x) {
     constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(x.a, nearest)), _mm512_cvtps_ph(x.b, nearest), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_maskz_cvtps_ph(0xffff, x.a, nearest)),
+                              _mm512_maskz_cvtps_ph(0xffff, x.b, nearest), 1);
   }
 };
 

@@ -25,6 +25,7 @@
 ///                           .. 126 some number that is, too, and so it may be for numbers of different signs. With
 ///                           `lines_together` 2 for two lines: (out, x0, x1, y0, y1)
 ///   moved(Line x, p)        ordered(ordered(x) + the 32 signed bytes at p), modulo 2^bits
+///   has_fused_tiles         whether plain sums have kernels of their own, or go step by step (kernel/tile_steps.inc)
 ///
 /// `delta_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
 /// `single_rows` F; `axpy_groups` x `dot_columns` F and `wide_rows` x `wide_vectors` F do, too. The first vectors are

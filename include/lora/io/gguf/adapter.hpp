@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/io/gguf/gguf.hpp"
+#include "lora/io/gguf/saving.hpp"
 #include "lora/io/peft/adapter.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -16,15 +17,6 @@ namespace io {
 /// from some tokens on only (aLoRA), and what is not finite. Throws FileError.
 Adapter load_gguf_adapter(const Gguf& file);
 Adapter load_gguf_adapter(const std::filesystem::path& file);
-
-/// What save_gguf_adapter does where `adapter.lora.alpha`, one number for all modules, does not give every scaling:
-/// refuse, or multiply each lora_b with its scaling, rounded to its type.
-enum class GgufScaling { alpha, fold_if_needed };
-
-struct GgufSaved {
-  bool is_folded = false;     ///< lora_b was multiplied; the file has no alpha
-  std::uint64_t rounded = 0;  ///< how many elements of lora_b are not exactly the product
-};
 
 /// Writes such a file, which llama.cpp takes for a model of this architecture ("llama", "qwen2" ...). Modules have GGUF
 /// names already (see to_gguf). Factors keep their types, F32, F16 or BF16, and bits; load_gguf_adapter gives the same

@@ -3,7 +3,8 @@
 
 /// The modules in a GGUF adapter. For bodies (-inl.hpp).
 
-#include "lora/io/gguf/adapter.hpp"
+#include "lora/io/gguf/gguf.hpp"
+#include "lora/io/peft/adapter.hpp"
 #include "lora/io/safetensors/tensor_info.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 

@@ -5,6 +5,7 @@
 
 #include "lora/io/gguf/adapter_reader.hpp"
 #include "lora/io/gguf/low_rank_of.hpp"
+#include "lora/io/gguf/saving.hpp"
 #include "lora/io/gguf/writer.hpp"
 #include "lora/io/safetensors/convert.hpp"
 

@@ -85,19 +85,6 @@ LORA_FUNC void GgufHeader::check(const std::filesystem::path& file, std::uint64_
 
 namespace detail {
 
-LORA_FUNC std::optional<std::uint64_t> tensor_bytes(GgmlType type, std::span<const std::uint64_t> shape) {
-  constexpr std::uint64_t limit = std::uint64_t{1} << 63;
-  const std::uint64_t row = shape.empty() ? 1 : shape.back();
-  if (row % block_elements(type) != 0) return std::nullopt;
-  std::uint64_t bytes = block_bytes(type);
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    const std::uint64_t extent = i + 1 == shape.size() ? row / block_elements(type) : shape[i];
-    if (shape[i] >= limit || (extent != 0 && bytes > (limit - 1) / extent)) return std::nullopt;
-    bytes *= extent;
-  }
-  return bytes;
-}
-
 inline void append_value(std::string& out, std::string_view string) {
   const auto length = std::bit_cast<std::array<char, 8>>(std::uint64_t{string.size()});
   out.append(length.data(), length.size()).append(string);

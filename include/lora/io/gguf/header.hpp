@@ -6,36 +6,17 @@
 /// then the data, aligned by `general.alignment` (32 when absent). Source: docs/gguf.md of ggml. Read and checked
 /// completely before anything is believed.
 
-#include "lora/core/function_ref.hpp"
 #include "lora/io/error.hpp"
-#include "lora/io/gguf/ggml_type.hpp"
+#include "lora/io/gguf/tensor.hpp"
 #include "lora/io/gguf/value.hpp"
-
-#include <optional>
-#include <span>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// One tensor of a GGUF file.
-struct GgufTensor {
-  std::string name;
-  GgmlType type = GgmlType::F32;
-  std::vector<std::uint64_t> shape;  ///< slowest dimension first, the reverse of the file's order; empty: a scalar
-  std::uint64_t begin = 0, end = 0;  ///< bytes from the beginning of the data
-
-  std::uint64_t bytes() const { return end - begin; }
-};
-
 /// A GGUF header that has passed every check.
-class GgufHeader {
+class GgufHeader : public GgufLimits {
  public:
-  static constexpr std::uint64_t max_header_bytes = 100'000'000;
-  static constexpr std::size_t max_key_bytes = 65535, max_name_bytes = 1024, max_dimensions = 4, max_nesting = 8;
-  static constexpr std::string_view alignment_key = "general.alignment";
-
-  /// Copies `into.size()` bytes from an offset of the file on.
-  using Read = FunctionRef<void(std::uint64_t offset, std::span<std::byte> into)>;
+  using Read = GgufRead;
 
   /// Reads and checks the header of a file of `file_size` bytes; `file` names it in messages. Keys and names occur once
   /// and are UTF-8, as strings are; nothing is allocated for what the file is too short to hold; shapes and types give
@@ -72,9 +53,6 @@ class GgufHeader {
 };
 
 namespace detail {
-
-/// The bytes of a tensor, or nothing when its rows are not whole blocks or the bytes come near 2^63.
-std::optional<std::uint64_t> tensor_bytes(GgmlType type, std::span<const std::uint64_t> shape);
 
 /// The next multiple of the alignment, for offsets below 2^63.
 constexpr std::uint64_t aligned(std::uint64_t offset, std::uint64_t alignment) {

@@ -3,11 +3,15 @@
 
 /// The pieces of a GGUF header, one after the other. For bodies (-inl.hpp).
 
-#include "lora/io/gguf/header.hpp"
+#include "lora/io/error.hpp"
+#include "lora/io/gguf/tensor.hpp"
+#include "lora/io/gguf/value.hpp"
 #include "lora/io/safetensors/tensor_info.hpp"
 #include "lora/io/text/json_events.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
 
 LORA_NAMESPACE_BEGIN
@@ -16,8 +20,8 @@ namespace io::detail {
 /// Reads numbers, strings and values; each is checked against what is left of the file before memory is taken for it.
 class GgufHeaderReader {
  public:
-  GgufHeaderReader(const std::filesystem::path& file, std::uint64_t size, GgufHeader::Read read)
-      : file_(file), size_(size), end_(std::min(size, GgufHeader::max_header_bytes)), read_(read) {}
+  GgufHeaderReader(const std::filesystem::path& file, std::uint64_t size, GgufRead read)
+      : file_(file), size_(size), end_(std::min(size, GgufLimits::max_header_bytes)), read_(read) {}
 
   std::uint64_t position() const { return buffer_begin_ + at_; }
 
@@ -98,8 +102,8 @@ class GgufHeaderReader {
   }
 
   GgufArray array(std::size_t depth) {
-    if (depth > GgufHeader::max_nesting)
-      refuse("expected at most ", GgufHeader::max_nesting, " arrays within each other, found more");
+    if (depth > GgufLimits::max_nesting)
+      refuse("expected at most ", GgufLimits::max_nesting, " arrays within each other, found more");
     const GgufType kind = type();
     return visit_kind<GgufArray>(kind, [&]<class T>(std::type_identity<T>) { return GgufArray(list<T>(depth)); });
   }
@@ -122,7 +126,7 @@ class GgufHeaderReader {
 
   std::uint64_t left() const { return end_ - position(); }
   std::string end_name() const {
-    return size_ > end_ ? text("the end of a header of at most ", GgufHeader::max_header_bytes, " bytes")
+    return size_ > end_ ? text("the end of a header of at most ", GgufLimits::max_header_bytes, " bytes")
                         : std::string("the end of the file");
   }
 
@@ -146,7 +150,7 @@ class GgufHeaderReader {
 
   const std::filesystem::path& file_;
   std::uint64_t size_, end_;
-  GgufHeader::Read read_;
+  GgufRead read_;
   std::string part_ = "header";
   std::vector<std::byte> buffer_;
   std::uint64_t buffer_begin_ = 0;
@@ -173,8 +177,8 @@ inline GgufMetadata read_gguf_metadata(GgufHeaderReader& reader, std::uint64_t c
   for (std::uint64_t i = 0; i < count; ++i) {
     reader.set_part(text("metadata value ", i));
     std::string key = reader.string("a key");
-    if (key.empty() || key.size() > GgufHeader::max_key_bytes)
-      reader.refuse("expected a key of 1 to ", GgufHeader::max_key_bytes, " bytes, found ", key.size());
+    if (key.empty() || key.size() > GgufLimits::max_key_bytes)
+      reader.refuse("expected a key of 1 to ", GgufLimits::max_key_bytes, " bytes, found ", key.size());
     reader.set_part("metadata " + in_quotes(key));
     GgufValue value = reader.value();
     out.emplace_back(std::move(key), std::move(value));
@@ -187,12 +191,12 @@ inline GgufTensor read_gguf_tensor(GgufHeaderReader& reader, std::uint64_t numbe
   reader.set_part(text("tensor ", number));
   GgufTensor out;
   out.name = reader.string("a name");
-  if (out.name.empty() || out.name.size() > GgufHeader::max_name_bytes)
-    reader.refuse("expected a name of 1 to ", GgufHeader::max_name_bytes, " bytes, found ", out.name.size());
+  if (out.name.empty() || out.name.size() > GgufLimits::max_name_bytes)
+    reader.refuse("expected a name of 1 to ", GgufLimits::max_name_bytes, " bytes, found ", out.name.size());
   reader.set_part("tensor " + in_quotes(out.name));
   const auto dimensions = reader.number<std::uint32_t>("a number of dimensions");
-  if (dimensions > GgufHeader::max_dimensions)
-    reader.refuse("expected at most ", GgufHeader::max_dimensions, " dimensions, found ", dimensions);
+  if (dimensions > GgufLimits::max_dimensions)
+    reader.refuse("expected at most ", GgufLimits::max_dimensions, " dimensions, found ", dimensions);
   for (std::uint32_t i = 0; i < dimensions; ++i) out.shape.push_back(reader.number<std::uint64_t>("a dimension"));
   std::reverse(out.shape.begin(), out.shape.end());
   const auto type = reader.number<std::uint32_t>("a type");

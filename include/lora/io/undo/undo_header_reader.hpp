@@ -100,6 +100,10 @@ class UndoHeaderReader {
     if (record.shape.size() != 1)
       fail(file_.path(), "tensor ", in_quotes(record.name), ": expected one dimension, found ",
            shape_list(record.shape));
+    // A record has 16 bytes for every 8192 elements: sizes that a file only claims cost no memory.
+    if (static_cast<double>(out.rows) * static_cast<double>(out.cols) > 512 * static_cast<double>(record.shape[0]))
+      fail(file_.path(), "tensor ", in_quotes(record.name), ": expected the record of ",
+           lora::detail::shape_text(out.rows, out.cols), " weights, found only ", record.shape[0], " bytes");
     return out;
   }
 
