@@ -40,19 +40,23 @@ struct Convert {
       const std::size_t before = adapter.modules.size();
       adapter = io::of_component(adapter, component);
       if (adapter.modules.size() != before)
-        notes.push_back(text("left out ", count_text(before - adapter.modules.size(), "module"), " of other components than ", io::printable(component)));
+        notes.push_back(text("left out ", count_text(before - adapter.modules.size(), "module"),
+                             " of other components than ", io::printable(component)));
     }
-    const bool is_flat =
-        std::any_of(adapter.modules.begin(), adapter.modules.end(), [](const io::AdapterModule& module) { return module.is_flat; });
+    const bool is_flat = std::any_of(adapter.modules.begin(), adapter.modules.end(),
+                                     [](const io::AdapterModule& module) { return module.is_flat; });
     const bool from_gguf = io::is_gguf_file(in), to_gguf = format == "gguf";
     if (bases.empty() && is_flat && format != "kohya")
       throw UsageError(text("--base: expected the model that the adapter is for, whose names tell what '_' means in ",
                             io::printable(adapter.modules.front().path), ", found none"));
     if (from_gguf != to_gguf && bases.size() != 1)
-      throw UsageError(text("--base: expected one model that the adapter is for, which tells GGUF's names and the order of rows, found ", bases.size()));
+      throw UsageError(text(
+          "--base: expected one model that the adapter is for, which tells GGUF's names and the order of rows, found ",
+          bases.size()));
     if (!bases.empty() && !from_gguf && !to_gguf) adapter = under_base_names(adapter);
     if (from_gguf && !to_gguf) adapter = io::from_gguf(adapter, architecture_of(bases.front()));
-    const std::vector<std::string> said = to_gguf ? save_gguf(adapter, from_gguf) : io::save_adapter_as(adapter, out, format);
+    const std::vector<std::string> said =
+        to_gguf ? save_gguf(adapter, from_gguf) : io::save_adapter_as(adapter, out, format);
     notes.insert(notes.end(), said.begin(), said.end());
     for (const std::string& note : notes) std::cerr << "lora: note: " << note << '\n';
     print(report(adapter.modules.size(), notes));
@@ -62,11 +66,13 @@ struct Convert {
  private:
   /// What the file says in other numbers than the adapter.
   std::vector<std::string> save_gguf(const io::Adapter& adapter, bool from_gguf) const {
-    const io::GgufArchitecture architecture = from_gguf ? io::GgufArchitecture::of(io::Gguf::open(in)) : architecture_of(bases.front());
-    const io::GgufSaved saved =
-        io::save_gguf_adapter(from_gguf ? adapter : io::to_gguf(adapter, architecture), out, architecture.name, io::GgufScaling::fold_if_needed);
+    const io::GgufArchitecture architecture =
+        from_gguf ? io::GgufArchitecture::of(io::Gguf::open(in)) : architecture_of(bases.front());
+    const io::GgufSaved saved = io::save_gguf_adapter(from_gguf ? adapter : io::to_gguf(adapter, architecture), out,
+                                                      architecture.name, io::GgufScaling::fold_if_needed);
     if (!saved.is_folded) return {};
-    return {text("the scalings are multiplied into lora_b, since a GGUF file has one alpha for all; ", count_text(saved.rounded, "element"), " rounded")};
+    return {text("the scalings are multiplied into lora_b, since a GGUF file has one alpha for all; ",
+                 count_text(saved.rounded, "element"), " rounded")};
   }
 
   io::Adapter under_base_names(const io::Adapter& adapter) const {
@@ -79,7 +85,11 @@ struct Convert {
 
   std::string report(std::size_t modules, const std::vector<std::string>& notes) const {
     if (json)
-      return nlohmann::ordered_json{{"command", "convert"}, {"out", json_text(out.string())}, {"format", format}, {"modules", modules}, {"notes", notes}}
+      return nlohmann::ordered_json{{"command", "convert"},
+                                    {"out", json_text(out.string())},
+                                    {"format", format},
+                                    {"modules", modules},
+                                    {"notes", notes}}
                  .dump(2, ' ', true) +
              '\n';
     return text(format, ": ", count_text(modules, "module"), ": ", path_text(out), '\n');
@@ -91,10 +101,14 @@ struct Convert {
 void add_convert(CLI::App& program, Run& run) {
   CLI::App* command = program.add_subcommand("convert", "Write an adapter in another program's format");
   const auto convert = std::make_shared<Convert>();
-  command->add_option("IN", convert->in, "An adapter: a PEFT folder, a folder of mlx-lm, a file of kohya's, LyCORIS' or diffusers' names or of GGUF")
+  command
+      ->add_option(
+          "IN", convert->in,
+          "An adapter: a PEFT folder, a folder of mlx-lm, a file of kohya's, LyCORIS' or diffusers' names or of GGUF")
       ->required()
       ->check(not_empty);
-  command->add_option("--to", convert->format, "The format to write: peft (a folder), kohya, diffusers or gguf (a file)")
+  command
+      ->add_option("--to", convert->format, "The format to write: peft (a folder), kohya, diffusers or gguf (a file)")
       ->type_name("FORMAT")
       ->required()
       ->check(CLI::IsMember(written_formats()));
@@ -102,12 +116,16 @@ void add_convert(CLI::App& program, Run& run) {
       ->type_name("PATH")
       ->required()
       ->check(not_empty);
-  command->add_option("--base", convert->bases, "The model that the adapter is for, which kohya's and GGUF's names need; once for each component")
+  command
+      ->add_option("--base", convert->bases,
+                   "The model that the adapter is for, which kohya's and GGUF's names need; once for each component")
       ->type_name("PATH")
       ->allow_extra_args(false)
       ->check(not_empty);
-  command->add_option("--component", convert->component,
-                      "Of an adapter for several components of a pipeline this one alone (unet, text_encoder ...); of one that does not tell, what it is for")
+  command
+      ->add_option("--component", convert->component,
+                   "Of an adapter for several components of a pipeline this one alone (unet, text_encoder ...); of one "
+                   "that does not tell, what it is for")
       ->type_name("NAME")
       ->check(not_empty);
   convert->names.add_renames_to(*command);
@@ -115,13 +133,16 @@ void add_convert(CLI::App& program, Run& run) {
   std::string says;
   for (const io::AdapterFormatInfo& format : io::adapter_formats())
     if (format.is_written) says += text("  ", format.name, ": ", format.cannot_say, '\n');
-  command->footer(text(
-      "Examples:\n"
-      "  lora convert style.safetensors --to peft --base pipeline/unet --component unet --out style-unet\n"
-      "  lora convert style.safetensors --to diffusers --base pipeline/unet --base pipeline/text_encoder --out style2.safetensors\n"
-      "  lora convert adapters/unet --to kohya --component unet --out style.safetensors\n\n"
-      "Factors keep their types and bits. What the format cannot say is refused by the module's name; a scaling that no alpha says is\n"
-      "multiplied into the factors, with a note. What the formats cannot say:\n", says));
+  command->footer(
+      text("Examples:\n"
+           "  lora convert style.safetensors --to peft --base pipeline/unet --component unet --out style-unet\n"
+           "  lora convert style.safetensors --to diffusers --base pipeline/unet --base pipeline/text_encoder --out "
+           "style2.safetensors\n"
+           "  lora convert adapters/unet --to kohya --component unet --out style.safetensors\n\n"
+           "Factors keep their types and bits. What the format cannot say is refused by the module's name; a scaling "
+           "that no alpha says is\n"
+           "multiplied into the factors, with a note. What the formats cannot say:\n",
+           says));
   command->callback([convert, &run] { run = [convert] { return convert->run(); }; });
 }
 

@@ -6,6 +6,7 @@
 
 #include <lora/io.hpp>
 #include <lora/lora.hpp>
+#include <lora/update/lokr.hpp>
 
 #include <cmath>
 

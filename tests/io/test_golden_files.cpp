@@ -48,7 +48,7 @@ TEST_P(GoldenFiles, MergesAsItsProgramDoesInFloat64) {
     const std::string& tensor = bound.tensor().info->name;
     SCOPED_TRACE(tensor);
     const std::string path = tensor.substr(0, tensor.rfind('.'));
-    const auto read = [&](const io::Model& of) { return weight(bound, numbers(of.shards()[0], *of.tensor(tensor).info)); };
+    const auto read = [&](const io::Model& of) { return weight(bound, numbers(*of.shards()[0].safetensors(), *of.tensor(tensor).info)); };
     const Doubles W0 = read(model), found = read(merged);
     Doubles expected = weight(bound, numbers(expect, expect.tensor("merged64." + path)));
     const double s = about.at("modules").at(path).at("scaling").get<double>();

@@ -18,15 +18,21 @@ struct Component {
   std::string_view name;
   bool is_denoiser = false;
 };
-inline constexpr std::array components{Component{"unet", true},         Component{"transformer", true},
-                                       Component{"diffusion_model", true}, Component{"transformer_2"},
-                                       Component{"text_encoder"},       Component{"text_encoder_2"},
-                                       Component{"text_encoder_3"},     Component{"image_encoder"},
-                                       Component{"controlnet"},         Component{"prior"},
+inline constexpr std::array components{Component{"unet", true},
+                                       Component{"transformer", true},
+                                       Component{"diffusion_model", true},
+                                       Component{"transformer_2"},
+                                       Component{"text_encoder"},
+                                       Component{"text_encoder_2"},
+                                       Component{"text_encoder_3"},
+                                       Component{"image_encoder"},
+                                       Component{"controlnet"},
+                                       Component{"prior"},
                                        Component{"vae"}};
 
 inline const Component* find_component(std::string_view name) {
-  const auto at = std::find_if(components.begin(), components.end(), [&](const Component& row) { return row.name == name; });
+  const auto at =
+      std::find_if(components.begin(), components.end(), [&](const Component& row) { return row.name == name; });
   return at == components.end() ? nullptr : &*at;
 }
 
@@ -41,13 +47,15 @@ struct FlatPrefix {
   std::string_view prefix, component;
 };
 inline constexpr std::array flat_prefixes{
-    FlatPrefix{"lora_unet_", "unet"},          FlatPrefix{"lora_te_", "text_encoder"},   FlatPrefix{"lora_te1_", "text_encoder"},
-    FlatPrefix{"lora_te2_", "text_encoder_2"}, FlatPrefix{"lora_te3_", "text_encoder_3"}, FlatPrefix{"lycoris_", ""}};
+    FlatPrefix{"lora_unet_", "unet"},          FlatPrefix{"lora_te_", "text_encoder"},
+    FlatPrefix{"lora_te1_", "text_encoder"},   FlatPrefix{"lora_te2_", "text_encoder_2"},
+    FlatPrefix{"lora_te3_", "text_encoder_3"}, FlatPrefix{"lycoris_", ""}};
 
 /// The prefix that a name begins with, or null.
 inline const FlatPrefix* find_flat_prefix(std::string_view name) {
-  const auto at = std::find_if(flat_prefixes.begin(), flat_prefixes.end(),
-                               [&](const FlatPrefix& row) { return name.starts_with(row.prefix) && name.size() > row.prefix.size(); });
+  const auto at = std::find_if(flat_prefixes.begin(), flat_prefixes.end(), [&](const FlatPrefix& row) {
+    return name.starts_with(row.prefix) && name.size() > row.prefix.size();
+  });
   return at == flat_prefixes.end() ? nullptr : &*at;
 }
 

@@ -12,7 +12,8 @@ namespace io::detail {
 inline void expect_dotted(const std::filesystem::path& target, const Adapter& adapter) {
   for (const AdapterModule& module : adapter.modules)
     if (module.is_flat)
-      fail(target, "module ", in_quotes(module.path), ": expected a path with dots, found a name of kohya's, whose '_' only the base's "
+      fail(target, "module ", in_quotes(module.path),
+           ": expected a path with dots, found a name of kohya's, whose '_' only the base's "
            "names can turn back: --base MODEL, with_base_names()");
 }
 

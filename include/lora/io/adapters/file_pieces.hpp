@@ -17,41 +17,41 @@ struct FilePiece {
 inline constexpr std::string_view alpha_part = "alpha", bias_part = "bias";
 
 /// No ending ends in another one.
-inline constexpr std::array file_pieces{
-    FilePiece{".lora_down.weight", "lora_A"},
-    FilePiece{".lora_up.weight", "lora_B"},
-    FilePiece{".lora_mid.weight", "lora_mid"},
-    FilePiece{".lora_A.weight", "lora_A"},
-    FilePiece{".lora_B.weight", "lora_B"},
-    FilePiece{".lora.down.weight", "lora_A"},
-    FilePiece{".lora.up.weight", "lora_B"},
-    FilePiece{".lora_linear_layer.down.weight", "lora_A"},
-    FilePiece{".lora_linear_layer.up.weight", "lora_B"},
-    FilePiece{".dora_scale", magnitude_name},
-    FilePiece{".lora_magnitude_vector", magnitude_name},
-    FilePiece{".lora_magnitude_vector.weight", magnitude_name},
-    FilePiece{".alpha", alpha_part},
-    FilePiece{".hada_w1_a", "hada_w1_a"},
-    FilePiece{".hada_w1_b", "hada_w1_b"},
-    FilePiece{".hada_w2_a", "hada_w2_a"},
-    FilePiece{".hada_w2_b", "hada_w2_b"},
-    FilePiece{".hada_t1", "hada_t1"},
-    FilePiece{".hada_t2", "hada_t2"},
-    FilePiece{".lokr_w1", "lokr_w1"},
-    FilePiece{".lokr_w1_a", "lokr_w1_a"},
-    FilePiece{".lokr_w1_b", "lokr_w1_b"},
-    FilePiece{".lokr_w2", "lokr_w2"},
-    FilePiece{".lokr_w2_a", "lokr_w2_a"},
-    FilePiece{".lokr_w2_b", "lokr_w2_b"},
-    FilePiece{".lokr_t2", "lokr_t2"},
-    FilePiece{".diff", "diff"},
-    FilePiece{".w_norm", "diff"},
-    FilePiece{".diff_b", bias_part},
-    FilePiece{".b_norm", bias_part}};
+inline constexpr std::array file_pieces{FilePiece{".lora_down.weight", "lora_A"},
+                                        FilePiece{".lora_up.weight", "lora_B"},
+                                        FilePiece{".lora_mid.weight", "lora_mid"},
+                                        FilePiece{".lora_A.weight", "lora_A"},
+                                        FilePiece{".lora_B.weight", "lora_B"},
+                                        FilePiece{".lora.down.weight", "lora_A"},
+                                        FilePiece{".lora.up.weight", "lora_B"},
+                                        FilePiece{".lora_linear_layer.down.weight", "lora_A"},
+                                        FilePiece{".lora_linear_layer.up.weight", "lora_B"},
+                                        FilePiece{".dora_scale", magnitude_name},
+                                        FilePiece{".lora_magnitude_vector", magnitude_name},
+                                        FilePiece{".lora_magnitude_vector.weight", magnitude_name},
+                                        FilePiece{".alpha", alpha_part},
+                                        FilePiece{".hada_w1_a", "hada_w1_a"},
+                                        FilePiece{".hada_w1_b", "hada_w1_b"},
+                                        FilePiece{".hada_w2_a", "hada_w2_a"},
+                                        FilePiece{".hada_w2_b", "hada_w2_b"},
+                                        FilePiece{".hada_t1", "hada_t1"},
+                                        FilePiece{".hada_t2", "hada_t2"},
+                                        FilePiece{".lokr_w1", "lokr_w1"},
+                                        FilePiece{".lokr_w1_a", "lokr_w1_a"},
+                                        FilePiece{".lokr_w1_b", "lokr_w1_b"},
+                                        FilePiece{".lokr_w2", "lokr_w2"},
+                                        FilePiece{".lokr_w2_a", "lokr_w2_a"},
+                                        FilePiece{".lokr_w2_b", "lokr_w2_b"},
+                                        FilePiece{".lokr_t2", "lokr_t2"},
+                                        FilePiece{".diff", "diff"},
+                                        FilePiece{".w_norm", "diff"},
+                                        FilePiece{".diff_b", bias_part},
+                                        FilePiece{".b_norm", bias_part}};
 
 /// The piece that a name ends in, or null.
 inline const FilePiece* find_file_piece(std::string_view name) {
-  const auto at = std::find_if(file_pieces.begin(), file_pieces.end(), [&](const FilePiece& piece) { return name.ends_with(piece.ending); });
+  const auto at = std::find_if(file_pieces.begin(), file_pieces.end(),
+                               [&](const FilePiece& piece) { return name.ends_with(piece.ending); });
   return at == file_pieces.end() ? nullptr : &*at;
 }
 
@@ -62,11 +62,13 @@ inline bool is_orthogonal(std::string_view name) {
 
 /// Refuses a tensor whose name ends in nothing known.
 [[noreturn]] inline void refuse_piece(const std::filesystem::path& file, const TensorInfo& tensor) {
-  refuse_tensor(file, tensor,
-                is_orthogonal(tensor.name)
-                    ? "not supported: OFT and BOFT mix the rows of a weight, which no merge that can be undone exactly does here"
-                    : "not supported: expected a name that ends in .lora_down.weight, .lora_up.weight, .alpha, or that of another "
-                      "kind's tensor (docs/FILES.md lists them)");
+  refuse_tensor(
+      file, tensor,
+      is_orthogonal(tensor.name)
+          ? "not supported: OFT and BOFT mix the rows of a weight, which no merge that can be undone exactly does here"
+          : "not supported: expected a name that ends in .lora_down.weight, .lora_up.weight, .alpha, or that of "
+            "another "
+            "kind's tensor (docs/FILES.md lists them)");
 }
 
 }  // namespace io::detail

@@ -53,18 +53,25 @@ struct AdapterSource {
 
 /// Throws FileError, with what may have been meant, for what is no folder of an adapter.
 inline void expect_peft_folder(const std::filesystem::path& folder) {
-  static constexpr std::string_view expected = "expected a folder with adapter_config.json and adapter_model.safetensors, found ";
+  static constexpr std::string_view expected =
+      "expected a folder with adapter_config.json and adapter_model.safetensors, found ";
   std::error_code ignored;
   if (std::filesystem::is_regular_file(folder, ignored))
-    fail(folder, expected, "a file", has_file(std::filesystem::absolute(folder).parent_path(), "adapter_config.json") ? ": name the folder that it is in" : "");
+    fail(folder, expected, "a file",
+         has_file(std::filesystem::absolute(folder).parent_path(), "adapter_config.json")
+             ? ": name the folder that it is in"
+             : "");
   if (!std::filesystem::is_directory(folder, ignored)) fail(folder, expected, "none");
   if (!has_file(folder, "adapter_config.json")) {
     const std::vector<std::string> below =
         find_below(folder, [&](const std::filesystem::path& path) { return has_file(path, "adapter_config.json"); });
-    if (!below.empty()) fail(folder, expected, "one without them, but below it ", some_of(below), ": name the folder that is meant");
+    if (!below.empty())
+      fail(folder, expected, "one without them, but below it ", some_of(below), ": name the folder that is meant");
   }
   if (!has_file(folder, "adapter_model.safetensors") && has_file(folder, "adapter_model.bin"))
-    fail(folder, "expected adapter_model.safetensors, found only adapter_model.bin (a pickle, which can run code): load the adapter where you "
+    fail(folder,
+         "expected adapter_model.safetensors, found only adapter_model.bin (a pickle, which can run code): load the "
+         "adapter where you "
          "trust it (PeftModel.from_pretrained) and save it with save_pretrained(..., safe_serialization=True)");
 }
 
@@ -85,7 +92,9 @@ inline Adapter load_mlx(const AdapterSource& source) {
   return {source.name(), source.path, MlxReader(file, config).read()};
 }
 
-inline Adapter load_kohya(const AdapterSource& source) { return {source.name(), source.path, read_kohya(*source.file)}; }
+inline Adapter load_kohya(const AdapterSource& source) {
+  return {source.name(), source.path, read_kohya(*source.file)};
+}
 inline Adapter load_diffusers(const AdapterSource& source) {
   return {source.name(), source.path, DiffusersReader(*source.file).read()};
 }
@@ -97,9 +106,9 @@ inline std::vector<std::string> save_peft(const Adapter& adapter, const std::fil
   for (AdapterModule& module : whole.modules) {
     const AdapterModule& first = adapter.modules.front();
     if (module.component != first.component)
-      fail(target, "module ", in_quotes(module.path), ": expected modules of one component, as of ", in_quotes(first.path),
-           " (", first.component, "), since a PEFT folder is for one model, found one of ", module.component,
-           " (--component, of_component() take one)");
+      fail(target, "module ", in_quotes(module.path), ": expected modules of one component, as of ",
+           in_quotes(first.path), " (", first.component, "), since a PEFT folder is for one model, found one of ",
+           module.component, " (--component, of_component() take one)");
     module.path = path_in_component(module);
   }
   save_adapter(whole, target);
@@ -110,45 +119,57 @@ struct AdapterFormat {
   AdapterFormatInfo info;
   bool (*is)(const AdapterSource&);
   Adapter (*load)(const AdapterSource&);
-  std::vector<std::string> (*save)(const Adapter&, const std::filesystem::path&);  // null: only read, or with more words than these
+  std::vector<std::string> (*save)(const Adapter&,
+                                   const std::filesystem::path&);  // null: only read, or with more words than these
 };
 
 /// The rows, the more particular ones first.
 inline constexpr std::array adapter_rows{
     AdapterFormat{{"mlx", "a folder of mlx-lm (adapters.safetensors, adapter_config.json)", false, ""},
                   [](const AdapterSource& source) {
-                    return source.is_folder && has_file(source.path, mlx_weights) && !has_file(source.path, "adapter_model.safetensors");
+                    return source.is_folder && has_file(source.path, mlx_weights) &&
+                           !has_file(source.path, "adapter_model.safetensors");
                   },
-                  &load_mlx, nullptr},
-    AdapterFormat{{"kohya", "a file of kohya's or LyCORIS' names (lora_unet_...)", true,
-                   "VeRA, IA3, embeddings, experts, lora_bias, fan_in_fan_out, tensors in place of the base's"},
-                  [](const AdapterSource& source) { return source.file != nullptr && is_kohya_file(*source.file); }, &load_kohya,
-                  [](const Adapter& adapter, const std::filesystem::path& target) { return KohyaWriter(target).write(adapter); }},
-    AdapterFormat{{"diffusers", "a file of diffusers' names (unet.PATH.lora_A.weight)", true,
-                   "kinds other than LoRA and DoRA, embeddings, experts, biases, fan_in_fan_out, tensors in place of the base's"},
-                  [](const AdapterSource& source) { return source.file != nullptr && is_diffusers_file(*source.file); }, &load_diffusers,
-                  [](const Adapter& adapter, const std::filesystem::path& target) {
-                    write_diffusers(adapter, target);
-                    return std::vector<std::string>();
-                  }},
-    AdapterFormat{{"gguf", "a GGUF adapter of llama.cpp", true, "kinds other than LoRA, convolutions, experts, biases, tensors in place of the base's"},
+                  &load_mlx,
+                  nullptr},
+    AdapterFormat{
+        {"kohya", "a file of kohya's or LyCORIS' names (lora_unet_...)", true,
+         "VeRA, IA3, embeddings, experts, lora_bias, fan_in_fan_out, tensors in place of the base's"},
+        [](const AdapterSource& source) { return source.file != nullptr && is_kohya_file(*source.file); },
+        &load_kohya,
+        [](const Adapter& adapter, const std::filesystem::path& target) { return KohyaWriter(target).write(adapter); }},
+    AdapterFormat{
+        {"diffusers", "a file of diffusers' names (unet.PATH.lora_A.weight)", true,
+         "kinds other than LoRA and DoRA, embeddings, experts, biases, fan_in_fan_out, tensors in place of the base's"},
+        [](const AdapterSource& source) { return source.file != nullptr && is_diffusers_file(*source.file); },
+        &load_diffusers,
+        [](const Adapter& adapter, const std::filesystem::path& target) {
+          write_diffusers(adapter, target);
+          return std::vector<std::string>();
+        }},
+    AdapterFormat{{"gguf", "a GGUF adapter of llama.cpp", true,
+                   "kinds other than LoRA, convolutions, experts, biases, tensors in place of the base's"},
                   [](const AdapterSource& source) {
                     if (!source.is_gguf) return false;
                     const Gguf file = Gguf::open(source.path);
                     const std::string* const type = file.value<std::string>("general.type");
                     return type != nullptr && *type == "adapter";
                   },
-                  [](const AdapterSource& source) { return load_gguf_adapter(source.path); }, nullptr},
+                  [](const AdapterSource& source) { return load_gguf_adapter(source.path); },
+                  nullptr},
     AdapterFormat{{"peft", "a PEFT folder (adapter_config.json, adapter_model.safetensors)", true,
                    "LoCon, diff, kinds that differ from module to module, several components in one folder"},
                   [](const AdapterSource& source) {
-                    return source.is_folder && (has_file(source.path, "adapter_config.json") || has_file(source.path, "adapter_model.safetensors"));
+                    return source.is_folder && (has_file(source.path, "adapter_config.json") ||
+                                                has_file(source.path, "adapter_model.safetensors"));
                   },
-                  &load_peft, &save_peft}};
+                  &load_peft,
+                  &save_peft}};
 
 /// The row that recognises a source, or null.
 inline const AdapterFormat* find_format(const AdapterSource& source) {
-  const auto at = std::find_if(adapter_rows.begin(), adapter_rows.end(), [&](const AdapterFormat& row) { return row.is(source); });
+  const auto at =
+      std::find_if(adapter_rows.begin(), adapter_rows.end(), [&](const AdapterFormat& row) { return row.is(source); });
   return at == adapter_rows.end() ? nullptr : &*at;
 }
 

@@ -23,13 +23,17 @@ LORA_FUNC std::string_view adapter_format(const std::filesystem::path& path) {
   }
 }
 
-LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target, std::string_view format) {
+LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target,
+                                                   std::string_view format) {
   for (const detail::AdapterFormat& row : detail::adapter_rows)
     if (row.info.name == format && row.save != nullptr) return row.save(adapter, target);
-  throw ValueError(detail::text("lora: expected a format that save_adapter_as() writes (peft, kohya, diffusers), found ", detail::in_quotes(format)));
+  throw ValueError(
+      detail::text("lora: expected a format that save_adapter_as() writes (peft, kohya, diffusers), found ",
+                   detail::in_quotes(format)));
 }
 
-LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases, std::span<const Rename> renames) {
+LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases,
+                                  std::span<const Rename> renames) {
   Adapter out = adapter;
   for (const Model* const base : bases) {
     detail::TensorFinder finder(*base, adapter, renames);
@@ -45,8 +49,9 @@ LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model*
   }
   for (const AdapterModule& module : out.modules)
     if (module.is_flat)
-      detail::fail(adapter.folder, "module ", detail::in_quotes(module.path), ": expected a base that has it, found none",
-                   module.component.empty() ? "" : " for the component ", module.component);
+      detail::fail(adapter.folder, "module ", detail::in_quotes(module.path),
+                   ": expected a base that has it, found none", module.component.empty() ? "" : " for the component ",
+                   module.component);
   return out;
 }
 
@@ -57,7 +62,8 @@ LORA_FUNC Adapter of_component(const Adapter& adapter, std::string_view componen
     for (AdapterModule& module : out.modules) module.component = component;
     return out;
   }
-  std::erase_if(out.modules, [&](const AdapterModule& module) { return !detail::is_same_component(module.component, component); });
+  std::erase_if(out.modules,
+                [&](const AdapterModule& module) { return !detail::is_same_component(module.component, component); });
   if (out.modules.empty())
     detail::fail(adapter.folder, "expected modules of the component ", detail::in_quotes(component), ", found none");
   return out;
@@ -68,8 +74,9 @@ LORA_FUNC std::vector<std::filesystem::path> files_of(const Adapter& adapter) {
   if (adapter.folder.empty()) return {};
   if (!std::filesystem::is_directory(adapter.folder, ignored)) return {adapter.folder};
   std::vector<std::filesystem::path> out;
-  for (const std::string_view file : {std::string_view("adapter_model.safetensors"), std::string_view("adapter_config.json"),
-                                      detail::mlx_weights, detail::AdapterSource::diffusers_name})
+  for (const std::string_view file :
+       {std::string_view("adapter_model.safetensors"), std::string_view("adapter_config.json"), detail::mlx_weights,
+        detail::AdapterSource::diffusers_name})
     out.push_back(adapter.folder / file);
   return out;
 }

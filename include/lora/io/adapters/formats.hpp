@@ -32,12 +32,14 @@ std::string_view adapter_format(const std::filesystem::path& path);
 ///
 /// Names: peft takes the modules of one component, under their paths in it; kohya puts the component's prefix before them
 /// (lora_unet_, lora_te_ ...; lycoris_ where there is none), diffusers its name.
-std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target, std::string_view format);
+std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target,
+                                         std::string_view format);
 
 /// The same adapter under its bases' names: paths that have '_' for '.' (AdapterModule::is_flat) become those of the tensors they mean.
 /// `bases` are the components that it has modules for, in any order. Throws FileError, naming the module, when none has it, and as
 /// bind() does.
-Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases, std::span<const Rename> renames = {});
+Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases,
+                        std::span<const Rename> renames = {});
 
 /// The modules of one component alone; an adapter without components becomes one of this component. Throws FileError when it has
 /// none.

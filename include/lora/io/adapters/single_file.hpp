@@ -19,18 +19,19 @@ inline std::vector<UpdateTensor> tensors_of(const AdapterModule& module) {
 /// Throws FileError for what a single file has no place for.
 inline void expect_plain(const std::filesystem::path& target, const Adapter& adapter) {
   for (const AdapterModule& module : adapter.modules) {
-    const char* const found = module.expert >= 0            ? "one of an expert"
-                              : module.is_embedding         ? "one of an embedding"
-                              : module.fan_in_fan_out       ? "one stored (in, out) (fan_in_fan_out)"
+    const char* const found = module.expert >= 0      ? "one of an expert"
+                              : module.is_embedding   ? "one of an embedding"
+                              : module.fan_in_fan_out ? "one stored (in, out) (fan_in_fan_out)"
                               : module.parameter != "weight" && module.parameter != "bias" ? "one of another parameter"
                                                                                            : nullptr;
     if (found != nullptr)
-      fail(target, "module ", in_quotes(module.path), ": expected an update of a linear layer or a convolution, found ", found,
-           ", which such a file cannot say");
+      fail(target, "module ", in_quotes(module.path), ": expected an update of a linear layer or a convolution, found ",
+           found, ", which such a file cannot say");
   }
   for (const BaseCopy& copy : adapter.base_copies)
     if (copy.is_trained)
-      fail(target, "tensor ", in_quotes(copy.name), ": expected updates alone, found a tensor in place of the base's, which such a file cannot say");
+      fail(target, "tensor ", in_quotes(copy.name),
+           ": expected updates alone, found a tensor in place of the base's, which such a file cannot say");
   if (adapter.modules.empty()) fail(target, "expected an adapter with an update for at least one module, found none");
 }
 
@@ -43,15 +44,20 @@ class SingleFile {
   void add(std::string name, const AdapterModule& module, const UpdateTensor& part, std::vector<std::uint64_t> shape) {
     const DType dtype = dtype_of_part(module, part);
     if (!scalar_type(dtype))
-      fail(target_, "module ", in_quotes(module.path), ": expected F16, BF16, F32 or F64 to store a factor, found ", io::name(dtype));
+      fail(target_, "module ", in_quotes(module.path), ": expected F16, BF16, F32 or F64 to store a factor, found ",
+           io::name(dtype));
     put({&module, std::string(part.name), part.view, {std::move(name), dtype, std::move(shape)}});
   }
 
   /// One number; in 64 bits where 32 do not have it.
   void add_number(std::string name, const AdapterModule& module, double value) {
-    const bool is_float = lora::detail::to_bits(static_cast<double>(static_cast<float>(value))) == lora::detail::to_bits(value);
+    const bool is_float =
+        lora::detail::to_bits(static_cast<double>(static_cast<float>(value))) == lora::detail::to_bits(value);
     numbers_.push_back(value);
-    put({&module, "alpha", {&numbers_.back(), ScalarType::float64, 1, 1, 1, 1}, {std::move(name), is_float ? DType::F32 : DType::F64, {}}});
+    put({&module,
+         "alpha",
+         {&numbers_.back(), ScalarType::float64, 1, 1, 1, 1},
+         {std::move(name), is_float ? DType::F32 : DType::F64, {}}});
   }
 
   /// Throws FileError; the file is then as it was.
@@ -78,8 +84,8 @@ class SingleFile {
   void put(Entry entry) {
     const auto [place, is_new] = modules_.try_emplace(entry.info.name, entry.module);
     if (!is_new)
-      fail(target_, "module ", in_quotes(entry.module->path), ": expected a tensor's name of its own, found ", in_quotes(entry.info.name),
-           ", which is that of ", in_quotes(place->second->path), " already");
+      fail(target_, "module ", in_quotes(entry.module->path), ": expected a tensor's name of its own, found ",
+           in_quotes(entry.info.name), ", which is that of ", in_quotes(place->second->path), " already");
     entries_.push_back(std::move(entry));
   }
 

@@ -22,7 +22,8 @@ inline DType dtype_of_part(const AdapterModule& module, const UpdateTensor& part
 }
 
 /// A convolution's factors have the dimensions of its kernel.
-inline std::vector<std::uint64_t> shape_of_part(const AdapterModule& module, const KindPart& part, const MatrixView& view) {
+inline std::vector<std::uint64_t> shape_of_part(const AdapterModule& module, const KindPart& part,
+                                                const MatrixView& view) {
   const auto rows = static_cast<std::uint64_t>(view.rows), cols = static_cast<std::uint64_t>(view.cols);
   if (module.parameter == "bias") return {rows};
   const bool is_vector = part.is_vector || part.name == "ia3_l";
@@ -32,7 +33,9 @@ inline std::vector<std::uint64_t> shape_of_part(const AdapterModule& module, con
   static constexpr std::array<std::string_view, 3> with_ones{"lora_B", "lora_down", "lora_up"};
   std::uint64_t size = 1;
   for (const Index k : module.kernel) size *= static_cast<std::uint64_t>(k);
-  const auto is_among = [&](const auto& names) { return std::find(names.begin(), names.end(), part.name) != names.end(); };
+  const auto is_among = [&](const auto& names) {
+    return std::find(names.begin(), names.end(), part.name) != names.end();
+  };
   const bool has_kernel = size != 0 && is_among(with_kernel);
   std::vector<std::uint64_t> out{is_vector ? 1 : rows, is_vector ? rows * cols : has_kernel ? cols / size : cols};
   if (is_vector || has_kernel || is_among(with_ones))
@@ -41,8 +44,8 @@ inline std::vector<std::uint64_t> shape_of_part(const AdapterModule& module, con
 }
 
 /// Writes the elements of a part, row-major without gaps. Throws FileError when one has a value that `dtype` does not.
-inline void write_part(SafetensorsWriter& file, const AdapterModule& module, std::string_view part, const MatrixView& view,
-                       DType dtype) {
+inline void write_part(SafetensorsWriter& file, const AdapterModule& module, std::string_view part,
+                       const MatrixView& view, DType dtype) {
   const auto count = static_cast<std::size_t>(view.rows * view.cols);
   const std::size_t from_size = bits(io::dtype_of(view.type)) / 8, to_size = bits(dtype) / 8;
   const std::byte* const from = static_cast<const std::byte*>(view.data);
@@ -51,7 +54,8 @@ inline void write_part(SafetensorsWriter& file, const AdapterModule& module, std
   std::vector<std::byte> buffer(std::min(count, step) * to_size);
   for (std::size_t at = 0; at < count; at += step) {
     const std::size_t size = std::min(step, count - at);
-    const std::size_t changed = convert_elements(view.type, from + at * from_size, *scalar_type(dtype), buffer.data(), size);
+    const std::size_t changed =
+        convert_elements(view.type, from + at * from_size, *scalar_type(dtype), buffer.data(), size);
     if (changed != size) {
       double value = 0;
       convert_elements(view.type, from + (at + changed) * from_size, ScalarType::float64, &value, 1);

@@ -41,16 +41,20 @@ class TensorGroups {
   std::deque<TensorGroup>& groups() { return groups_; }
 
   /// Throws FileError for a part that is there already, and for a path that is too long.
-  void put(const std::string& path, std::string_view component, bool is_flat, std::string_view part, const TensorInfo& tensor) {
+  void put(const std::string& path, std::string_view component, bool is_flat, std::string_view part,
+           const TensorInfo& tensor) {
     if (is_left_empty(tensor)) refuse_tensor(file_.path(), tensor, left_empty);
     if (path.empty() || path.size() > max_module_path)
-      refuse_tensor(file_.path(), tensor, text("expected the path of a module to have 1 to ", max_module_path, " bytes, found ", path.size()));
+      refuse_tensor(
+          file_.path(), tensor,
+          text("expected the path of a module to have 1 to ", max_module_path, " bytes, found ", path.size()));
     const auto [place, is_new] = index_.try_emplace(path, groups_.size());
     if (is_new) groups_.push_back({path, std::string(component), is_flat});
     TensorGroup& group = groups_[place->second];
     const TensorInfo* before = part == alpha_part ? group.alpha : part == bias_part ? group.bias : group.of(part);
     if (before != nullptr)
-      refuse_tensor(file_.path(), tensor, text("expected one ", part, " per module, found ", in_quotes(before->name), " before it"));
+      refuse_tensor(file_.path(), tensor,
+                    text("expected one ", part, " per module, found ", in_quotes(before->name), " before it"));
     if (part == alpha_part)
       group.alpha = &tensor;
     else if (part == bias_part)
@@ -82,7 +86,8 @@ inline double read_alpha(const Safetensors& file, const TensorInfo& tensor) {
 class GroupReader {
  public:
   /// Whether `dora_scale` has to be (out, 1 ...): LyCORIS may also scale what a layer takes in, by (1, in).
-  explicit GroupReader(const Safetensors& file, bool wants_columns = false) : file_(file), wants_columns_(wants_columns) {}
+  explicit GroupReader(const Safetensors& file, bool wants_columns = false)
+      : file_(file), wants_columns_(wants_columns) {}
 
   /// Appends the module, and its bias where that changes. `default_alpha` of none: the rank. Throws FileError.
   void read(const TensorGroup& group, std::optional<Scaling> scaling, std::vector<AdapterModule>& out) const {
@@ -99,7 +104,8 @@ class GroupReader {
   }
 
  private:
-  static constexpr std::array<const KindRow*, 6> kinds_{&lora_kind, &dora_kind, &locon_kind, &loha_kind, &lokr_kind, &dense_kind};
+  static constexpr std::array<const KindRow*, 6> kinds_{&lora_kind, &dora_kind, &locon_kind,
+                                                        &loha_kind, &lokr_kind, &dense_kind};
 
   /// A part's name in a kind: LoCon's are others than LoRA's.
   static std::string_view part_of(const KindRow& kind, std::string_view part) {
@@ -107,19 +113,21 @@ class GroupReader {
     return part == "lora_A" ? "lora_down" : part == "lora_B" ? "lora_up" : part;
   }
   static bool has(const KindRow& kind, std::string_view part) {
-    return std::any_of(kind.parts.begin(), kind.parts.end(), [&](const KindPart& row) { return row.name == part_of(kind, part); });
+    return std::any_of(kind.parts.begin(), kind.parts.end(),
+                       [&](const KindPart& row) { return row.name == part_of(kind, part); });
   }
 
   const KindRow& kind_of_group(const TensorGroup& group) const {
     const KindRow* nearest = nullptr;
     std::string missing;
     for (const KindRow* const kind : kinds_) {
-      if (!std::all_of(group.parts.begin(), group.parts.end(), [&](const TensorGroup::Part& part) { return has(*kind, part.name); }))
+      if (!std::all_of(group.parts.begin(), group.parts.end(),
+                       [&](const TensorGroup::Part& part) { return has(*kind, part.name); }))
         continue;
       const auto lacking = std::find_if(kind->parts.begin(), kind->parts.end(), [&](const KindPart& row) {
-        return row.is_required && std::none_of(group.parts.begin(), group.parts.end(), [&](const TensorGroup::Part& part) {
-                 return part_of(*kind, part.name) == row.name;
-               });
+        return row.is_required &&
+               std::none_of(group.parts.begin(), group.parts.end(),
+                            [&](const TensorGroup::Part& part) { return part_of(*kind, part.name) == row.name; });
       });
       if (lacking == kind->parts.end()) return *kind;
       if (nearest == nullptr) {
@@ -138,9 +146,12 @@ class GroupReader {
         refuse_mixed(group, group.parts.front(), other);
     refuse_mixed(group, group.parts[group.parts.size() - 2], group.parts.back());
   }
-  [[noreturn]] void refuse_mixed(const TensorGroup& group, const TensorGroup::Part& a, const TensorGroup::Part& b) const {
-    fail(file_.path(), "module ", in_quotes(group.path), ": expected the tensors of one kind of update (LoRA, DoRA of a LoRA, LoCon, "
-         "LoHa, LoKr or diff), found ", in_quotes(a.tensor->name), " and ", in_quotes(b.tensor->name));
+  [[noreturn]] void refuse_mixed(const TensorGroup& group, const TensorGroup::Part& a,
+                                 const TensorGroup::Part& b) const {
+    fail(file_.path(), "module ", in_quotes(group.path),
+         ": expected the tensors of one kind of update (LoRA, DoRA of a LoRA, LoCon, "
+         "LoHa, LoKr or diff), found ",
+         in_quotes(a.tensor->name), " and ", in_quotes(b.tensor->name));
   }
 
   /// What a tensor is as a matrix: its first dimension x the product of the rest.
@@ -151,7 +162,9 @@ class GroupReader {
       count *= size;
       longest = std::max(longest, size);
     }
-    const auto refuse = [&](const auto&... pieces) { refuse_tensor(file_.path(), tensor, text(pieces..., shape_list(shape))); };
+    const auto refuse = [&](const auto&... pieces) {
+      refuse_tensor(file_.path(), tensor, text(pieces..., shape_list(shape)));
+    };
     if (part == magnitude_name || part == bias_part) {
       if (shape.empty() || longest != count) refuse("expected a vector, found the shape ");
       if (wants_columns_ && shape[0] != count)
@@ -162,16 +175,19 @@ class GroupReader {
     if (shape.size() < 2 || shape.size() > 5)
       refuse("expected two dimensions, those of a linear layer's factor, or three to five, a convolution's, found ");
     const std::uint64_t cols = shape[0] == 0 ? 0 : count / shape[0];
-    if (part == "lora_B" && cols != shape[1]) refuse("expected the kernel of a convolution's lora_up to be 1 wide, found ");
+    if (part == "lora_B" && cols != shape[1])
+      refuse("expected the kernel of a convolution's lora_up to be 1 wide, found ");
     return {static_cast<Index>(shape[0]), static_cast<Index>(cols)};
   }
 
   /// The rule for s: the file's alpha, 0 or none: s = 1. A LoKr of two whole matrices has none (LyCORIS: s = 1), nor has a diff.
   Scaling scaling_of(const TensorGroup& group, const KindRow& kind, std::optional<Scaling> given) const {
     const auto ranked = std::find_if(kind.ranked.begin(), kind.ranked.end(), [&](std::string_view name) {
-      return std::any_of(group.parts.begin(), group.parts.end(), [&](const TensorGroup::Part& part) { return part_of(kind, part.name) == name; });
+      return std::any_of(group.parts.begin(), group.parts.end(),
+                         [&](const TensorGroup::Part& part) { return part_of(kind, part.name) == name; });
     });
-    const double alpha = group.alpha == nullptr ? 0.0 : read_alpha(file_, *group.alpha);  // read in any case: it is checked
+    const double alpha =
+        group.alpha == nullptr ? 0.0 : read_alpha(file_, *group.alpha);  // read in any case: it is checked
     if (ranked == kind.ranked.end()) return lora::scaling::fixed(1);
     if (given) return *given;
     if (!lora::detail::is_zero(alpha)) return lora::scaling::alpha(alpha);
@@ -180,7 +196,8 @@ class GroupReader {
     return lora::scaling::fixed(1);
   }
 
-  void append(const TensorGroup& group, const KindRow& kind, std::optional<Scaling> given, std::vector<AdapterModule>& out) const {
+  void append(const TensorGroup& group, const KindRow& kind, std::optional<Scaling> given,
+              std::vector<AdapterModule>& out) const {
     lora::detail::UpdateParts parts;
     std::vector<Index> kernel;
     std::uint64_t largest = 0;
@@ -197,8 +214,10 @@ class GroupReader {
       largest = std::max(largest, size);
     }
     const Scaling scaling = scaling_of(group, kind, given);
-    AdapterModule& module = add(group, in_doubles ? AdapterUpdate(make_update<double>(kind, parts, scaling))
-                                                  : AdapterUpdate(make_update<float>(kind, parts, scaling)), out);
+    AdapterModule& module = add(group,
+                                in_doubles ? AdapterUpdate(make_update<double>(kind, parts, scaling))
+                                           : AdapterUpdate(make_update<float>(kind, parts, scaling)),
+                                out);
     module.kernel = kernel;
     const auto stored = [&](std::string_view name) {
       const TensorInfo* const tensor = group.of(name);
@@ -215,8 +234,10 @@ class GroupReader {
     lora::detail::UpdateParts parts;
     parts.add("diff", read_factor(file_, *group.bias, "diff_b", rows, cols));
     const Scaling none = lora::scaling::fixed(1);
-    add(group, group.bias->dtype == DType::F64 ? AdapterUpdate(make_update<double>(dense_kind, parts, none))
-                                               : AdapterUpdate(make_update<float>(dense_kind, parts, none)), out)
+    add(group,
+        group.bias->dtype == DType::F64 ? AdapterUpdate(make_update<double>(dense_kind, parts, none))
+                                        : AdapterUpdate(make_update<float>(dense_kind, parts, none)),
+        out)
         .parameter = "bias";
   }
 

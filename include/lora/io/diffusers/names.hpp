@@ -17,8 +17,9 @@ inline constexpr std::string_view diffusers_metadata = "lora_adapter_metadata";
 struct OldProjection {
   std::string_view factors, projection;
 };
-inline constexpr std::array old_text_projections{OldProjection{"to_q_lora", "q_proj"}, OldProjection{"to_k_lora", "k_proj"},
-                                                 OldProjection{"to_v_lora", "v_proj"}, OldProjection{"to_out_lora", "out_proj"}};
+inline constexpr std::array old_text_projections{
+    OldProjection{"to_q_lora", "q_proj"}, OldProjection{"to_k_lora", "k_proj"}, OldProjection{"to_v_lora", "v_proj"},
+    OldProjection{"to_out_lora", "out_proj"}};
 
 /// A tensor's name in parts: the module's path, and what it is of its update.
 struct DiffusersName {

@@ -27,7 +27,8 @@ class DiffusersConfigs {
     for (const auto& [key, value] : json.get_ref<const Json::object_t&>()) {
       const std::string_view component = component_of(key);
       const auto [place, is_new] = of_component.try_emplace(std::string(component), Json::object());
-      place->second.get_ref<Json::object_t&>().emplace_back(key.substr(component.empty() ? 0 : component.size() + 1), value);
+      place->second.get_ref<Json::object_t&>().emplace_back(key.substr(component.empty() ? 0 : component.size() + 1),
+                                                            value);
     }
     for (const auto& [component, keys] : of_component)
       configs_.emplace(component, PeftConfig::parse(file.path(), keys.dump()));
@@ -44,10 +45,11 @@ class DiffusersConfigs {
 
 /// Whether all tensors' names are such ones, and not those of a PEFT folder's.
 inline bool is_diffusers_file(const Safetensors& file) {
-  return !file.tensors().empty() && std::all_of(file.tensors().begin(), file.tensors().end(), [](const TensorInfo& tensor) {
-    return !without_wrappers(tensor.name).has_peft_prefix &&
-           (parse_diffusers_name(tensor.name).has_value() || is_orthogonal(tensor.name));
-  });
+  return !file.tensors().empty() &&
+         std::all_of(file.tensors().begin(), file.tensors().end(), [](const TensorInfo& tensor) {
+           return !without_wrappers(tensor.name).has_peft_prefix &&
+                  (parse_diffusers_name(tensor.name).has_value() || is_orthogonal(tensor.name));
+         });
 }
 
 /// Reads one file.
@@ -82,11 +84,13 @@ class DiffusersReader {
         if (group.component.empty() && group.alpha == nullptr && group.of("lora_A") != nullptr)
           refuse_tensor(file_.path(), *group.parts.front().tensor,
                         text("expected the alpha of the module beside it, or metadata ", in_quotes(diffusers_metadata),
-                             ", found neither, and no component of a pipeline (unet, transformer, text_encoder ...) before its path"));
+                             ", found neither, and no component of a pipeline (unet, transformer, text_encoder ...) "
+                             "before its path"));
         continue;
       }
       if (group.alpha != nullptr)
-        refuse_tensor(file_.path(), *group.alpha, text("expected no alpha beside metadata ", in_quotes(diffusers_metadata), ", found one"));
+        refuse_tensor(file_.path(), *group.alpha,
+                      text("expected no alpha beside metadata ", in_quotes(diffusers_metadata), ", found one"));
       group.fan_in_fan_out = config->fan_in_fan_out();
       auto& [places, paths] = configured[group.component];
       places.push_back(i);
@@ -95,7 +99,8 @@ class DiffusersReader {
     for (const auto& [component, modules] : configured) {
       const auto& [places, paths] = modules;
       const PeftConfig& config = *configs_.find(component);
-      if (config.has_lora_bias()) fail(file_.path(), diffusers_metadata, ": lora_bias: not supported in such files, found true");
+      if (config.has_lora_bias())
+        fail(file_.path(), diffusers_metadata, ": lora_bias: not supported in such files, found true");
       try {
         const std::vector<PeftConfig::Module> found = config.modules(paths);
         for (std::size_t k = 0; k < places.size(); ++k) {
@@ -108,13 +113,18 @@ class DiffusersReader {
     }
   }
 
-  void expect_as_configured(const TensorGroup& group, const PeftConfig& config, const PeftConfig::Module& module) const {
-    const auto refuse = [&](const auto&... pieces) { fail(file_.path(), "module ", in_quotes(group.path), ": ", pieces...); };
+  void expect_as_configured(const TensorGroup& group, const PeftConfig& config,
+                            const PeftConfig::Module& module) const {
+    const auto refuse = [&](const auto&... pieces) {
+      fail(file_.path(), "module ", in_quotes(group.path), ": ", pieces...);
+    };
     const TensorInfo* const a = group.of("lora_A");
     if (config.peft_type() != "LORA")
-      refuse("expected a LoRA, the kind of such files, found the peft_type ", in_quotes(config.peft_type()), " in the metadata");
+      refuse("expected a LoRA, the kind of such files, found the peft_type ", in_quotes(config.peft_type()),
+             " in the metadata");
     if (a != nullptr && !a->shape.empty() && a->shape[0] != static_cast<std::uint64_t>(module.rank))
-      refuse("expected the rank ", module.rank, " of the metadata (r, rank_pattern), found ", in_quotes(a->name), " of ", shape_list(a->shape));
+      refuse("expected the rank ", module.rank, " of the metadata (r, rank_pattern), found ", in_quotes(a->name),
+             " of ", shape_list(a->shape));
     if (config.is_dora() != (group.of(magnitude_name) != nullptr))
       refuse("expected ", config.is_dora() ? "a magnitude" : "no magnitude", ", as the metadata say (use_dora), found ",
              config.is_dora() ? "none" : "one");

@@ -26,8 +26,10 @@ inline void write_diffusers(const Adapter& adapter, const std::filesystem::path&
     const std::string path = path_in_component(module);
     const std::string name = module.component.empty() ? path : text(module.component, ".", path);
     for (const UpdateTensor& part : tensors_of(module)) {
-      const auto row = std::find_if(kind.parts.begin(), kind.parts.end(), [&](const KindPart& one) { return one.name == part.name; });
-      file.add(text(name, ".", part.name, part.name == magnitude_name ? "" : ".weight"), module, part, shape_of_part(module, *row, part.view));
+      const auto row = std::find_if(kind.parts.begin(), kind.parts.end(),
+                                    [&](const KindPart& one) { return one.name == part.name; });
+      file.add(text(name, ".", part.name, part.name == magnitude_name ? "" : ".weight"), module, part,
+               shape_of_part(module, *row, part.view));
     }
     Adapter& own = of_component[module.component];
     own.modules.push_back(module);

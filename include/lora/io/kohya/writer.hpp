@@ -17,18 +17,30 @@ struct KohyaPart {
   std::string_view part, ending;
   bool takes_scaling = false;
 };
-inline constexpr std::array kohya_parts{
-    KohyaPart{"lora_A", "lora_down.weight"}, KohyaPart{"lora_B", "lora_up.weight", true},
-    KohyaPart{"lora_down", "lora_down.weight"}, KohyaPart{"lora_mid", "lora_mid.weight"},
-    KohyaPart{"lora_up", "lora_up.weight", true}, KohyaPart{"lora_magnitude_vector", "dora_scale"},
-    KohyaPart{"hada_w1_a", "hada_w1_a", true}, KohyaPart{"hada_w1_b", "hada_w1_b"}, KohyaPart{"hada_w2_a", "hada_w2_a"},
-    KohyaPart{"hada_w2_b", "hada_w2_b"}, KohyaPart{"hada_t1", "hada_t1"}, KohyaPart{"hada_t2", "hada_t2"},
-    KohyaPart{"lokr_w1", "lokr_w1", true}, KohyaPart{"lokr_w1_a", "lokr_w1_a", true}, KohyaPart{"lokr_w1_b", "lokr_w1_b"},
-    KohyaPart{"lokr_w2", "lokr_w2"}, KohyaPart{"lokr_w2_a", "lokr_w2_a"}, KohyaPart{"lokr_w2_b", "lokr_w2_b"},
-    KohyaPart{"lokr_t2", "lokr_t2"}, KohyaPart{"diff", "diff"}};
+inline constexpr std::array kohya_parts{KohyaPart{"lora_A", "lora_down.weight"},
+                                        KohyaPart{"lora_B", "lora_up.weight", true},
+                                        KohyaPart{"lora_down", "lora_down.weight"},
+                                        KohyaPart{"lora_mid", "lora_mid.weight"},
+                                        KohyaPart{"lora_up", "lora_up.weight", true},
+                                        KohyaPart{"lora_magnitude_vector", "dora_scale"},
+                                        KohyaPart{"hada_w1_a", "hada_w1_a", true},
+                                        KohyaPart{"hada_w1_b", "hada_w1_b"},
+                                        KohyaPart{"hada_w2_a", "hada_w2_a"},
+                                        KohyaPart{"hada_w2_b", "hada_w2_b"},
+                                        KohyaPart{"hada_t1", "hada_t1"},
+                                        KohyaPart{"hada_t2", "hada_t2"},
+                                        KohyaPart{"lokr_w1", "lokr_w1", true},
+                                        KohyaPart{"lokr_w1_a", "lokr_w1_a", true},
+                                        KohyaPart{"lokr_w1_b", "lokr_w1_b"},
+                                        KohyaPart{"lokr_w2", "lokr_w2"},
+                                        KohyaPart{"lokr_w2_a", "lokr_w2_a"},
+                                        KohyaPart{"lokr_w2_b", "lokr_w2_b"},
+                                        KohyaPart{"lokr_t2", "lokr_t2"},
+                                        KohyaPart{"diff", "diff"}};
 
 inline const KohyaPart* find_kohya_part(std::string_view part) {
-  const auto at = std::find_if(kohya_parts.begin(), kohya_parts.end(), [&](const KohyaPart& row) { return row.part == part; });
+  const auto at =
+      std::find_if(kohya_parts.begin(), kohya_parts.end(), [&](const KohyaPart& row) { return row.part == part; });
   return at == kohya_parts.end() ? nullptr : &*at;
 }
 
@@ -79,8 +91,8 @@ class KohyaWriter {
         fail(target_, "module ", in_quotes(module.path), ": ", bare(error));
       }
       if (module.parameter == "bias" && kind != &dense_kind)
-        fail(target_, "module ", in_quotes(module.path), ": expected a bias that changes by a diff, found one of ", kind->name,
-             ", which such a file cannot say");
+        fail(target_, "module ", in_quotes(module.path), ": expected a bias that changes by a diff, found one of ",
+             kind->name, ", which such a file cannot say");
       const AdapterModule& written = with_alpha(module, *kind);
       const std::string name = flat_name(module);
       if (alpha_) file.add_number(name + ".alpha", module, *alpha_);
@@ -101,7 +113,8 @@ class KohyaWriter {
       break;
     }
     if (prefix == "lycoris_" && !module.component.empty())
-      fail(target_, "module ", in_quotes(module.path), ": expected a component that such files have a prefix for (unet, text_encoder ...), found ",
+      fail(target_, "module ", in_quotes(module.path),
+           ": expected a component that such files have a prefix for (unet, text_encoder ...), found ",
            in_quotes(module.component));
     std::string path = path_in_component(module);
     std::replace(path.begin(), path.end(), '.', '_');
@@ -113,8 +126,8 @@ class KohyaWriter {
     alpha_ = std::nullopt;
     if (&kind == &dense_kind) return module;
     if (kind.ranked.empty() || &kind == &vera_kind)
-      fail(target_, "module ", in_quotes(module.path), ": expected a LoRA, DoRA, LoCon, LoHa, LoKr or diff, found ", kind.name,
-           ", which such a file cannot say");
+      fail(target_, "module ", in_quotes(module.path), ": expected a LoRA, DoRA, LoCon, LoHa, LoKr or diff, found ",
+           kind.name, ", which such a file cannot say");
     const double s = module.scaling();
     const Index rank = module.rank();
     if (rank == 0 && lora::detail::to_bits(s) == lora::detail::to_bits(1.0)) return module;  // a LoKr of whole matrices
@@ -123,25 +136,29 @@ class KohyaWriter {
     alpha_ = rank == 0 ? std::nullopt : std::optional(static_cast<double>(rank));
     changed_.push_back(module);
     try {
-      changed_.back().update =
-          with_scaling_inside(module.update, s, rank == 0 ? lora::scaling::fixed(1) : lora::scaling::alpha(static_cast<double>(rank)));
+      changed_.back().update = with_scaling_inside(
+          module.update, s, rank == 0 ? lora::scaling::fixed(1) : lora::scaling::alpha(static_cast<double>(rank)));
     } catch (const Error& error) {
       fail(target_, "module ", in_quotes(module.path), ": ", bare(error));
     }
-    notes_.push_back(text("module ", in_quotes(module.path), ": its scaling ", s, " is multiplied into its factors and rounded to their type, since ",
+    notes_.push_back(text("module ", in_quotes(module.path), ": its scaling ", s,
+                          " is multiplied into its factors and rounded to their type, since ",
                           rank == 0 ? "such files have none for a LoKr of whole matrices" : "no alpha says it"));
     return changed_.back();
   }
 
-  void add(SingleFile& file, const std::string& name, const AdapterModule& module, const KindRow& kind, const UpdateTensor& part) const {
-    const auto row = std::find_if(kind.parts.begin(), kind.parts.end(), [&](const KindPart& one) { return one.name == part.name; });
+  void add(SingleFile& file, const std::string& name, const AdapterModule& module, const KindRow& kind,
+           const UpdateTensor& part) const {
+    const auto row =
+        std::find_if(kind.parts.begin(), kind.parts.end(), [&](const KindPart& one) { return one.name == part.name; });
     std::vector<std::uint64_t> shape = shape_of_part(module, *row, part.view);
     if (part.name == "lora_magnitude_vector") {  // LyCORIS': one number for each output
       shape.assign(2 + module.kernel.size(), 1);
       shape[0] = static_cast<std::uint64_t>(part.view.rows);
     }
     if (&kind == &dense_kind && part.view.cols == 1) shape.resize(1);  // of a norm or a bias
-    file.add(text(name, ".", module.parameter == "bias" ? "diff_b" : find_kohya_part(part.name)->ending), module, part, std::move(shape));
+    file.add(text(name, ".", module.parameter == "bias" ? "diff_b" : find_kohya_part(part.name)->ending), module, part,
+             std::move(shape));
   }
 
   std::filesystem::path target_;

@@ -16,7 +16,8 @@ inline constexpr std::string_view mlx_weights = "adapters.safetensors";
 /// Reads one folder: y += s x lora_a lora_b with lora_a (in, r), lora_b (r, out), s = lora_parameters.scale.
 class MlxReader {
  public:
-  MlxReader(const Safetensors& file, const std::filesystem::path& config_file) : file_(file), config_file_(config_file) {
+  MlxReader(const Safetensors& file, const std::filesystem::path& config_file)
+      : file_(file), config_file_(config_file) {
     const Json json = read_json_file(config_file, std::uint64_t{8} << 20);
     const JsonFields fields(config_file, json);
     const Json* const type = fields.value("fine_tune_type");
@@ -24,21 +25,27 @@ class MlxReader {
     if (type != nullptr && !is_dora_ && !is_string(*type, "lora"))
       fields.refuse("fine_tune_type", "expected \"lora\" or \"dora\", found ", description(*type));
     const Json& parameters = fields.required("lora_parameters", "an object with rank and scale");
-    if (!parameters.is_object()) fields.refuse("lora_parameters", "expected an object, found ", description(parameters));
+    if (!parameters.is_object())
+      fields.refuse("lora_parameters", "expected an object, found ", description(parameters));
     const JsonFields in(config_file, parameters);
     rank_ = in.positive("rank", in.required("rank", "the rank"));
     const Json *const alpha = in.value("alpha"), *const scale = in.value("scale");
-    if (alpha != nullptr && scale != nullptr && lora::detail::to_bits(in.finite("alpha", *alpha)) != lora::detail::to_bits(static_cast<double>(rank_)))
-      in.refuse("alpha", "expected none beside scale, found one: versions of mlx-lm from 2024 multiply with scale alpha / rank, later "
-                "ones with scale alone. Set scale to what is meant and remove alpha");
+    if (alpha != nullptr && scale != nullptr &&
+        lora::detail::to_bits(in.finite("alpha", *alpha)) != lora::detail::to_bits(static_cast<double>(rank_)))
+      in.refuse(
+          "alpha",
+          "expected none beside scale, found one: versions of mlx-lm from 2024 multiply with scale alpha / rank, later "
+          "ones with scale alone. Set scale to what is meant and remove alpha");
     if (alpha == nullptr && scale == nullptr) in.refuse("scale", "expected a number, found no such key");
-    scaling_ = scale != nullptr ? lora::scaling::fixed(in.finite("scale", *scale)) : lora::scaling::alpha(in.finite("alpha", *alpha));
+    scaling_ = scale != nullptr ? lora::scaling::fixed(in.finite("scale", *scale))
+                                : lora::scaling::alpha(in.finite("alpha", *alpha));
   }
 
   std::vector<AdapterModule> read() const {
     TensorGroups groups(file_);
     for (const TensorInfo& tensor : file_.tensors()) {
-      const auto piece = std::find_if(pieces_.begin(), pieces_.end(), [&](const FilePiece& row) { return tensor.name.ends_with(row.ending); });
+      const auto piece = std::find_if(pieces_.begin(), pieces_.end(),
+                                      [&](const FilePiece& row) { return tensor.name.ends_with(row.ending); });
       if (piece == pieces_.end())
         refuse_tensor(file_.path(), tensor, "not supported: expected a name that ends in .lora_a, .lora_b or .m");
       groups.put(tensor.name.substr(0, tensor.name.size() - piece->ending.size()), "", false, piece->part, tensor);
@@ -51,40 +58,51 @@ class MlxReader {
   }
 
  private:
-  static constexpr std::array pieces_{FilePiece{".lora_a", "lora_A"}, FilePiece{".lora_b", "lora_B"}, FilePiece{".m", magnitude_name}};
+  static constexpr std::array pieces_{FilePiece{".lora_a", "lora_A"}, FilePiece{".lora_b", "lora_B"},
+                                      FilePiece{".m", magnitude_name}};
 
   AdapterModule read(const TensorGroup& group) const {
     const auto part = [&](std::string_view name) -> const TensorInfo& {
       const TensorInfo* const found = group.of(name);
       if (found == nullptr)
-        fail(file_.path(), "module ", in_quotes(group.path), ": expected lora_a, lora_b", is_dora_ ? ", m, as adapter_config.json says (fine_tune_type)" : "",
-             ", found no ", name == "lora_A" ? "lora_a" : name == "lora_B" ? "lora_b" : "m");
+        fail(file_.path(), "module ", in_quotes(group.path), ": expected lora_a, lora_b",
+             is_dora_ ? ", m, as adapter_config.json says (fine_tune_type)" : "", ", found no ",
+             name == "lora_A"   ? "lora_a"
+             : name == "lora_B" ? "lora_b"
+                                : "m");
       return *found;
     };
     const TensorInfo &a = part("lora_A"), &b = part("lora_B");
     for (const TensorInfo* tensor : {&a, &b})
       if (tensor->shape.size() != 2)
-        refuse_tensor(file_.path(), *tensor, text("expected the two dimensions of a linear layer's factor, found ", shape_list(tensor->shape),
-                                                  tensor->shape.size() == 3 ? ": factors of experts are not supported" : ""));
+        refuse_tensor(file_.path(), *tensor,
+                      text("expected the two dimensions of a linear layer's factor, found ", shape_list(tensor->shape),
+                           tensor->shape.size() == 3 ? ": factors of experts are not supported" : ""));
     if (a.shape[1] != b.shape[0] || a.shape[1] != static_cast<std::uint64_t>(rank_))
-      fail(file_.path(), "module ", in_quotes(group.path), ": expected the rank ", rank_, " of adapter_config.json, found lora_a ",
-           shape_list(a.shape), ", lora_b ", shape_list(b.shape));
+      fail(file_.path(), "module ", in_quotes(group.path), ": expected the rank ", rank_,
+           " of adapter_config.json, found lora_a ", shape_list(a.shape), ", lora_b ", shape_list(b.shape));
     const bool is_table = is_embedding(group.path);
-    if (is_dora_ && is_table) fail(file_.path(), "module ", in_quotes(group.path), ": not supported: DoRA of an embedding, as mlx-lm does it");
+    if (is_dora_ && is_table)
+      fail(file_.path(), "module ", in_quotes(group.path), ": not supported: DoRA of an embedding, as mlx-lm does it");
     try {
       lora::detail::UpdateParts parts;
       parts.add("lora_A", transposed(a, "lora_a"));
       parts.add("lora_B", transposed(b, "lora_b"));
       if (const TensorInfo* const magnitude = is_dora_ ? &part(magnitude_name) : group.of(magnitude_name)) {
-        if (!is_dora_) refuse_tensor(file_.path(), *magnitude, "expected no magnitude, as adapter_config.json says (fine_tune_type), found one");
+        if (!is_dora_)
+          refuse_tensor(file_.path(), *magnitude,
+                        "expected no magnitude, as adapter_config.json says (fine_tune_type), found one");
         if (magnitude->shape.size() != 1)
           refuse_tensor(file_.path(), *magnitude, text("expected one dimension, found ", shape_list(magnitude->shape)));
-        parts.add(std::string(magnitude_name), read_factor(file_, *magnitude, "m", static_cast<Index>(magnitude->shape[0]), 1));
+        parts.add(std::string(magnitude_name),
+                  read_factor(file_, *magnitude, "m", static_cast<Index>(magnitude->shape[0]), 1));
       }
       const KindRow& kind = is_dora_ ? dora_kind : lora_kind;
       const bool in_doubles = a.dtype == DType::F64 || b.dtype == DType::F64;
-      AdapterModule out{group.path, in_doubles ? AdapterUpdate(make_update<double>(kind, parts, scaling_))
-                                               : AdapterUpdate(make_update<float>(kind, parts, scaling_)), false};
+      AdapterModule out{group.path,
+                        in_doubles ? AdapterUpdate(make_update<double>(kind, parts, scaling_))
+                                   : AdapterUpdate(make_update<float>(kind, parts, scaling_)),
+                        false};
       out.is_embedding = is_table;
       out.a_dtype = a.dtype;
       out.b_dtype = b.dtype;
@@ -98,7 +116,8 @@ class MlxReader {
   }
 
   lora::detail::AnyFactor transposed(const TensorInfo& tensor, std::string_view what) const {
-    const auto stored = read_factor(file_, tensor, what, static_cast<Index>(tensor.shape[0]), static_cast<Index>(tensor.shape[1]));
+    const auto stored =
+        read_factor(file_, tensor, what, static_cast<Index>(tensor.shape[0]), static_cast<Index>(tensor.shape[1]));
     const MatrixView view = stored.view();
     return {std::string(what), MatrixView{view.data, view.type, view.cols, view.rows, 1, view.cols}};
   }

@@ -27,9 +27,13 @@ class FlatNames {
 
   /// `component`: the beginning that counts first; `beginning`: the only one, when the caller knows it; fits(i, t): whether wanted
   /// name i and tensor t agree in shape. `base` must outlive it.
-  FlatNames(const BaseNames& base, std::vector<Wanted> wanted, std::string component, std::optional<std::string> beginning,
-            FunctionRef<bool(std::size_t, std::size_t)> fits)
-      : base_(base), wanted_(std::move(wanted)), component_(std::move(component)), beginning_(std::move(beginning)), fits_(fits) {
+  FlatNames(const BaseNames& base, std::vector<Wanted> wanted, std::string component,
+            std::optional<std::string> beginning, FunctionRef<bool(std::size_t, std::size_t)> fits)
+      : base_(base),
+        wanted_(std::move(wanted)),
+        component_(std::move(component)),
+        beginning_(std::move(beginning)),
+        fits_(fits) {
     for (std::size_t t = 0; t < base_.size(); ++t)
       if (const std::optional<std::string> key = flat(base_.unwrapped(t))) tensors_[*key].push_back(t);
   }
@@ -100,13 +104,15 @@ class FlatNames {
   std::vector<std::string> beginnings_in_base() const { return beginnings_of(spelled(longest())); }
   std::vector<std::string> beginnings_without_part() const {
     const std::string name = spelled(longest());
-    return name.starts_with(moved_) ? beginnings_of(std::string_view(name).substr(moved_.size())) : std::vector<std::string>();
+    return name.starts_with(moved_) ? beginnings_of(std::string_view(name).substr(moved_.size()))
+                                    : std::vector<std::string>();
   }
   std::vector<std::string> beginnings_of(std::string_view name) const {
     std::vector<std::string> out;
     for (std::size_t t = 0; t < base_.size() && out.size() < most_candidates; ++t) {
       std::string_view before;
-      if (ends_flat(base_.unwrapped(t), name, before) && std::find(out.begin(), out.end(), before) == out.end()) out.emplace_back(before);
+      if (ends_flat(base_.unwrapped(t), name, before) && std::find(out.begin(), out.end(), before) == out.end())
+        out.emplace_back(before);
     }
     return out;
   }
@@ -124,13 +130,16 @@ class FlatNames {
     if (!before.empty()) before += '_';
     for (std::size_t i = 0; i < wanted_.size(); ++i) {
       const std::string name = spelled(i);
-      const auto at = name.starts_with(left_out) ? tensors_.find(text(before, std::string_view(name).substr(left_out.size()))) : tensors_.end();
+      const auto at = name.starts_with(left_out)
+                          ? tensors_.find(text(before, std::string_view(name).substr(left_out.size())))
+                          : tensors_.end();
       std::vector<std::size_t> of_beginning;  // a_b.c is not behind the beginning a
       if (at != tensors_.end())
         for (const std::size_t t : at->second)
           if (begins_with(base_.unwrapped(t), beginning)) of_beginning.push_back(t);
       if (of_beginning.empty()) {
-        if (candidates.empty() && missing_.name <= i) missing_ = {i, before.empty() ? "found none" : text("found none behind ", in_quotes(beginning))};
+        if (candidates.empty() && missing_.name <= i)
+          missing_ = {i, before.empty() ? "found none" : text("found none behind ", in_quotes(beginning))};
         return;
       }
       std::vector<std::size_t> fitting;

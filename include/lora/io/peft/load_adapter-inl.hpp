@@ -18,9 +18,13 @@ LORA_FUNC Adapter load_adapter(const std::filesystem::path& path) {
     return !detail::parse_diffusers_name(tensor.name).has_value();
   });
   std::string known;
-  for (const detail::AdapterFormat& format : detail::adapter_rows) known += detail::text(known.empty() ? "" : ", ", format.info.what);
+  for (const detail::AdapterFormat& format : detail::adapter_rows)
+    known += detail::text(known.empty() ? "" : ", ", format.info.what);
   detail::fail(path, "expected an adapter (", known, "), found ",
-               tensors.empty() ? "a file without tensors" : detail::text("a file with a tensor ", detail::in_quotes(odd == tensors.end() ? tensors.front().name : odd->name)));
+               tensors.empty()
+                   ? "a file without tensors"
+                   : detail::text("a file with a tensor ",
+                                  detail::in_quotes(odd == tensors.end() ? tensors.front().name : odd->name)));
 }
 
 }  // namespace io
