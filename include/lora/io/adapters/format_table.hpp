@@ -3,7 +3,7 @@
 
 /// The table of formats: a row for each, how it is recognised, read and written. For bodies (-inl.hpp).
 
-#include "lora/io/adapters/formats.hpp"
+#include "lora/io/adapters/format_info.hpp"
 #include "lora/io/diffusers/reader.hpp"
 #include "lora/io/diffusers/writer.hpp"
 #include "lora/io/file/find_below.hpp"

@@ -3,6 +3,7 @@
 
 /// The formats of adapters: docs/FILES.md says what each holds.
 
+#include "lora/io/adapters/format_info.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/rename.hpp"
 #include "lora/io/peft/adapter.hpp"
@@ -12,13 +13,7 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// A format that adapters have.
-struct AdapterFormatInfo {
-  std::string_view name;  ///< "peft", "kohya", "diffusers", "mlx", "gguf"
-  std::string_view what;  ///< "a PEFT folder ..."
-  bool is_written;
-  std::string_view cannot_say;  ///< of adapters that the library can hold
-};
+/// Those that there are.
 std::vector<AdapterFormatInfo> adapter_formats();
 
 /// The name of the format that a file or folder has, told by what is in it, or "" when it is no adapter of a known one. Throws
