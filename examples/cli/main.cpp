@@ -39,7 +39,7 @@ int wrong_usage(const CLI::App& program, std::string what) {
   const auto chosen = program.get_subcommands();
   // Only that a command is missing would be said of a mistyped one.
   if (const auto rest = program.remaining(); chosen.empty() && !rest.empty())
-    what = "expected a command (merge, unmerge, switch, delta, diff, verify, inspect), found " + rest.front();
+    what = "expected a command (merge, unmerge, switch, recover, delta, diff, verify, inspect), found " + rest.front();
   std::cerr << "lora: error: " << lora::io::printable(what, 1000) << "\nTry `lora "
             << (chosen.empty() ? "" : chosen.front()->get_name() + " ") << "--help`.\n";
   return 2;
@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
   cli::add_merge(program, run);
   cli::add_unmerge(program, run);
   cli::add_switch(program, run);
+  cli::add_recover(program, run);
   cli::add_delta(program, run);
   cli::add_diff(program, run);
   cli::add_verify(program, run);

@@ -102,6 +102,20 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
   return finish;
 }
 
+/// The same for bytes that are no longer those of the model.
+LORA_ON_CALL_DECLARED inline Finish merge_unmerged(const Model& model, const MergeTarget& target,
+                                                   std::span<std::byte> bytes, UndoFileWriter* undo,
+                                                   const Context& context, MergeEffect& effect) {
+  if (target.replacement != nullptr) return merge_tensor(model, target, bytes, undo, context, effect);
+  const std::span<std::byte> weight = target.bytes_in(bytes);
+  const std::vector<std::byte> before(weight.begin(), weight.end());
+  Finish finish = merge_tensor(model, target, bytes, undo, context, effect);
+  effect = effect_of(target.type, weight, [&](std::uint64_t offset, std::span<std::byte> into) {
+    std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
+  });
+  return finish;
+}
+
 /// Undoes the merge of a tensor in its bytes. Throws FileError, naming the tensor.
 LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoFile& undo, const UndoTensor& tensor,
                                                  std::span<std::byte> bytes, const Context& context) {
@@ -124,14 +138,7 @@ LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const Undo
   // A square weight may have been taken for the transpose by the other adapters: two passes then, as for what is replaced.
   if (tensor.order != target.order || tensor.replaced || target.replacement != nullptr) {
     unmerge_tensor(model, undo, tensor, bytes, context);
-    if (target.replacement != nullptr) return merge_tensor(model, target, bytes, &new_undo, context, effect);
-    const std::span<std::byte> weight = target.bytes_in(bytes);
-    const std::vector<std::byte> before(weight.begin(), weight.end());
-    Finish finish = merge_tensor(model, target, bytes, &new_undo, context, effect);
-    effect = effect_of(target.type, weight, [&](std::uint64_t offset, std::span<std::byte> into) {
-      std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
-    });
-    return finish;
+    return merge_unmerged(model, target, bytes, &new_undo, context, effect);
   }
   const UndoRecord record = undo.record(tensor);
   return named(model.shards()[tensor.shard].path(), "tensor", tensor.name, [&] {
