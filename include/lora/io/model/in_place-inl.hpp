@@ -22,14 +22,24 @@ class LockedModel {
   }
   const Model& model() const { return model_; }
 
-  /// Writes a whole tensor, whose old bytes the journal keeps meanwhile. On any thread; one at a time.
+  /// Writes a whole tensor, whose old bytes the journal keeps meanwhile. On any thread; one at a time, and none after one that
+  /// failed: the journal has to keep that one's bytes until they are given back.
   void overwrite(Journal& journal, std::size_t number, std::span<const std::byte> bytes) {
     const std::lock_guard lock(writing_);
-    const auto [file, offset, size] = place(journal, number);
-    journal.keep(number, *file, offset, size);
-    file->write_at(offset, bytes);
-    file->flush();
+    if (failure_) std::rethrow_exception(failure_);
+    try {
+      const auto [file, offset, size] = place(journal, number);
+      journal.keep(number, *file, offset, size);
+      file->write_at(offset, bytes);
+      file->flush();
+    } catch (...) {
+      failure_ = std::current_exception();
+      throw;
+    }
   }
+  /// No tensor is torn any more.
+  void forget_failure() { failure_ = nullptr; }
+
   /// Writes the bytes that the journal keeps, and gives their checksum.
   std::uint64_t give_back(const Journal& journal, std::size_t number) {
     const auto [file, offset, size] = place(journal, number);
@@ -49,6 +59,7 @@ class LockedModel {
   Model model_;
   std::vector<std::unique_ptr<UpdateFile>> files_;
   std::mutex writing_;
+  std::exception_ptr failure_;
 };
 
 inline std::uint64_t checksum_of(std::span<const std::byte> bytes) {
@@ -152,6 +163,7 @@ LORA_ON_CALL_DECLARED inline Recovery settle(LockedModel& locked, Journal& journ
     found[*torn] = locked.give_back(journal, *torn);
     ++out.restored_tensors;
   }
+  locked.forget_failure();
 
   const bool is_unchanged = all(&JournalTensor::before);
   const JournalTable& table = journal.table();
@@ -204,6 +216,7 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
   LockedModel locked(Model::open(path), options.sync);
   const Model& model = locked.model();
   if (const auto found = unfinished(model)) fail_unfinished(*found);  // of a process that has just been killed
+  Journal::remove_leftovers(model);
   Job job = plan_job(model, old ? &*old : nullptr, adapters, options, true);
   const std::set<const ModelTensor*> changed = job.tensors();
   const std::vector<const ModelTensor*> tensors(changed.begin(), changed.end());
@@ -257,6 +270,8 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
     try {
       settle(locked, journal, {}, {options.threads, {}, {}});
       return std::string("the model is the original again");
+    } catch (const Error& error) {
+      return text("the change in place is not finished (", bare(error), "): `lora recover` goes on with it");
     } catch (const std::exception& error) {
       return text("the change in place is not finished (", printable(error.what()), "): `lora recover` goes on with it");
     }
@@ -310,6 +325,7 @@ LORA_ON_CALL
 Recovery recover(const std::filesystem::path& path, const std::vector<std::filesystem::path>& undo,
                  const ModelOptions& options) {
   detail::LockedModel locked(Model::open_unfinished(path), options.sync);
+  detail::Journal::remove_leftovers(locked.model());
   std::error_code ignored;
   if (!std::filesystem::exists(detail::journal_path(locked.model()), ignored)) {
     // Of the folder around the file, or of one of the files, perhaps.

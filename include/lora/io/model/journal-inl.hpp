@@ -203,15 +203,33 @@ LORA_FUNC std::optional<std::size_t> Journal::kept(const Model& model) const {
 
 LORA_FUNC std::uint64_t Journal::give_back(UpdateFile& file, std::uint64_t offset, std::uint64_t size) const {
   RestChecksum given;
-  std::vector<std::byte> memory(std::min<std::uint64_t>(size, RestChecksum::piece_bytes));
+  std::vector<std::byte> memory(std::min<std::uint64_t>(size, RestChecksum::piece_bytes)), other(memory.size());
   for (std::uint64_t at = 0; at < size; at += memory.size()) {
     const std::span<std::byte> piece = std::span(memory).first(std::min<std::uint64_t>(memory.size(), size - at));
     file_.read(data_begin() + at, piece);
     given.add(piece);
-    file.write_at(offset + at, piece);
+    // Only from the first to the last byte that differs: what could not be written before may be impossible to write now.
+    const std::span<std::byte> there = std::span(other).first(piece.size());
+    file.read(offset + at, there);
+    const auto begin = std::mismatch(piece.begin(), piece.end(), there.begin()).first;
+    const auto left = std::mismatch(piece.rbegin(), piece.rend(), there.rbegin()).first;
+    const auto first = static_cast<std::size_t>(begin - piece.begin());
+    if (begin != piece.end())
+      file.write_at(offset + at + first, piece.subspan(first, static_cast<std::size_t>(piece.rend() - left) - first));
   }
   file.flush();
   return given.value();
+}
+
+LORA_FUNC void Journal::remove_leftovers(const Model& model) {
+  const std::filesystem::path journal = journal_path(model);
+  const std::string begin = journal.filename().string() + ".tmp-";
+  std::error_code error;
+  std::vector<std::filesystem::path> found;
+  std::filesystem::directory_iterator entries(folder_of(journal), error);
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error))
+    if (entries->path().filename().string().starts_with(begin)) found.push_back(entries->path());
+  for (const std::filesystem::path& path : found) ::unlink(path.c_str());
 }
 
 LORA_FUNC void Journal::remove() {

@@ -78,6 +78,9 @@ class Journal {
   /// Ends the change. Throws FileError.
   void remove();
 
+  /// Removes what is left of a journal that had not got its name when its process was killed. The model is locked.
+  static void remove_leftovers(const Model& model);
+
  private:
   Journal(const std::filesystem::path& path, Sync sync);
 
