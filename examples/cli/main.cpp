@@ -27,7 +27,8 @@ constexpr const char* footer =
     "  lora unmerge --merged merged.safetensors --undo merged.undo --out restored.safetensors\n"
     "  lora diff base.safetensors restored.safetensors\n\n"
     "A folder that holds a model (model.safetensors, or shards and model.safetensors.index.json) can stand wherever a\n"
-    "model's file can. Nothing is changed when a command fails.\n"
+    "model's file can. Nothing is changed when a command fails; a change in place (--in-place) that is cut off is put\n"
+    "right by `lora recover`.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted. `lora COMMAND --help` tells more.";
 
 int problem(std::string_view what) {

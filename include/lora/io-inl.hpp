@@ -26,6 +26,7 @@
 #include "lora/io/model/tensor_file_writer-inl.hpp"
 #include "lora/io/model/model_writer-inl.hpp"
 #include "lora/io/model/tasks-inl.hpp"
+#include "lora/io/model/unfinished-inl.hpp"
 #include "lora/io/peft/adapter-inl.hpp"
 #include "lora/io/peft/config-inl.hpp"
 #include "lora/io/peft/load_adapter-inl.hpp"

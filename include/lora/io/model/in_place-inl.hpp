@@ -256,10 +256,10 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
     }
   }
   expect_not_cancelled(options);
-  if (options.before_commit) options.before_commit(job.change);
-
   Journal journal = Journal::create(model, table, options.sync);
   try {
+    expect_not_cancelled(options);
+    if (options.before_commit) options.before_commit(job.change);
     if (record) record->commit();
   } catch (...) {
     journal.remove();

@@ -11,7 +11,7 @@
 /// Model::open refuses it. docs/UNDO-FILE.md, "In place".
 ///
 /// The files are locked: one process at a time. options.is_cancelled is asked during the first pass alone, and
-/// options.before_commit called between the two: what it throws takes everything back. When the second pass fails (the
+/// options.before_commit called after it: what it throws takes everything back. When the second pass fails (the
 /// disk does), the model is brought back to the original; what is thrown says so, or that recover() is needed.
 
 #include "lora/io/model/merge_model.hpp"

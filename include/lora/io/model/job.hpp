@@ -4,8 +4,8 @@
 /// What a merge, unmerge or switch is going to do to a model, whether it writes another one or changes it in place. For
 /// bodies (-inl.hpp).
 
-#include "lora/io/model/merge_model.hpp"
 #include "lora/io/model/merge_tensor.hpp"
+#include "lora/io/model/model_change.hpp"
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/rewrite.hpp"

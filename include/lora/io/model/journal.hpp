@@ -5,32 +5,15 @@
 
 #include "lora/io/file/update_file.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/unfinished.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
-#include <cstring>
-#include <functional>
 #include <optional>
+#include <string>
+#include <vector>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
-
-/// A file's path without symbolic links.
-std::filesystem::path real_path(const std::filesystem::path& path);
-
-/// Where the journal of a model lies: in its folder, or beside its file.
-std::filesystem::path journal_path(const Model& model);
-
-/// The beginning of a journal's name in a folder; names that begin so are no part of a model.
-inline constexpr std::string_view journal_name = "model.lora-journal", journal_suffix = ".lora-journal";
-
-/// What was not finished, if anything was: a change of the model, of the folder around its file, or of one of its files.
-std::optional<std::filesystem::path> unfinished(const Model& model);
-
-/// Throws FileError: `path` has to be recovered.
-[[noreturn]] void fail_unfinished(const std::filesystem::path& path);
-
-/// Throws FileError when something was not finished, or goes on in another process.
-void expect_finished(const Model& model);
 
 /// A tensor that changes, by RestChecksum of its bytes in the states that it can be found in.
 struct JournalTensor {

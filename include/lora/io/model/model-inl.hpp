@@ -3,9 +3,9 @@
 
 #include "lora/core/sorted.hpp"
 #include "lora/io/file/folder.hpp"
-#include "lora/io/model/journal.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
+#include "lora/io/model/unfinished.hpp"
 #include "lora/io/text/json.hpp"
 
 #include <algorithm>
