@@ -317,6 +317,28 @@ class Kill(CrashTest):
         self.assertEqual(digest(model), digest(original))
 
 
+    def test_a_damaged_journal(self):
+        arguments, original, before, after = next(self.scenarios())
+        events = self.events(arguments, before)
+        self.prepare(before)
+        torn = next(i for i, event in enumerate(events) if event[0] == "write" and event[1].endswith("model"))
+        self.run_until(arguments, LORA_CRASH_AT=torn + 1)
+        model, journal = self.place / "model", self.place / "model.lora-journal"
+        whole, bytes_then = journal.read_bytes(), digest(model)
+        for size in (0, 7, 8, 20, 31, 32, 33, 100, 4095):
+            journal.write_bytes(whole[:size])
+            self.assertRegex(self.run_tool("recover", model, code=1), "lora-journal: (expected|journal|the journal is damaged)")
+        for at in (0, 8, 16, 20, 24, 32, 60, 200):
+            journal.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+            self.assertRegex(self.run_tool("recover", model, code=1), "lora-journal: (expected|journal|the journal is damaged)")
+        # The kept bytes: without them a torn tensor is not to be had.
+        journal.write_bytes(whole[:4096 + 8 + 5] + bytes([whole[4096 + 8 + 5] ^ 1]) + whole[4096 + 8 + 6:])
+        self.assertIn("found neither: it was written to since", self.run_tool("recover", model, code=1))
+        self.assertEqual(digest(model), bytes_then)
+        journal.write_bytes(whole)
+        self.expect_recovered(original, before, after)
+
+
 class Inode:
     def __init__(self):
         self.content, self.pending = bytearray(), []

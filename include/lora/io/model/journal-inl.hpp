@@ -70,8 +70,8 @@ LORA_FUNC Journal::Journal(const std::filesystem::path& path, Sync sync) : file_
   const std::uint64_t version = head.take(), size = head.take(), checksum = head.take();
   if (!begin.starts_with(journal_magic)) fail(path, "expected the journal of a change in place, found something else");
   if (version != journal_version) fail(path, "journal: expected version ", journal_version, ", found ", version);
-  std::string table(size <= file_.size() - journal_begin ? size : 0, '\0');
-  file_.read(journal_begin, std::as_writable_bytes(std::span(table)));
+  std::string table(size <= file_.size() - begin.size() ? size : 0, '\0');
+  file_.read(begin.size(), std::as_writable_bytes(std::span(table)));
   if (table.size() != size || text_checksum(table) != checksum) fail(path, "the journal is damaged: its checksum differs");
   JournalBytes in(std::move(table));
   table_.command = in.take_string();
