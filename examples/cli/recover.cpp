@@ -64,7 +64,10 @@ void add_recover(CLI::App& program, Run& run) {
   CLI::App* command =
       program.add_subcommand("recover", "Put a model right whose change in place (--in-place) was not finished");
   const auto recover = std::make_shared<Recover>();
-  command->add_option("model", recover->model, "The model's file or folder")->type_name("PATH")->required()->check(not_empty);
+  command->add_option("model", recover->model, "The model's file or folder")
+      ->type_name("PATH")
+      ->required()
+      ->check(not_empty);
   command
       ->add_option("--undo", recover->undo,
                    "An undo file of that change, where it is no longer where it was; may be given several times")
@@ -76,7 +79,8 @@ void add_recover(CLI::App& program, Run& run) {
       "Examples:\n"
       "  lora recover models/llama\n"
       "  lora recover models/llama --undo backup/llama-games.undo\n\n"
-      "The model becomes the original again, every byte. When nothing had been changed it stays what it was before that\n"
+      "The model becomes the original again, every byte. When nothing had been changed it stays what it was before "
+      "that\n"
       "command, and when everything had, what the command made of it. The undo file of a merge that is taken back is\n"
       "removed. May be interrupted itself, and run again.");
   command->callback([recover, &run] { run = [recover] { return recover->run(); }; });

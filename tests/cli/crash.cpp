@@ -1,10 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
 // A library to be preloaded (LD_PRELOAD) that sees what a program does to its files: writes, syncs, renames, removals.
-// LORA_CRASH_AT=N ends the program with SIGKILL at the Nth of them, a write after half of its bytes; LORA_CRASH_LOG=FILE
-// writes all of them down, as lines of text in front of the bytes that were written. LORA_CRASH_WAIT=N stops the program
-// (SIGSTOP) there instead, LORA_CRASH_ERROR=N lets every write from the Nth call on whose file ends in LORA_CRASH_FILE
-// fail: the disk is full.
+// LORA_CRASH_AT=N ends the program with SIGKILL at the Nth of them, a write after half of its bytes;
+// LORA_CRASH_LOG=FILE writes all of them down, as lines of text in front of the bytes that were written.
+// LORA_CRASH_WAIT=N stops the program (SIGSTOP) there instead, LORA_CRASH_ERROR=N lets every write from the Nth call on
+// whose file ends in LORA_CRASH_FILE fail: the disk is full.
 
 #include <atomic>
 #include <cerrno>
@@ -52,7 +52,8 @@ bool see(const std::string& kind, const std::string& path, const std::string& ot
   static const int log = log_path == nullptr ? -1 : open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   ++events;
   if (log >= 0) {
-    const std::string line = kind + "\t" + path + "\t" + other + "\t" + std::to_string(offset) + "\t" + std::to_string(size) + "\n";
+    const std::string line =
+        kind + "\t" + path + "\t" + other + "\t" + std::to_string(offset) + "\t" + std::to_string(size) + "\n";
     put(log, line.data(), line.size());
     put(log, data, size);
   }

@@ -19,8 +19,8 @@ LORA_FUNC UpdateFile::UpdateFile(std::filesystem::path path, Sync sync) : path_(
   if (!S_ISREG(status.st_mode)) detail::fail(path_, "expected a regular file, found something else");
   if ((status.st_mode & 0222) == 0) detail::fail(path_, "cannot write: the file is write-protected");
   if (status.st_nlink > 1)
-    detail::fail(path_, "cannot change it in place: expected a file with one name, found one with ",
-                 status.st_nlink, " (hard links), which would all change");
+    detail::fail(path_, "cannot change it in place: expected a file with one name, found one with ", status.st_nlink,
+                 " (hard links), which would all change");
   size_ = static_cast<std::uint64_t>(status.st_size);
   if (::flock(file_.get(), LOCK_EX | LOCK_NB) == 0) return;
   if (errno == EWOULDBLOCK) detail::fail(path_, "another process is changing it in place: wait until it has ended");

@@ -4,105 +4,11 @@
 #include "lora/io/model/in_place.hpp"
 #include "lora/io/model/job.hpp"
 #include "lora/io/model/journal.hpp"
-
-#include <mutex>
+#include "lora/io/model/locked_model.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
-
-/// A model whose files are open for writing, and locked.
-class LockedModel {
- public:
-  LockedModel(Model model, Sync sync) : model_(std::move(model)) {
-    for (std::size_t i = 0; i < model_.shards().size(); ++i) {
-      const std::filesystem::path& path = model_.shards()[i].path();
-      files_.push_back(std::make_unique<UpdateFile>(model_.is_folder() ? path : real_path(path), sync));
-    }
-  }
-  const Model& model() const { return model_; }
-
-  /// Writes a whole tensor, whose old bytes the journal keeps meanwhile. On any thread; one at a time, and none after one that
-  /// failed: the journal has to keep that one's bytes until they are given back.
-  void overwrite(Journal& journal, std::size_t number, std::span<const std::byte> bytes) {
-    const std::lock_guard lock(writing_);
-    if (failure_) std::rethrow_exception(failure_);
-    try {
-      const auto [file, offset, size] = place(journal, number);
-      journal.keep(number, *file, offset, size);
-      file->write_at(offset, bytes);
-      file->flush();
-    } catch (...) {
-      failure_ = std::current_exception();
-      throw;
-    }
-  }
-  /// No tensor is torn any more.
-  void forget_failure() { failure_ = nullptr; }
-
-  /// Writes the bytes that the journal keeps, and gives their checksum.
-  std::uint64_t give_back(const Journal& journal, std::size_t number) {
-    const auto [file, offset, size] = place(journal, number);
-    return journal.give_back(*file, offset, size);
-  }
-
- private:
-  struct Place {
-    UpdateFile* file;
-    std::uint64_t offset, size;
-  };
-  Place place(const Journal& journal, std::size_t number) const {
-    const ModelTensor& tensor = model_.tensor(journal.table().tensors[number].name);
-    return {files_[tensor.shard].get(), model_.shard_of(tensor).file_offset(*tensor.info), tensor.info->bytes()};
-  }
-
-  Model model_;
-  std::vector<std::unique_ptr<UpdateFile>> files_;
-  std::mutex writing_;
-  std::exception_ptr failure_;
-};
-
-inline std::uint64_t checksum_of(std::span<const std::byte> bytes) {
-  RestChecksum out;
-  out.add_all(bytes);
-  return out.value();
-}
-
-/// Looks at a tensor between its changes.
-template <class Look>
-void look(Rewrite& rewrite, const ModelTensor& tensor, Look see) {
-  rewrite.change(tensor, false, false, [see](std::span<std::byte> bytes, const Context&) {
-    see(std::span<const std::byte>(bytes));
-    return Finish();
-  });
-}
-
-/// Options of work in several passes, whose progress goes on from one to the next.
-class PassOptions {
- public:
-  /// `rest`: the bytes of all passes but the first.
-  PassOptions(const TaskOptions& options, std::uint64_t rest) : options_(options), rest_(rest) {}
-
-  /// Of the next pass. Only the first can be cancelled.
-  TaskOptions next() {
-    begin_ += last_;
-    TaskOptions out = options_;
-    if (options_.progress)
-      out.progress = [this, is_first = is_first_](std::uint64_t done, std::uint64_t total) {
-        last_ = total;
-        if (is_first) all_ = total + rest_;
-        options_.progress(std::min(begin_ + done, all_), all_);
-      };
-    if (!is_first_) out.is_cancelled = {};
-    is_first_ = false;
-    return out;
-  }
-
- private:
-  const TaskOptions& options_;
-  std::uint64_t rest_, begin_ = 0, last_ = 0, all_ = 0;
-  bool is_first_ = true;
-};
 
 /// The undo file with this checksum: one of `files`, or where it was. Throws FileError when it is none of them.
 inline UndoFile find_undo(const JournalUndo& undo, std::vector<std::filesystem::path> files) {
@@ -138,9 +44,10 @@ LORA_ON_CALL_DECLARED inline Recovery settle(LockedModel& locked, Journal& journ
   std::vector<std::uint64_t> found(tensors.size());
   Rewrite examine(model, nullptr, {}, false);
   for (std::size_t i = 0; i < tensors.size(); ++i)
-    look(examine, model.tensor(tensors[i].name), [&found, i](std::span<const std::byte> seen) { found[i] = checksum_of(seen); });
+    look(examine, model.tensor(tensors[i].name),
+         [&found, i](std::span<const std::byte> seen) { found[i] = checksum_of(seen); });
   examine.run(passes.next());
-  const auto all = [&](std::uint64_t JournalTensor::* state) {
+  const auto all = [&](std::uint64_t JournalTensor::*state) {
     for (std::size_t i = 0; i < tensors.size(); ++i)
       if (found[i] != tensors[i].*state) return false;
     return true;
@@ -167,7 +74,7 @@ LORA_ON_CALL_DECLARED inline Recovery settle(LockedModel& locked, Journal& journ
 
   const bool is_unchanged = all(&JournalTensor::before);
   const JournalTable& table = journal.table();
-  const auto undo_of = [&](const JournalUndo& file, std::uint64_t JournalTensor::* state) {
+  const auto undo_of = [&](const JournalUndo& file, std::uint64_t JournalTensor::*state) {
     std::optional<UndoFile> undo_file;
     for (std::size_t i = 0; i < tensors.size() && !is_unchanged && !undo_file; ++i)
       if (found[i] == tensors[i].*state && found[i] != tensors[i].original) undo_file.emplace(find_undo(file, undo));
@@ -183,15 +90,16 @@ LORA_ON_CALL_DECLARED inline Recovery settle(LockedModel& locked, Journal& journ
     if (found[i] == tensors[i].original) continue;
     restore.change(model.tensor(tensors[i].name), false, false,
                    [&, i](std::span<std::byte> tensor, const Context& context) -> Finish {
-      const UndoFile& file = found[i] == tensors[i].before ? *old : *made;
-      for (const UndoTensor& part : file.tensors())
-        if (part.name == tensors[i].name) unmerge_tensor(model, file, part, tensor, context);
-      if (checksum_of(tensor) != tensors[i].original)
-        fail(model.path(), "tensor ", in_quotes(tensors[i].name), ": expected the undo file to give the original back, found other bytes");
-      locked.overwrite(journal, i, tensor);
-      written[i] = 1;
-      return {};
-    });
+                     const UndoFile& file = found[i] == tensors[i].before ? *old : *made;
+                     for (const UndoTensor& part : file.tensors())
+                       if (part.name == tensors[i].name) unmerge_tensor(model, file, part, tensor, context);
+                     if (checksum_of(tensor) != tensors[i].original)
+                       fail(model.path(), "tensor ", in_quotes(tensors[i].name),
+                            ": expected the undo file to give the original back, found other bytes");
+                     locked.overwrite(journal, i, tensor);
+                     written[i] = 1;
+                     return {};
+                   });
   }
   restore.run(passes.next());
   out.restored_tensors += static_cast<std::size_t>(std::count(written.begin(), written.end(), 1));
@@ -208,8 +116,10 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
                                                          const std::filesystem::path& new_undo,
                                                          const ModelOptions& options) {
   std::error_code ignored;
-  if (!new_undo.empty() && std::filesystem::symlink_status(new_undo, ignored).type() != std::filesystem::file_type::not_found)
-    fail(new_undo, "expected a new name for the undo file of a change in place, found a file of that name: it may be what gives "
+  if (!new_undo.empty() &&
+      std::filesystem::symlink_status(new_undo, ignored).type() != std::filesystem::file_type::not_found)
+    fail(new_undo,
+         "expected a new name for the undo file of a change in place, found a file of that name: it may be what gives "
          "the original back");
   std::optional<UndoFile> old;
   if (!old_undo.empty()) old.emplace(UndoFile::open(old_undo));
@@ -232,9 +142,10 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
   PassOptions passes(options, bytes);
   {
     Rewrite rewrite(model, nullptr, job.copies, true);
-    const auto note = [&](std::uint64_t JournalTensor::* state) {
+    const auto note = [&](std::uint64_t JournalTensor::*state) {
       for (std::size_t i = 0; i < tensors.size(); ++i)
-        look(rewrite, *tensors[i], [&table, i, state](std::span<const std::byte> seen) { table.tensors[i].*state = checksum_of(seen); });
+        look(rewrite, *tensors[i],
+             [&table, i, state](std::span<const std::byte> seen) { table.tensors[i].*state = checksum_of(seen); });
     };
     note(&JournalTensor::before);
     job.unmerge_all(rewrite);
@@ -273,7 +184,8 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
     } catch (const Error& error) {
       return text("the change in place is not finished (", bare(error), "): `lora recover` goes on with it");
     } catch (const std::exception& error) {
-      return text("the change in place is not finished (", printable(error.what()), "): `lora recover` goes on with it");
+      return text("the change in place is not finished (", printable(error.what()),
+                  "): `lora recover` goes on with it");
     }
   };
   try {
@@ -285,7 +197,8 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
         const JournalTensor& expected = table.tensors[i];
         if (checksum_of(made) != expected.after)
           fail(model.path(), "tensor ", in_quotes(expected.name),
-               ": expected the same bytes as in the first pass, found others: the model or an adapter was changed since");
+               ": expected the same bytes as in the first pass, found others: the model or an adapter was changed "
+               "since");
         if (expected.before != expected.after) locked.overwrite(journal, i, made);
       });
     rewrite.run(passes.next());

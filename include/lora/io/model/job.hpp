@@ -34,9 +34,9 @@ inline std::vector<std::string> without_adapter(std::vector<std::string> files, 
     return true;
   });
   if (!left_out.empty())
-    warnings.push_back(text(
-        "the base's folder holds an adapter, which programs that load the merged folder would apply on top: ",
-        in_place ? "take it away: " : "left out ", some_of(left_out)));
+    warnings.push_back(
+        text("the base's folder holds an adapter, which programs that load the merged folder would apply on top: ",
+             in_place ? "take it away: " : "left out ", some_of(left_out)));
   return files;
 }
 
@@ -50,9 +50,8 @@ inline void warn_of_other_weights(const std::vector<std::string>& copies, bool i
     const std::string kind = std::filesystem::path(copy).extension().string();
     if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end() ||
         (kind == ".bin" && name.starts_with("pytorch_model")))
-      warnings.push_back(
-          text(printable(copy), ": no part of the model that was merged into: the file ", in_place ? "stays" : "is copied",
-               " as it is"));
+      warnings.push_back(text(printable(copy), ": no part of the model that was merged into: the file ",
+                              in_place ? "stays" : "is copied", " as it is"));
   }
 }
 
@@ -130,10 +129,11 @@ struct Job {
 
   /// Takes out what `old` says was merged into a tensor.
   LORA_ON_CALL_DECLARED void unmerge(Rewrite& rewrite, const UndoTensor& tensor) const {
-    rewrite.change(model.tensor(tensor.name), true, false, [this, &tensor](std::span<std::byte> bytes, const Context& context) {
-      unmerge_tensor(model, *old, tensor, bytes, context);
-      return Finish();
-    });
+    rewrite.change(model.tensor(tensor.name), true, false,
+                   [this, &tensor](std::span<std::byte> bytes, const Context& context) {
+                     unmerge_tensor(model, *old, tensor, bytes, context);
+                     return Finish();
+                   });
   }
   LORA_ON_CALL_DECLARED void unmerge_all(Rewrite& rewrite) const {
     if (old != nullptr)
@@ -143,10 +143,11 @@ struct Job {
   /// Merges the targets into the original's tensors. Records go to `undo`, unless that is null.
   LORA_ON_CALL_DECLARED void merge_all(Rewrite& rewrite, UndoFileWriter* undo) {
     for (std::size_t i = 0; i < targets.size(); ++i)
-      rewrite.change(*targets[i].tensor, false, true, [this, i, undo](std::span<std::byte> bytes, const Context& context) {
-        if (old == nullptr) return merge_tensor(model, targets[i], bytes, undo, context, effects[i]);
-        return merge_unmerged(model, targets[i], bytes, undo, context, effects[i]);
-      });
+      rewrite.change(*targets[i].tensor, false, true,
+                     [this, i, undo](std::span<std::byte> bytes, const Context& context) {
+                       if (old == nullptr) return merge_tensor(model, targets[i], bytes, undo, context, effects[i]);
+                       return merge_unmerged(model, targets[i], bytes, undo, context, effects[i]);
+                     });
   }
 };
 
@@ -163,9 +164,8 @@ LORA_ON_CALL_DECLARED inline Job plan_job(const Model& model, const UndoFile* ol
     job.copies = copies_of(*old);
     return job;
   }
-  job.targets = old == nullptr
-                    ? plan_merge(model, *adapters, options.renames, &warnings)
-                    : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old));
+  job.targets = old == nullptr ? plan_merge(model, *adapters, options.renames, &warnings)
+                               : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old));
   job.effects.resize(job.targets.size());
   count_targets(job.change, job.targets);
   job.copies = old == nullptr ? without_adapter(model.other_files(), in_place, warnings) : copies_of(*old);

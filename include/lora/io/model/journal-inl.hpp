@@ -72,7 +72,8 @@ LORA_FUNC Journal::Journal(const std::filesystem::path& path, Sync sync) : file_
   if (version != journal_version) fail(path, "journal: expected version ", journal_version, ", found ", version);
   std::string table(size <= file_.size() - begin.size() ? size : 0, '\0');
   file_.read(begin.size(), std::as_writable_bytes(std::span(table)));
-  if (table.size() != size || text_checksum(table) != checksum) fail(path, "the journal is damaged: its checksum differs");
+  if (table.size() != size || text_checksum(table) != checksum)
+    fail(path, "the journal is damaged: its checksum differs");
   JournalBytes in(std::move(table));
   table_.command = in.take_string();
   for (JournalUndo* const undo : {&table_.old_undo, &table_.new_undo}) {
@@ -104,8 +105,10 @@ LORA_FUNC Journal Journal::create(const Model& model, const JournalTable& table,
   for (const JournalTensor& tensor : table.tensors)
     largest = std::max(largest, model.tensor(tensor.name).info->bytes());
   end += largest;
-  // Written, not only asked for: a disk that is too small shows itself before anything of the model changes. No tensor's number.
-  const std::vector<std::byte> unused(std::min<std::uint64_t>(end - file.position(), RestChecksum::piece_bytes), std::byte{0xff});
+  // Written, not only asked for: a disk that is too small shows itself before anything of the model changes. No
+  // tensor's number.
+  const std::vector<std::byte> unused(std::min<std::uint64_t>(end - file.position(), RestChecksum::piece_bytes),
+                                      std::byte{0xff});
   while (file.position() < end)
     file.write(std::span(unused).first(std::min<std::uint64_t>(unused.size(), end - file.position())));
   file.commit();
@@ -165,7 +168,8 @@ LORA_FUNC std::uint64_t Journal::give_back(UpdateFile& file, std::uint64_t offse
     const std::span<std::byte> piece = std::span(memory).first(std::min<std::uint64_t>(memory.size(), size - at));
     file_.read(data_begin() + at, piece);
     given.add(piece);
-    // Only from the first to the last byte that differs: what could not be written before may be impossible to write now.
+    // Only from the first to the last byte that differs: what could not be written before may be impossible to write
+    // now.
     const std::span<std::byte> there = std::span(other).first(piece.size());
     file.read(offset + at, there);
     const auto begin = std::mismatch(piece.begin(), piece.end(), there.begin()).first;

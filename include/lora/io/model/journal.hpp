@@ -33,7 +33,7 @@ struct JournalUndo {
 
 /// What a journal says.
 struct JournalTable {
-  std::string command;                     ///< "merge", "unmerge" or "switch"
+  std::string command;                       ///< "merge", "unmerge" or "switch"
   JournalUndo old_undo = {}, new_undo = {};  ///< what gives the original back from `before`, and from `after`
   std::vector<JournalTensor> tensors = {};
 };
@@ -49,7 +49,8 @@ class Journal {
 
   const JournalTable& table() const { return table_; }
 
-  /// Puts a tensor's bytes as they are in its file on disk. Throws FileError, also when they are none that the table knows.
+  /// Puts a tensor's bytes as they are in its file on disk. Throws FileError, also when they are none that the table
+  /// knows.
   void keep(std::size_t tensor, const UpdateFile& file, std::uint64_t offset, std::uint64_t size);
 
   /// Which tensor's bytes are kept, if any are: complete and known to the table.

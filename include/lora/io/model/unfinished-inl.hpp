@@ -24,8 +24,8 @@ LORA_FUNC std::filesystem::path journal_path(const Model& model) {
 }
 
 LORA_FUNC std::optional<std::filesystem::path> unfinished(const Model& model) {
-  std::vector<std::pair<std::filesystem::path, std::filesystem::path>> found{  // journals, and whose they are
-      {journal_path(model), model.path()}};
+  std::vector<std::pair<std::filesystem::path, std::filesystem::path>> found{// journals, and whose they are
+                                                                             {journal_path(model), model.path()}};
   if (!model.is_folder()) {
     const std::filesystem::path folder = real_path(model.path()).parent_path();
     found.emplace_back(folder / journal_name, folder);

@@ -24,7 +24,8 @@ std::filesystem::path journal_path(const Model& model);
 /// The beginning of a journal's name in a folder; names that begin so are no part of a model.
 inline constexpr std::string_view journal_name = "model.lora-journal", journal_suffix = ".lora-journal";
 
-/// What was not finished, if anything was: a change of the model, of the folder around its file, or of one of its files.
+/// What was not finished, if anything was: a change of the model, of the folder around its file, or of one of its
+/// files.
 std::optional<std::filesystem::path> unfinished(const Model& model);
 
 /// Throws FileError: `path` has to be recovered.
