@@ -17,6 +17,7 @@ using Run = std::function<int()>;
 void add_merge(CLI::App& program, Run& run);
 void add_unmerge(CLI::App& program, Run& run);
 void add_switch(CLI::App& program, Run& run);
+void add_recover(CLI::App& program, Run& run);
 void add_delta(CLI::App& program, Run& run);
 void add_diff(CLI::App& program, Run& run);
 void add_verify(CLI::App& program, Run& run);

@@ -26,7 +26,8 @@ constexpr const char* footer =
     "  lora unmerge --merged merged.safetensors --undo merged.undo --out restored.safetensors\n"
     "  lora diff base.safetensors restored.safetensors\n\n"
     "A folder that holds a model (model.safetensors, or shards and model.safetensors.index.json) can stand wherever a\n"
-    "model's file can. Nothing is changed when a command fails.\n"
+    "model's file can. Nothing is changed when a command fails; a change in place (--in-place) that is cut off is put\n"
+    "right by `lora recover`.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted. `lora COMMAND --help` tells more.";
 
 int problem(std::string_view what) {
@@ -38,7 +39,7 @@ int wrong_usage(const CLI::App& program, std::string what) {
   const auto chosen = program.get_subcommands();
   // Only that a command is missing would be said of a mistyped one.
   if (const auto rest = program.remaining(); chosen.empty() && !rest.empty())
-    what = "expected a command (merge, unmerge, switch, delta, diff, verify, inspect, convert), found " + rest.front();
+    what = "expected a command (merge, unmerge, switch, recover, delta, diff, verify, inspect, convert), found " + rest.front();
   std::cerr << "lora: error: " << lora::io::printable(what, 1000) << "\nTry `lora "
             << (chosen.empty() ? "" : chosen.front()->get_name() + " ") << "--help`.\n";
   return 2;
@@ -57,6 +58,7 @@ int main(int argc, char** argv) {
   cli::add_merge(program, run);
   cli::add_unmerge(program, run);
   cli::add_switch(program, run);
+  cli::add_recover(program, run);
   cli::add_delta(program, run);
   cli::add_diff(program, run);
   cli::add_verify(program, run);

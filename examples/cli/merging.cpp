@@ -2,6 +2,7 @@
 
 #include "merging.hpp"
 
+#include "commands.hpp"
 #include "signals.hpp"
 #include "text.hpp"
 
@@ -18,6 +19,25 @@ const char* const model_help =
 const char* const out_help =
     "The new model, of the same kind: a file (replaced when it exists), or a folder (a new or empty one)";
 
+const char* const in_place_help =
+    "With --in-place the model's own files are changed, without room for a second copy: the undo file is complete and on\n"
+    "disk before. Until a few moments after that an interrupt takes everything back, then the change is finished. When\n"
+    "the program is killed or the machine fails meanwhile, `lora recover MODEL` puts the model right.";
+
+void Target::add_to(CLI::App& command) {
+  command.add_option("--out", out, out_help)->type_name("PATH")->check(not_empty);
+  command.add_flag("--in-place", in_place, "Change the model's own files instead");
+}
+
+void Target::expect_one() const {
+  if (out.empty() && !in_place) throw UsageError("--out is required, or --in-place");
+  if (!out.empty() && in_place) throw UsageError("--in-place: expected no --out beside it, found " + out.string());
+}
+
+void Target::note_finished() const {
+  if (in_place && noted_signal() != 0) std::cerr << "lora: interrupted too late: the change in place was finished\n";
+}
+
 std::string Summary::text(const io::ModelChange& change) const {
   std::string names;
   for (const ChosenAdapter& chosen : adapters)
@@ -25,7 +45,7 @@ std::string Summary::text(const io::ModelChange& change) const {
                        number_text(chosen.coefficient, 6), ")");
   std::string out_text = cli::text(std::string_view(command) == "merge" ? "merged " : "switched to ", names, " in ",
                                    change.changed_tensors, " of ", count_text(change.tensors, "tensor"), ", ",
-                                   size_text(change.changed_bytes), ": ", path_text(out), '\n');
+                                   size_text(change.changed_bytes), in_place ? ", in place: " : ": ", path_text(out), '\n');
   if (!undo.empty())
     out_text +=
         cli::text("undo records take ",
@@ -47,6 +67,7 @@ std::string Summary::json(const io::ModelChange& change) const {
                                 {"merged_bytes", change.changed_bytes},
                                 {"record_bytes", change.record_bytes}};
   if (!undo.empty()) result["undo"] = json_text(undo.string());
+  if (in_place) result["in_place"] = true;
   return result.dump(2, ' ', true) + '\n';
 }
 

@@ -11,12 +11,28 @@ namespace cli {
 /// The help of options that name a model.
 extern const char* const model_help;
 extern const char* const out_help;
+extern const char* const in_place_help;
+
+/// The options --out and --in-place, one of which there has to be.
+struct Target {
+  fs::path out;
+  bool in_place = false;
+
+  void add_to(CLI::App& command);
+
+  /// Throws UsageError for both or none.
+  void expect_one() const;
+
+  /// Says so when a signal came too late to take a change in place back.
+  void note_finished() const;
+};
 
 /// What a merge or switch did, for people and for programs.
 struct Summary {
   const char* command;
   const std::vector<ChosenAdapter>& adapters;
   const fs::path &out, &undo;  ///< undo: empty without one
+  bool in_place;
 
   std::string text(const lora::io::ModelChange& change) const;
   std::string json(const lora::io::ModelChange& change) const;

@@ -13,23 +13,29 @@ namespace {
 namespace io = lora::io;
 
 struct Switch {
-  fs::path merged, undo, out, new_undo;
+  fs::path merged, undo, new_undo;
+  Target target;
   AdapterOptions adapters;
   CommonOptions common;
 
   int run() {
+    target.expect_one();
     note_signals();
     const std::vector<ChosenAdapter> chosen = adapters.load(merged);
     std::vector<fs::path> inputs = files_of(chosen);
     inputs.insert(inputs.end(), {merged, undo});
-    expect_apart(inputs, {out, new_undo});
-    const Summary summary{"switch", chosen, out, new_undo};
+    expect_apart(inputs, {target.out, new_undo});
+    const Summary summary{"switch", chosen, target.in_place ? merged : target.out, new_undo, target.in_place};
     Progress progress("switching", common.quiet);
     io::ModelOptions options = model_options(common, progress, [&](const io::ModelChange& change) {
       return common.json ? summary.json(change) : summary.text(change);
     });
     options.renames = adapters.renames();
-    io::switch_model(merged, undo, active(chosen), out, new_undo, options);
+    if (target.in_place)
+      io::switch_in_place(merged, undo, active(chosen), new_undo, options);
+    else
+      io::switch_model(merged, undo, active(chosen), target.out, new_undo, options);
+    target.note_finished();
     return 0;
   }
 };
@@ -49,8 +55,8 @@ void add_switch(CLI::App& program, Run& run) {
       ->required()
       ->check(not_empty);
   change->adapters.add_to(*command);
-  command->add_option("--out", change->out, out_help)->type_name("PATH")->required()->check(not_empty);
-  command->add_option("--new-undo,--undo-out", change->new_undo, "The new model's undo file; replaced when it exists")
+  change->target.add_to(*command);
+  command->add_option("--new-undo,--undo-out", change->new_undo, "The new model's undo file; replaced when it exists (with --in-place: a new file)")
       ->type_name("FILE")
       ->required()
       ->check(not_empty);
@@ -61,7 +67,7 @@ void add_switch(CLI::App& program, Run& run) {
       "    --out science.safetensors --new-undo science.undo\n\n"
       "What was merged before is taken out, in the same pass. The original model is not needed; both files written\n"
       "are, byte for byte, those of merging these adapters into it.\n\n",
-      name_rules, "\n", coefficient_rules, "\n\n", leftover_rules));
+      name_rules, "\n", coefficient_rules, "\n\n", leftover_rules, "\n\n", in_place_help));
   command->callback([change, &run] { run = [change] { return change->run(); }; });
 }
 

@@ -54,6 +54,16 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
   return true;
 }
 
+/// Whether two tensors of a file, which replace one of the base, are the same.
+inline bool are_equal(const Safetensors& file, const BaseCopy& a, const BaseCopy& b) {
+  const TensorInfo &one = file.tensor(a.name), &other = file.tensor(b.name);
+  if (one.dtype != other.dtype || one.shape != other.shape || a.rows != b.rows) return false;
+  std::vector<std::byte> bytes(one.bytes()), others(other.bytes());
+  file.read(one, 0, bytes);
+  file.read(other, 0, others);
+  return bytes == others;
+}
+
 /// Whether a trained tensor, or its rows, fit the base's: the same shape, and types that can be converted.
 inline bool can_replace(const TensorInfo& info, const BaseCopy& copy, const TensorInfo& base) {
   if (!copy.is_trained || (info.dtype != base.dtype && (!scalar_type(info.dtype) || !scalar_type(base.dtype)))) return false;

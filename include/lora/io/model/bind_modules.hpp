@@ -14,7 +14,8 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// The weight that a module means in a tensor. Throws FileError when the tensor cannot be merged.
-inline BoundModule bind_module(const Model& model, const Adapter& adapter, const std::vector<const ModelTensor*>& tensors, std::size_t i) {
+inline BoundModule bind_module(const Model& model, const Adapter& adapter,
+                               const std::vector<const ModelTensor*>& tensors, std::size_t i) {
   const ModelTensor& tensor = *tensors[i];
   const AdapterModule& module = adapter.modules[i];
   const TensorInfo& info = *tensor.info;
@@ -25,9 +26,10 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter, const
   if (file.is_quantized(info))
     refuse("expected F16, BF16, F32 or F64 to merge into, found ", file.type_name(info), quantised_remedy);
   if (const auto quantised = quantised_module(info.name); quantised && !info.name.ends_with(".weight"))
-    refuse("expected ", in_quotes(text(quantised->module, ".weight")), " to merge into, found only what ", quantised->maker,
-           " stores for it", quantised_remedy);
-  if (is_quantised(info.dtype)) refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype), quantised_remedy);
+    refuse("expected ", in_quotes(text(quantised->module, ".weight")), " to merge into, found only what ",
+           quantised->maker, " stores for it", quantised_remedy);
+  if (is_quantised(info.dtype))
+    refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype), quantised_remedy);
   if (is_left_empty(info)) refuse(left_empty);
   if (!scalar_type(info.dtype)) refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype));
   std::vector<Index> shape(info.shape.begin(), info.shape.end());
@@ -49,7 +51,8 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter, const
     const bool is_kernel_of = std::equal(module.kernel.begin(), module.kernel.end(), shape.begin() + 2, shape.end());
     expect_dimensions(!module.is_embedding && (!says_kernel || !module.kernel.empty()), "two dimensions");
     expect_dimensions(shape.size() <= 5 && (!says_kernel || is_kernel_of),
-                      text("a convolution's (out, in, kernel...) with the kernel ", shape_list(std::vector<std::uint64_t>(module.kernel.begin(), module.kernel.end()))));
+                      text("a convolution's (out, in, kernel...) with the kernel ",
+                           shape_list(std::vector<std::uint64_t>(module.kernel.begin(), module.kernel.end()))));
     is_kernel = true;
     for (; shape.size() > 2; shape.pop_back()) shape[1] *= shape.back();
   }
@@ -58,11 +61,15 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter, const
   try {
     const bool fits_any = module.rows() < 0 || module.cols() < 0;
     if (is_kernel && !fits_any && (shape[0] != module.rows() || shape[1] != module.cols()))
-      throw ShapeError(text("lora: module ", in_quotes(module.path), ": expected a convolution's weight of ", module.rows(), " x ",
-                            module.cols(), " (out x in kernel), found ", shape_list(info.shape),
-                            shape[0] == module.rows() && module.cols() % std::max<Index>(shape[1], 1) == 0
-                                ? ": a grouped one, which an update whose A is not grouped does not fit: it can only be used unmerged"
-                                : ""));
+      throw ShapeError(text(
+          "lora: module ", in_quotes(module.path), ": expected a convolution's weight of ", module.rows(), " x ",
+          module.cols(), " (out x in kernel), found ", shape_list(info.shape),
+          shape[0] == module.rows() && module.cols() % std::max<Index>(shape[1], 1) == 0
+              ? ": a grouped one, which an update whose A is not grouped does not fit: it can only be used unmerged"
+              : ""));
+    if (is_kernel && info.shape.size() == 3 && module.update.kind() == "LoKr")
+      throw ShapeError(
+          "lora: LoKr on a convolution over one dimension: PEFT trains another product there than LyCORIS does");
     const bool is_matrix = !is_kernel && module.parameter != "bias";
     const bool is_transposed = !is_matrix ? false
                                : module.expert >= 0 && info.shape.size() == 3 && module.rows() == module.cols()
@@ -109,7 +116,8 @@ struct BoundAdapter {
   std::vector<Replacement> replacements;
   std::vector<std::string> warnings;  ///< about modules that are passed over
 };
-inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames, ReadBase read) {
+inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames,
+                                 ReadBase read) {
   TensorFinder finder(model, adapter, renames);
   std::vector<const ModelTensor*> tensors = finder.find();
   assign_experts(model, adapter, tensors);
@@ -117,7 +125,8 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   BoundAdapter out;
   for (std::size_t i = 0; i < tensors.size(); ++i)
     if (tensors[i] != nullptr) out.modules.push_back(bind_module(model, adapter, tensors, i));
-  out.replacements = find_replacements(model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
+  out.replacements = find_replacements(
+      model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
   out.warnings = finder.warnings();
   return out;
 }

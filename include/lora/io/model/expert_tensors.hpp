@@ -30,7 +30,8 @@ inline bool holds_experts(const ModelTensor& tensor, const AdapterModule& module
 inline void assign_experts(const Model& base, const Adapter& adapter, std::vector<const ModelTensor*>& tensors) {
   std::map<std::string_view, std::vector<std::size_t>> first_of_parameters;  // of a path: each parameter's first module
   for (std::size_t i = 0; i < adapter.modules.size(); ++i)
-    if (adapter.modules[i].expert == 0 && tensors[i] != nullptr) first_of_parameters[adapter.modules[i].path].push_back(i);
+    if (adapter.modules[i].expert == 0 && tensors[i] != nullptr)
+      first_of_parameters[adapter.modules[i].path].push_back(i);
   for (const auto& [path, firsts] : first_of_parameters) {
     if (firsts.size() < 2) continue;
     std::vector<std::size_t> order(firsts.size()), found;
@@ -42,30 +43,43 @@ inline void assign_experts(const Model& base, const Adapter& adapter, std::vecto
       if (!fits) continue;
       if (!found.empty())
         fail(base.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter.folder.string()),
-             ": expected target_parameters that their shapes tell apart, found several of one shape: which of them an update is for "
+             ": expected target_parameters that their shapes tell apart, found several of one shape: which of them an "
+             "update is for "
              "depends on the order in which the model's class declares them");
       found = order;
     } while (order.size() < 8 && std::next_permutation(order.begin(), order.end()));
-    if (found.empty()) continue;  // told where the module is bound
+    if (found.empty() || std::is_sorted(found.begin(), found.end()))
+      continue;  // what does not fit is told where it is bound
+    for (const std::size_t i : firsts)
+      if (lora::detail::to_bits(adapter.modules[i].scaling()) !=
+          lora::detail::to_bits(adapter.modules[firsts[0]].scaling()))
+        fail(base.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter.folder.string()),
+             ": expected target_parameters in the order in which the model's class declares them, since alpha_pattern "
+             "or rank_pattern "
+             "tells them apart, found another order: sort the list in adapter_config.json");
     std::map<std::string_view, const ModelTensor*> assigned;
     for (std::size_t k = 0; k < firsts.size(); ++k)
       assigned[adapter.modules[firsts[k]].parameter] = tensors[firsts[found[k]]];
     for (std::size_t i = 0; i < adapter.modules.size(); ++i)
-      if (adapter.modules[i].expert >= 0 && adapter.modules[i].path == path) tensors[i] = assigned[adapter.modules[i].parameter];
+      if (adapter.modules[i].expert >= 0 && adapter.modules[i].path == path)
+        tensors[i] = assigned[adapter.modules[i].parameter];
   }
 }
 
 /// Whether the experts of a module are stored (in, out). Of square ones another parameter of the module says it; throws ShapeError
 /// when none does.
-inline bool are_experts_transposed(const Adapter& adapter, const std::vector<const ModelTensor*>& tensors, std::size_t i) {
+inline bool are_experts_transposed(const Adapter& adapter, const std::vector<const ModelTensor*>& tensors,
+                                   std::size_t i) {
   const AdapterModule& module = adapter.modules[i];
   for (std::size_t k = 0; k < adapter.modules.size(); ++k) {
     const AdapterModule& other = adapter.modules[k];
-    if (other.expert != 0 || other.path != module.path || other.rows() == other.cols() || tensors[k] == nullptr) continue;
+    if (other.expert != 0 || other.path != module.path || other.rows() == other.cols() || tensors[k] == nullptr)
+      continue;
     const std::vector<std::uint64_t>& shape = tensors[k]->info->shape;
     return shape.size() >= 2 && shape[shape.size() - 2] != static_cast<std::uint64_t>(other.rows());
   }
-  throw ShapeError(text("lora: module ", in_quotes(module.path), ": its experts are square, and nothing says whether they are stored "
+  throw ShapeError(text("lora: module ", in_quotes(module.path),
+                        ": its experts are square, and nothing says whether they are stored "
                         "(out, in) or (in, out)"));
 }
 

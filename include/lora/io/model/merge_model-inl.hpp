@@ -1,56 +1,12 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/adapters/formats.hpp"
+#include "lora/io/model/job.hpp"
 #include "lora/io/model/merge_model.hpp"
-#include "lora/io/model/merge_tensor.hpp"
-#include "lora/io/model/model_files.hpp"
-#include "lora/io/model/plan.hpp"
-#include "lora/io/model/rewrite.hpp"
-
-#include <map>
-#include <set>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
-
-/// The other files that belong to the model of an undo file.
-inline std::vector<std::string> copies_of(const UndoFile& undo) {
-  std::vector<std::string> out;
-  for (const UndoCopy& copy : undo.copies()) out.push_back(copy.file);
-  return out;
-}
-
-/// The files without those of an adapter in the base's own folder, of which it warns: to the merged weights they do
-/// not belong.
-inline std::vector<std::string> without_adapter(std::vector<std::string> files, std::vector<std::string>& warnings) {
-  std::vector<std::string> left_out;
-  std::erase_if(files, [&](const std::string& file) {
-    if (!is_adapter_file(file)) return false;
-    left_out.push_back(file);
-    return true;
-  });
-  if (!left_out.empty())
-    warnings.push_back(text(
-        "the base's folder holds an adapter, which programs that load the merged folder would apply on top: left out ",
-        some_of(left_out)));
-  return files;
-}
-
-/// Warns of files with weights among those that are only copied: a program that prefers them runs the unmerged model.
-inline void warn_of_other_weights(const std::vector<std::string>& copies, std::vector<std::string>& warnings) {
-  static constexpr std::array<std::string_view, 7> kinds{".safetensors", ".gguf", ".onnx", ".h5",
-                                                         ".msgpack",     ".pth",  ".pt"};
-  for (const std::string& copy : copies) {
-    const std::string name = std::filesystem::path(copy).filename().string();
-    const std::string kind = std::filesystem::path(copy).extension().string();
-    if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end() ||
-        (kind == ".bin" && name.starts_with("pytorch_model")))
-      warnings.push_back(
-          text(printable(copy), ": no part of the model that was merged into: the file is copied as it is"));
-  }
-}
 
 /// The files that have been put into a merged folder. As they do not matter, nor does one that cannot be examined.
 inline std::size_t count_other_files(const Model& merged, const std::vector<std::string>& copies) {
@@ -76,59 +32,6 @@ inline bool is_below(const std::filesystem::path& path, const std::filesystem::p
   const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
   return end == folder.end();
 }
-
-/// The files of models and adapters, as inputs for expect_apart.
-inline std::vector<std::filesystem::path> inputs_of(const std::vector<ActiveAdapter>& adapters,
-                                                    std::vector<std::filesystem::path> others) {
-  for (const auto& [adapter, coefficient] : adapters)
-    for (const std::filesystem::path& file : files_of(adapter)) others.push_back(file);
-  return others;
-}
-
-inline ModelChange change_of(const Model& model) {
-  ModelChange out;
-  out.is_folder = model.is_folder();
-  out.tensors = model.tensors().size();
-  out.warnings = model.warnings();
-  return out;
-}
-inline void count_changed(ModelChange& change, const std::set<const ModelTensor*>& tensors) {
-  change.changed_tensors = tensors.size();
-  for (const ModelTensor* tensor : tensors) change.changed_bytes += tensor->info->bytes();
-}
-inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& targets) {
-  std::set<const ModelTensor*> tensors;
-  for (const MergeTarget& target : targets) tensors.insert(target.tensor);
-  count_changed(change, tensors);
-}
-
-/// Reads a merged model's tensors as they were before, by its undo file.
-class OriginalReader {
- public:
-  OriginalReader(const Model& merged, const UndoFile& undo) : merged_(merged), undo_(undo) {
-    for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)].push_back(&tensor);
-  }
-
-  void operator()(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
-    const auto found = tensors_.find(&tensor);
-    if (found == tensors_.end()) return merged_.read(tensor, offset, into);
-    if (last_ != &tensor) {
-      last_ = nullptr;
-      bytes_.resize(tensor.info->bytes());
-      merged_.read(tensor, 0, bytes_);
-      for (const UndoTensor* const part : found->second) unmerge_tensor(merged_, undo_, *part, bytes_, {});
-      last_ = &tensor;
-    }
-    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
-  }
-
- private:
-  const Model& merged_;
-  const UndoFile& undo_;
-  std::map<const ModelTensor*, std::vector<const UndoTensor*>> tensors_;
-  mutable std::vector<std::byte> bytes_;  // of the last one that was merged
-  mutable const ModelTensor* last_ = nullptr;
-};
 
 /// Puts everything on disk and lets the outputs take their names, the undo file first: a merged model without its undo file
 /// cannot be taken back.
@@ -173,30 +76,21 @@ ModelChange merge_model(const std::filesystem::path& base, const std::vector<Act
                         const ModelOptions& options) {
   expect_apart(detail::inputs_of(adapters, {base}), {out, undo});
   const Model model = Model::open(base);
-  ModelChange change = detail::change_of(model);
-  const std::vector<detail::MergeTarget> targets =
-      detail::plan_merge(model, adapters, options.renames, &change.warnings);
-  detail::count_targets(change, targets);
-  const std::vector<std::string> copies = detail::without_adapter(model.other_files(), change.warnings);
-  detail::warn_of_other_weights(copies, change.warnings);
+  detail::Job job = detail::plan_job(model, nullptr, &adapters, options, false);
 
   ModelWriter merged(model, out, options.sync);
   std::optional<UndoFileWriter> record;
-  if (!undo.empty()) record.emplace(undo, model, detail::undo_tensors(targets), copies, options.sync);
-  detail::Rewrite rewrite(model, merged, copies, record.has_value());
-  std::vector<detail::MergeEffect> effects(targets.size());
-  for (std::size_t i = 0; i < targets.size(); ++i)
-    rewrite.change(*targets[i].tensor, false, true, [&, i](std::span<std::byte> bytes, const Context& context) {
-      return detail::merge_tensor(model, targets[i], bytes, record ? &*record : nullptr, context, effects[i]);
-    });
+  if (!undo.empty()) record.emplace(undo, model, detail::undo_tensors(job.targets), job.copies, options.sync);
+  detail::Rewrite rewrite(model, &merged, job.copies, record.has_value());
+  job.merge_all(rewrite, record ? &*record : nullptr);
   rewrite.run(options);
-  detail::warn_of_effects(adapters, targets, effects, change.warnings);
+  detail::warn_of_effects(adapters, job.targets, job.effects, job.change.warnings);
   if (record) {
     record->finish(rewrite.rest_after(), rewrite.copies());
-    change.record_bytes = record->record_bytes();
+    job.change.record_bytes = record->record_bytes();
   }
-  detail::commit(merged, record ? &*record : nullptr, change, options);
-  return change;
+  detail::commit(merged, record ? &*record : nullptr, job.change, options);
+  return job.change;
 }
 
 LORA_ON_CALL
@@ -205,27 +99,17 @@ ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesy
   expect_apart({merged, undo}, {out});
   const UndoFile record = UndoFile::open(undo);
   const Model model = Model::open(merged);
-  record.expect_made_for(model);
-  const std::vector<std::string> copies = detail::copies_of(record);
-  ModelChange change = detail::change_of(model);
+  detail::Job job = detail::plan_job(model, &record, nullptr, options, false);
 
   ModelWriter restored(model, out, options.sync);
-  detail::Rewrite rewrite(model, restored, copies, true);
-  std::set<const ModelTensor*> changed;
-  for (const UndoTensor& tensor : record.tensors()) {
-    changed.insert(&model.tensor(tensor.name));
-    rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
-      detail::unmerge_tensor(model, record, tensor, bytes, context);
-      return detail::Finish();
-    });
-  }
-  detail::count_changed(change, changed);
+  detail::Rewrite rewrite(model, &restored, job.copies, true);
+  job.unmerge_all(rewrite);
   rewrite.run(options);
   record.expect_rest(model, rewrite.rest_before(), rewrite.copies());
   record.file().file().expect_unchanged();
-  change.left_out_files = detail::count_other_files(model, copies);
-  detail::commit(restored, nullptr, change, options);
-  return change;
+  job.change.left_out_files = detail::count_other_files(model, job.copies);
+  detail::commit(restored, nullptr, job.change, options);
+  return job.change;
 }
 
 LORA_ON_CALL
@@ -235,54 +119,43 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   expect_apart(detail::inputs_of(adapters, {merged, undo}), {out, new_undo});
   const UndoFile old = UndoFile::open(undo);
   const Model model = Model::open(merged);
-  old.expect_made_for(model);
-  ModelChange change = detail::change_of(model);
-  const std::vector<detail::MergeTarget> targets =
-      detail::plan_merge(model, adapters, options.renames, &change.warnings, detail::OriginalReader(model, old));
-  detail::count_targets(change, targets);
-  const std::vector<std::string> copies = detail::copies_of(old);
-  detail::warn_of_other_weights(copies, change.warnings);
+  detail::Job job = detail::plan_job(model, &old, &adapters, options, false);
 
   ModelWriter switched(model, out, options.sync);
-  UndoFileWriter record(new_undo, model, detail::undo_tensors(targets), copies, options.sync);
-  detail::Rewrite rewrite(model, switched, copies, true);
+  UndoFileWriter record(new_undo, model, detail::undo_tensors(job.targets), job.copies, options.sync);
+  detail::Rewrite rewrite(model, &switched, job.copies, true);
   // A weight that stays merged is switched in one pass, all others are unmerged.
   std::map<std::pair<const ModelTensor*, Index>, const UndoTensor*> merged_before;
   for (const UndoTensor& tensor : old.tensors()) merged_before[{&model.tensor(tensor.name), tensor.expert}] = &tensor;
   std::set<const UndoTensor*> switched_tensors;
   std::set<const ModelTensor*> changed_before;
   for (const auto& [place, tensor] : merged_before) changed_before.insert(place.first);
-  for (const detail::MergeTarget& target : targets)
+  for (const detail::MergeTarget& target : job.targets)
     if (const auto found = merged_before.find({target.tensor, target.expert}); found != merged_before.end())
       switched_tensors.insert(found->second);
-  for (const UndoTensor& tensor : old.tensors()) {
-    if (switched_tensors.contains(&tensor)) continue;
-    rewrite.change(model.tensor(tensor.name), true, false, [&](std::span<std::byte> bytes, const Context& context) {
-      detail::unmerge_tensor(model, old, tensor, bytes, context);
-      return detail::Finish();
-    });
-  }
-  std::vector<detail::MergeEffect> effects(targets.size());
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    const auto found = merged_before.find({targets[i].tensor, targets[i].expert});
+  for (const UndoTensor& tensor : old.tensors())
+    if (!switched_tensors.contains(&tensor)) job.unmerge(rewrite, tensor);
+  for (std::size_t i = 0; i < job.targets.size(); ++i) {
+    const detail::MergeTarget& target = job.targets[i];
+    const auto found = merged_before.find({target.tensor, target.expert});
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
-    rewrite.change(*targets[i].tensor, before != nullptr, true,
-                   [&, i, before](std::span<std::byte> bytes, const Context& context) {
-                     if (before == nullptr && changed_before.contains(targets[i].tensor))
-                       return detail::merge_unmerged_tensor(model, targets[i], bytes, record, context, effects[i]);
+    rewrite.change(*target.tensor, before != nullptr, true,
+                   [&, &target = target, i, before](std::span<std::byte> bytes, const Context& context) {
+                     if (before == nullptr && changed_before.contains(target.tensor))
+                       return detail::merge_unmerged(model, target, bytes, &record, context, job.effects[i]);
                      if (before == nullptr)
-                       return detail::merge_tensor(model, targets[i], bytes, &record, context, effects[i]);
-                     return detail::switch_tensor(model, old, *before, targets[i], bytes, record, context, effects[i]);
+                       return detail::merge_tensor(model, target, bytes, &record, context, job.effects[i]);
+                     return detail::switch_tensor(model, old, *before, target, bytes, record, context, job.effects[i]);
                    });
   }
   rewrite.run(options);
-  detail::warn_of_effects(adapters, targets, effects, change.warnings);
+  detail::warn_of_effects(adapters, job.targets, job.effects, job.change.warnings);
   old.expect_rest(model, rewrite.rest_before(), rewrite.copies());
   old.file().file().expect_unchanged();
   record.finish(rewrite.rest_after(), rewrite.copies());
-  change.record_bytes = record.record_bytes();
-  detail::commit(switched, &record, change, options);
-  return change;
+  job.change.record_bytes = record.record_bytes();
+  detail::commit(switched, &record, job.change, options);
+  return job.change;
 }
 
 }  // namespace io

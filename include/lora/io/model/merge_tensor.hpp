@@ -102,13 +102,14 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
   return finish;
 }
 
-/// The same where the bytes are not the model's, since it was merged and they have just been unmerged.
-inline Finish merge_unmerged_tensor(const Model& model, const MergeTarget& target, std::span<std::byte> bytes, UndoFileWriter& undo,
-                                    const Context& context, MergeEffect& effect) {
-  if (target.replacement != nullptr) return replace_tensor(target, bytes, &undo);
+/// The same for bytes that are no longer those of the model.
+LORA_ON_CALL_DECLARED inline Finish merge_unmerged(const Model& model, const MergeTarget& target,
+                                                   std::span<std::byte> bytes, UndoFileWriter* undo,
+                                                   const Context& context, MergeEffect& effect) {
+  if (target.replacement != nullptr) return merge_tensor(model, target, bytes, undo, context, effect);
   const std::span<std::byte> weight = target.bytes_in(bytes);
   const std::vector<std::byte> before(weight.begin(), weight.end());
-  Finish finish = merge_tensor(model, target, bytes, &undo, context, effect);
+  Finish finish = merge_tensor(model, target, bytes, undo, context, effect);
   effect = effect_of(target.type, weight, [&](std::uint64_t offset, std::span<std::byte> into) {
     std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
   });
@@ -137,7 +138,7 @@ LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const Undo
   // A square weight may have been taken for the transpose by the other adapters: two passes then, as for what is replaced.
   if (tensor.order != target.order || tensor.replaced || target.replacement != nullptr) {
     unmerge_tensor(model, undo, tensor, bytes, context);
-    return merge_unmerged_tensor(model, target, bytes, new_undo, context, effect);
+    return merge_unmerged(model, target, bytes, &new_undo, context, effect);
   }
   const UndoRecord record = undo.record(tensor);
   return named(model.shards()[tensor.shard].path(), "tensor", tensor.name, [&] {

@@ -5,6 +5,7 @@
 #include "lora/io/file/folder.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
+#include "lora/io/model/unfinished.hpp"
 #include "lora/io/text/json.hpp"
 
 #include <algorithm>
@@ -45,6 +46,12 @@ inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& sh
 }  // namespace detail
 
 LORA_FUNC Model Model::open(const std::filesystem::path& path) {
+  Model model = open_unfinished(path);
+  detail::expect_finished(model);
+  return model;
+}
+
+LORA_FUNC Model Model::open_unfinished(const std::filesystem::path& path) {
   std::error_code ignored;
   Model model(path);
   model.is_folder_ = std::filesystem::is_directory(path, ignored);
@@ -87,8 +94,9 @@ LORA_FUNC std::uint64_t Model::data_bytes() const {
 LORA_FUNC std::vector<std::string> Model::other_files() const {
   if (!is_folder_) return {};
   std::vector<std::string> files = files_below(path_);
-  std::erase_if(files,
-                [&](const std::string& file) { return std::find(names_.begin(), names_.end(), file) != names_.end(); });
+  std::erase_if(files, [&](const std::string& file) {
+    return std::find(names_.begin(), names_.end(), file) != names_.end() || file.starts_with(detail::journal_name);
+  });
   return files;
 }
 

@@ -33,6 +33,9 @@ class Model {
   /// said where it can be told.
   static Model open(const std::filesystem::path& path);
 
+  /// The same, also for a model whose change in place was not finished; open() refuses it.
+  static Model open_unfinished(const std::filesystem::path& path);
+
   const std::filesystem::path& path() const { return path_; }
 
   /// Whether the path is a folder's.

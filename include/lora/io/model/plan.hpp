@@ -48,7 +48,8 @@ inline void expect_used(std::span<const Rename> renames, const std::vector<Activ
   for (const Rename& rename : renames) {
     const auto begins = [&](const AdapterModule& module) {
       const FlatPrefix* const prefix = module.is_flat ? find_flat_prefix(module.path) : nullptr;
-      return begins_with(module.path, rename.from) || (prefix != nullptr && is_rename_of_prefix(rename, prefix->prefix));
+      return begins_with(module.path, rename.from) ||
+             (prefix != nullptr && is_rename_of_prefix(rename, prefix->prefix));
     };
     if (std::none_of(adapters.begin(), adapters.end(), [&](const ActiveAdapter& active) {
           return std::any_of(active.adapter.modules.begin(), active.adapter.modules.end(), begins);
@@ -84,19 +85,33 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
     for (const Replacement& found : all.replacements) {
       replaced.push_back(found);
       const TensorInfo& info = *found.tensor->info;
-      const MergeTarget wanted{found.tensor, found.copy->tensor,
-                               scalar_type(info.dtype).value_or(ScalarType::float32), 0, 0, row_major, -1, {}, &adapter, found.copy};
-      if (!targets.try_emplace({found.tensor, -1}, wanted).second)
-        fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ", in_quotes(info.name),
-             ", since this one replaces it, found another before it");
+      const MergeTarget wanted{found.tensor,
+                               found.copy->tensor,
+                               scalar_type(info.dtype).value_or(ScalarType::float32),
+                               0,
+                               0,
+                               row_major,
+                               -1,
+                               {},
+                               &adapter,
+                               found.copy};
+      const auto [place, is_new] = targets.try_emplace({found.tensor, -1}, wanted);
+      // PEFT writes a bias twice that both bias and modules_to_save name.
+      if (!is_new && place->second.replacing == &adapter &&
+          are_equal(*adapter.file, *place->second.replacement, *found.copy))
+        continue;
+      if (!is_new)
+        fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ",
+             in_quotes(info.name), ", since this one replaces it, found another before it");
     }
     for (const BoundModule& bound : all.modules) {
       const MergeTarget wanted{&bound.tensor(), bound.module().path, bound.type(),   bound.rows(),
                                bound.cols(),    bound.order(),       bound.expert(), {}};
       MergeTarget& target = targets.try_emplace({&bound.tensor(), bound.expert()}, wanted).first->second;
       if (target.replacement != nullptr)
-        fail(adapter.folder, "module ", in_quotes(bound.module().path), ": expected the base's ", in_quotes(bound.tensor().info->name),
-             " to change, found it replaced by ", in_quotes(target.replacement->name), " of ", in_quotes(target.replacing->folder.string()));
+        fail(adapter.folder, "module ", in_quotes(bound.module().path), ": expected the base's ",
+             in_quotes(bound.tensor().info->name), " to change, found it replaced by ",
+             in_quotes(target.replacement->name), " of ", in_quotes(target.replacing->folder.string()));
       if (wanted.rows != target.rows || wanted.cols != target.cols || wanted.order != target.order)
         fail(base.shard_of(bound.tensor()).path(), "tensor ", in_quotes(bound.tensor().info->name),
              ": expected adapters that agree on fan_in_fan_out, found ",
@@ -131,10 +146,12 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
 inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targets) {
   std::vector<UndoTensor> out;
   for (const MergeTarget& target : targets) {
-    UndoTensor tensor{target.tensor->info->name, target.tensor->shard, target.type, target.rows, target.cols, target.order, {}};
+    UndoTensor tensor{
+        target.tensor->info->name, target.tensor->shard, target.type, target.rows, target.cols, target.order, {}};
     tensor.expert = target.expert;
     tensor.shape = target.tensor->info->shape;
-    if (target.replacement != nullptr) tensor.replaced = UndoReplacement{target.tensor->info->dtype, target.replacement->rows};
+    if (target.replacement != nullptr)
+      tensor.replaced = UndoReplacement{target.tensor->info->dtype, target.replacement->rows};
     for (const MergePart& part : target.parts) {
       try {
         tensor.updates.push_back(std::visit(

@@ -16,12 +16,13 @@ namespace io::detail {
 /// Changes a tensor's bytes in place, on any thread; what it returns is called in the order of the tensors.
 using Change = std::function<Finish(std::span<std::byte>, const Context&)>;
 
-/// A copy of a model, and checksums of what is not merged: in `from` (as its undo file has them) and in `to` (for a new
+/// A pass over a model that changes tensors: a copy of it, or none; and checksums of what is not merged: in `from` (as its undo file has them) and in `to` (for a new
 /// undo file).
 class Rewrite {
  public:
-  /// `copies` are the other files to be copied; the checksums are left out when nobody wants them.
-  Rewrite(const Model& from, ModelWriter& to, std::vector<std::string> copies, bool with_checksums);
+  /// `copies` are the other files to be copied; the checksums are left out when nobody wants them. Without a `to`
+  /// nothing is written, and without checksums as well only the tensors that change are read.
+  Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums);
 
   /// Adds to what is done to a tensor, which is merged in `from`, in `to` or in both.
   void change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change);
@@ -44,7 +45,7 @@ class Rewrite {
   void add_copy(std::size_t i, const TaskOptions& options);
 
   const Model& from_;
-  ModelWriter& to_;
+  ModelWriter* to_;
   std::vector<std::string> copies_;
   bool with_checksums_;
   std::vector<Changed> changes_;  // of each tensor; without steps when it is copied
@@ -60,7 +61,7 @@ inline std::vector<std::uint64_t> piece_checksums(std::span<const std::byte> byt
   return out;
 }
 
-inline Rewrite::Rewrite(const Model& from, ModelWriter& to, std::vector<std::string> copies, bool with_checksums)
+inline Rewrite::Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums)
     : from_(from),
       to_(to),
       copies_(std::move(copies)),
@@ -82,10 +83,11 @@ inline void Rewrite::run(const TaskOptions& options) {
   for (std::size_t i = 0; i < changes_.size(); ++i)
     if (!changes_[i].steps.empty())
       add_changed(from_.tensors()[i], changes_[i]);
-    else
+    else if (to_ != nullptr || with_checksums_)
       add_pieces(from_.tensors()[i]);
   run_tasks(tasks_, options);
-  from_.expect_unchanged();
+  // A pass over some tensors alone may be one whose changes write to them.
+  if (to_ != nullptr || with_checksums_) from_.expect_unchanged();
 }
 
 inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& changed) {
@@ -97,7 +99,7 @@ inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& chang
                       std::vector<Finish> finishes;
                       for (const Change& step : changed.steps) finishes.push_back(step(bytes, context));
                       if (with_checksums_ && !changed.is_merged) after = piece_checksums(bytes);
-                      to_.write_at(tensor, 0, bytes);
+                      if (to_ != nullptr) to_->write_at(tensor, 0, bytes);
                       return [this, &tensor, finishes = std::move(finishes), before = std::move(before),
                               after = std::move(after)] {
                         for (const Finish& finish : finishes)
@@ -116,7 +118,7 @@ inline void Rewrite::add_pieces(const ModelTensor& tensor) {
                         const std::span<std::byte> bytes = buffer.get(static_cast<std::size_t>(size));
                         from_.read(tensor, at, bytes);
                         const std::uint64_t checksum = with_checksums_ ? RestChecksum::of_piece(bytes) : 0;
-                        to_.write_at(tensor, at, bytes);
+                        if (to_ != nullptr) to_->write_at(tensor, at, bytes);
                         return [this, &tensor, checksum] {
                           before_[tensor.shard].add_checksum(checksum);
                           after_[tensor.shard].add_checksum(checksum);
@@ -133,17 +135,19 @@ inline void Rewrite::add_copy(std::size_t i, const TaskOptions& options) {
   tasks_.push_back({memory,
                     [this, i, &options](Buffer& buffer, const Context&) -> Finish {
                       const InputFile file(from_.path() / copies_[i]);
-                      OutputFile copy = to_.file(copies_[i]);
-                      while (copy.position() < file.size()) {
+                      std::optional<OutputFile> copy;
+                      if (to_ != nullptr) copy.emplace(to_->file(copies_[i]));
+                      for (std::uint64_t at = 0; at < file.size();) {
                         expect_not_cancelled(options);
                         const std::span<std::byte> piece = buffer.get(static_cast<std::size_t>(
-                            std::min<std::uint64_t>(RestChecksum::piece_bytes, file.size() - copy.position())));
-                        file.read(copy.position(), piece);
+                            std::min<std::uint64_t>(RestChecksum::piece_bytes, file.size() - at)));
+                        file.read(at, piece);
                         if (with_checksums_) copied_[i].add(piece);
-                        copy.write(piece);
+                        if (copy) copy->write(piece);
+                        at += piece.size();
                       }
                       file.expect_unchanged();
-                      copy.commit();
+                      if (copy) copy->commit();
                       return {};
                     },
                     size - memory});

@@ -149,7 +149,9 @@ inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorI
   if (found->begin < 2)
     refuse_tensor(file, tensor, text("expected the path of a module before .", piece.spelling, ", found none"));
   out.module = name.substr(0, found->begin - 1);
-  if (out.module.find(".base_layer.") != out.module.npos)
+  std::string_view path = out.module;
+  while (path.ends_with(base_layer_piece)) path.remove_suffix(base_layer_piece.size());
+  if (path.find(".base_layer.") != path.npos)
     refuse_tensor(file, tensor, "not supported: factors of a module in a base layer");
   if (out.module.size() > max_module_path)
     refuse_tensor(file, tensor,

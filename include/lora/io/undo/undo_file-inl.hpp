@@ -54,6 +54,7 @@ LORA_FUNC void UndoFileWriter::finish(std::span<const RestChecksum> rests, std::
   for (std::size_t i = 0; i < copies.size(); ++i) header_.copies[i].checksum = copies[i].value();
   const SafetensorsHeader header = detail::undo_header(file_.path(), header_, record_bytes_, room_);
   file_.write_at(0, header.raw());
+  header_checksum_ = RestChecksum::of_piece(header.raw());
   is_finished_ = true;
 }
 

@@ -39,6 +39,9 @@ class UndoFileWriter {
   /// of the other files. Throws StateError, FileError.
   void finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies = {});
 
+  /// The checksum of the header, after finish(): no other undo file has it.
+  std::uint64_t header_checksum() const { return header_checksum_; }
+
   /// As those of OutputFile; a merged model's own commit is what an undo file's is to be before. Throw StateError before
   /// finish(), FileError.
   void flush() { expect_finished().flush(); }
@@ -56,6 +59,7 @@ class UndoFileWriter {
   OutputFile file_;
   std::uint64_t room_ = 0, end_ = 0;
   std::vector<std::uint64_t> record_bytes_;
+  std::uint64_t header_checksum_ = 0;
   bool is_finished_ = false;
 };
 
@@ -78,6 +82,9 @@ class UndoFile {
   const std::vector<UndoShard>& shards() const { return header_.shards; }
   bool is_folder() const { return header_.is_folder; }
   const std::vector<UndoCopy>& copies() const { return header_.copies; }
+
+  /// What UndoFileWriter::header_checksum() was.
+  std::uint64_t header_checksum() const { return RestChecksum::of_piece(file_.header().raw()); }
 
   /// The size of a tensor's record.
   std::uint64_t record_bytes(const UndoTensor& tensor) const;
