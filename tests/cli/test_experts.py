@@ -1,0 +1,161 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+"""Experts, replaced tensors and gains where files alone could be taken for something else: the base's shapes decide, or nothing."""
+
+import json
+import unittest
+
+from support import Tensors, ToolTest, gaussian, merged_bytes, sha256, tensor
+
+PREFIX = "base_model.model."
+EXPERTS = 3
+
+
+class ExpertTest(ToolTest):
+    def base(self, shapes, **config):
+        """Tensors of bfloat16; those of three dimensions are matrices below each other. With a configuration a folder."""
+        tensors = Tensors()
+        for i, (name, shape) in enumerate(shapes.items()):
+            count = 1
+            for size in shape[:-1]:
+                count *= size
+            rows = gaussian(100 + i, count, shape[-1])
+            dtype, _, content = tensor("BF16", rows)
+            tensors[name] = (dtype, list(shape), content)
+        if not config:
+            tensors.save(self.folder / "base")
+            return tensors
+        (self.folder / "base").mkdir()
+        tensors.save(self.folder / "base/model.safetensors")
+        (self.folder / "base/config.json").write_text(json.dumps(config))
+        return tensors
+
+    def adapter(self, tensors, name="adapter", **config):
+        folder = self.folder / name
+        folder.mkdir()
+        out = Tensors()
+        for key, value in tensors.items():
+            out[PREFIX + key] = value if isinstance(value, tuple) else tensor("F32", value)
+        out.save(folder / "adapter_model.safetensors")
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, **config} if "peft_type" not in config else config))
+        return name
+
+    @staticmethod
+    def factors(seed, rows, cols, rank=2, experts=EXPERTS):
+        """lora_A (experts r, in) and lora_B (out, r experts), the expert running fastest."""
+        return {"lora_A.weight": gaussian(seed, experts * rank, cols), "lora_B.weight": gaussian(seed + 1, rows, rank * experts)}
+
+    def named(self, path, factors):
+        return {f"{path}.{key}": value for key, value in factors.items()}
+
+    def expected(self, weight, factors, transposed, scale=2.0, rank=2):
+        """W' of all experts."""
+        dtype, shape, content = weight
+        parts = Tensors()
+        parts["A"], parts["B"] = tensor("F32", factors["lora_A.weight"]), tensor("F32", factors["lora_B.weight"])
+        A, B = parts.fractions("A"), parts.fractions("B")
+        size, out = len(content) // shape[0], b""
+        for e in range(shape[0]):
+            a, b = A[e * rank:(e + 1) * rank], [[row[k * shape[0] + e] for k in range(rank)] for row in B]
+            matrix = (dtype, shape[1:], content[e * size:(e + 1) * size])
+            out += merged_bytes(matrix, [(a, b, scale, 1.0)], transposed)
+        return out
+
+    def refused(self, *pieces, adapters=("adapter",)):
+        chosen = [argument for adapter in adapters for argument in ("--adapter", adapter)]
+        return self.expect_error(1, pieces, "merge", "--base", "base", *chosen, "--out", "out", "--undo", "undo", "--quiet")
+
+    def merge_and_back(self, *adapters, **options):
+        merged = Tensors(self.merge("base", *adapters, extra=("--quiet",), **options))
+        self.unmerge()
+        self.assertEqual(sha256(self.folder / "restored.safetensors"), sha256(self.folder / "base"))
+        return merged
+
+
+class Experts(ExpertTest):
+    names = ["m.experts.gate_up_proj", "m.experts.down_proj"]
+
+    def two(self, inner, outer):
+        return {**self.named("m.experts.base_layer", inner), **self.named("m.experts", outer)}
+
+    def test_square_ones_are_stored_as_the_others_of_their_module(self):
+        for transposed, gate_up in ((True, (EXPERTS, 4, 8)), (False, (EXPERTS, 8, 4))):
+            with self.subTest(transposed):
+                base = self.base({self.names[0]: gate_up, self.names[1]: (EXPERTS, 4, 4)})
+                inner, outer = self.factors(1, 8, 4), self.factors(5, 4, 4)
+                name = self.adapter(self.two(inner, outer), f"a{transposed}", target_parameters=self.names)
+                merged = self.merge_and_back(name)
+                self.assertEqual(merged[self.names[0]][2], self.expected(base[self.names[0]], inner, transposed))
+                self.assertEqual(merged[self.names[1]][2], self.expected(base[self.names[1]], outer, transposed))
+
+    def test_square_ones_alone_say_nothing(self):
+        self.base({self.names[1]: (EXPERTS, 4, 4)})
+        self.adapter(self.named("m.experts", self.factors(1, 4, 4)), target_parameters=self.names[1:])
+        self.refused("'m.experts'", "square")
+
+    def test_the_base_counts_the_experts(self):
+        self.base({self.names[0]: (EXPERTS, 8, 4)})
+        self.adapter(self.named("m.experts", self.factors(1, 8, 4, rank=2, experts=4)), target_parameters=self.names[:1])
+        self.refused(self.names[0], "4 of them", "[3, 8, 4]")
+        self.adapter(self.named("m.experts", self.factors(1, 8, 4, rank=4)), "r6", target_parameters=self.names[:1], r=6)
+        self.refused(self.names[0], "2 of them", adapters=["r6"])
+
+    def test_parameters_go_by_shape_whatever_their_order_in_the_list(self):
+        base = self.base({self.names[0]: (EXPERTS, 8, 4), self.names[1]: (EXPERTS, 4, 6)})
+        inner, outer = self.factors(1, 8, 4), self.factors(5, 4, 6)
+        for i, names in enumerate((self.names, self.names[::-1])):
+            merged = self.merge_and_back(self.adapter(self.two(inner, outer), f"a{i}", target_parameters=names))
+            self.assertEqual(merged[self.names[0]][2], self.expected(base[self.names[0]], inner, False))
+            self.assertEqual(merged[self.names[1]][2], self.expected(base[self.names[1]], outer, False))
+        self.adapter(self.two(inner, outer), "told", target_parameters=self.names[::-1], alpha_pattern={"experts.down_proj": 2})
+        self.refused("'m.experts'", "alpha_pattern", adapters=["told"])
+        self.base({self.names[0]: (EXPERTS, 8, 4), self.names[1]: (EXPERTS, 8, 4)})
+        self.adapter(self.two(inner, self.factors(5, 8, 4)), "alike", target_parameters=self.names)
+        self.refused("'m.experts'", "shapes", adapters=["alike"])
+
+    def test_a_whole_tensor_and_its_experts(self):
+        self.base({self.names[0]: (EXPERTS, 8, 4)})
+        self.adapter(self.named("m.experts", self.factors(1, 8, 4)), "updates", target_parameters=self.names[:1])
+        whole = ("BF16", [EXPERTS, 8, 4], tensor("BF16", gaussian(9, EXPERTS * 8, 4))[2])
+        self.adapter({self.names[0]: whole}, "replaces", modules_to_save=["experts"])
+        for adapters in (("updates", "replaces"), ("replaces", "updates")):
+            self.refused(self.names[0], "both", adapters=adapters)
+        self.merge_and_back("updates", "replaces=0", warning="lora: warning: replaces=0: a coefficient of 0 changes nothing\n")
+        self.merge_and_back("replaces", "updates=0", warning="lora: warning: updates=0: a coefficient of 0 changes nothing\n")
+
+
+class Replaced(ExpertTest):
+    def test_a_tied_head_is_no_place_for_one(self):
+        self.base({"lm_head.weight": (6, 4), "model.embed_tokens.weight": (6, 4)}, tie_word_embeddings=True)
+        self.adapter({"lm_head.weight": tensor("BF16", gaussian(3, 6, 4))}, modules_to_save=["lm_head"])
+        self.refused("lm_head.weight", "tie_word_embeddings")
+
+    def test_pefts_copy_of_the_original_is_never_trained(self):
+        self.base({"score.weight": (6, 4)})
+        self.adapter({"score.original_module.weight": tensor("BF16", gaussian(3, 6, 4)),
+                      "score.modules_to_save.weight": tensor("BF16", gaussian(4, 6, 4))}, modules_to_save=["score"])
+        self.refused("score.original_module.weight", "another base")
+
+    def test_a_bias_that_is_written_twice(self):
+        self.base({"score.bias": (4,), "q.weight": (6, 4)})
+        bias = ("BF16", [4], tensor("BF16", gaussian(3, 1, 4))[2])
+        factors = {"q.lora_A.weight": gaussian(1, 2, 4), "q.lora_B.weight": gaussian(2, 6, 2)}
+        twice = {"score.bias": bias, "score.modules_to_save.bias": bias}
+        self.adapter({**factors, **twice}, modules_to_save=["score"], bias="all")
+        self.assertEqual(self.merge_and_back("adapter")["score.bias"][2], bias[2])
+
+
+class Gains(ExpertTest):
+    def test_a_square_weight_beside_one_that_contradicts(self):
+        self.base({"h.c_attn.weight": (4, 12), "h.c_proj.weight": (4, 4)})
+        self.adapter({"h.c_attn.ia3_l": gaussian(1, 12, 1), "h.c_proj.ia3_l": gaussian(2, 4, 1)}, peft_type="IA3",
+                     target_modules=["c_attn", "c_proj"], feedforward_modules=[], fan_in_fan_out=False)
+        self.refused("'h.c_proj'", "square", "'h.c_attn'")
+
+    def test_verify_says_whether_the_bits_came_back(self):
+        self.base({"q.weight": (6, 4)})
+        self.adapter({"q.ia3_l": gaussian(1, 1, 4)}, peft_type="IA3", target_modules=["q"], feedforward_modules=["q"])
+        self.assertIn("every bit came back", self.run_tool("verify", "--base", "base", "--adapter", "adapter", "--quiet"))
+
+
+if __name__ == "__main__":
+    unittest.main()
