@@ -25,8 +25,9 @@ class GoldenKinds : public testing::TestWithParam<const char*> {
 };
 
 /// The tensor of `expect` for a module's parameter.
-std::string expected_name(const io::AdapterModule& module) {
-  if (module.expert >= 0) return "merged64." + module.tensor_name();
+std::string expected_name(const io::BoundModule& bound) {
+  const io::AdapterModule& module = bound.module();
+  if (bound.expert() >= 0) return "merged64." + module.tensor_name();
   return (module.parameter == "bias" ? "merged_bias64." : "merged64.") + module.path;
 }
 
@@ -47,7 +48,7 @@ TEST_P(GoldenKinds, MergesAsPeftDoesInFloat64) {
     changed.insert(info.name);
     const auto read = [&](const io::Model& model) { return weight(bound, numbers(*model.shards()[0].safetensors(), *model.tensor(info.name).info)); };
     const Doubles W0 = read(base), found = read(merged),
-                  expected = weight(bound, numbers(expect, expect.tensor(expected_name(bound.module()))));
+                  expected = weight(bound, numbers(expect, expect.tensor(expected_name(bound))));
     expect_merged(bound, W0, found, expected, expect, bound.module().path);
     EXPECT_NE(found, W0);
   }

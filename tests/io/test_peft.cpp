@@ -93,8 +93,10 @@ TEST(PeftConfig, ModulesToSaveNamesModulesByTheirEnds) {
   EXPECT_TRUE(both.replaces("classifier"));
   EXPECT_TRUE(both.replaces("bert.classifier"));
   EXPECT_TRUE(both.replaces("x.a.score"));
+  EXPECT_TRUE(both.replaces("my_classifier")) << "as in PEFT";
+  EXPECT_TRUE(both.replaces("bert.classifier.dense")) << "what lies within it";
   EXPECT_FALSE(both.replaces("score"));
-  EXPECT_FALSE(both.replaces("my_classifier"));
+  EXPECT_FALSE(both.replaces("classifiers"));
   EXPECT_FALSE(config(R"("modules_to_save":null)").replaces("classifier"));
 }
 

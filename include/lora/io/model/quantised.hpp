@@ -13,11 +13,13 @@ struct Quantised {
   std::string_view module, maker;
   bool is_weight;  ///< the numbers themselves, no scale or the like
 };
-inline constexpr std::array<Quantised, 16> quantised_endings{{
+inline constexpr std::array<Quantised, 18> quantised_endings{{
     {".qweight", "GPTQ or AWQ", true},
     {".weight_packed", "compressed-tensors", true},
     {".W_q", "HQQ", true},
     {".q_weight", "EXL2", true},
+    {".weight._data", "quanto", true},
+    {".weight._scale", "quanto", false},
     {".qzeros", "GPTQ or AWQ", false},
     {".scales", "GPTQ or AWQ", false},
     {".g_idx", "GPTQ", false},
@@ -40,8 +42,9 @@ inline std::optional<Quantised> quantised_module(std::string_view tensor) {
   return std::nullopt;
 }
 
-/// Whether weights of this type are a quantiser's: integers and numbers of 8 bits and fewer.
-constexpr bool is_quantised(DType dtype) { return bits(dtype) <= 8 && dtype != DType::BOOL; }
+/// Whether weights of this type are a quantiser's: integers (of 32 bits too, which hold several weights) and numbers of 8 bits and
+/// fewer.
+constexpr bool is_quantised(DType dtype) { return !scalar_type(dtype) && dtype != DType::BOOL && dtype != DType::C64; }
 
 /// What messages say after naming a quantised tensor.
 inline constexpr std::string_view quantised_remedy =

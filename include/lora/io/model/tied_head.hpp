@@ -18,8 +18,10 @@ inline bool is_at_end(std::string_view path, std::string_view name) {
 
 /// The module of an output layer that some models share with their embeddings, by the names that transformers gives it.
 inline bool is_head(std::string_view module) {
-  static constexpr std::array<std::string_view, 3> heads{"lm_head", "lm_head.decoder", "cls.predictions.decoder"};
-  return std::any_of(heads.begin(), heads.end(), [&](std::string_view head) { return is_at_end(module, head); });
+  static constexpr std::array<std::string_view, 4> heads{"lm_head", "lm_head.decoder", "cls.predictions.decoder",
+                                                         "embed_out"};
+  return module == "proj_out" ||  // Whisper's; other models call inner layers so
+         std::any_of(heads.begin(), heads.end(), [&](std::string_view head) { return is_at_end(module, head); });
 }
 
 /// The module of the embeddings that an output layer may be tied to.
@@ -34,13 +36,13 @@ inline bool is_embedding(std::string_view module) {
 /// configuration classes, which 4.x leaves out of config.json. `type` is a model_type, or the beginning of an
 /// architecture's name, in lower case and without '_' and '-'.
 inline bool ties_head_by_default(std::string_view type) {
-  static constexpr std::array<std::string_view, 42> tied{
-      "bart",   "bert",       "biogpt",     "blenderbot",     "bloom",      "cohere",     "cohere2",
-      "ctrl",   "distilbert", "electra",    "ernie45",        "falcon",     "gemma",      "gemma2",
-      "gemma3", "gemma3text", "gemma3n",    "gemma3ntext",    "gpt2",       "gptbigcode", "gptneo",
-      "jetmoe", "lfm2",       "mamba",      "marian",         "mbart",      "mpt",        "openaigpt",
-      "opt",    "paligemma",  "pegasus",    "recurrentgemma", "roberta",    "smollm3",    "starcoder2",
-      "t5",     "t5gemma",    "vaultgemma", "xglm",           "xlmroberta", "zamba",      "zamba2"};
+  static constexpr std::array<std::string_view, 43> tied{
+      "bart",       "bert",        "biogpt",     "blenderbot", "bloom",   "cohere",     "cohere2", "ctrl",
+      "distilbert", "electra",     "ernie45",    "falcon",     "gemma",   "gemma2",     "gemma3",  "gemma3text",
+      "gemma3n",    "gemma3ntext", "gpt2",       "gptbigcode", "gptneo",  "jetmoe",     "lfm2",    "mamba",
+      "marian",     "mbart",       "mpt",        "openaigpt",  "opt",     "paligemma",  "pegasus", "recurrentgemma",
+      "roberta",    "smollm3",     "starcoder2", "t5",         "t5gemma", "vaultgemma", "whisper", "xglm",
+      "xlmroberta", "zamba",       "zamba2"};
   return std::find(tied.begin(), tied.end(), type) != tied.end();
 }
 
@@ -86,7 +88,9 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
 /// what is merged into it would be lost.
 inline void expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
                                const std::vector<Replacement>& replacements, std::vector<std::string>* warnings) {
-  const auto is_token_embedding = [](const BoundModule& bound) { return bound.tensor().info->name == "token_embd.weight"; };
+  const auto is_token_embedding = [](const BoundModule& bound) {
+    return bound.tensor().info->name == "token_embd.weight";
+  };
   if (warnings != nullptr && model.shards().front().gguf() != nullptr && model.find("output.weight") == nullptr &&
       std::any_of(modules.begin(), modules.end(), is_token_embedding))
     warnings->push_back(text(printable(model.path().string()), ": it has no 'output.weight': what is merged into ",

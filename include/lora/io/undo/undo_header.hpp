@@ -240,7 +240,7 @@ inline void expect_complete(const std::filesystem::path& file, const UndoHeader&
   }
   for (std::size_t i = 1; i < header.tensors.size(); ++i) {
     const UndoTensor &before = header.tensors[i - 1], &tensor = header.tensors[i];
-    if (before.name == tensor.name && (before.expert < 0 || tensor.expert < 0))
+    if (before.name == tensor.name && before.expert != tensor.expert && (before.expert < 0 || tensor.expert < 0))
       fail(file, part, "tensor ", in_quotes(tensor.name), ": expected the whole of it or its experts, found both");
   }
   names.assign(weights.begin(), weights.end());
