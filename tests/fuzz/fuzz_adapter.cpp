@@ -51,6 +51,7 @@ void check_config(std::string_view text) {
   } catch (const io::FileError& error) {
     return fuzz::require_printable(error.what());
   }
+  if (config->peft_type() == "IA3") return require(config->module("a").rank == 0, "a rank of IA3");
   const io::detail::Json json = io::detail::read_json("adapter_config.json", "", text);
   std::uint64_t steps = 3'000'000;
   try {
