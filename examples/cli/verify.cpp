@@ -104,7 +104,7 @@ struct Verify {
     std::vector<Outcome> outcomes(targets.size());
     std::vector<io::detail::Task> tasks;
     for (std::size_t i = 0; i < targets.size(); ++i) {
-      const std::uint64_t bytes = 2 * targets[i].bytes();  // W and W0
+      const std::uint64_t bytes = 2 * io::detail::weight_size(targets[i]);  // W and W0
       tasks.push_back({bytes, [&, i, bytes](io::detail::Buffer& buffer,
                                               const lora::Context& context) -> io::detail::Finish {
                          const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(bytes));
@@ -122,7 +122,7 @@ struct Verify {
 
   static Outcome verify_layer(const io::Model& model, const Target& target, std::span<std::byte> bytes,
                               std::span<std::byte> original, const lora::Context& context) {
-    model.read(*target.tensor, target.offset(), original);
+    model.read(*target.tensor, io::detail::weight_offset(target), original);
     std::copy(original.begin(), original.end(), bytes.begin());
     Outcome outcome;
     io::detail::named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {

@@ -89,15 +89,15 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
     return visit_type(target.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
       const ActiveSet<Compute> set = active_set<Compute>(target.parts);
-      return with_weight<T>(target.bytes_in(bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
+      return with_weight<T>(weight_bytes(target, bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
         if (undo != nullptr) return add_record<Compute>(*undo, set, lora::merge(weight, set, context));
         lora::merge_plain(weight, set, context);
         return {};
       });
     });
   });
-  effect = effect_of(target.type, target.bytes_in(bytes), [&](std::uint64_t offset, std::span<std::byte> into) {
-    model.read(*target.tensor, target.offset() + offset, into);
+  effect = effect_of(target.type, weight_bytes(target, bytes), [&](std::uint64_t offset, std::span<std::byte> into) {
+    model.read(*target.tensor, weight_offset(target) + offset, into);
   });
   return finish;
 }
@@ -107,7 +107,7 @@ LORA_ON_CALL_DECLARED inline Finish merge_unmerged(const Model& model, const Mer
                                                    std::span<std::byte> bytes, UndoFileWriter* undo,
                                                    const Context& context, MergeEffect& effect) {
   if (target.replacement != nullptr) return merge_tensor(model, target, bytes, undo, context, effect);
-  const std::span<std::byte> weight = target.bytes_in(bytes);
+  const std::span<std::byte> weight = weight_bytes(target, bytes);
   const std::vector<std::byte> before(weight.begin(), weight.end());
   Finish finish = merge_tensor(model, target, bytes, undo, context, effect);
   effect = effect_of(target.type, weight, [&](std::uint64_t offset, std::span<std::byte> into) {
@@ -145,7 +145,7 @@ LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const Undo
     return visit_type(tensor.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
       const ActiveSet<Compute> old_set = undo.active_set<Compute>(tensor), set = active_set<Compute>(target.parts);
-      return with_weight<T>(target.bytes_in(bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
+      return with_weight<T>(weight_bytes(target, bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
         UndoRecord made = lora::switch_to(weight, old_set, record, set, context);
         if (!all_finite(std::span<const T>(weight.data(), static_cast<std::size_t>(weight.size()))))
           effect.overflows = static_cast<std::uint64_t>(lora::overflows(weight, set, made));

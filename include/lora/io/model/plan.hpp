@@ -36,11 +36,6 @@ struct MergeTarget {
     for (const MergePart& part : parts) sum += part.module->rank();
     return sum;
   }
-
-  /// The weight's bytes among those of the tensor.
-  std::uint64_t bytes() const { return static_cast<std::uint64_t>(rows * cols) * lora::detail::element_size(type); }
-  std::uint64_t offset() const { return expert < 0 ? 0 : static_cast<std::uint64_t>(expert) * bytes(); }
-  std::span<std::byte> bytes_in(std::span<std::byte> all) const { return all.subspan(offset(), bytes()); }
 };
 
 /// Throws ValueError for a rename that no module's path begins with, and for two of one beginning.

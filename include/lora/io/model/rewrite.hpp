@@ -53,14 +53,6 @@ class Rewrite {
   std::vector<Task> tasks_;
 };
 
-/// The checksums of the pieces that RestChecksum takes.
-inline std::vector<std::uint64_t> piece_checksums(std::span<const std::byte> bytes) {
-  std::vector<std::uint64_t> out;
-  for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), RestChecksum::piece_bytes)))
-    out.push_back(RestChecksum::of_piece(bytes.first(std::min(bytes.size(), RestChecksum::piece_bytes))));
-  return out;
-}
-
 inline Rewrite::Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums)
     : from_(from),
       to_(to),
@@ -95,10 +87,10 @@ inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& chang
                       const std::span<std::byte> bytes = buffer.get(tensor.info->bytes());
                       from_.read(tensor, 0, bytes);
                       std::vector<std::uint64_t> before, after;
-                      if (with_checksums_ && !changed.was_merged) before = piece_checksums(bytes);
+                      if (with_checksums_ && !changed.was_merged) before = RestChecksum::of_pieces(bytes);
                       std::vector<Finish> finishes;
                       for (const Change& step : changed.steps) finishes.push_back(step(bytes, context));
-                      if (with_checksums_ && !changed.is_merged) after = piece_checksums(bytes);
+                      if (with_checksums_ && !changed.is_merged) after = RestChecksum::of_pieces(bytes);
                       if (to_ != nullptr) to_->write_at(tensor, 0, bytes);
                       return [this, &tensor, finishes = std::move(finishes), before = std::move(before),
                               after = std::move(after)] {

@@ -139,9 +139,7 @@ class ModuleReader {
   const KindRow& kind_of_group(const PeftGroup& group) const {
     for (const KindRow* const row : config_.kinds()) {
       const auto is_there = [&](const KindPart& part) {
-        return !part.is_required || group.of(part.name) != nullptr ||
-               std::any_of(shared_.begin(), shared_.end(),
-                           [&](const PeftPart& p) { return p.piece->part == part.name; });
+        return !part.is_required || group.of(part.name) != nullptr || has_shared(part.name);
       };
       if (std::all_of(row->parts.begin(), row->parts.end(), is_there)) return *row;
     }

@@ -59,16 +59,6 @@ LORA_FUNC void Safetensors::expect_dimensions(const TensorInfo& tensor, std::siz
                  name(tensor.dtype));
 }
 
-LORA_FUNC MatrixView Safetensors::read_view(const TensorInfo& tensor, std::size_t dimensions,
-                                            std::vector<std::byte>& memory) const {
-  expect_dimensions(tensor, dimensions);
-  memory.resize(tensor.bytes());
-  read(tensor, 0, memory);
-  const auto rows = static_cast<Index>(tensor.shape[0]);
-  const Index cols = dimensions == 1 ? 1 : static_cast<Index>(tensor.shape[1]);
-  return {memory.data(), *scalar_type(tensor.dtype), rows, cols, cols, 1};
-}
-
 LORA_FUNC void Safetensors::read_elements(const TensorInfo& tensor, ScalarType type, void* out) const {
   std::byte* const to = static_cast<std::byte*>(out);
   const std::uint64_t count = tensor.bytes() * 8 / bits(tensor.dtype);

@@ -61,10 +61,6 @@ class Safetensors {
     return out;
   }
 
-  /// A tensor of one dimension (a column) or two, F16, BF16, F32 or F64, as it is in the file: read into `memory`, which the view
-  /// looks at. Throws FileError naming the tensor.
-  MatrixView read_view(const TensorInfo& tensor, std::size_t dimensions, std::vector<std::byte>& memory) const;
-
  private:
   Safetensors(InputFile file, SafetensorsHeader header) : file_(std::move(file)), header_(std::move(header)) {}
 

@@ -61,11 +61,23 @@ struct UndoTensor {
 /// The shape of the tensor in its file.
 std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor);
 
-/// The bytes of a weight among those of its tensor.
-inline std::span<std::byte> weight_bytes(const UndoTensor& weight, std::span<std::byte> tensor) {
-  const std::size_t size = static_cast<std::size_t>(weight.rows * weight.cols) * lora::detail::element_size(weight.type);
-  return tensor.subspan(weight.expert < 0 ? 0 : static_cast<std::size_t>(weight.expert) * size, size);
+namespace detail {
+
+// Where a weight, of these rows, cols, type and expert, lies among the bytes of its tensor.
+template <class Weight>
+std::uint64_t weight_size(const Weight& weight) {
+  return static_cast<std::uint64_t>(weight.rows * weight.cols) * lora::detail::element_size(weight.type);
 }
+template <class Weight>
+std::uint64_t weight_offset(const Weight& weight) {
+  return weight.expert < 0 ? 0 : static_cast<std::uint64_t>(weight.expert) * weight_size(weight);
+}
+template <class Weight>
+std::span<std::byte> weight_bytes(const Weight& weight, std::span<std::byte> tensor) {
+  return tensor.subspan(weight_offset(weight), weight_size(weight));
+}
+
+}  // namespace detail
 
 /// The type in which a weight of this type computes.
 constexpr ScalarType compute_type(ScalarType type) {
@@ -83,9 +95,15 @@ class RestChecksum {
   void add_checksum(std::uint64_t of_piece);
   void add(std::span<const std::byte> piece) { add_checksum(of_piece(piece)); }
 
-  /// The pieces of a whole tensor.
-  void add_all(std::span<const std::byte> bytes) {
-    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), piece_bytes))) add(bytes.first(std::min(bytes.size(), piece_bytes)));
+  /// The checksums of a whole tensor's pieces.
+  static std::vector<std::uint64_t> of_pieces(std::span<const std::byte> bytes) {
+    std::vector<std::uint64_t> out;
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), piece_bytes)))
+      out.push_back(of_piece(bytes.first(std::min(bytes.size(), piece_bytes))));
+    return out;
+  }
+  void add_all(std::span<const std::byte> tensor) {
+    for (const std::uint64_t piece : of_pieces(tensor)) add_checksum(piece);
   }
   std::uint64_t value() const { return value_; }
 
