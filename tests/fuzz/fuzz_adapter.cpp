@@ -7,9 +7,11 @@
 #include "fuzz/fuzz.hpp"
 
 #include <lora/io/adapters/formats.hpp>
+#include <lora/io/peft/config.hpp>
 #include <lora/io/peft/load_adapter.hpp>
 #include <lora/io/peft/patterns.hpp>
 #include <lora/io/peft/save_adapter.hpp>
+#include <lora/io/text/json.hpp>
 
 #include <fstream>
 
