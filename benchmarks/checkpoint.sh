@@ -27,15 +27,17 @@ done
 
 bash "$root/cmake/setup.sh" tests
 if ((${#peft[@]})); then bash "$root/benchmarks/peers/environment.sh" "$build/peft"; fi
-(
-  cd "$root"
-  cmake --preset default -B "$build/tool" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
-)
-cmake --build "$build/tool" --target lora_tool
+if [[ ! -e $build/default/build.ninja ]]; then  # tests/run.sh builds there too
+  (
+    cd "$root"
+    cmake --preset default -B "$build/default" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
+  )
+fi
+cmake --build "$build/default" --target lora_tool
 
 work=$(mktemp -d "$dir/lora-checkpoint-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 python3 "$root/benchmarks/make_checkpoint.py" "$work" "${size[@]}"
 grep -m1 'model name' /proc/cpuinfo || true
-python3 "$root/benchmarks/checkpoint.py" "$build/tool/examples/lora" "$work" "$rounds" \
+python3 "$root/benchmarks/checkpoint.py" "$build/default/examples/lora" "$work" "$rounds" \
   "$build/checkpoint${size:+-small}.json" "${peft[@]}"

@@ -21,7 +21,7 @@ case "${1-}" in
   --full) full=1 ;;
   *) echo "usage: run.sh [--full]" >&2; exit 2 ;;
 esac
-lora=$build/tool/examples/lora
+lora=$build/default/examples/lora
 section() { printf '\n== %s ==\n' "$1"; }
 run() {
   printf '$ lora'
@@ -35,14 +35,16 @@ fail() { echo "error: $1" >&2; exit 1; }
 bash "$root/cmake/setup.sh" tool
 
 section "building the tool"
-(
-  cd "$root"
-  cmake --preset default -B "$build/tool" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
-)
-cmake --build "$build/tool" --parallel "$jobs"
+if [[ ! -e $build/default/build.ninja ]]; then  # tests/run.sh builds there too
+  (
+    cd "$root"
+    cmake --preset default -B "$build/default" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
+  )
+fi
+cmake --build "$build/default" --target lora_tool quickstart --parallel "$jobs"
 
 section "quickstart"
-"$build/tool/examples/quickstart"
+"$build/default/examples/quickstart"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

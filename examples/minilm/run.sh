@@ -28,14 +28,16 @@ if ((bench)) && [[ ! $threads =~ ^[1-9][0-9]*$ ]]; then usage; fi
 
 bash "$root/cmake/setup.sh" tool
 bash "$here/fetch.sh" "$model"
-(
-  cd "$root"
-  cmake --preset default -B "$build/tool" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
-)
-cmake --build "$build/tool" --target minilm --parallel "${LORA_JOBS:-$processors}"
+if [[ ! -e $build/default/build.ninja ]]; then  # tests/run.sh builds there too
+  (
+    cd "$root"
+    cmake --preset default -B "$build/default" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
+  )
+fi
+cmake --build "$build/default" --target minilm --parallel "${LORA_JOBS:-$processors}"
 
 data=("$root/examples/data/minilm" "$here/expected.safetensors")
-program=("$build/tool/examples/minilm/minilm" "$model/model.safetensors" "${data[@]}")
+program=("$build/default/examples/minilm/minilm" "$model/model.safetensors" "${data[@]}")
 if ((!bench)); then
   exec "${program[@]}"
 fi

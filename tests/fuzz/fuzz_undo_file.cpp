@@ -5,6 +5,7 @@
 #include "fuzz/fuzz.hpp"
 
 #include <lora/io/undo/undo_file.hpp>
+#include <lora/io/undo/undo_header.hpp>
 
 namespace {
 

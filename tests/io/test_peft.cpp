@@ -114,10 +114,11 @@ TEST(PeftConfig, InitialisersThatChangeTheBaseWeightAreRefused) {
 }
 
 TEST(PeftConfig, PatternsThatTakeTooLongAreNamed) {
-  const Config slow = config(R"("alpha_pattern":{"(a*){900}b":1})");
+  std::string key;
+  for (int i = 0; i < 900; ++i) key += "a*";
+  const Config slow = config(R"("alpha_pattern":{")" + key + R"(b":1})");
   EXPECT_EQ(slow.alpha("ab"), 1.0);
   const std::vector<std::string> paths(20, std::string(4000, 'a'));
-  EXPECT_EQ(slow.alpha(paths.front()), 4.0);
   expect_pieces(message<lora::ValueError>([&] { slow.modules(paths); }), {"module 'aaa", "take too long"});
 }
 

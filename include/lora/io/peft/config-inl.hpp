@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lora/io/peft/config.hpp"
-#include "lora/io/peft/patterns/pattern_keys.hpp"
+#include "lora/io/peft/patterns.hpp"
 #include "lora/io/peft/peft_types.hpp"
 #include "lora/io/text/json.hpp"
 
@@ -200,23 +200,20 @@ LORA_FUNC std::vector<std::uint64_t> PeftConfig::trained_tokens(std::string_view
 }
 
 LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const std::string> paths) const {
+  const auto values = [&](const auto& pattern, auto usual) {
+    std::vector<decltype(usual)> out;
+    for (const std::optional<std::size_t>& found : pattern.keys->find(paths))
+      out.push_back(found ? pattern.values[*found] : usual);
+    return out;
+  };
+  const std::vector<Index> ranks = values(ranks_, rank_);
+  const std::vector<double> alphas = values(alphas_, alpha_);
   std::vector<Module> out;
-  out.reserve(paths.size());
-  std::uint64_t steps = detail::PatternKeys::max_steps;
-  for (const std::string& path : paths) {
-    const auto value = [&](const auto& pattern, auto usual) {
-      try {
-        const std::optional<std::size_t> found = pattern.keys->find(path, steps);
-        return found ? pattern.values[*found] : usual;
-      } catch (const ValueError& error) {
-        throw ValueError(detail::text("lora: module ", detail::in_quotes(path), ": ", detail::bare(error)));
-      }
-    };
-    const double alpha = value(alphas_, alpha_);
+  for (std::size_t i = 0; i < paths.size(); ++i) {
     const Scaling scaling = type_->alpha_key.empty() ? lora::scaling::fixed(1)
-                            : rank_stabilized_       ? lora::scaling::rank_stabilized(alpha)
-                                                     : lora::scaling::alpha(alpha);
-    out.push_back({value(ranks_, rank_), scaling});
+                            : rank_stabilized_       ? lora::scaling::rank_stabilized(alphas[i])
+                                                     : lora::scaling::alpha(alphas[i]);
+    out.push_back({ranks[i], scaling});
   }
   return out;
 }

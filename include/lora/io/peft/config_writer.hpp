@@ -8,8 +8,8 @@
 #include "lora/io/peft/config.hpp"
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/peft/lokr_split.hpp"
+#include "lora/io/peft/patterns.hpp"
 #include "lora/io/peft/peft_types.hpp"
-#include "lora/io/peft/patterns/regex_program.hpp"
 #include "lora/io/text/json_events.hpp"
 
 #include <cmath>
