@@ -30,9 +30,9 @@ struct Delta {
     expect_apart(files_of(chosen), {out});
     const std::vector<Module> modules = collect(chosen);
     if (dtype == "f64")
-      write<double>(modules);
+      write<double>(chosen, modules);
     else
-      write<float>(modules);
+      write<float>(chosen, modules);
     return 0;
   }
 
@@ -66,7 +66,7 @@ struct Delta {
   }
 
   template <class Compute>
-  void write(const std::vector<Module>& modules) const {
+  void write(const std::vector<ChosenAdapter>& chosen, const std::vector<Module>& modules) const {
     std::vector<io::TensorInfo> tensors;
     for (const Module& module : modules)
       tensors.push_back({module.tensor,
@@ -91,17 +91,32 @@ struct Delta {
     progress.clear();
     file.flush();
     io::detail::expect_not_cancelled(options);
-    print(report(modules.size(), file.header().data_bytes()));
+    print(report(chosen, modules.size(), file.header().data_bytes()));
     file.commit();
   }
 
-  std::string report(std::size_t modules, std::uint64_t bytes) const {
+  /// Whole tensors are none of the deltas: what they change depends on the base.
+  std::string report(const std::vector<ChosenAdapter>& chosen, std::size_t modules, std::uint64_t bytes) const {
+    using Json = nlohmann::ordered_json;
+    Json replacements = Json::array();
+    std::string tables;
+    std::vector<std::string> warnings;
+    for (const ChosenAdapter& one : chosen) {
+      for (Json& row : replacements_json(one.adapter)) replacements.push_back(std::move(row));
+      tables += replacements_table(one.adapter);
+      const auto& copies = one.adapter.base_copies;
+      const auto count = std::count_if(copies.begin(), copies.end(), [](const io::BaseCopy& copy) { return copy.is_trained; });
+      if (count != 0)
+        warnings.push_back(text("the adapter ", in_quotes(one.adapter.name), " also replaces ", count_text(static_cast<std::uint64_t>(count), "tensor"),
+                                ", which have no delta of their own"));
+    }
+    print_warnings(warnings);
     if (common.json)
-      return nlohmann::ordered_json{
-                 {"command", "delta"}, {"out", json_text(out.string())}, {"modules", modules}, {"bytes", bytes}}
+      return Json{{"command", "delta"}, {"out", json_text(out.string())}, {"modules", modules}, {"bytes", bytes},
+                  {"replacements", std::move(replacements)}, {"warnings", all_warnings(chosen, warnings)}}
                  .dump(2, ' ', true) +
              '\n';
-    return text("deltas of ", count_text(modules, "module"), ", ", size_text(bytes), ": ", path_text(out), '\n');
+    return text("deltas of ", count_text(modules, "module"), ", ", size_text(bytes), ": ", path_text(out), '\n', tables);
   }
 };
 

@@ -116,7 +116,9 @@ struct Diff {
 
   int run() {
     const io::Model a = io::Model::open(path_a), b = io::Model::open(path_b);
-    for (const io::Model* const model : {&a, &b}) print_warnings(model->warnings());
+    std::vector<std::string> warnings = a.warnings();
+    warnings.insert(warnings.end(), b.warnings().begin(), b.warnings().end());
+    print_warnings(warnings);
     std::vector<Pair> pairs;
     for (const io::ModelTensor& tensor : a.tensors()) pairs.emplace_back(a, &tensor, b, b.find(tensor.info->name));
     for (const io::ModelTensor& tensor : b.tensors())
@@ -125,7 +127,7 @@ struct Diff {
     const Json metadata = compare_metadata(a, b), files = compare_files(a, b);
     const bool same = metadata.empty() && files.empty() &&
                       std::none_of(pairs.begin(), pairs.end(), [](const Pair& pair) { return pair.differs(); });
-    cli::print(common.json ? json(pairs, metadata, files, same)
+    cli::print(common.json ? json(pairs, metadata, files, same, warnings)
                            : report(pairs, metadata, files, same, a.is_folder() && b.is_folder()));
     return same ? 0 : 1;
   }
@@ -189,7 +191,8 @@ struct Diff {
     return out;
   }
 
-  static std::string json(const std::vector<Pair>& pairs, const Json& metadata, const Json& files, bool same) {
+  static std::string json(const std::vector<Pair>& pairs, const Json& metadata, const Json& files, bool same,
+                          const std::vector<std::string>& warnings) {
     Json tensors = Json::array();
     for (const Pair& pair : pairs) {
       if (!pair.differs()) continue;
@@ -208,7 +211,8 @@ struct Diff {
                 {"compared", pairs.size()},
                 {"tensors", std::move(tensors)},
                 {"metadata", metadata},
-                {"files", files}}
+                {"files", files},
+                {"warnings", warnings}}
                .dump(2, ' ', true) +
            '\n';
   }

@@ -141,9 +141,14 @@ struct Inspect {
                     {"format", io::adapter_format(path)},
                     {"name", json_text(adapter.name)},
                     {"layers", std::move(layers)},
-                    {"delta_norm", !all_known ? Json(nullptr) : Json(std::sqrt(sum))}});
-    cli::print(text("adapter ", io::printable(adapter.name), ": ", count_text(adapter.modules.size(), "layer"),
-                    !all_known ? std::string() : ", ||delta||_F = " + number_text(std::sqrt(sum), 6), '\n', table));
+                    {"replacements", replacements_json(adapter)},
+                    {"delta_norm", !all_known ? Json(nullptr) : Json(std::sqrt(sum))},
+                    {"warnings", Json::array()}});
+    std::string out = text("adapter ", io::printable(adapter.name), ": ", count_text(adapter.modules.size(), "layer"));
+    if (all_known && !adapter.modules.empty()) out += ", ||delta||_F = " + number_text(std::sqrt(sum), 6);
+    out += '\n';
+    if (!adapter.modules.empty()) out += text(table);
+    cli::print(out + replacements_table(adapter));
   }
 
   void inspect_model(const io::Model& model) const {
@@ -194,6 +199,7 @@ struct Inspect {
     }
     result["tensors"] = std::move(tensors);
     result["data_bytes"] = model.data_bytes();
+    result["warnings"] = model.warnings();
     print(result);
   }
 
@@ -208,9 +214,14 @@ struct Inspect {
                            {"dtype", io::name(tensor.replaced->dtype)},
                            {"shape", io::stored_shape(tensor)},
                            {"replaced", true},
-                           {"rows", tensor.replaced->rows}});
-        table.add({tensor.name, std::string(io::name(tensor.replaced->dtype)), shape_text(io::stored_shape(tensor)), "",
-                   tensor.replaced->rows.empty() ? "replaced" : count_text(tensor.replaced->rows.size(), "row") + " replaced", ""});
+                           {"rows", tensor.replaced->rows.value_or(std::vector<std::uint64_t>())},
+                           {"grown_from", tensor.grown_from ? Json(*tensor.grown_from) : Json(nullptr)},
+                           {"new", tensor.is_new}});
+        std::string what = tensor.is_new ? "new" : !tensor.replaced->rows ? "replaced" : "";
+        if (tensor.replaced->rows && !tensor.replaced->rows->empty()) what = count_text(tensor.replaced->rows->size(), "row") + " replaced";
+        if (tensor.grown_from)
+          what += (what.empty() ? "" : ", ") + count_text(io::stored_shape(tensor)[0] - *tensor.grown_from, "row") + " added";
+        table.add({tensor.name, std::string(io::name(tensor.replaced->dtype)), shape_text(io::stored_shape(tensor)), "", what, ""});
         continue;
       }
       const lora::UndoRecord checked = file.record(tensor);
@@ -240,6 +251,7 @@ struct Inspect {
                          {"shape", io::stored_shape(tensor)},
                          {"fan_in_fan_out", tensor.order == lora::column_major},
                          {"expert", tensor.expert < 0 ? Json(nullptr) : Json(tensor.expert)},
+                         {"grown_from", tensor.grown_from ? Json(*tensor.grown_from) : Json(nullptr)},
                          {"updates", std::move(updates)},
                          {"record_bytes", checked.size_bytes()},
                          {"record_percent", percent}});
@@ -259,7 +271,8 @@ struct Inspect {
                     {"files", std::move(files)},
                     {"tensors", std::move(tensors)},
                     {"record_bytes", record_bytes},
-                    {"file_bytes", file.file().file().size()}});
+                    {"file_bytes", file.file().file().size()},
+                    {"warnings", Json::array()}});
     cli::print(text("undo file ", path_text(path), ": gives back ", count_text(file.tensors().size(), "tensor"),
                     file.is_folder() ? text(" of a folder with ", count_text(file_count, "file")) : "", "; records ",
                     percent_text(static_cast<double>(record_bytes), static_cast<double>(weight_bytes)),

@@ -4,6 +4,7 @@
 
 #include "commands.hpp"
 #include "signals.hpp"
+#include "table.hpp"
 #include "text.hpp"
 
 #include <iostream>
@@ -65,7 +66,8 @@ std::string Summary::json(const io::ModelChange& change) const {
                                 {"tensors", change.tensors},
                                 {"merged_tensors", change.changed_tensors},
                                 {"merged_bytes", change.changed_bytes},
-                                {"record_bytes", change.record_bytes}};
+                                {"record_bytes", change.record_bytes},
+                                {"warnings", all_warnings(adapters, change.warnings)}};
   if (!undo.empty()) result["undo"] = json_text(undo.string());
   if (in_place) result["in_place"] = true;
   return result.dump(2, ' ', true) + '\n';
@@ -89,8 +91,39 @@ void print(const std::string& report) {
   if (!std::cout.flush()) throw lora::Error("lora: cannot write to the standard output");
 }
 
+std::vector<std::string> all_warnings(const std::vector<ChosenAdapter>& adapters, const std::vector<std::string>& warnings) {
+  std::vector<std::string> out;
+  for (const ChosenAdapter& chosen : adapters) out.insert(out.end(), chosen.warnings.begin(), chosen.warnings.end());
+  out.insert(out.end(), warnings.begin(), warnings.end());
+  return out;
+}
+
 void print_warnings(const std::vector<std::string>& warnings) {
   for (const std::string& warning : warnings) std::cerr << "lora: warning: " << warning << '\n';
+}
+
+nlohmann::ordered_json replacements_json(const io::Adapter& adapter) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (const io::BaseCopy& copy : adapter.base_copies) {
+    const io::TensorInfo& info = adapter.file->tensor(copy.name);
+    nlohmann::ordered_json row{{"name", json_text(copy.tensor)}, {"dtype", io::name(info.dtype)}, {"shape", info.shape}, {"trained", copy.is_trained}};
+    row["rows"] = copy.rows.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(copy.rows);
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+std::string replacements_table(const io::Adapter& adapter) {
+  if (adapter.base_copies.empty()) return "";
+  Table table({"whole tensor", "dtype", "shape", "what"});
+  for (const io::BaseCopy& copy : adapter.base_copies) {
+    const io::TensorInfo& info = adapter.file->tensor(copy.name);
+    table.add({copy.tensor, std::string(io::name(info.dtype)), shape_text(info.shape),
+               !copy.rows.empty() ? "replaces " + count_text(copy.rows.size(), "row")
+               : copy.is_trained  ? std::string("replaces, or is new")
+                                  : std::string("copy of the base's")});
+  }
+  return text(table);
 }
 
 }  // namespace cli

@@ -6,6 +6,8 @@
 #include "options.hpp"
 #include "progress.hpp"
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace cli {
 
 /// The help of options that name a model.
@@ -46,7 +48,15 @@ lora::io::ModelOptions model_options(const CommonOptions& common, Progress& prog
 /// Prints on standard output. Throws Error.
 void print(const std::string& report);
 
+/// The warnings about adapters, and others behind them, for JSON.
+std::vector<std::string> all_warnings(const std::vector<ChosenAdapter>& adapters, const std::vector<std::string>& warnings);
+
 /// Prints warnings on standard error.
 void print_warnings(const std::vector<std::string>& warnings);
+
+/// What an adapter puts in the place of the base's tensors, as its file has it: whole tensors that were trained, rows, and the copies that
+/// bring the rows of a vocabulary that grew. For programs, and for people: "" when there are none.
+nlohmann::ordered_json replacements_json(const lora::io::Adapter& adapter);
+std::string replacements_table(const lora::io::Adapter& adapter);
 
 }  // namespace cli

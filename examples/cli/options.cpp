@@ -6,6 +6,8 @@
 #include "signals.hpp"
 #include "text.hpp"
 
+#include <lora/io/model/converted_adapter.hpp>
+
 #include <charconv>
 #include <cmath>
 #include <iostream>
@@ -65,6 +67,13 @@ void AdapterOptions::add_to(CLI::App& command, bool has_base) {
       ->required()
       ->allow_extra_args(false)
       ->check(not_empty);
+  command
+      .add_option("--initial", initial,
+                  "The folder that was saved before the training of an adapter that PiSSA, OLoRA or CorDA initialised and that was not "
+                  "converted; one for each of these, in their order. Of PiSSA and OLoRA it can be left out where the original base is given")
+      ->type_name("DIR")
+      ->allow_extra_args(false)
+      ->check(not_empty);
   if (has_base) add_renames_to(command);
 }
 
@@ -95,10 +104,11 @@ io::GgufArchitecture architecture_of(const fs::path& base) {
 
 namespace {
 
-/// A PEFT folder or a GGUF adapter, with the names and the order of rows of the base where that is of the other kind.
-io::Adapter load_for(const fs::path& path, const fs::path& base) {
+/// A PEFT folder or a GGUF adapter, with the names and the order of rows of the base where that is of the other kind. `load` reads a
+/// folder.
+io::Adapter load_for(const fs::path& path, const fs::path& base, const std::function<io::Adapter()>& load) {
   if (!io::is_gguf_file(path)) {
-    io::Adapter adapter = io::load_adapter(path);
+    io::Adapter adapter = load();
     return io::is_gguf_file(base) ? io::to_gguf(adapter, architecture_of(base)) : adapter;
   }
   const io::Gguf file = io::Gguf::open(path);
@@ -123,8 +133,9 @@ std::optional<double> number(std::string_view characters) {
 
 }  // namespace
 
-std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base) const {
+std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool original) const {
   std::vector<std::pair<std::string, double>> wanted;
+  std::vector<std::vector<std::string>> warnings;
   for (const std::string& option : adapters) {
     const std::size_t sign = option.rfind('=');
     const std::optional<double> coefficient = sign == option.npos ? std::nullopt : number(option.substr(sign + 1));
@@ -136,12 +147,27 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base) const {
     if (coefficient && !std::isfinite(*coefficient))
       throw UsageError("--adapter: expected a finite coefficient that 64 bits can hold, found " +
                        option.substr(sign + 1));
-    if (coefficient && *coefficient == 0)
-      std::cerr << "lora: warning: " << lora::io::printable(option) << ": a coefficient of 0 changes nothing\n";
+    warnings.emplace_back();
+    if (coefficient && *coefficient == 0) warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
     wanted.emplace_back(coefficient ? option.substr(0, sign) : option, coefficient.value_or(1.0));
   }
   std::vector<ChosenAdapter> out;
-  for (const auto& [folder, coefficient] : wanted) out.push_back({load_for(folder, base), coefficient});
+  std::size_t initials = 0;
+  for (const auto& [folder, coefficient] : wanted) {
+    std::vector<std::string>& about = warnings[out.size()];
+    const auto load = [&, &path = folder] {
+      if (io::unconverted_initialiser(path).empty()) return io::load_adapter(path);
+      if (initials < initial.size()) return io::load_converted_adapter(path, fs::path(initial[initials++]));
+      if (base.empty() || !original || io::is_gguf_file(base)) return io::load_adapter(path);  // which refuses it
+      return io::load_converted_adapter(path, io::Model::open(base), &about, renames());
+    };
+    io::Adapter adapter = load_for(folder, base, load);
+    for (const std::string& warning : about) std::cerr << "lora: warning: " << warning << '\n';
+    out.push_back({std::move(adapter), coefficient, std::move(about)});
+  }
+  if (initials != initial.size())
+    throw UsageError("--initial: expected one for each adapter that has to be converted, " + std::to_string(initials) + ", found " +
+                     std::to_string(initial.size()));
   return out;
 }
 

@@ -37,11 +37,12 @@ struct CommonOptions {
 struct ChosenAdapter {
   lora::io::Adapter adapter;
   double coefficient = 1.0;
+  std::vector<std::string> warnings = {};  ///< about it, printed already
 };
 
-/// The option --adapter DIR[=COEFFICIENT], repeated, and of commands with a base --rename OLD=NEW, repeated.
+/// The options --adapter DIR[=COEFFICIENT] and --initial DIR, repeated, and of commands with a base --rename OLD=NEW, repeated.
 struct AdapterOptions {
-  std::vector<std::string> adapters, rename;
+  std::vector<std::string> adapters, initial, rename;
 
   void add_to(CLI::App& command, bool has_base = true);
   void add_renames_to(CLI::App& command);
@@ -49,9 +50,10 @@ struct AdapterOptions {
   /// Throws UsageError.
   std::vector<lora::io::Rename> renames() const;
 
-  /// Reads the adapters, in order, with the names of the base where one is given. Throws UsageError for a coefficient that is not finite, FileError. Of one of 0 it warns
-  /// on standard error.
-  std::vector<ChosenAdapter> load(const fs::path& base = {}) const;
+  /// Reads the adapters, in order, with the names of the base where one is given; those that belong to changed weights are converted, with
+  /// the folders of --initial or else the base, if it is `original`. Throws UsageError for a coefficient that is not finite, FileError. Of
+  /// one of 0, and of what a conversion leaves open, it warns on standard error.
+  std::vector<ChosenAdapter> load(const fs::path& base = {}, bool original = true) const;
 };
 
 /// What a base says of its names: a GGUF file of itself, another one in the config.json beside its tensors.

@@ -74,8 +74,8 @@ struct Verify {
     const std::vector<ChosenAdapter> chosen = adapters.load(base);
     const io::Model model = io::Model::open(base);
     std::vector<std::string> warnings = model.warnings();
-    std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), adapters.renames(), &warnings);
-    std::erase_if(targets, [](const Target& target) { return target.replacement != nullptr; });  // nothing is computed there
+    std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), adapters.renames(), &warnings).targets;
+    std::erase_if(targets, [](const Target& target) { return target.parts.empty(); });  // nothing is computed there
     print_warnings(warnings);
     const std::vector<Outcome> outcomes = verify_layers(model, targets);
 
@@ -87,7 +87,7 @@ struct Verify {
       worst = std::max(worst, outcome.ratio);
     }
     const bool good = broken + lost == 0;
-    print(common.json ? json(targets, outcomes, good) : table(targets, outcomes));
+    print(common.json ? json(targets, outcomes, good, all_warnings(chosen, warnings)) : table(targets, outcomes));
     if (!good)
       throw lora::Error(text("lora: of ", targets.size(), " layers, ", broken,
                              " broke the bound on |merged - unmerged| and ", lost, " did not get their bits back"));
@@ -122,7 +122,7 @@ struct Verify {
 
   static Outcome verify_layer(const io::Model& model, const Target& target, std::span<std::byte> bytes,
                               std::span<std::byte> original, const lora::Context& context) {
-    model.read(*target.tensor, io::detail::weight_offset(target), original);
+    io::detail::read_extended(model, target, io::detail::weight_offset(target), original);
     std::copy(original.begin(), original.end(), bytes.begin());
     Outcome outcome;
     io::detail::named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
@@ -154,12 +154,7 @@ struct Verify {
     }
     layer.activate(active, context);
     const auto unmerged = layer.forward(X, context);
-    // Of dense parts and of gains on columns no bound is known: their bits alone are checked.
-    const auto& form = layer.active_set().form();
-    const bool has_bound = form.dense() == nullptr && form.column_gains() == nullptr;
-    const auto bound = has_bound ? lora::forward_bound(W0, layer.active_set(), X)
-                                 : decltype(lora::forward_bound(W0, layer.active_set(), X))::Constant(
-                                       unmerged.rows(), unmerged.cols(), std::numeric_limits<double>::infinity());
+    const auto bound = lora::forward_bound(W0, layer.active_set(), X);
     layer.merge(context);
     Outcome outcome;
     compare<Compute>(unmerged, layer.forward(X, context), bound, outcome);
@@ -177,7 +172,8 @@ struct Verify {
     return text(out);
   }
 
-  static std::string json(const std::vector<Target>& targets, const std::vector<Outcome>& outcomes, bool good) {
+  static std::string json(const std::vector<Target>& targets, const std::vector<Outcome>& outcomes, bool good,
+                          const std::vector<std::string>& warnings) {
     using Json = nlohmann::ordered_json;
     Json layers = Json::array();
     for (std::size_t i = 0; i < targets.size(); ++i)
@@ -190,7 +186,7 @@ struct Verify {
                         {"ratio", outcomes[i].ratio},
                         {"holds", outcomes[i].holds},
                         {"restored", outcomes[i].restored}});
-    return Json{{"good", good}, {"layers", std::move(layers)}}.dump(2, ' ', true) + '\n';
+    return Json{{"good", good}, {"layers", std::move(layers)}, {"warnings", warnings}}.dump(2, ' ', true) + '\n';
   }
 };
 

@@ -79,7 +79,7 @@ class Delta(ToolTest):
             printed = self.run_tool("delta", "--adapter", GAMES, "--adapter", SCIENCE, "--out", "delta", "--threads",
                                     threads, "--json")
             self.assertEqual(json.loads(printed), {"command": "delta", "out": "delta", "modules": 4,
-                                                   "bytes": 4 * 4 * 384 * 384})
+                                                   "bytes": 4 * 4 * 384 * 384, "replacements": [], "warnings": []})
             found.add(sha256(self.folder / "delta"))
         self.assertEqual(len(found), 1)
 

@@ -4,7 +4,7 @@
 import json
 import unittest
 
-from support import Tensors, ToolTest, gaussian, merged_bytes, sha256, tensor
+from support import Tensors, ToolTest, contents, gaussian, merged_bytes, sha256, tensor
 
 PREFIX = "base_model.model."
 EXPERTS = 3
@@ -92,6 +92,17 @@ class Experts(ExpertTest):
         self.adapter(self.named("m.experts", self.factors(1, 4, 4)), target_parameters=self.names[1:])
         self.refused("'m.experts'", "square")
 
+    def test_square_ones_are_stored_as_their_sibling_in_the_base(self):
+        """Gates and inputs in one tensor have twice the rows of what they take or of what they give."""
+        for square, other, transposed in ((1, (EXPERTS, 8, 4), False), (1, (EXPERTS, 4, 8), True), (0, (EXPERTS, 4, 2), False),
+                                          (0, (EXPERTS, 2, 4), True)):
+            with self.subTest(square=square, other=other):
+                base = self.base({self.names[square]: (EXPERTS, 4, 4), self.names[1 - square]: other})
+                factors = self.factors(1, 4, 4)
+                name = self.adapter(self.named("m.experts", factors), f"a{square}{transposed}", target_parameters=[self.names[square]])
+                merged = self.merge_and_back(name)
+                self.assertEqual(merged[self.names[square]][2], self.expected(base[self.names[square]], factors, transposed))
+
     def test_the_base_counts_the_experts(self):
         self.base({self.names[0]: (EXPERTS, 8, 4)})
         self.adapter(self.named("m.experts", self.factors(1, 8, 4, rank=2, experts=4)), target_parameters=self.names[:1])
@@ -106,11 +117,15 @@ class Experts(ExpertTest):
             merged = self.merge_and_back(self.adapter(self.two(inner, outer), f"a{i}", target_parameters=names))
             self.assertEqual(merged[self.names[0]][2], self.expected(base[self.names[0]], inner, False))
             self.assertEqual(merged[self.names[1]][2], self.expected(base[self.names[1]], outer, False))
-        self.adapter(self.two(inner, outer), "told", target_parameters=self.names[::-1], alpha_pattern={"experts.down_proj": 2})
-        self.refused("'m.experts'", "alpha_pattern", adapters=["told"])
+        # Patterns go by the parameters' names, wherever their factors lie.
+        for i, names in enumerate((self.names, self.names[::-1])):
+            self.adapter(self.two(inner, outer), f"told{i}", target_parameters=names, alpha_pattern={"experts.down_proj": 2})
+            merged = self.merge_and_back(f"told{i}")
+            self.assertEqual(merged[self.names[0]][2], self.expected(base[self.names[0]], inner, False, scale=2.0))
+            self.assertEqual(merged[self.names[1]][2], self.expected(base[self.names[1]], outer, False, scale=1.0))
         self.base({self.names[0]: (EXPERTS, 8, 4), self.names[1]: (EXPERTS, 8, 4)})
         self.adapter(self.two(inner, self.factors(5, 8, 4)), "alike", target_parameters=self.names)
-        self.refused("'m.experts'", "shapes", adapters=["alike"])
+        self.refused("'m.experts'", "shapes", "an adapter of its own", adapters=["alike"])
 
     def test_a_whole_tensor_and_its_experts(self):
         self.base({self.names[0]: (EXPERTS, 8, 4)})
@@ -124,10 +139,18 @@ class Experts(ExpertTest):
 
 
 class Replaced(ExpertTest):
-    def test_a_tied_head_is_no_place_for_one(self):
+    def test_a_tied_head_is_no_longer_tied(self):
         self.base({"lm_head.weight": (6, 4), "model.embed_tokens.weight": (6, 4)}, tie_word_embeddings=True)
-        self.adapter({"lm_head.weight": tensor("BF16", gaussian(3, 6, 4))}, modules_to_save=["lm_head"])
-        self.refused("lm_head.weight", "tie_word_embeddings")
+        head = tensor("BF16", gaussian(3, 6, 4))
+        self.adapter({"lm_head.weight": head}, modules_to_save=["lm_head"])
+        merged = self.merge("base", "adapter", out="merged", undo="undo", extra=("--quiet",))
+        self.assertEqual(Tensors(merged / "model.safetensors")["lm_head.weight"], head)
+        self.assertEqual((merged / "config.json").read_text(), '{\n  "tie_word_embeddings": false\n}')
+        self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+        # Of a file there is no configuration to change, nor is it in place.
+        arguments = ("merge", "--adapter", "adapter", "--undo", "new", "--base")
+        self.expect_error(1, ["lm_head.weight", "tie_word_embeddings"], *arguments, "base/model.safetensors", "--out", "out")
+        self.expect_error(1, ["config.json", "--out"], *arguments, "base", "--in-place")
 
     def test_pefts_copy_of_the_original_is_never_trained(self):
         self.base({"score.weight": (6, 4)})

@@ -3,6 +3,7 @@
 
 import json
 import math
+import re
 import unittest
 
 from support import EXAMPLES, GOLDEN, Tensors, ToolTest
@@ -44,6 +45,25 @@ class Inspect(ToolTest):
             self.assertEqual([name, out, x, inputs, rank, scaling],
                              [layer["name"], "384", "x", "384", "4", "2"])
             self.assertAlmostEqual(float(norm), layer["delta_norm"], delta=1e-5 * layer["delta_norm"])
+
+    def test_whole_tensors(self):
+        found = self.json(GOLDEN / "14_modules_to_save/adapter")
+        kept = Tensors(GOLDEN / "14_modules_to_save/adapter/adapter_model.safetensors")
+        trained = [row for row in found["replacements"] if row["trained"]]
+        self.assertTrue(trained)
+        for row in trained:
+            self.assertIn((row["dtype"], row["shape"]), [(dtype, shape) for dtype, shape, _ in kept.values()])
+            self.assertIsNone(row["rows"])
+        self.assertEqual(found["warnings"], [])
+        table = self.run_tool("inspect", GOLDEN / "14_modules_to_save/adapter")
+        self.assertRegex(table, re.escape(trained[0]["name"]) + r" .* replaces")
+        tokens = [row["rows"] for row in self.json(GOLDEN / "14_trainable_tokens/adapter")["replacements"]]
+        self.assertTrue(tokens[0])
+        self.run_tool("delta", "--adapter", GOLDEN / "14_modules_to_save/adapter", "--out", "delta", "--json",
+                      warning=re.compile(r"\Alora: warning: the adapter 'adapter' also replaces \d+ tensors?, which have no delta of their own\n\Z"))
+        told = json.loads(self.printed)
+        self.assertEqual(told["replacements"], found["replacements"])
+        self.assertEqual(len(told["warnings"]), 1)
 
     def test_a_model(self):
         base = Tensors(BASE)

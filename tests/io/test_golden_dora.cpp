@@ -200,7 +200,7 @@ TEST(GoldenDoraSets, AnUndoFileOfAnotherKindOrVersionIsRefused) {
   test::expect_pieces(edited(R"(kind\":\"DoRA)", R"(kind\":\"XoRA)"), {"edited", "kind", "'XoRA'"});
   test::expect_pieces(edited(R"("version":"2")", R"("version":"1")"), {"version 2", "'1'"});
   test::expect_pieces(edited(R"("version":"2")", R"("version":"3")"), {"version 2", "'3'"});
-  test::expect_pieces(edited(R"("version":"2")", R"("version":"4")"), {"version 1, 2 or 3", "'4'"});
+  test::expect_pieces(edited(R"("version":"2")", R"("version":"5")"), {"version 1, 2, 3 or 4", "'5'"});
   test::expect_pieces(edited(R"(lora_magnitude_vector")", R"(lora_magnitude_victor")"), {"lora_magnitude_vector", "none"});
 }
 

@@ -6,6 +6,8 @@
 #include "reference/random.hpp"
 
 #include <lora/layer/forward_bound.hpp>
+#include <lora/update/dense.hpp>
+#include <lora/update/ia3.hpp>
 
 #include <gtest/gtest.h>
 
@@ -102,6 +104,38 @@ TYPED_TEST(ForwardBound, HoldsForTheLayersForwardPass) {
     }
 }
 
+TYPED_TEST(ForwardBound, HoldsForDensePartsAndGainsOfBothAxes) {
+  using T = typename TypeParam::T;
+  using Compute = lora::compute_t<T>;
+  Random random(7);
+  for (const auto& [out, in, batch] : {std::array<Index, 3>{3, 2, 1}, {17, 64, 4}, {33, 200, 1}, {64, 300, 16}})
+    for (const double size : {1e-3, 0.1, 10.0}) {
+      const lora::Matrix<T, TypeParam::order> W0 = reference::gaussian<T, TypeParam::order>(random, out, in);
+      reference::Updates<Compute> updates;
+      updates.add_gaussian(random, out, in, 1 + random.below(8), size, 1.0);
+      const auto X = reference::gaussian<Compute, lora::column_major>(random, in, batch);
+      const lora::Matrix<Compute> D = static_cast<Compute>(size) * reference::gaussian<Compute, lora::row_major>(random, out, in),
+                                  columns = reference::gaussian<Compute, lora::row_major>(random, 1, in),
+                                  rows = reference::gaussian<Compute, lora::row_major>(random, out, 1);
+      lora::Linear<T, TypeParam::order> layer(W0);
+      layer.attach("low rank", updates.low_rank(0));
+      layer.attach("dense", lora::Dense<Compute>(D));
+      layer.attach("columns", lora::IA3<Compute>(columns).sized(out, in));
+      layer.attach("rows", lora::IA3<Compute>(rows).sized(out, in));
+      for (const std::vector<lora::ActiveName>& active :
+           {std::vector<lora::ActiveName>{{"dense", 1.0}}, {{"columns", 1.0}}, {{"columns", 0.5}, {"low rank", 1.0}},
+            {{"dense", -0.5}, {"low rank", 1.0}, {"rows", 1.0}, {"columns", 1.0}}}) {
+        layer.activate(active);
+        const auto unmerged = layer.forward(X);
+        const auto bound = lora::forward_bound(layer, X);
+        layer.merge();
+        EXPECT_LE(worst_ratio<Compute>(unmerged, layer.forward(X), bound), 1.0)
+            << out << " x " << in << ", batch " << batch << ", delta " << size << ", " << active.size() << " updates";
+        layer.unmerge();
+      }
+    }
+}
+
 TYPED_TEST(ForwardBound, HoldsForEveryOrderOfSummation) {
   using T = typename TypeParam::T;
   using Compute = lora::compute_t<T>;
@@ -174,6 +208,24 @@ TEST(ForwardBoundTightness, ProductsThatUnderflowAreCovered) {
   EXPECT_LE(worst_ratio<float>(unmerged, layer.forward(X), bound), 1.0);
   EXPECT_GE(bound(0, 0), 0x1p-149);
   EXPECT_LE(bound(0, 0), 0x1p-140);
+}
+
+TEST(ForwardBoundTightness, GainsOfColumnsThatUnderflowAreCovered) {
+  // h x underflows on one way, h W0 on the other.
+  for (const auto& [weight, input] : {std::pair(0x1p100f, 0x1p-115f), std::pair(0x1p-115f, 0x1p100f)}) {
+    const lora::Matrix<float> W0 = lora::Matrix<float>::Constant(1, 2, weight);
+    const lora::Activations<float> X = lora::Activations<float>::Constant(2, 1, input);
+    lora::Linear<float> layer(W0);
+    layer.attach("columns", lora::IA3<float>(lora::Matrix<float>::Constant(1, 2, 0x1p-40f)).sized(1, 2));
+    layer.activate({{"columns", 1.0}});
+    const auto unmerged = layer.forward(X);
+    const auto bound = lora::forward_bound(layer, X);
+    layer.merge();
+    const auto merged = layer.forward(X);
+    EXPECT_NE(unmerged(0, 0), merged(0, 0));
+    EXPECT_LE(worst_ratio<float>(unmerged, merged, bound), 1.0);
+    EXPECT_LE(bound(0, 0), 0x1p-40);
+  }
 }
 
 TEST(ForwardBoundTightness, InfiniteWhereTheTheoryEnds) {

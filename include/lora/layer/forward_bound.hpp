@@ -67,7 +67,7 @@ Activations<double> absolute_product(const Lines<const T>& weight, const Activat
 /// in double. `W0` is the weight before the merge, `set` the active set, `X` the activations (in x batch), `bias` out x
 /// 1 or empty. Holds for every order of summation and with or without fused multiply-adds, under rounding to nearest
 /// without flushing of denormals, as long as nothing overflows and X fits the compute type. Allocates a few out x batch
-/// matrices. Throws ShapeError, and StateError for a set with a dense part, gains of columns, or gains that need for_weight().
+/// matrices, and of a dense part its magnitudes. Throws ShapeError, and StateError for gains that need for_weight().
 ///
 /// With u the unit roundoff of the compute type, v that of the storage type, gamma_k = k u / (1 - k u) for k roundings
 /// in a row (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, lemma 3.1), n = in, R the sum of the
@@ -80,7 +80,8 @@ Activations<double> absolute_product(const Lines<const T>& weight, const Activat
 ///   bias:
 ///     |Y' - Z| <= (rho + gamma_{n+1} + ...) S + (gamma_{R+1} + rho + gamma_{n+1} + ...) T + gamma_{n+1} |bias|
 ///   where ... stands for the products, which are in what is computed.
-/// Gains g of rows (DoRA), the same on both ways, multiply S and act on B already; they round once more, as if R were R + 1.
+/// Gains g of rows (DoRA) and h of columns (IA3), the same on both ways, multiply S, and g acts on B already; each rounds once more, as if
+/// R were R + 1. A dense part D adds |D| |X| to T, and n terms to the unmerged sum, as if n were 2 n; the merged chain begins with it.
 /// The bound is the sum of the two, and what does not shrink with the numbers: half the least denormal of 16 bit
 /// storage times sum |x|, and the least denormal of the compute type for every product that may underflow. The bound's
 /// own rounding, in double, is covered by a factor 1 + 2^-20. It is infinite from 2 (2n + R + 2) u = 1 on (n = 4
@@ -108,8 +109,10 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
   set.expect_fits("forward_bound", out, in);
   const Form<Compute>& form = set.form();
   set.expect_weight("forward_bound", W0);
-  if (form.dense() != nullptr || form.column_gains() != nullptr)
-    throw StateError("lora: forward_bound: expected a set of LoRA and DoRA updates, found one with a dense part or gains of columns");
+  if (form.dense() != nullptr) {
+    T_sum.noalias() += Eigen::Map<const Matrix<Compute>>(form.dense(), out, in).template cast<double>().cwiseAbs() * absolute_X;
+    underflows.array() += static_cast<double>(in);
+  }
   if (const Index R_set = form.depth(); R_set != 0) {
     Matrix<double> B(out, R_set), A(R_set, in);
     for (Index k = 0; k < R_set; ++k) {
@@ -125,10 +128,17 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
     R = R_set;
   }
 
-  // Gains of rows round once more on each way: as a step of the chain does.
-  const Compute* const gains = form.row_gains();
-  const detail::RoundingBound<T> bound(in, gains == nullptr ? R : R + 1);
+  // Gains round once more on each way: as a step of the chain does.
+  const Compute *const gains = form.row_gains(), *const column_gains = form.column_gains();
+  const detail::RoundingBound<T> bound(form.dense() == nullptr ? in : 2 * in, R + (gains == nullptr ? 0 : 1) + (column_gains == nullptr ? 0 : 1));
   if (!std::isfinite(bound.update)) return Activations<double>::Constant(out, X.cols(), bound.update);
+  if (column_gains != nullptr) {
+    // What underflows in h o x is multiplied with W0, and what does in h W0 with x.
+    const Activations<double> sums = detail::absolute_product<T>(lines, Activations<double>::Ones(in, 1));
+    underflows.colwise() += sums.col(0);
+    underflows.rowwise() += sum_X;
+    for (Index j = 0; j < in; ++j) absolute_X.row(j) *= std::abs(static_cast<double>(column_gains[j]));
+  }
   Activations<double> S = detail::absolute_product<T>(lines, absolute_X);
   if (gains != nullptr)
     for (Index i = 0; i < out; ++i) {

@@ -75,9 +75,9 @@ inline void expect_peft_folder(const std::filesystem::path& folder) {
          "trust it (PeftModel.from_pretrained) and save it with save_pretrained(..., safe_serialization=True)");
 }
 
-inline Adapter load_peft(const AdapterSource& source) {
+inline Adapter load_peft_as(const AdapterSource& source, PeftConfig::Unconverted unconverted) {
   expect_peft_folder(source.path);
-  const PeftConfig config = PeftConfig::load(source.path / "adapter_config.json");
+  const PeftConfig config = PeftConfig::load(source.path / "adapter_config.json", unconverted);
   const auto file = std::make_shared<const Safetensors>(Safetensors::open(source.path / "adapter_model.safetensors"));
   AdapterReader reader(*file, config);
   Adapter adapter{source.name(), source.path, reader.read(), config.base_model(), config.task_type()};
@@ -85,6 +85,8 @@ inline Adapter load_peft(const AdapterSource& source) {
   if (!adapter.base_copies.empty()) adapter.file = file;
   return adapter;
 }
+
+inline Adapter load_peft(const AdapterSource& source) { return load_peft_as(source, PeftConfig::Unconverted::refuse); }
 
 inline Adapter load_mlx(const AdapterSource& source) {
   const Safetensors file = Safetensors::open(source.path / mlx_weights);

@@ -1,11 +1,10 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The whole tensors in an adapter's file: copies of the base's are passed over, others refused. For bodies (-inl.hpp).
+/// Whole tensors in adapters' files, compared with the base's and with each other. For bodies (-inl.hpp).
 
 #include "lora/core/function_ref.hpp"
 #include "lora/io/model/bound_module.hpp"
-#include "lora/io/model/tied_head.hpp"
 #include "lora/io/safetensors/convert.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 
@@ -34,14 +33,14 @@ inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType b
   });
 }
 
-/// Whether the whole tensor of the adapter's file is that of the base.
-inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const ModelTensor& tensor, ReadBase read) {
+/// Whether the first elements of a whole tensor of the adapter's file, as many as the base's has, are those of the base.
+inline bool begins_as(const Safetensors& file, const TensorInfo& copy, const ModelTensor& tensor, ReadBase read) {
   const TensorInfo& base = *tensor.info;
-  if (copy.shape != base.shape) return false;
   if (copy.dtype != base.dtype && (!scalar_type(copy.dtype) || !scalar_type(base.dtype))) return false;
   const bool is_same_type = copy.dtype == base.dtype;
   const std::uint64_t copy_size = is_same_type ? 1 : bits(copy.dtype) / 8, base_size = is_same_type ? 1 : bits(base.dtype) / 8;
-  const std::uint64_t elements = copy.bytes() / copy_size, step = std::uint64_t{1} << 18;
+  const std::uint64_t elements = base.bytes() / base_size, step = std::uint64_t{1} << 18;
+  if (copy.bytes() / copy_size < elements) return false;
   std::vector<std::byte> ours, theirs;
   for (std::uint64_t at = 0; at < elements; at += step) {
     const std::uint64_t count = std::min(step, elements - at);
@@ -54,63 +53,25 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
   return true;
 }
 
-/// Whether two tensors of a file, which replace one of the base, are the same.
-inline bool are_equal(const Safetensors& file, const BaseCopy& a, const BaseCopy& b) {
-  const TensorInfo &one = file.tensor(a.name), &other = file.tensor(b.name);
+/// Whether the whole tensor of the adapter's file is that of the base.
+inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const ModelTensor& tensor, ReadBase read) {
+  return copy.shape == tensor.info->shape && begins_as(file, copy, tensor, read);
+}
+
+/// Whether two tensors of adapters' files, which stand for one of the base, or for tied ones, are the same.
+inline bool are_equal(const Adapter& adapter_a, const BaseCopy& a, const Adapter& adapter_b, const BaseCopy& b) {
+  const TensorInfo &one = adapter_a.file->tensor(a.name), &other = adapter_b.file->tensor(b.name);
   if (one.dtype != other.dtype || one.shape != other.shape || a.rows != b.rows) return false;
-  std::vector<std::byte> bytes(one.bytes()), others(other.bytes());
-  file.read(one, 0, bytes);
-  file.read(other, 0, others);
-  return bytes == others;
-}
-
-/// Whether a trained tensor, or its rows, fit the base's: the same shape, and types that can be converted.
-inline bool can_replace(const TensorInfo& info, const BaseCopy& copy, const TensorInfo& base) {
-  if (!copy.is_trained || (info.dtype != base.dtype && (!scalar_type(info.dtype) || !scalar_type(base.dtype)))) return false;
-  if (copy.rows.empty()) return info.shape == base.shape;
-  return base.shape.size() == 2 && scalar_type(base.dtype) && info.shape[1] == base.shape[1] &&
-         std::all_of(copy.rows.begin(), copy.rows.end(), [&](std::uint64_t row) { return row < base.shape[0]; });
-}
-
-/// What an adapter's whole tensors, and rows of tensors, replace: those that were trained, as its configuration says, and that are
-/// not what the base has. Throws FileError, naming the tensor and both shapes, for others that are not, and for those that have no
-/// place in the base. `find` gives the base's tensor for a name in the adapter's words, or null; `read` its bytes.
-template <class Find>
-std::vector<Replacement> find_replacements(const Model& base, const Adapter& adapter, const Find& find, ReadBase read) {
-  std::vector<Replacement> out;
-  std::vector<const ModelTensor*> embeddings;
-  for (const ModelTensor& tensor : base.tensors()) {
-    const std::string_view name = tensor.info->name;
-    if (is_embedding(name.substr(0, name.rfind('.')))) embeddings.push_back(&tensor);
+  constexpr std::uint64_t step = std::uint64_t{1} << 20;
+  std::vector<std::byte> bytes, others;
+  for (std::uint64_t at = 0; at < one.bytes(); at += step) {
+    bytes.resize(std::min(step, one.bytes() - at));
+    others.resize(bytes.size());
+    adapter_a.file->read(one, at, bytes);
+    adapter_b.file->read(other, at, others);
+    if (bytes != others) return false;
   }
-  for (const BaseCopy& copy : adapter.base_copies) {
-    const TensorInfo& info = adapter.file->tensor(copy.name);
-    const auto refuse = [&](const auto&... found) {
-      fail(adapter.file->path(), "tensor ", in_quotes(info.name), ": expected a copy of the base's ", in_quotes(copy.tensor), ", found ",
-           name(info.dtype), " ", shape_list(info.shape), found...,
-           ": the adapter was made for another base");
-    };
-    if (const ModelTensor* const tensor = find(copy.tensor)) {
-      if (can_replace(info, copy, *tensor->info)) {
-        if (!copy.rows.empty() || !is_copy(*adapter.file, info, *tensor, read)) out.push_back({tensor, &copy});
-        continue;
-      }
-      if (!is_copy(*adapter.file, info, *tensor, read))
-        refuse(tensor->info->shape == info.shape ? " with other numbers than the base's " : " where the base has ",
-               name(tensor->info->dtype), " ", shape_list(tensor->info->shape));
-      continue;
-    }
-    // Of tied layers a model's file has one, PEFT writes both.
-    const bool is_tied =
-        is_head(std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'))) &&
-        std::any_of(embeddings.begin(), embeddings.end(),
-                    [&](const ModelTensor* tensor) { return is_copy(*adapter.file, info, *tensor, read); });
-    if (!is_tied && copy.is_trained)
-      refuse(" where the base has no such tensor: one that was trained (modules_to_save) can only take the place of the base's; or");
-    if (!is_tied) refuse(" where the base has no such tensor");
-  }
-  if (adapter.file != nullptr) adapter.file->file().expect_unchanged();
-  return out;
+  return true;
 }
 
 }  // namespace io::detail

@@ -13,11 +13,11 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
   detail::BoundAdapter out = detail::bind_modules(
       model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
   if (warnings != nullptr) warnings->insert(warnings->end(), out.warnings.begin(), out.warnings.end());
-  detail::expect_untied_head(model, out.modules, out.replacements, warnings);
+  detail::expect_untied_head(model, out.modules, out.own_heads, warnings, false);
   if (replacements != nullptr)
     *replacements = std::move(out.replacements);
   else if (!out.replacements.empty())
-    detail::fail(adapter.folder, "tensor ", detail::in_quotes(out.replacements.front().copy->name),
+    detail::fail(adapter.folder, "tensor ", detail::in_quotes(out.replacements.front().name),
                  ": expected updates alone, found a tensor in place of the base's: ask bind() for replacements");
   return std::move(out.modules);
 }

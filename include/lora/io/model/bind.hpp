@@ -21,8 +21,8 @@ namespace io {
 /// tensor that is not the base's, an output layer that the model's config.json, or its model's type, ties to its embeddings (what is
 /// merged into it would never be read). Where a config.json cannot be read `warnings`, unless null, gets a sentence about it.
 ///
-/// `replacements` gets the tensors that the adapter puts others in the place of (modules_to_save, bias, trainable_token_indices);
-/// when it is null and there are some, FileError.
+/// `replacements` gets the tensors that the adapter puts others in the place of (modules_to_save, bias, trainable_token_indices), those
+/// that it adds rows to (a vocabulary that grew), and those that are new; when it is null and there are some, FileError.
 std::vector<BoundModule> bind(const Model& model, const Adapter& adapter, std::vector<std::string>* warnings = nullptr,
                               std::span<const Rename> renames = {}, std::vector<Replacement>* replacements = nullptr);
 

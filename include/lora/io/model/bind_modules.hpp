@@ -3,9 +3,9 @@
 
 /// The weights that the modules of an adapter change. For bodies (-inl.hpp).
 
-#include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/bound_module.hpp"
 #include "lora/io/model/expert_tensors.hpp"
+#include "lora/io/model/replacements.hpp"
 #include "lora/io/model/tensor_finder.hpp"
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/peft/names.hpp"
@@ -13,9 +13,19 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// The weight that a module means in a tensor. Throws FileError when the tensor cannot be merged.
-inline BoundModule bind_module(const Model& model, const Adapter& adapter,
-                               const std::vector<const ModelTensor*>& tensors, std::size_t i) {
+/// An update with another scaling.
+inline EitherUpdate with_scaling(const EitherUpdate& update, const Scaling& scaling) {
+  return std::visit(
+      [&]<class Compute>(const SharedUpdate<Compute>& shared) -> EitherUpdate {
+        return make_update<Compute>(kind_of(*shared), parts_of(*shared), scaling);
+      },
+      update);
+}
+
+/// The weight that a module means in a tensor, which will have `rows` rows by then; with the scaling of `scaled_as`. Throws FileError when
+/// the tensor cannot be merged.
+inline BoundModule bind_module(const Model& model, const Adapter& adapter, const std::vector<const ModelTensor*>& tensors,
+                               std::size_t i, std::uint64_t rows, const AdapterModule& scaled_as) {
   const ModelTensor& tensor = *tensors[i];
   const AdapterModule& module = adapter.modules[i];
   const TensorInfo& info = *tensor.info;
@@ -33,6 +43,7 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter,
   if (is_left_empty(info)) refuse(left_empty);
   if (!scalar_type(info.dtype)) refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype));
   std::vector<Index> shape(info.shape.begin(), info.shape.end());
+  if (!shape.empty()) shape[0] = static_cast<Index>(rows);
   const auto expect_dimensions = [&](bool fits, std::string_view expected) {
     if (!fits) refuse("expected ", expected, " to merge into, found ", shape_list(info.shape));
   };
@@ -73,15 +84,22 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter,
     const bool is_matrix = !is_kernel && module.parameter != "bias";
     const bool is_transposed = !is_matrix ? false
                                : module.expert >= 0 && info.shape.size() == 3 && module.rows() == module.cols()
-                                   ? are_experts_transposed(adapter, tensors, i)
+                                   ? are_experts_transposed(model, adapter, tensors, i)
                                    : module.is_transposed(shape[0], shape[1]);
     if (is_transposed) std::swap(shape[0], shape[1]);
     const Index kernel = is_kernel && info.shape[1] != 0 ? shape[1] / static_cast<Index>(info.shape[1]) : 1;
+    const bool has_own_scaling = &scaled_as == &module || lora::detail::to_bits(scaled_as.scaling()) == lora::detail::to_bits(module.scaling());
+    const EitherUpdate scaled = has_own_scaling ? EitherUpdate(module.update) : with_scaling(module.update, scaled_as.scaling_rule());
     const AdapterUpdate update = std::visit([](const auto& shared) { return AdapterUpdate(shared); },
-                                            sized(module.update, shape[0], shape[1], kernel));
+                                            sized(scaled, shape[0], shape[1], kernel));
     return {tensor, module, update, is_transposed ? column_major : row_major};
   } catch (const Error& error) {
-    refuse(bare(error));
+    const Index own = module.is_embedding ? module.cols() : module.rows();
+    refuse(bare(error),
+           (module.is_embedding || is_head(module.path)) && !info.shape.empty() && own > shape[0]
+               ? ": the adapter was trained with a larger vocabulary, and its file has to hold the new rows (PEFT's "
+                 "save_pretrained with save_embedding_layers=True)"
+               : "");
     throw;
   }
 }
@@ -114,19 +132,30 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
 struct BoundAdapter {
   std::vector<BoundModule> modules;
   std::vector<Replacement> replacements;
-  std::vector<std::string> warnings;  ///< about modules that are passed over
+  std::vector<std::string> own_heads;  ///< output layers among them that are not the embeddings
+  std::vector<std::string> warnings;   ///< about modules that are passed over
 };
 inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames,
                                  ReadBase read) {
   TensorFinder finder(model, adapter, renames);
   std::vector<const ModelTensor*> tensors = finder.find();
-  assign_experts(model, adapter, tensors);
+  const std::vector<std::size_t> scaled_as = assign_experts(model, adapter, tensors);
   expect_clear_orientation(model, adapter, tensors);
   BoundAdapter out;
+  Replacements found = ReplacementFinder(
+                           model, adapter, [&](const std::string& name) { return finder.find_other(name); },
+                           [&](const std::string& name) { return ModuleNames::renamed(renames, name); }, read)
+                           .find();
+  out.replacements = std::move(found.all);
+  out.own_heads = std::move(found.own_heads);
+  const auto rows_of = [&](const ModelTensor& tensor) -> std::uint64_t {
+    for (const Replacement& replacement : out.replacements)
+      if (replacement.tensor == &tensor) return replacement.shape.empty() ? 0 : replacement.shape[0];
+    return tensor.info->shape.empty() ? 0 : tensor.info->shape[0];
+  };
   for (std::size_t i = 0; i < tensors.size(); ++i)
-    if (tensors[i] != nullptr) out.modules.push_back(bind_module(model, adapter, tensors, i));
-  out.replacements = find_replacements(
-      model, adapter, [&](const std::string& name) { return finder.find_other(name); }, read);
+    if (tensors[i] != nullptr)
+      out.modules.push_back(bind_module(model, adapter, tensors, i, rows_of(*tensors[i]), adapter.modules[scaled_as[i]]));
   out.warnings = finder.warnings();
   return out;
 }

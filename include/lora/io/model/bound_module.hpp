@@ -42,10 +42,17 @@ class BoundModule {
   StorageOrder order_;
 };
 
-/// A tensor of a model that an adapter puts another in the place of, or some rows of one. Points into both.
+/// A tensor of a model that an adapter puts another in the place of, or some rows of one; one that it makes longer, since its
+/// vocabulary grew; or one that the model does not have. Points into both.
 struct Replacement {
-  const ModelTensor* tensor;
-  const BaseCopy* copy;
+  const ModelTensor* tensor;  ///< null: the model gets a new one
+  const BaseCopy* copy;       ///< what was trained; null where rows are only added
+
+  /// A whole tensor whose rows beyond those of the model's are added to it first; null: none are, or `copy` brings them.
+  const BaseCopy* added_rows = nullptr;
+
+  std::string name = {};                  ///< the tensor's, in the model
+  std::vector<std::uint64_t> shape = {};  ///< the tensor's, afterwards
 };
 
 /// `get<0>` and `get<1>` of a structured binding: the tensor and the update.

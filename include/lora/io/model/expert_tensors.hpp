@@ -4,12 +4,14 @@
 /// Which parameter of a module each of its experts' updates is for, and how experts are stored: what an adapter's file leaves open, the
 /// base's shapes tell. For bodies (-inl.hpp).
 
+#include "lora/io/model/base_names.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/peft/adapter.hpp"
 
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <tuple>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -26,8 +28,11 @@ inline bool holds_experts(const ModelTensor& tensor, const AdapterModule& module
 }
 
 /// PEFT wraps the parameters of a module in the order in which the model declares them, which no file tells. So the tensors of a
-/// module's parameters go to those of its updates that have their shapes. Throws FileError when there are several ways.
-inline void assign_experts(const Model& base, const Adapter& adapter, std::vector<const ModelTensor*>& tensors) {
+/// module's parameters go to those of its updates that have their shapes. Returns, for each module, the one whose scaling it has: the
+/// configuration gives that by the parameter's name. Throws FileError when there are several ways.
+inline std::vector<std::size_t> assign_experts(const Model& base, const Adapter& adapter, std::vector<const ModelTensor*>& tensors) {
+  std::vector<std::size_t> scaled_as(adapter.modules.size());
+  std::iota(scaled_as.begin(), scaled_as.end(), std::size_t{0});
   std::map<std::string_view, std::vector<std::size_t>> first_of_parameters;  // of a path: each parameter's first module
   for (std::size_t i = 0; i < adapter.modules.size(); ++i)
     if (adapter.modules[i].expert == 0 && tensors[i] != nullptr)
@@ -45,30 +50,40 @@ inline void assign_experts(const Model& base, const Adapter& adapter, std::vecto
         fail(base.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter.folder.string()),
              ": expected target_parameters that their shapes tell apart, found several of one shape: which of them an "
              "update is for "
-             "depends on the order in which the model's class declares them");
+             "depends on the order in which the model's class declares them, which no file says: train each in an adapter of its own, or merge "
+             "with PEFT");
       found = order;
     } while (order.size() < 8 && std::next_permutation(order.begin(), order.end()));
     if (found.empty() || std::is_sorted(found.begin(), found.end()))
       continue;  // what does not fit is told where it is bound
-    for (const std::size_t i : firsts)
-      if (lora::detail::to_bits(adapter.modules[i].scaling()) !=
-          lora::detail::to_bits(adapter.modules[firsts[0]].scaling()))
-        fail(base.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter.folder.string()),
-             ": expected target_parameters in the order in which the model's class declares them, since alpha_pattern "
-             "or rank_pattern "
-             "tells them apart, found another order: sort the list in adapter_config.json");
-    std::map<std::string_view, const ModelTensor*> assigned;
+    std::map<std::string_view, std::pair<const ModelTensor*, std::size_t>> assigned;
     for (std::size_t k = 0; k < firsts.size(); ++k)
-      assigned[adapter.modules[firsts[k]].parameter] = tensors[firsts[found[k]]];
+      assigned[adapter.modules[firsts[k]].parameter] = {tensors[firsts[found[k]]], firsts[found[k]]};
     for (std::size_t i = 0; i < adapter.modules.size(); ++i)
       if (adapter.modules[i].expert >= 0 && adapter.modules[i].path == path)
-        tensors[i] = assigned[adapter.modules[i].parameter];
+        std::tie(tensors[i], scaled_as[i]) = assigned[adapter.modules[i].parameter];
   }
+  return scaled_as;
 }
 
-/// Whether the experts of a module are stored (in, out). Of square ones another parameter of the module says it; throws ShapeError
-/// when none does.
-inline bool are_experts_transposed(const Adapter& adapter, const std::vector<const ModelTensor*>& tensors,
+/// Of square experts: the other tensor of their module that is not square, where the base has the pair that transformers' models call
+/// gate_up_proj and down_proj. Gates and inputs lie in one tensor, so that out is larger than in, and where down_proj is the one that
+/// is not square, in is half of out as well.
+inline const ModelTensor* sibling_of_experts(const Model& base, const ModelTensor& tensor) {
+  const std::string& name = tensor.info->name;
+  for (const auto& [own, other] : {std::pair("down_proj", "gate_up_proj"), std::pair("gate_up_proj", "down_proj")}) {
+    if (!name.ends_with(text(".", own))) continue;
+    const ModelTensor* const found = base.find(text(before(name, own), ".", other));
+    if (found != nullptr && found->info->shape.size() == 3 && found->info->shape[0] == tensor.info->shape[0] &&
+        found->info->shape[1] != found->info->shape[2])
+      return found;
+  }
+  return nullptr;
+}
+
+/// Whether the experts of a module are stored (in, out). Of square ones another parameter of the module says it, or its sibling in the
+/// base; throws ShapeError when none does.
+inline bool are_experts_transposed(const Model& base, const Adapter& adapter, const std::vector<const ModelTensor*>& tensors,
                                    std::size_t i) {
   const AdapterModule& module = adapter.modules[i];
   for (std::size_t k = 0; k < adapter.modules.size(); ++k) {
@@ -78,9 +93,10 @@ inline bool are_experts_transposed(const Adapter& adapter, const std::vector<con
     const std::vector<std::uint64_t>& shape = tensors[k]->info->shape;
     return shape.size() >= 2 && shape[shape.size() - 2] != static_cast<std::uint64_t>(other.rows());
   }
+  if (const ModelTensor* const sibling = sibling_of_experts(base, *tensors[i])) return sibling->info->shape[1] < sibling->info->shape[2];
   throw ShapeError(text("lora: module ", in_quotes(module.path),
                         ": its experts are square, and nothing says whether they are stored "
-                        "(out, in) or (in, out)"));
+                        "(out, in) or (in, out): merge with PEFT, which knows the model's class"));
 }
 
 }  // namespace io::detail

@@ -153,14 +153,17 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
     job.merge_all(rewrite, record ? &*record : nullptr);
     note(&JournalTensor::after);
     rewrite.run(passes.next());
-    if (adapters != nullptr) warn_of_effects(*adapters, job.targets, job.effects, job.change.warnings);
+    if (adapters != nullptr) {
+      expect_unchanged(*adapters);
+      warn_of_effects(*adapters, job.targets, job.effects, job.change.warnings);
+    }
     if (old) {
-      old->expect_rest(model, rewrite.rest_before(), rewrite.copies());
+      old->expect_rest(model, rewrite.rest_before(), rewrite.copies_before());
       old->file().file().expect_unchanged();
       table.old_undo = {std::filesystem::absolute(old_undo).string(), old->header_checksum()};
     }
     if (record) {
-      record->finish(rewrite.rest_after(), rewrite.copies());
+      record->finish(rewrite.rest_after(), rewrite.copies_after());
       job.change.record_bytes = record->record_bytes();
       record->flush();
       table.new_undo = {std::filesystem::absolute(new_undo).string(), record->header_checksum()};

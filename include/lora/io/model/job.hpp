@@ -6,9 +6,9 @@
 
 #include "lora/io/adapters/formats.hpp"
 #include "lora/io/model/merge_tensor.hpp"
+#include "lora/io/model/merged_files.hpp"
 #include "lora/io/model/model_change.hpp"
 #include "lora/io/model/model_files.hpp"
-#include "lora/io/model/plan.hpp"
 #include "lora/io/model/rewrite.hpp"
 
 #include <map>
@@ -71,14 +71,10 @@ inline ModelChange change_of(const Model& model) {
   out.warnings = model.warnings();
   return out;
 }
-inline void count_changed(ModelChange& change, const std::set<const ModelTensor*>& tensors) {
-  change.changed_tensors = tensors.size();
-  for (const ModelTensor* tensor : tensors) change.changed_bytes += tensor->info->bytes();
-}
-inline void count_targets(ModelChange& change, const std::vector<MergeTarget>& targets) {
-  std::set<const ModelTensor*> tensors;
-  for (const MergeTarget& target : targets) tensors.insert(target.tensor);
-  count_changed(change, tensors);
+/// Throws FileError when an adapter's file, out of which whole tensors are read, was written to since it was opened.
+inline void expect_unchanged(const std::vector<ActiveAdapter>& adapters) {
+  for (const auto& [adapter, coefficient] : adapters)
+    if (adapter.file != nullptr) adapter.file->file().expect_unchanged();
 }
 
 /// Reads a merged model's tensors as they were before, by its undo file.
@@ -117,6 +113,7 @@ struct Job {
   std::vector<MergeTarget> targets = {};
   std::vector<std::string> copies = {};
   std::vector<MergeEffect> effects = {};
+  Reshape reshape = {};  ///< of what is written
 
   /// The tensors that change.
   std::set<const ModelTensor*> tensors() const {
@@ -147,9 +144,34 @@ struct Job {
                      [this, i, undo](std::span<std::byte> bytes, const Context& context) {
                        if (old == nullptr) return merge_tensor(model, targets[i], bytes, undo, context, effects[i]);
                        return merge_unmerged(model, targets[i], bytes, undo, context, effects[i]);
-                     });
+                     },
+                     old == nullptr ? 0 : targets[i].bytes());
+  }
+
+  /// Fills what the change says of tensors: the merged ones' sizes.
+  void count() {
+    std::map<const ModelTensor*, std::uint64_t> sizes;
+    if (old != nullptr && targets.empty())
+      for (const UndoTensor& tensor : old->tensors()) sizes[&model.tensor(tensor.name)] = model.tensor(tensor.name).info->bytes();
+    for (const MergeTarget& target : targets) {
+      sizes[target.tensor] = target.bytes();
+      if (target.made != nullptr) ++change.tensors;
+    }
+    change.changed_tensors = sizes.size();
+    for (const auto& [tensor, size] : sizes) change.changed_bytes += size;
   }
 };
+
+/// Throws FileError for what cannot be done: tensors of other sizes have no room in the model's own files; and a switch begins with
+/// the original's.
+inline void expect_no_reshape(const Job& job, bool in_place, std::string_view command) {
+  if (job.reshape.is_empty() || (!in_place && command != "switch")) return;
+  if (command == "switch")
+    fail(job.model.path(), "expected a model of the original's tensors and files, found one whose vocabulary grew, or with new tensors, to switch "
+         "from: unmerge it, and merge into the original");
+  fail(job.model.path(), "expected tensors and files that stay as long as they are to change in place, found a ", command,
+       " that changes the vocabulary, adds tensors or takes them away, or changes config.json: write another model (--out)");
+}
 
 /// Without `old` a merge; without adapters an unmerge. Throws as merge_model(), unmerge_model() and switch_model() do.
 LORA_ON_CALL_DECLARED inline Job plan_job(const Model& model, const UndoFile* old,
@@ -159,16 +181,23 @@ LORA_ON_CALL_DECLARED inline Job plan_job(const Model& model, const UndoFile* ol
   job.change = change_of(model);
   std::vector<std::string>& warnings = job.change.warnings;
   if (old != nullptr) old->expect_made_for(model);
-  if (adapters == nullptr) {
-    count_changed(job.change, job.tensors());
-    job.copies = copies_of(*old);
-    return job;
+  if (old != nullptr) {
+    job.reshape = old->original(model);
+    expect_no_reshape(job, in_place, adapters == nullptr ? "unmerge" : "switch");
+    if (adapters == nullptr) {
+      job.copies = copies_of(*old);
+      job.count();
+      return job;
+    }
   }
-  job.targets = old == nullptr ? plan_merge(model, *adapters, options.renames, &warnings)
-                               : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old));
-  job.effects.resize(job.targets.size());
-  count_targets(job.change, job.targets);
+  MergePlan plan = old == nullptr ? plan_merge(model, *adapters, options.renames, &warnings)
+                                  : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old));
   job.copies = old == nullptr ? without_adapter(model.other_files(), in_place, warnings) : copies_of(*old);
+  job.reshape = MergedFiles(model, plan, warnings).make();
+  expect_no_reshape(job, in_place, "merge");
+  job.targets = std::move(plan.targets);
+  job.effects.resize(job.targets.size());
+  job.count();
   warn_of_other_weights(job.copies, in_place, warnings);
   return job;
 }

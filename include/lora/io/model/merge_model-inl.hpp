@@ -78,15 +78,16 @@ ModelChange merge_model(const std::filesystem::path& base, const std::vector<Act
   const Model model = Model::open(base);
   detail::Job job = detail::plan_job(model, nullptr, &adapters, options, false);
 
-  ModelWriter merged(model, out, options.sync);
+  ModelWriter merged(model, out, options.sync, job.reshape);
   std::optional<UndoFileWriter> record;
-  if (!undo.empty()) record.emplace(undo, model, detail::undo_tensors(job.targets), job.copies, options.sync);
-  detail::Rewrite rewrite(model, &merged, job.copies, record.has_value());
+  if (!undo.empty()) record.emplace(undo, model, detail::undo_tensors(job.targets), job.copies, options.sync, job.reshape);
+  detail::Rewrite rewrite(model, &merged, job.copies, record.has_value(), &job.reshape);
   job.merge_all(rewrite, record ? &*record : nullptr);
   rewrite.run(options);
+  detail::expect_unchanged(adapters);
   detail::warn_of_effects(adapters, job.targets, job.effects, job.change.warnings);
   if (record) {
-    record->finish(rewrite.rest_after(), rewrite.copies());
+    record->finish(rewrite.rest_after(), rewrite.copies_after());
     job.change.record_bytes = record->record_bytes();
   }
   detail::commit(merged, record ? &*record : nullptr, job.change, options);
@@ -101,11 +102,11 @@ ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesy
   const Model model = Model::open(merged);
   detail::Job job = detail::plan_job(model, &record, nullptr, options, false);
 
-  ModelWriter restored(model, out, options.sync);
-  detail::Rewrite rewrite(model, &restored, job.copies, true);
+  ModelWriter restored(model, out, options.sync, job.reshape);
+  detail::Rewrite rewrite(model, &restored, job.copies, true, &job.reshape);
   job.unmerge_all(rewrite);
   rewrite.run(options);
-  record.expect_rest(model, rewrite.rest_before(), rewrite.copies());
+  record.expect_rest(model, rewrite.rest_before(), rewrite.copies_before());
   record.file().file().expect_unchanged();
   job.change.left_out_files = detail::count_other_files(model, job.copies);
   detail::commit(restored, nullptr, job.change, options);
@@ -121,9 +122,9 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
   const Model model = Model::open(merged);
   detail::Job job = detail::plan_job(model, &old, &adapters, options, false);
 
-  ModelWriter switched(model, out, options.sync);
-  UndoFileWriter record(new_undo, model, detail::undo_tensors(job.targets), job.copies, options.sync);
-  detail::Rewrite rewrite(model, &switched, job.copies, true);
+  ModelWriter switched(model, out, options.sync, job.reshape);
+  UndoFileWriter record(new_undo, model, detail::undo_tensors(job.targets), job.copies, options.sync, job.reshape);
+  detail::Rewrite rewrite(model, &switched, job.copies, true, &job.reshape);
   // A weight that stays merged is switched in one pass, all others are unmerged.
   std::map<std::pair<const ModelTensor*, Index>, const UndoTensor*> merged_before;
   for (const UndoTensor& tensor : old.tensors()) merged_before[{&model.tensor(tensor.name), tensor.expert}] = &tensor;
@@ -146,13 +147,15 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
                      if (before == nullptr)
                        return detail::merge_tensor(model, target, bytes, &record, context, job.effects[i]);
                      return detail::switch_tensor(model, old, *before, target, bytes, record, context, job.effects[i]);
-                   });
+                   },
+                   before != nullptr || changed_before.contains(target.tensor) ? target.bytes() : 0);
   }
   rewrite.run(options);
+  detail::expect_unchanged(adapters);
   detail::warn_of_effects(adapters, job.targets, job.effects, job.change.warnings);
-  old.expect_rest(model, rewrite.rest_before(), rewrite.copies());
+  old.expect_rest(model, rewrite.rest_before(), rewrite.copies_before());
   old.file().file().expect_unchanged();
-  record.finish(rewrite.rest_after(), rewrite.copies());
+  record.finish(rewrite.rest_after(), rewrite.copies_after());
   job.change.record_bytes = record.record_bytes();
   detail::commit(switched, &record, job.change, options);
   return job.change;

@@ -5,8 +5,7 @@
 
 #include "lora/io/model/on_call.hpp"
 #include "lora/io/model/merge_effect.hpp"
-#include "lora/io/model/plan.hpp"
-#include "lora/io/model/tasks.hpp"
+#include "lora/io/model/replace_tensor.hpp"
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 #include "lora/io/undo/undo_file.hpp"
@@ -53,38 +52,13 @@ Finish add_record(UndoFileWriter& undo, ActiveSet<Compute> set, UndoRecord recor
   };
 }
 
-/// Puts the adapter's tensor, or its rows, in the place of the base's; converted where the types differ, rounded once.
-inline Finish replace_tensor(const MergeTarget& target, std::span<std::byte> bytes, UndoFileWriter* undo) {
-  const Safetensors& file = *target.replacing->file;
-  const TensorInfo &from = file.tensor(target.replacement->name), &to = *target.tensor->info;
-  const std::vector<std::uint64_t>& rows = target.replacement->rows;
-  std::vector<std::byte> found(from.bytes());
-  file.read(from, 0, found);
-  if (from.dtype != to.dtype) {
-    const std::size_t count = from.bytes() * 8 / bits(from.dtype);
-    std::vector<std::byte> converted(count * bits(to.dtype) / 8);
-    convert_elements(*scalar_type(from.dtype), found.data(), *scalar_type(to.dtype), converted.data(), count);
-    found = std::move(converted);
-  }
-  std::vector<std::byte> original;
-  const std::size_t parts = rows.empty() ? 1 : rows.size(), size = found.size() / parts;
-  for (std::size_t i = 0; i < parts; ++i) {
-    const std::span<std::byte> place = bytes.subspan(rows.empty() ? 0 : rows[i] * size, size);
-    if (undo != nullptr) original.insert(original.end(), place.begin(), place.end());
-    std::memcpy(place.data(), found.data() + i * size, size);
-  }
-  if (undo == nullptr) return {};
-  RestChecksum merged;
-  merged.add_all(bytes);
-  return [undo, original = std::move(original), merged] { undo->add_replaced(original, merged); };
-}
-
 /// Merges a target's updates into its bytes, which are those of the model, and says what that did. What it returns adds the
 /// record to `undo`, unless that is null. Throws FileError, naming the module.
 LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const MergeTarget& target,
                                                  std::span<std::byte> bytes, UndoFileWriter* undo,
                                                  const Context& context, MergeEffect& effect) {
-  if (target.replacement != nullptr) return replace_tensor(target, bytes, undo);
+  add_rows(target, bytes);
+  if (target.parts.empty()) return replace_tensor(model, target, bytes, undo, true);
   Finish finish = named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
     return visit_type(target.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
@@ -97,7 +71,7 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
     });
   });
   effect = effect_of(target.type, weight_bytes(target, bytes), [&](std::uint64_t offset, std::span<std::byte> into) {
-    model.read(*target.tensor, weight_offset(target) + offset, into);
+    read_extended(model, target, weight_offset(target) + offset, into);
   });
   return finish;
 }
@@ -106,7 +80,11 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
 LORA_ON_CALL_DECLARED inline Finish merge_unmerged(const Model& model, const MergeTarget& target,
                                                    std::span<std::byte> bytes, UndoFileWriter* undo,
                                                    const Context& context, MergeEffect& effect) {
-  if (target.replacement != nullptr) return merge_tensor(model, target, bytes, undo, context, effect);
+  if (target.parts.empty()) {
+    add_rows(target, bytes);
+    return replace_tensor(model, target, bytes, undo, false);
+  }
+  add_rows(target, bytes);
   const std::span<std::byte> weight = weight_bytes(target, bytes);
   const std::vector<std::byte> before(weight.begin(), weight.end());
   Finish finish = merge_tensor(model, target, bytes, undo, context, effect);
@@ -136,7 +114,7 @@ LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const Undo
                                                   const MergeTarget& target, std::span<std::byte> bytes,
                                                   UndoFileWriter& new_undo, const Context& context, MergeEffect& effect) {
   // A square weight may have been taken for the transpose by the other adapters: two passes then, as for what is replaced.
-  if (tensor.order != target.order || tensor.replaced || target.replacement != nullptr) {
+  if (tensor.order != target.order || tensor.replaced || target.is_grown() || target.parts.empty()) {
     unmerge_tensor(model, undo, tensor, bytes, context);
     return merge_unmerged(model, target, bytes, &new_undo, context, effect);
   }

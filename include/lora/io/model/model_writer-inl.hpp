@@ -7,18 +7,31 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-LORA_FUNC ModelWriter::ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync)
-    : target_(target), sync_(sync) {
+LORA_FUNC ModelWriter::ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync, const detail::Reshape& reshape)
+    : target_(target), sync_(sync), headers_(reshape.headers) {
+  headers_.resize(like.shards().size());
   if (like.is_folder()) folder_.emplace(target, sync);
-  for (std::size_t i = 0; i < like.shards().size(); ++i)
-    shards_.push_back(std::make_unique<TensorFileWriter>(folder_ ? folder_->place(like.shard_name(i)) : target,
-                                                          like.shards()[i], sync,
-                                                          folder_ ? target / like.shard_name(i) : target));
+  for (std::size_t i = 0; i < like.shards().size(); ++i) {
+    const std::filesystem::path place = folder_ ? folder_->place(like.shard_name(i)) : target,
+                                shown = folder_ ? target / like.shard_name(i) : target;
+    shards_.push_back(headers_[i] ? std::make_unique<TensorFileWriter>(place, *headers_[i], sync, shown)
+                                  : std::make_unique<TensorFileWriter>(place, like.shards()[i], sync, shown));
+  }
+}
+
+LORA_FUNC std::uint64_t ModelWriter::bytes_of(const ModelTensor& tensor) const {
+  if (!headers_[tensor.shard]) return tensor.info->bytes();
+  const TensorInfo* const own = headers_[tensor.shard]->find(tensor.info->name);
+  return own == nullptr ? 0 : own->bytes();
 }
 
 LORA_FUNC void ModelWriter::write_at(const ModelTensor& tensor, std::uint64_t offset,
                                      std::span<const std::byte> bytes) {
-  shards_[tensor.shard]->write_at(*tensor.info, offset, bytes);
+  const TensorInfo* info = tensor.info;
+  if (headers_[tensor.shard]) info = headers_[tensor.shard]->find(info->name);
+  if (info == nullptr)
+    detail::fail(target_, "tensor ", detail::in_quotes(tensor.info->name), ": expected one that the written model has, found none of that name");
+  shards_[tensor.shard]->write_at(*info, offset, bytes);
 }
 
 LORA_FUNC OutputFile ModelWriter::file(const std::string& name) const {

@@ -3,6 +3,7 @@
 
 #include "lora/io/file/output_folder.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/reshape.hpp"
 #include "lora/io/model/tensor_file_writer.hpp"
 
 #include <memory>
@@ -15,14 +16,18 @@ namespace io {
 /// everything else on one.
 class ModelWriter {
  public:
-  /// Throws FileError when the target cannot be written.
-  ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync = Sync::yes);
+  /// `reshape` says where headers are others: of tensors that these do not have nothing is to be written, and new ones have a name that
+  /// the other model does not have. Throws FileError when the target cannot be written.
+  ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync = Sync::yes, const detail::Reshape& reshape = {});
 
   const std::filesystem::path& path() const { return target_; }
 
   /// Writes bytes of a tensor of the other model, from byte `offset` of it on. Throws FileError, also when the tensor has not
   /// as many.
   void write_at(const ModelTensor& tensor, std::uint64_t offset, std::span<const std::byte> bytes);
+
+  /// The size that a tensor has here, 0 when there is none of its name.
+  std::uint64_t bytes_of(const ModelTensor& tensor) const;
 
   /// Writes a whole tensor of two dimensions, bit for bit: a matrix, Map, Ref, block or expression of either storage order whose
   /// scalar type is the tensor's. Throws FileError naming both when its type or shape is another one. Allocates a copy unless
@@ -57,6 +62,7 @@ class ModelWriter {
 
   std::filesystem::path target_;
   Sync sync_;
+  std::vector<std::optional<SafetensorsHeader>> headers_;
   std::optional<OutputFolder> folder_;
   std::vector<std::unique_ptr<TensorFileWriter>> shards_;
   bool is_complete_ = false;

@@ -19,7 +19,27 @@ struct MergePart {
   double coefficient;
 };
 
-/// One weight that is to be merged into, or a tensor that is to be replaced.
+/// A tensor that a model does not have.
+struct NewTensor {
+  NewTensor(std::size_t shard, TensorInfo about) : info(std::move(about)), tensor{shard, &info} {}
+  NewTensor(const NewTensor&) = delete;
+  NewTensor& operator=(const NewTensor&) = delete;
+
+  TensorInfo info;
+  ModelTensor tensor;
+};
+
+/// A whole tensor of an adapter's file.
+struct WholeTensor {
+  const Adapter* adapter = nullptr;
+  const BaseCopy* copy = nullptr;
+
+  explicit operator bool() const { return copy != nullptr; }
+  const Safetensors& file() const { return *adapter->file; }
+  const TensorInfo& info() const { return file().tensor(copy->name); }
+};
+
+/// One weight that is to be merged into; or a tensor that is to be replaced, or is new; either may get more rows first.
 struct MergeTarget {
   const ModelTensor* tensor;
   std::string module;  ///< the path of the module, as in the adapter
@@ -28,14 +48,28 @@ struct MergeTarget {
   StorageOrder order;
   Index expert;                  ///< which matrix of the tensor it is, -1: all of it
   std::vector<MergePart> parts;  ///< in the order of the adapters; none for a tensor that is replaced
-  const Adapter* replacing = nullptr;
-  const BaseCopy* replacement = nullptr;
+  std::vector<std::uint64_t> shape = {};  ///< the tensor's, afterwards
+  WholeTensor replacement = {}, added_rows = {};
+  std::shared_ptr<const NewTensor> made = {};  ///< `tensor`, where the model has none
+
+  bool is_grown() const { return made == nullptr && shape != tensor->info->shape; }
+  bool is_reshaped() const { return made != nullptr || is_grown(); }
+
+  /// The sizes of the tensor before and afterwards.
+  std::uint64_t original_bytes() const { return made != nullptr ? 0 : tensor->info->bytes(); }
+  std::uint64_t bytes() const { return tensor_bytes(tensor->info->dtype, shape).value_or(0); }
 
   Index rank() const {
     Index sum = 0;
     for (const MergePart& part : parts) sum += part.module->rank();
     return sum;
   }
+};
+
+/// What a merge does to a model.
+struct MergePlan {
+  std::vector<MergeTarget> targets;  ///< in the order of the model's tensors, then those that are new
+  bool unties = false;               ///< the configuration must no longer tie the output layer to the embeddings
 };
 
 /// Throws ValueError for a rename that no module's path begins with, and for two of one beginning.
@@ -58,16 +92,114 @@ inline void expect_used(std::span<const Rename> renames, const std::vector<Activ
   }
 }
 
-/// The tensors of `base` that the adapters change, in the order of its tensors; see bind(). `read` gives the bytes of
-/// the base's tensors before any merge. Throws FileError, and ValueError for coefficients that are not finite or all
-/// 0.
-inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
-                                           std::span<const Rename> renames, std::vector<std::string>* warnings,
-                                           ReadBase read) {
+/// Collects what adapters do to a model's tensors.
+class MergePlanner {
+ public:
+  explicit MergePlanner(const Model& base) : base_(base) {}
+
+  void add(const Replacement& found, const Adapter& adapter) {
+    if (found.added_rows != nullptr) add_rows(found, adapter);
+    if (found.copy == nullptr) return;
+    if (found.tensor == nullptr && std::any_of(made_.begin(), made_.end(), [&](const MergeTarget& made) {
+          return made.tensor->info->name == found.name;
+        }))
+      fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to bring ", in_quotes(found.name), ", found another before it");
+    if (found.tensor == nullptr) {
+      const TensorInfo& info = adapter.file->tensor(found.copy->name);
+      auto made = std::make_shared<const NewTensor>(base_.shards().size() - 1, TensorInfo{found.name, info.dtype, info.shape, 0, info.bytes()});
+      MergeTarget target = whole(made->tensor, found.copy->tensor);
+      target.replacement = {&adapter, found.copy};
+      target.made = std::move(made);
+      made_.push_back(std::move(target));
+      return;
+    }
+    const auto [place, is_new] = targets_.try_emplace({found.tensor, -1}, whole(*found.tensor, found.copy->tensor));
+    if (!is_new)
+      fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ", in_quotes(found.name),
+           ", since this one replaces it, found another before it");
+    place->second.replacement = {&adapter, found.copy};
+    place->second.shape = found.shape;
+  }
+
+  void add(const BoundModule& bound, const Adapter& adapter, double coefficient) {
+    const MergeTarget wanted{&bound.tensor(), bound.module().path, bound.type(),   bound.rows(),
+                             bound.cols(),    bound.order(),       bound.expert(), {},          bound.tensor().info->shape};
+    MergeTarget& target = targets_.try_emplace({&bound.tensor(), bound.expert()}, wanted).first->second;
+    if (target.replacement)
+      fail(adapter.folder, "module ", in_quotes(bound.module().path), ": expected the base's ",
+           in_quotes(bound.tensor().info->name), " to change, found it replaced by ",
+           in_quotes(target.replacement.copy->name), " of ", in_quotes(target.replacement.adapter->folder.string()));
+    if (wanted.order != target.order)
+      fail(base_.shard_of(bound.tensor()).path(), "tensor ", in_quotes(bound.tensor().info->name),
+           ": expected adapters that agree on fan_in_fan_out, found ",
+           in_quotes(target.parts.front().adapter->folder.string()), " and ", in_quotes(adapter.folder.string()),
+           " with different values");
+    expect_rows(target, wanted.rows, wanted.cols, adapter);
+    target.parts.push_back({&adapter, &bound.module(), bound.update(), coefficient});
+  }
+
+  std::vector<MergeTarget> take() {
+    for (const auto& [tensor, rows] : added_rows_) {
+      MergeTarget& target = targets_.try_emplace({tensor, -1}, whole(*tensor, rows.second.copy->tensor)).first->second;
+      if (target.replacement && target.replacement.copy->rows.empty())
+        fail(rows.second.adapter->folder, "tensor ", in_quotes(rows.second.copy->name), ": expected one adapter to change ",
+             in_quotes(tensor->info->name), ", found it replaced by another");
+      target.added_rows = rows.second;
+      if (!target.replacement) target.shape = rows.first;
+      if (!target.parts.empty()) expect_rows(target, cols_or_rows(target, true), cols_or_rows(target, false), *rows.second.adapter);
+    }
+    std::vector<MergeTarget> out;
+    for (auto& [place, target] : targets_) {
+      if (!out.empty() && out.back().tensor == target.tensor && out.back().expert < 0)
+        fail(base_.shard_of(*target.tensor).path(), "tensor ", in_quotes(target.tensor->info->name),
+             ": expected adapters that change the whole of it or its experts, found both");
+      out.push_back(std::move(target));
+    }
+    for (MergeTarget& target : made_) out.push_back(std::move(target));
+    return out;
+  }
+
+ private:
+  static MergeTarget whole(const ModelTensor& tensor, std::string module) {
+    return {&tensor, std::move(module), scalar_type(tensor.info->dtype).value_or(ScalarType::float32), 0, 0, row_major, -1, {}, tensor.info->shape};
+  }
+
+  /// Rows of several adapters that were trained with the same larger vocabulary are the same.
+  void add_rows(const Replacement& found, const Adapter& adapter) {
+    const WholeTensor rows{&adapter, found.added_rows};
+    const auto [place, is_new] = added_rows_.try_emplace(found.tensor, found.shape, rows);
+    const WholeTensor& known = place->second.second;
+    if (!is_new && !are_equal(*known.adapter, *known.copy, adapter, *rows.copy))
+      fail(adapter.folder, "tensor ", in_quotes(rows.copy->name), ": expected the rows that ", in_quotes(known.adapter->folder.string()),
+           " adds to ", in_quotes(found.name), ", found others");
+  }
+
+  /// Out or in of the tensor as it will be.
+  static Index cols_or_rows(const MergeTarget& target, bool rows) {
+    const bool is_first = rows == (target.order == row_major);
+    return static_cast<Index>(target.shape[is_first ? 0 : 1]);
+  }
+  static void expect_rows(const MergeTarget& target, Index rows, Index cols, const Adapter& adapter) {
+    if (target.rows != rows || target.cols != cols)
+      fail(adapter.folder, "module ", in_quotes(target.module), ": expected a change of ", lora::detail::shape_text(target.rows, target.cols),
+           ", as that of ", in_quotes(target.parts.front().adapter->folder.string()), ", found ", lora::detail::shape_text(rows, cols),
+           ": the adapters were trained with vocabularies of different sizes");
+  }
+
+  const Model& base_;
+  std::map<std::pair<const ModelTensor*, Index>, MergeTarget> targets_;  // of a model's tensors in their order
+  std::map<const ModelTensor*, std::pair<std::vector<std::uint64_t>, WholeTensor>> added_rows_;
+  std::vector<MergeTarget> made_;
+};
+
+/// What the adapters change in `base`; see bind(). `read` gives the bytes of the base's tensors before any merge. Throws FileError, and
+/// ValueError for coefficients that are not finite or all 0.
+inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
+                            std::span<const Rename> renames, std::vector<std::string>* warnings, ReadBase read) {
   expect_used(renames, adapters);
-  std::map<std::pair<const ModelTensor*, Index>, MergeTarget> targets;  // of a model's tensors in their order
+  MergePlanner planner(base);
   std::vector<BoundModule> used;
-  std::vector<Replacement> replaced;
+  std::vector<std::string> own_heads;
   bool any_coefficient = false;
   for (const auto& [adapter, coefficient] : adapters) {
     if (!lora::detail::is_finite(coefficient))
@@ -77,60 +209,20 @@ inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<
     if (warnings != nullptr) warnings->insert(warnings->end(), all.warnings.begin(), all.warnings.end());
     if (lora::detail::is_zero(coefficient)) continue;  // it has to fit all the same
     any_coefficient = true;
-    for (const Replacement& found : all.replacements) {
-      replaced.push_back(found);
-      const TensorInfo& info = *found.tensor->info;
-      const MergeTarget wanted{found.tensor,
-                               found.copy->tensor,
-                               scalar_type(info.dtype).value_or(ScalarType::float32),
-                               0,
-                               0,
-                               row_major,
-                               -1,
-                               {},
-                               &adapter,
-                               found.copy};
-      const auto [place, is_new] = targets.try_emplace({found.tensor, -1}, wanted);
-      // PEFT writes a bias twice that both bias and modules_to_save name.
-      if (!is_new && place->second.replacing == &adapter &&
-          are_equal(*adapter.file, *place->second.replacement, *found.copy))
-        continue;
-      if (!is_new)
-        fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ",
-             in_quotes(info.name), ", since this one replaces it, found another before it");
-    }
-    for (const BoundModule& bound : all.modules) {
-      const MergeTarget wanted{&bound.tensor(), bound.module().path, bound.type(),   bound.rows(),
-                               bound.cols(),    bound.order(),       bound.expert(), {}};
-      MergeTarget& target = targets.try_emplace({&bound.tensor(), bound.expert()}, wanted).first->second;
-      if (target.replacement != nullptr)
-        fail(adapter.folder, "module ", in_quotes(bound.module().path), ": expected the base's ",
-             in_quotes(bound.tensor().info->name), " to change, found it replaced by ",
-             in_quotes(target.replacement->name), " of ", in_quotes(target.replacing->folder.string()));
-      if (wanted.rows != target.rows || wanted.cols != target.cols || wanted.order != target.order)
-        fail(base.shard_of(bound.tensor()).path(), "tensor ", in_quotes(bound.tensor().info->name),
-             ": expected adapters that agree on fan_in_fan_out, found ",
-             in_quotes(target.parts.front().adapter->folder.string()), " and ", in_quotes(adapter.folder.string()),
-             " with different values");
-      target.parts.push_back({&adapter, &bound.module(), bound.update(), coefficient});
-      used.push_back(bound);
-    }
+    for (const Replacement& found : all.replacements) planner.add(found, adapter);
+    for (const BoundModule& bound : all.modules) planner.add(bound, adapter, coefficient);
+    used.insert(used.end(), all.modules.begin(), all.modules.end());
+    own_heads.insert(own_heads.end(), all.own_heads.begin(), all.own_heads.end());
   }
-  std::vector<MergeTarget> out;
-  for (auto& [place, target] : targets) {
-    if (!out.empty() && out.back().tensor == target.tensor && out.back().expert < 0)
-      fail(base.shard_of(*target.tensor).path(), "tensor ", in_quotes(target.tensor->info->name),
-           ": expected adapters that change the whole of it or its experts, found both");
-    out.push_back(std::move(target));
-  }
+  MergePlan out{planner.take()};
   if (!any_coefficient) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
-  if (out.empty()) throw ValueError("lora: the adapters: expected a change, found only copies of what the base has");
-  expect_untied_head(base, used, replaced, warnings);
+  if (out.targets.empty()) throw ValueError("lora: the adapters: expected a change, found only copies of what the base has");
+  out.unties = expect_untied_head(base, used, own_heads, warnings, base.is_folder());
   return out;
 }
 /// Of a base that nothing was merged into.
-inline std::vector<MergeTarget> plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
-                                           std::span<const Rename> renames, std::vector<std::string>* warnings) {
+inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
+                            std::span<const Rename> renames, std::vector<std::string>* warnings) {
   return plan_merge(base, adapters, renames, warnings,
                     [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
                       base.read(tensor, offset, into);
@@ -144,9 +236,16 @@ inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targ
     UndoTensor tensor{
         target.tensor->info->name, target.tensor->shard, target.type, target.rows, target.cols, target.order, {}};
     tensor.expert = target.expert;
-    tensor.shape = target.tensor->info->shape;
-    if (target.replacement != nullptr)
-      tensor.replaced = UndoReplacement{target.tensor->info->dtype, target.replacement->rows};
+    tensor.shape = target.shape;
+    tensor.is_new = target.made != nullptr;
+    if (target.is_grown()) tensor.grown_from = target.tensor->info->shape[0];
+    if (target.parts.empty()) {
+      tensor.replaced = UndoReplacement{target.tensor->info->dtype};
+      if (!target.replacement || !target.replacement.copy->rows.empty()) tensor.replaced->rows.emplace();
+      if (target.replacement)
+        for (const std::uint64_t row : target.replacement.copy->rows)
+          if (row < target.tensor->info->shape[0]) tensor.replaced->rows->push_back(row);
+    }
     for (const MergePart& part : target.parts) {
       try {
         tensor.updates.push_back(std::visit(

@@ -21,6 +21,16 @@ LORA_FUNC TensorFileWriter::TensorFileWriter(std::filesystem::path target, const
   }
 }
 
+LORA_FUNC TensorFileWriter::TensorFileWriter(std::filesystem::path target, const SafetensorsHeader& header, Sync sync,
+                                             std::filesystem::path shown)
+    : shown_(shown.empty() ? target : shown),
+      tensors_(header.tensors()),
+      data_begin_(header.raw().size()),
+      size_(data_begin_ + header.data_bytes()),
+      file_(std::move(target), sync, std::move(shown)) {
+  write(0, header.raw());
+}
+
 LORA_FUNC void TensorFileWriter::write_at(const TensorInfo& tensor, std::uint64_t offset,
                                           std::span<const std::byte> bytes) {
   if (offset > tensor.bytes() || bytes.size() > tensor.bytes() - offset)

@@ -17,6 +17,10 @@ class TensorFileWriter {
   TensorFileWriter(std::filesystem::path target, const TensorFile& like, Sync sync = Sync::yes,
                    std::filesystem::path shown = {});
 
+  /// A safetensors file with this header, whose tensors write_at then takes.
+  TensorFileWriter(std::filesystem::path target, const SafetensorsHeader& header, Sync sync = Sync::yes,
+                   std::filesystem::path shown = {});
+
   const std::filesystem::path& path() const { return file_.path(); }
 
   /// Writes bytes of a tensor of the other file, from byte `offset` of it on; what is written twice is replaced. Throws

@@ -11,6 +11,8 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
+inline constexpr std::uint64_t max_config_bytes = std::uint64_t{8} << 20;
+
 /// A whole path, or its end.
 inline bool is_at_end(std::string_view path, std::string_view name) {
   return path.ends_with(name) && (path.size() == name.size() || path[path.size() - name.size() - 1] == '.');
@@ -84,10 +86,16 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
   }
 }
 
-/// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that
-/// what is merged into it would be lost.
-inline void expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
-                               const std::vector<Replacement>& replacements, std::vector<std::string>* warnings) {
+/// config.json of a model, whether or not it is there: in its folder, or beside its file.
+inline std::filesystem::path config_file(const Model& model) {
+  return (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
+}
+
+/// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that what is merged
+/// into it would be lost. Throws FileError then; or returns true where only tensors of `own_heads` take its place and `can_untie`: the
+/// configuration has to be changed as well.
+inline bool expect_untied_head(const Model& model, const std::vector<BoundModule>& modules, const std::vector<std::string>& own_heads,
+                               std::vector<std::string>* warnings, bool can_untie) {
   const auto is_token_embedding = [](const BoundModule& bound) {
     return bound.tensor().info->name == "token_embd.weight";
   };
@@ -95,36 +103,37 @@ inline void expect_untied_head(const Model& model, const std::vector<BoundModule
       std::any_of(modules.begin(), modules.end(), is_token_embedding))
     warnings->push_back(text(printable(model.path().string()), ": it has no 'output.weight': what is merged into ",
                              "'token_embd.weight', its embeddings, changes its output layer as well"));
-  const ModelTensor* head = nullptr;
-  const auto consider = [&](const ModelTensor& tensor, std::string_view path) {
-    const std::string_view name = tensor.info->name;
-    if (head == nullptr && (is_head(path) || is_head(name.substr(0, name.rfind('.'))))) head = &tensor;
-  };
-  for (const BoundModule& bound : modules) consider(bound.tensor(), bound.module().path);
-  for (const auto& [tensor, copy] : replacements)
-    consider(*tensor, std::string_view(copy->tensor).substr(0, copy->tensor.rfind('.')));
-  if (head == nullptr) return;
-  const std::filesystem::path file =
-      (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
+  std::string head;
+  for (const BoundModule& bound : modules) {
+    const std::string_view name = bound.tensor().info->name;
+    if (head.empty() && (is_head(bound.module().path) || is_head(name.substr(0, name.rfind('.'))))) head = name;
+  }
+  if (!head.empty()) can_untie = false;
+  if (head.empty() && !own_heads.empty()) head = own_heads.front();
+  if (head.empty()) return false;
+  const std::filesystem::path file = config_file(model);
   std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) return;
-  const std::string tensor = in_quotes(head->info->name);
+  if (!std::filesystem::exists(file, ignored)) return false;
+  const std::string tensor = in_quotes(head);
   TiedHead found;
   try {
-    read_tied_head(read_json_file(file, std::uint64_t{8} << 20), found);
+    read_tied_head(read_json_file(file, max_config_bytes), found);
   } catch (const FileError& error) {
     if (warnings != nullptr)
       warnings->push_back(
           text(bare(error), ": if the model ties ", tensor, " to its embeddings, what is merged into it is lost"));
-    return;
+    return false;
   }
+  const bool is_tied = found.said_tied || (!found.said_untied && !found.type.empty());
+  if (is_tied && can_untie) return true;
   if (found.said_tied)
     fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
          ", found true: the layer is tied to the embeddings, which would be used in its place");
-  if (!found.said_untied && !found.type.empty())
+  if (is_tied)
     fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
          ", found no such key, and a model of type ", in_quotes(found.type),
          ", whose output layer is tied to the embeddings by default: they would be used in its place");
+  return false;
 }
 
 }  // namespace io::detail

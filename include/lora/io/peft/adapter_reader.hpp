@@ -37,8 +37,10 @@ class AdapterReader {
     if (const std::optional<std::string> of_base = base_tensor_name(tensor.name)) {
       if (is_left_empty(tensor)) refuse_tensor(file_.path(), tensor, left_empty);
       const std::string_view module = std::string_view(*of_base).substr(0, of_base->rfind('.'));
-      base_copies_.push_back({tensor.name, *of_base,
-                              (config_.replaces(module) && tensor.name.find(".original_module.") == std::string::npos) || (config_.trains_biases() && of_base->ends_with(".bias"))});
+      const auto has = [&](std::string_view piece) { return tensor.name.find(piece) != std::string::npos; };
+      const bool is_trained = (config_.replaces(module) && !has(".original_module.")) || (config_.keeps_ties() && has(".modules_to_save.")) ||
+                              (config_.trains_biases() && of_base->ends_with(".bias"));
+      base_copies_.push_back({tensor.name, *of_base, is_trained});
       return;
     }
     if (const std::size_t at = tensor.name.rfind(tokens_piece); at != std::string::npos) return add_tokens(tensor, at);

@@ -45,17 +45,20 @@ std::shared_ptr<const PatternKeys> read_patterns(const JsonFields& in, std::stri
 /// Some initialisers take the start of the adapter out of the base weight. Until such an adapter is converted (PEFT:
 /// `path_initial_model_for_weight_conversion`, which sets this key to true) it belongs to that changed weight, and
 /// added to the original one it would give a wrong result. The ones let through leave the base weight alone.
-inline void check_initialiser(const JsonFields& in) {
+/// Returns the others' names where they are to be taken.
+inline std::string read_initialiser(const JsonFields& in, bool is_taken) {
   static constexpr std::array<std::string_view, 4> harmless{"gaussian", "eva", "orthogonal", "mica"};
   const Json* found = in.value("init_lora_weights");
-  if (found == nullptr || found->is_boolean()) return;
-  if (!found->is_string() || !is_one_of(harmless, found->get_ref<const std::string&>()))
-    in.refuse(
-        "init_lora_weights",
-        "expected true, false or an initialiser that leaves the base weight alone (gaussian, eva, orthogonal, mica), "
-        "found ",
-        description(*found),
-        ": convert the adapter to the original weights first (PEFT's path_initial_model_for_weight_conversion)");
+  if (found == nullptr || found->is_boolean()) return {};
+  if (found->is_string() && is_one_of(harmless, found->get_ref<const std::string&>())) return {};
+  if (found->is_string() && is_taken) return found->get_ref<const std::string&>();
+  in.refuse(
+      "init_lora_weights",
+      "expected true, false or an initialiser that leaves the base weight alone (gaussian, eva, orthogonal, mica), "
+      "found ",
+      description(*found),
+      ": convert the adapter to the original weights first (PEFT's path_initial_model_for_weight_conversion, or "
+      "load_converted_adapter and `lora merge` with the base or --initial)");
 }
 
 inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
@@ -120,17 +123,17 @@ inline bool names_module(std::string_view name, std::string_view module) {
 
 }  // namespace detail
 
-LORA_FUNC PeftConfig PeftConfig::load(const std::filesystem::path& file) {
+LORA_FUNC PeftConfig PeftConfig::load(const std::filesystem::path& file, Unconverted unconverted) {
   const detail::Json json = detail::read_json_file(file, max_file_bytes);
-  return PeftConfig(detail::JsonFields(file, json));
+  return PeftConfig(detail::JsonFields(file, json), unconverted);
 }
 
-LORA_FUNC PeftConfig PeftConfig::parse(const std::filesystem::path& file, std::string_view characters) {
+LORA_FUNC PeftConfig PeftConfig::parse(const std::filesystem::path& file, std::string_view characters, Unconverted unconverted) {
   const detail::Json json = detail::read_json(file, "", characters);
-  return PeftConfig(detail::JsonFields(file, json));
+  return PeftConfig(detail::JsonFields(file, json), unconverted);
 }
 
-LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
+LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in, Unconverted unconverted) {
   using detail::JsonFields;
   const detail::Json& type = in.required("peft_type", "\"LORA\", \"LOHA\", \"LOKR\", \"VERA\" or \"IA3\"");
   for (const detail::PeftType& known : detail::peft_types)
@@ -145,7 +148,7 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
   rank_stabilized_ = flag("use_rslora");
   is_dora_ = flag("use_dora");
   has_lora_bias_ = flag("lora_bias");
-  if (type_->reads("init_lora_weights")) detail::check_initialiser(in);
+  if (type_->reads("init_lora_weights")) initialiser_ = detail::read_initialiser(in, unconverted == Unconverted::take);
   if (type_->reads("feedforward_modules")) feedforward_modules_ = detail::strings(in, "feedforward_modules");
   if (type_->reads("target_parameters")) target_parameters_ = detail::strings(in, "target_parameters");
   for (const std::string& target : target_parameters_)
@@ -154,6 +157,7 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in) {
   base_model_ = in.string_or_empty("base_model_name_or_path");
   task_type_ = in.string_or_empty("task_type");
   modules_to_save_ = detail::strings(in, "modules_to_save");
+  if (const detail::Json* const ties = in.find("ensure_weight_tying")) keeps_ties_ = ties->is_boolean() && detail::boolean(*ties);
   if (type_->has_bias()) trains_biases_ = detail::reads_biases(in);
   if (type_->reads("trainable_token_indices")) trained_tokens_ = detail::token_lists(in);
   ranks_.keys = alphas_.keys = std::make_shared<detail::PatternKeys>();
@@ -196,7 +200,7 @@ LORA_FUNC bool PeftConfig::replaces(std::string_view module) const {
 LORA_FUNC std::vector<std::uint64_t> PeftConfig::trained_tokens(std::string_view module) const {
   for (const auto& [name, tokens] : trained_tokens_)
     if (detail::names_module(name, module)) return tokens;
-  return {};
+  return trained_tokens_.size() == 1 ? trained_tokens_.front().second : std::vector<std::uint64_t>();
 }
 
 LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const std::string> paths) const {

@@ -33,13 +33,12 @@ struct PeftType;
 class PeftConfig {
  public:
   /// Keys about training, provenance, or another key that is refused when it is used: lora_dropout acts in training
-  /// only, the *_config keys belong to initialisers (init_lora_weights decides), ensure_weight_tying to
-  /// modules_to_save, qalora_group_size to use_qalora, megatron_core to megatron_config, runtime_config to training on
+  /// only, the *_config keys belong to initialisers (init_lora_weights decides), qalora_group_size to use_qalora, megatron_core to megatron_config, runtime_config to training on
   /// several devices, merge_weights to old versions' layers; target_modules and those that restrict it say where factors
   /// were to be made, and the file has those that were.
   static constexpr std::array<std::string_view, 32> ignored_keys{
       "auto_mapping",        "base_model_class",    "base_model_name_or_path",
-      "corda_config",        "ensure_weight_tying", "eva_config",
+      "corda_config",        "eva_config",          "ensure_weight_tying",
       "exclude_modules",     "inference_mode",      "layers_pattern",
       "layers_to_transform", "loftq_config",        "lora_dropout",
       "lora_ga_config",      "megatron_core",       "merge_weights",
@@ -53,11 +52,19 @@ class PeftConfig {
   /// Enough for the names of 20 000 modules in each of three lists.
   static constexpr std::uint64_t max_file_bytes = 8 << 20;
 
+  /// What to do about an adapter that belongs to other weights than the original ones, see initialiser().
+  enum class Unconverted { refuse, take };
+
   /// Reads the file. Throws FileError naming the file, the key, what was expected and what was found.
-  static PeftConfig load(const std::filesystem::path& file);
+  static PeftConfig load(const std::filesystem::path& file, Unconverted unconverted = Unconverted::refuse);
 
   /// The same from characters already read; `file` names them in messages.
-  static PeftConfig parse(const std::filesystem::path& file, std::string_view characters);
+  static PeftConfig parse(const std::filesystem::path& file, std::string_view characters,
+                          Unconverted unconverted = Unconverted::refuse);
+
+  /// init_lora_weights where it names an initialiser that took the start of the factors out of the base's weights (`pissa`, `olora`,
+  /// `corda` ...), and the adapter was not converted since; else empty.
+  const std::string& initialiser() const { return initialiser_; }
 
   /// LORA, LOHA, LOKR, VERA or IA3.
   std::string_view peft_type() const;
@@ -99,11 +106,15 @@ class PeftConfig {
   /// place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
   bool replaces(std::string_view module) const;
 
+  /// ensure_weight_tying: modules tied to those of modules_to_save are trained with them, and have their tensors in the file.
+  bool keeps_ties() const { return keeps_ties_; }
+
   /// bias is "all" or "lora_only": the biases in the file stand in the base's place.
   bool trains_biases() const { return trains_biases_; }
 
   /// The tokens that trainable_token_indices lists for an embedding, by its path or the end of it (a list without names is for
-  /// `embed_tokens`); empty when there are none.
+  /// `embed_tokens`); of a module that none names, the only list that there is (PEFT wraps the output layer that is tied to the
+  /// embedding as well); empty when there are none.
   std::vector<std::uint64_t> trained_tokens(std::string_view module) const;
 
   /// base_model_name_or_path and task_type: what the adapter was made for, and nothing that is computed with. Empty
@@ -118,15 +129,15 @@ class PeftConfig {
     std::vector<Value> values;
   };
 
-  explicit PeftConfig(const detail::JsonFields& in);
+  PeftConfig(const detail::JsonFields& in, Unconverted unconverted);
 
   const detail::PeftType* type_ = nullptr;
   Index rank_ = 0;
   double alpha_ = 1.0;
-  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false, has_lora_bias_ = false, trains_biases_ = false;
+  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false, has_lora_bias_ = false, trains_biases_ = false, keeps_ties_ = false;
   std::vector<std::pair<std::string, std::vector<std::uint64_t>>> trained_tokens_;
   std::vector<std::string> target_parameters_, feedforward_modules_;
-  std::string base_model_, task_type_;
+  std::string base_model_, task_type_, initialiser_;
   std::vector<std::string> modules_to_save_;
   Pattern<Index> ranks_;
   Pattern<double> alphas_;

@@ -31,7 +31,8 @@ class PeftConfigWriter {
   /// Throws FileError, naming the module, when PEFT's configuration cannot say what the adapter does.
   std::string write() {
     collect_replacements();
-    if (modules_.empty()) fail(file_, "expected an adapter with an update for at least one module, found none");
+    if (modules_.empty() && modules_to_save_.empty() && tokens_.empty() && bias_ == "none")
+      fail(file_, "expected an adapter with an update for at least one module, or a tensor in the base's place, found none");
     choose_type();
     expect_biases();
     expect_one_fan_in_fan_out();
@@ -54,6 +55,9 @@ class PeftConfigWriter {
   }
 
  private:
+  /// By this word PEFT knows that no module has factors, and loads modules_to_save all the same.
+  static constexpr std::string_view no_targets = "dummy-target-modules";
+
   static std::string where(const AdapterModule& module) { return "module " + in_quotes(module.path) + ": "; }
   static Scaling::Rule rule(bool rank_stabilized) {
     return rank_stabilized ? Scaling::Rule::alpha_over_sqrt_rank : Scaling::Rule::alpha_over_rank;
@@ -69,6 +73,11 @@ class PeftConfigWriter {
 
   /// All modules have one kind: one peft_type, and one use_dora.
   void choose_type() {
+    if (modules_.empty()) {  // as LoRA without factors
+      kind_ = &lora_kind;
+      type_ = &peft_types.front();
+      return;
+    }
     kind_ = &kind_of_module(*modules_.front());
     for (const AdapterModule* const module : modules_)
       if (&kind_of_module(*module) != kind_)
@@ -116,6 +125,7 @@ class PeftConfigWriter {
   }
 
   void expect_one_fan_in_fan_out() const {
+    if (modules_.empty()) return;
     const AdapterModule& first = *modules_.front();
     for (const AdapterModule* const module : modules_)
       if (module->fan_in_fan_out != first.fan_in_fan_out)
@@ -135,6 +145,7 @@ class PeftConfigWriter {
 
   /// use_rslora holds for all modules: as the first one has it, or else the other way round.
   void choose_rule() {
+    if (modules_.empty()) return;
     if (type_->alpha_key.empty()) return expect_no_scaling();
     const bool preferred = modules_.front()->scaling_rule().rule() == Scaling::Rule::alpha_over_sqrt_rank;
     const AdapterModule* odd = nullptr;
@@ -225,19 +236,19 @@ class PeftConfigWriter {
     std::map<std::string_view, std::string> keys{{"base_model_name_or_path", or_null(adapter_.base_model)},
                                                  {"inference_mode", "true"},
                                                  {"peft_type", string(type_->name)},
-                                                 {"target_modules", list(targets)},
+                                                 {"target_modules", modules_.empty() ? string(no_targets) : list(targets)},
                                                  {"task_type", or_null(adapter_.task_type)}};
     if (!kind_->ranked.empty()) {
-      const Index rank = most_common(ranks);
+      const Index rank = ranks.empty() ? 1 : most_common(ranks);
       keys["r"] = std::to_string(rank);
       if (!type_->alpha_key.empty()) keys["rank_pattern"] = patterns(ranks, rank, anchored);
     }
     if (!type_->alpha_key.empty()) {
-      const double alpha = most_common(alphas_);
+      const double alpha = alphas_.empty() ? 1.0 : most_common(alphas_);
       keys[type_->alpha_key] = text(alpha);
       keys["alpha_pattern"] = patterns(alphas_, alpha, anchored);
     }
-    if (type_->has_fan_in_fan_out()) keys["fan_in_fan_out"] = flag(modules_.front()->fan_in_fan_out);
+    if (type_->has_fan_in_fan_out()) keys["fan_in_fan_out"] = flag(!modules_.empty() && modules_.front()->fan_in_fan_out);
     if (type_->has_bias()) keys["bias"] = string(bias_);
     if (!modules_to_save_.empty()) keys["modules_to_save"] = list(modules_to_save_);
     if (!tokens_.empty()) keys["trainable_token_indices"] = "{" + tokens_ + "\n  }";

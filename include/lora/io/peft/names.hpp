@@ -87,8 +87,8 @@ inline constexpr std::string_view left_empty =
     "stage3_gather_16bit_weights_on_model_save, or convert the checkpoint with zero_to_fp32.py";
 
 /// The tensor of the base model that a whole tensor in an adapter's file is a copy of, or stands for: `lm_head.weight` for
-/// `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight` and `...lm_head.modules_to_save.weight`. Nothing for a tensor of
-/// the adapter's own.
+/// `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight`, `...lm_head.modules_to_save.weight` and
+/// `...lm_head.token_adapter.base_layer.weight`. Nothing for a tensor of the adapter's own.
 inline std::optional<std::string> base_tensor_name(std::string_view tensor) {
   static constexpr std::array<std::string_view, 10> own{"lora_", "ia3_",  "vera_", "hada_",      "lokr_",
                                                         "oft_",  "boft_", "vblora_", "randlora_", "trainable_tokens"};
@@ -99,7 +99,7 @@ inline std::optional<std::string> base_tensor_name(std::string_view tensor) {
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (std::any_of(own.begin(), own.end(), [&](std::string_view piece) { return parts[i].starts_with(piece); }))
       return std::nullopt;
-    if (parts[i] == "base_layer" || parts[i] == "original_module") continue;
+    if (parts[i] == "base_layer" || parts[i] == "original_module" || parts[i] == "token_adapter") continue;
     if (parts[i] == "modules_to_save") {
       if (i + 2 < parts.size()) ++i;  // an adapter's name
       continue;

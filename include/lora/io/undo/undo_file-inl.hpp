@@ -11,12 +11,21 @@ namespace io {
 
 LORA_FUNC UndoFileWriter::UndoFileWriter(const std::filesystem::path& target, const Model& model,
                                          std::vector<UndoTensor> tensors, std::span<const std::string> copies,
-                                         Sync sync)
+                                         Sync sync, const detail::Reshape& reshape)
     : header_{model.is_folder(), {}, {}, std::move(tensors)}, file_(target, sync) {
-  detail::expect_tensors(model, header_.tensors);
-  for (std::size_t i = 0; i < model.shards().size(); ++i)
-    header_.shards.push_back({model.shard_name(i), detail::header_checksum(model.shards()[i]), 0});
-  for (const std::string& copy : copies) header_.copies.push_back({copy, 0});
+  detail::expect_tensors(model, header_.tensors, false);
+  for (std::size_t i = 0; i < model.shards().size(); ++i) {
+    UndoShard shard{model.shard_name(i), detail::header_checksum(model.shards()[i]), 0};
+    if (const SafetensorsHeader* const header = reshape.header(i)) {
+      shard.merged = RestChecksum::of_piece(header->raw());
+      shard.header_bytes = model.shards()[i].safetensors()->header().raw().size();
+    }
+    header_.shards.push_back(std::move(shard));
+  }
+  for (const std::string& copy : copies) {
+    header_.copies.push_back({copy, 0});
+    if (const detail::Reshape::File* const file = reshape.file(copy)) header_.copies.back().original_bytes = file->before.size();
+  }
   detail::expect_complete(file_.path(), header_);
   // The sizes of the records are not known yet: room is left for a header with the largest they can have.
   std::vector<std::uint64_t> largest;
@@ -24,6 +33,10 @@ LORA_FUNC UndoFileWriter::UndoFileWriter(const std::filesystem::path& target, co
     largest.push_back(tensor.replaced ? 0 : detail::largest_record(tensor));
   room_ = detail::undo_header(file_.path(), header_, largest).raw().size();
   end_ = room_;
+  for (std::size_t i = 0; i < header_.shards.size(); ++i)
+    if (header_.shards[i].header_bytes != 0) write(model.shards()[i].safetensors()->header().raw());
+  for (const std::string& copy : copies)
+    if (const detail::Reshape::File* const file = reshape.file(copy)) write(std::as_bytes(std::span(file->before)));
 }
 
 LORA_FUNC std::uint64_t UndoFileWriter::record_bytes() const {
@@ -32,14 +45,25 @@ LORA_FUNC std::uint64_t UndoFileWriter::record_bytes() const {
   return sum;
 }
 
-LORA_FUNC void UndoFileWriter::add_replaced(std::span<const std::byte> original, const RestChecksum& merged) {
+LORA_FUNC void UndoFileWriter::add_replaced(const RestChecksum& merged,
+                                            FunctionRef<void(std::uint64_t, std::span<std::byte>)> read) {
   UndoTensor* const tensor = record_bytes_.size() == header_.tensors.size() ? nullptr : &header_.tensors[record_bytes_.size()];
-  if (tensor == nullptr || !tensor->replaced ||
-      original.size() != detail::tensor_bytes(tensor->replaced->dtype, detail::original_shape(*tensor)))
-    throw StateError("lora: UndoFileWriter::add_replaced: the bytes are not those of the next tensor");
+  if (tensor == nullptr || !tensor->replaced)
+    throw StateError("lora: UndoFileWriter::add_replaced: the next tensor is none that is replaced");
   tensor->replaced->checksum = merged.value();
-  write(original);
   record_bytes_.push_back(0);
+  if (!detail::keeps_original(*tensor)) return;
+  // One part, or a row after the other.
+  const std::vector<std::uint64_t> kept = detail::kept_shape(*tensor);
+  const std::uint64_t all = detail::tensor_bytes(tensor->replaced->dtype, kept).value_or(0);
+  const std::uint64_t parts = tensor->replaced->rows ? kept[0] : 1, size = all / parts;
+  std::vector<std::byte> piece;
+  for (std::uint64_t i = 0; i < parts; ++i)
+    for (std::uint64_t at = 0; at < size; at += piece.size()) {
+      piece.resize(std::min<std::uint64_t>(RestChecksum::piece_bytes, size - at));
+      read((tensor->replaced->rows ? (*tensor->replaced->rows)[i] * size : 0) + at, piece);
+      write(piece);
+    }
 }
 
 LORA_FUNC void UndoFileWriter::finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies) {
@@ -86,7 +110,7 @@ LORA_FUNC void UndoFile::expect_made_for(const Model& merged) const {
     if (merged.shard_name(i) != shards()[i].file)
       detail::fail(merged.path(), "expected the file ", detail::in_quotes(shards()[i].file),
                    ", as the undo file says, found ", detail::in_quotes(merged.shard_name(i)));
-  detail::expect_tensors(merged, tensors());
+  detail::expect_tensors(merged, tensors(), true);
   for (std::size_t i = 0; i < shards().size(); ++i)
     if (detail::header_checksum(merged.shards()[i]) != shards()[i].merged)
       detail::fail(merged.shards()[i].path(), "expected the header of the file that ",
@@ -111,16 +135,55 @@ LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestCh
 }
 
 LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
+  const std::uint64_t merged = detail::tensor_bytes(tensor.replaced->dtype, stored_shape(tensor)).value_or(0);
   RestChecksum found;
-  found.add_all(bytes);
+  found.add_all(bytes.first(merged));
   if (found.value() != tensor.replaced->checksum)
     detail::fail(path(), "tensor ", detail::in_quotes(tensor.name),
                  ": expected the tensor that was put in its place at the merge, found another: the file was changed since");
+  if (!detail::keeps_original(tensor)) return;
   const TensorInfo& info = file_.tensor(detail::original_name(tensor));
-  if (tensor.replaced->rows.empty()) return file_.read(info, 0, bytes);
+  if (!tensor.replaced->rows) return file_.read(info, 0, bytes.first(info.bytes()));
   const std::uint64_t size = info.bytes() / info.shape[0];
-  for (std::size_t i = 0; i < tensor.replaced->rows.size(); ++i)
-    file_.read(info, i * size, bytes.subspan(tensor.replaced->rows[i] * size, size));
+  for (std::size_t i = 0; i < tensor.replaced->rows->size(); ++i)
+    file_.read(info, i * size, bytes.subspan((*tensor.replaced->rows)[i] * size, size));
+}
+
+LORA_FUNC detail::Reshape UndoFile::original(const Model& merged) const {
+  detail::Reshape out;
+  const auto text_of = [&](const std::string& name) {
+    const TensorInfo& info = file_.tensor(name);
+    std::string characters(info.bytes(), '\0');
+    file_.read(info, 0, std::as_writable_bytes(std::span(characters)));
+    return characters;
+  };
+  for (std::size_t i = 0; i < copies().size(); ++i)
+    if (copies()[i].original_bytes) out.files[copies()[i].file].after = text_of(detail::file_name(i));
+  out.headers.resize(shards().size());
+  for (std::size_t i = 0; i < shards().size(); ++i) {
+    if (shards()[i].header_bytes == 0) continue;
+    std::vector<TensorInfo> expected;
+    for (const TensorInfo& tensor : merged.shards()[i].tensors()) {
+      const auto at = std::find_if(tensors().begin(), tensors().end(), [&](const UndoTensor& changed) {
+        return changed.name == tensor.name && (changed.is_new || changed.grown_from);
+      });
+      if (at != tensors().end() && at->is_new) continue;
+      expected.push_back({tensor.name, tensor.dtype, at == tensors().end() ? tensor.shape : original_shape(*at)});
+    }
+    std::uint64_t bytes = 0;
+    for (const TensorInfo& tensor : expected) bytes += detail::tensor_bytes(tensor.dtype, tensor.shape).value_or(0);
+    std::string raw = text_of(detail::header_name(i));
+    const std::uint64_t size = raw.size() + bytes;
+    SafetensorsHeader header = SafetensorsHeader::parse(path(), std::move(raw), size);
+    const auto are_same = [](const TensorInfo& a, const TensorInfo& b) {
+      return a.name == b.name && a.dtype == b.dtype && a.shape == b.shape;
+    };
+    if (!std::equal(expected.begin(), expected.end(), header.tensors().begin(), header.tensors().end(), are_same))
+      detail::fail(path(), "tensor ", detail::in_quotes(detail::header_name(i)),
+                   ": expected the header of the original, with the tensors of the merged model, found another");
+    out.headers[i].emplace(std::move(header));
+  }
+  return out;
 }
 
 LORA_FUNC UndoRecord UndoFile::record(const UndoTensor& tensor) const {

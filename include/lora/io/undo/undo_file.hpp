@@ -3,9 +3,11 @@
 
 /// The undo file of a merged model: everything that gives the original back. Its format is docs/UNDO-FILE.md's.
 
+#include "lora/core/function_ref.hpp"
 #include "lora/exact/undo_record.hpp"
 #include "lora/io/file/output_file.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/reshape.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 #include "lora/update/active_set.hpp"
 
@@ -15,10 +17,10 @@ namespace io {
 /// Writes an undo file, tensor after tensor, while a merge goes on. The file appears under its name with commit().
 class UndoFileWriter {
  public:
-  /// For a model with the headers of `model` (those of the merged one are the same), these tensors, which add() then gets
-  /// in this order, and these other files. Throws FileError.
+  /// For the model `model`, these tensors, which add() then gets in this order, and these other files. `reshape` says what the merged
+  /// model has otherwise besides: headers, other files. Throws FileError.
   UndoFileWriter(const std::filesystem::path& target, const Model& model, std::vector<UndoTensor> tensors,
-                 std::span<const std::string> copies = {}, Sync sync = Sync::yes);
+                 std::span<const std::string> copies = {}, Sync sync = Sync::yes, const detail::Reshape& reshape = {});
 
   const std::filesystem::path& path() const { return file_.path(); }
 
@@ -31,9 +33,9 @@ class UndoFileWriter {
   template <class Compute>
   void add(const std::type_identity_t<ActiveSet<Compute>>& set, const UndoRecord& record);
 
-  /// The same for a tensor that is replaced: its bytes, or those of the rows that are, and the merged tensor's. Throws StateError,
-  /// FileError.
-  void add_replaced(std::span<const std::byte> original, const RestChecksum& merged);
+  /// The same for a tensor that is replaced: the merged one's checksum, and what reads its bytes as they were, from an offset on: all
+  /// of them, or rows as the constructor was told. Throws StateError, FileError. Allocates 4 MiB at most.
+  void add_replaced(const RestChecksum& merged, FunctionRef<void(std::uint64_t, std::span<std::byte>)> read);
 
   /// Writes the header, after the last add(). `rests` have seen all data of each shard that was not merged, `copies` each
   /// of the other files. Throws StateError, FileError.
@@ -104,8 +106,12 @@ class UndoFile {
   template <class Compute>
   ActiveSet<Compute> active_set(const UndoTensor& tensor) const;
 
-  /// Gives a replaced tensor its bytes back. Throws FileError, and nothing is changed, when they are not what was merged.
+  /// Gives a replaced tensor its bytes back: the first ones of `bytes`, where it had fewer. Throws FileError, and nothing is changed,
+  /// when they are not what was merged.
   void restore(const UndoTensor& tensor, std::span<std::byte> bytes) const;
+
+  /// What the original has otherwise than the merged model: headers, other files. Throws FileError.
+  detail::Reshape original(const Model& merged) const;
 
   /// A tensor's record. Throws FileError when it is damaged or another tensor's.
   UndoRecord record(const UndoTensor& tensor) const;

@@ -39,25 +39,36 @@ inline const KindRow& row_of(const UndoUpdate& update) { return *find_kind(updat
 /// The dtype of the tensor in the model.
 inline DType stored_dtype(const UndoTensor& tensor) { return tensor.replaced ? tensor.replaced->dtype : dtype_of(tensor.type); }
 
-/// What a replaced tensor was, and the shape of that.
+/// What is kept of a replaced tensor, if anything is, and its shape: all of it, or rows.
 inline std::string original_name(const UndoTensor& tensor) { return tensor.name + ".original"; }
-inline std::vector<std::uint64_t> original_shape(const UndoTensor& tensor) {
-  std::vector<std::uint64_t> out = tensor.shape;
-  if (!tensor.replaced->rows.empty()) out[0] = tensor.replaced->rows.size();
+inline bool keeps_original(const UndoTensor& tensor) {
+  return tensor.replaced && !tensor.is_new && !(tensor.replaced->rows && tensor.replaced->rows->empty());
+}
+inline std::vector<std::uint64_t> kept_shape(const UndoTensor& tensor) {
+  std::vector<std::uint64_t> out = original_shape(tensor);
+  if (tensor.replaced->rows) out[0] = tensor.replaced->rows->size();
   return out;
 }
+
+/// The original's header of a shard that has another one, and a file that the merge changed.
+inline std::string header_name(std::size_t shard) { return text("shards.", shard, ".header"); }
+inline std::string file_name(std::size_t copy) { return text("copies.", copy, ".file"); }
 
 /// Whether a tensor is a merged matrix as it stands: one that versions 1 and 2 know.
 inline bool is_plain_matrix(const UndoTensor& tensor) {
   return !tensor.replaced && tensor.expert < 0 && (tensor.shape.empty() || tensor.shape.size() == 2);
 }
 
-/// The version of the format that says all of the header: 3 where there is a weight that is no matrix of its own, or a kind that is
+/// The version of the format that says all of the header: 4 where the original's tensors or files are others than those of the merged
+/// model; else 3 where there is a weight that is no matrix of its own, or a kind that is
 /// neither LoRA nor DoRA; else 2 where there is a DoRA; else 1.
 inline int undo_version(const UndoHeader& header) {
   int version = 1;
+  for (const UndoCopy& copy : header.copies)
+    if (copy.original_bytes) version = 4;
   for (const UndoTensor& tensor : header.tensors) {
-    if (!is_plain_matrix(tensor)) version = 3;
+    if (tensor.is_new || tensor.grown_from) version = 4;
+    if (!is_plain_matrix(tensor)) version = std::max(version, 3);
     for (const UndoUpdate& update : tensor.updates) version = std::max(version, row_of(update).undo_version);
   }
   return version;
@@ -117,12 +128,13 @@ inline std::uint64_t header_checksum(const TensorFile& file) {
   return lora::detail::checksum(lora::detail::as_unsigned(bytes.data()), bytes.size());
 }
 
-/// Throws FileError unless the model has every tensor as it was merged.
-inline void expect_tensors(const Model& model, std::span<const UndoTensor> tensors) {
+/// Throws FileError unless the model has every tensor as it is in the merged one, or in the original.
+inline void expect_tensors(const Model& model, std::span<const UndoTensor> tensors, bool is_merged) {
   for (const UndoTensor& tensor : tensors) {
+    if (tensor.is_new && !is_merged) continue;
     const ModelTensor* found = model.find(tensor.name);
     const DType dtype = stored_dtype(tensor);
-    const std::vector<std::uint64_t> shape = stored_shape(tensor);
+    const std::vector<std::uint64_t> shape = is_merged ? stored_shape(tensor) : original_shape(tensor);
     if (found == nullptr || found->shard != tensor.shard || found->info->dtype != dtype || found->info->shape != shape)
       fail(model.path(), "tensor ", in_quotes(tensor.name), ": expected ", name(dtype), " ", shape_list(shape),
            ", as the undo file says, found ",
@@ -159,16 +171,20 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
   };
   for (const UndoShard& shard : header.shards) {
     begin_entry(&shard == header.shards.data(), shard.file);
-    json += text("\"merged\":\"", hexadecimal(shard.merged), "\",\"rest\":\"", hexadecimal(shard.rest), "\"}");
+    json += text("\"merged\":\"", hexadecimal(shard.merged), "\",\"rest\":\"", hexadecimal(shard.rest), shard.header_bytes != 0 ? "\",\"reshaped\":true}" : "\"}");
   }
   json += "],\"copies\":[";
   for (const UndoCopy& copy : header.copies) {
     begin_entry(&copy == header.copies.data(), copy.file);
-    json += text("\"checksum\":\"", hexadecimal(copy.checksum), "\"}");
+    json += text("\"checksum\":\"", hexadecimal(copy.checksum), copy.original_bytes ? "\",\"changed\":true}" : "\"}");
   }
   json += "],\"tensors\":[";
   const auto spelled = [](double value) { return json_value(Json::value_t::number_float, value).dump(); };
   std::vector<TensorInfo> tensors;
+  for (std::size_t i = 0; i < header.shards.size(); ++i)
+    if (header.shards[i].header_bytes != 0) tensors.push_back({header_name(i), DType::U8, {header.shards[i].header_bytes}});
+  for (std::size_t i = 0; i < header.copies.size(); ++i)
+    if (header.copies[i].original_bytes) tensors.push_back({file_name(i), DType::U8, {*header.copies[i].original_bytes}});
   for (std::size_t t = 0; t < header.tensors.size(); ++t) {
     const UndoTensor& tensor = header.tensors[t];
     json += t == 0 ? "{\"name\":" : ",{\"name\":";
@@ -181,14 +197,16 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
       json += "]";
     }
     if (tensor.expert >= 0) json += text(",\"expert\":", tensor.expert);
+    if (tensor.grown_from) json += text(",\"grown_from\":", *tensor.grown_from);
+    if (tensor.is_new) json += ",\"new\":true";
     if (tensor.replaced) {
       json += text(",\"replaced\":\"", hexadecimal(tensor.replaced->checksum), "\"");
-      if (!tensor.replaced->rows.empty()) {
+      if (tensor.replaced->rows) {
         json += ",\"rows\":[";
-        for (const std::uint64_t row : tensor.replaced->rows) json += text(json.back() == '[' ? "" : ",", row);
+        for (const std::uint64_t row : *tensor.replaced->rows) json += text(json.back() == '[' ? "" : ",", row);
         json += "]";
       }
-      tensors.push_back({original_name(tensor), stored_dtype(tensor), original_shape(tensor)});
+      if (keeps_original(tensor)) tensors.push_back({original_name(tensor), stored_dtype(tensor), kept_shape(tensor)});
     }
     json += ",\"updates\":[";
     for (std::size_t i = 0; i < tensor.updates.size(); ++i) {
@@ -237,6 +255,14 @@ inline void expect_complete(const std::filesystem::path& file, const UndoHeader&
     if (tensor.updates.empty() != tensor.replaced.has_value())
       fail(file, part, "tensor ", in_quotes(tensor.name), ": expected at least one update, or none for a tensor that was replaced, found ", tensor.updates.size());
     weights.push_back(weight_name(tensor));
+  }
+  for (std::size_t i = 0; i < header.shards.size(); ++i) {
+    const bool is_reshaped = std::any_of(header.tensors.begin(), header.tensors.end(), [&](const UndoTensor& tensor) {
+      return tensor.shard == i && (tensor.is_new || tensor.grown_from);
+    });
+    if (is_reshaped != (header.shards[i].header_bytes != 0))
+      fail(file, part, "shard ", i, ": expected the original's header where the merge made tensors or rows, and only there, found ",
+           is_reshaped ? "none" : "one");
   }
   for (std::size_t i = 1; i < header.tensors.size(); ++i) {
     const UndoTensor &before = header.tensors[i - 1], &tensor = header.tensors[i];

@@ -19,8 +19,8 @@ class UndoHeaderReader {
     if (!is_undo_file(file_))
       fail(file_.path(), "expected an undo file (metadata \"format\": \"lora-undo\"), found none");
     const std::string& version = metadata("version");
-    if (version != "1" && version != "2" && version != "3")
-      fail(file_.path(), "undo file: expected version 1, 2 or 3, found ", in_quotes(version));
+    if (version != "1" && version != "2" && version != "3" && version != "4")
+      fail(file_.path(), "undo file: expected version 1, 2, 3 or 4, found ", in_quotes(version));
     const Json json = read_json(file_.path(), "metadata 'lora': ", metadata("lora"));
     const JsonFields reader(file_.path(), json);
     UndoHeader out;
@@ -33,10 +33,12 @@ class UndoHeaderReader {
     for (const Json& json_item : reader.list("shards")) {
       const JsonFields item(file_.path(), json_item);
       out.shards.push_back({file_name(item), checksum(item, "merged"), checksum(item, "rest")});
+      if (item.flag("reshaped")) out.shards.back().header_bytes = bytes(header_name(out.shards.size() - 1));
     }
     for (const Json& json_item : reader.list("copies")) {
       const JsonFields item(file_.path(), json_item);
       out.copies.push_back({file_name(item), checksum(item, "checksum")});
+      if (item.flag("changed")) out.copies.back().original_bytes = bytes(detail::file_name(out.copies.size() - 1));
     }
     for (const Json& item : reader.list("tensors")) out.tensors.push_back(tensor(item, out.shards.size()));
     expect_complete(file_.path(), out);
@@ -89,6 +91,7 @@ class UndoHeaderReader {
         out.shape.push_back(static_cast<std::uint64_t>(whole(reader, "shape", size)));
       if (!take_shape(out)) reader.refuse("shape", "expected the shape of a weight, found ", shape_list(out.shape));
     }
+    read_growth(reader, out);
     for (const Json& item : reader.list("updates")) add_update(out, item, shaped);
     if (out.updates.empty())
       fail(file_.path(), "metadata 'lora': tensor ", in_quotes(out.name), ": expected at least one update, found none");
@@ -96,6 +99,8 @@ class UndoHeaderReader {
       reader.refuse("shape", "expected ",
                     shaped ? "none for LoRA and DoRA on a matrix, found one" : "that of the tensor, found none");
     if (!shaped) out.shape = stored_shape(out);
+    if (out.is_new) reader.refuse("new", "expected a tensor without updates, found some");
+    expect_growth(reader, out);
     const TensorInfo& record = use(record_name(out), DType::U8);
     if (record.shape.size() != 1)
       fail(file_.path(), "tensor ", in_quotes(record.name), ": expected one dimension, found ",
@@ -112,19 +117,44 @@ class UndoHeaderReader {
     out.replaced = UndoReplacement{dtype, {}, checksum(reader, "replaced")};
     for (const Json& size : reader.list("shape"))
       out.shape.push_back(static_cast<std::uint64_t>(whole(reader, "shape", size)));
-    if (reader.value("rows") != nullptr)
+    read_growth(reader, out);
+    expect_growth(reader, out);
+    if (reader.value("rows") != nullptr) {
+      out.replaced->rows.emplace();
       for (const Json& row : reader.list("rows")) {
-        out.replaced->rows.push_back(static_cast<std::uint64_t>(whole(reader, "rows", row)));
-        if (out.shape.size() != 2 || out.replaced->rows.back() >= out.shape[0])
-          reader.refuse("rows", "expected rows of a matrix ", shape_list(out.shape), ", found ", description(row));
+        out.replaced->rows->push_back(static_cast<std::uint64_t>(whole(reader, "rows", row)));
+        if (out.shape.size() != 2 || out.replaced->rows->back() >= original_shape(out)[0])
+          reader.refuse("rows", "expected rows of a matrix ", shape_list(original_shape(out)), ", found ", description(row));
       }
+      if (out.is_new || (out.replaced->rows->empty() && !out.grown_from))
+        reader.refuse("rows", "expected the rows of a tensor that were replaced, found ", out.is_new ? "a new tensor" : "none");
+    }
     if (reader.string("order") != order_name(row_major) || !reader.list("updates").empty())
       reader.refuse("updates", "expected none for a tensor that was replaced, found some");
+    if (!keeps_original(out)) return out;
     const TensorInfo& original = use(original_name(out), dtype);
-    if (original.shape != original_shape(out))
-      fail(file_.path(), "tensor ", in_quotes(original.name), ": expected ", shape_list(original_shape(out)),
+    if (original.shape != kept_shape(out))
+      fail(file_.path(), "tensor ", in_quotes(original.name), ": expected ", shape_list(kept_shape(out)),
            ", found ", shape_list(original.shape));
     return out;
+  }
+
+  static void read_growth(const JsonFields& reader, UndoTensor& out) {
+    out.is_new = reader.flag("new");
+    if (const Json* const rows = reader.value("grown_from"))
+      out.grown_from = static_cast<std::uint64_t>(whole(reader, "grown_from", *rows));
+  }
+  static void expect_growth(const JsonFields& reader, const UndoTensor& tensor) {
+    if (tensor.grown_from && (tensor.is_new || tensor.expert >= 0 || tensor.shape.empty() || *tensor.grown_from >= tensor.shape[0]))
+      reader.refuse("grown_from", "expected fewer rows than those of a whole tensor ", shape_list(tensor.shape), ", found ", *tensor.grown_from);
+  }
+
+  /// The size of a tensor of bytes.
+  std::uint64_t bytes(const std::string& name) {
+    const TensorInfo& found = use(name, DType::U8);
+    if (found.shape.size() != 1)
+      fail(file_.path(), "tensor ", in_quotes(name), ": expected one dimension, found ", shape_list(found.shape));
+    return found.bytes();
   }
 
   static Index whole(const JsonFields& reader, std::string_view key, const Json& json) {

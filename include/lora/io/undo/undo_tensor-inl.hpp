@@ -33,8 +33,14 @@ UndoUpdate undo_update(std::string adapter, const Update<Compute>& update, doubl
 
 LORA_FUNC std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor) {
   const auto rows = static_cast<std::uint64_t>(tensor.rows), cols = static_cast<std::uint64_t>(tensor.cols);
-  if (!tensor.shape.empty()) return tensor.shape;
+  if (tensor.replaced || !tensor.shape.empty()) return tensor.shape;
   return tensor.order == row_major ? std::vector{rows, cols} : std::vector{cols, rows};
+}
+
+LORA_FUNC std::vector<std::uint64_t> original_shape(const UndoTensor& tensor) {
+  std::vector<std::uint64_t> out = stored_shape(tensor);
+  if (tensor.grown_from) out[0] = *tensor.grown_from;
+  return out;
 }
 
 LORA_FUNC std::uint64_t RestChecksum::of_piece(std::span<const std::byte> piece) {

@@ -37,11 +37,11 @@ struct UndoUpdate {
 template <class Compute>
 UndoUpdate undo_update(std::string adapter, const Update<Compute>& update, double coefficient, ScalarType weight);
 
-/// What is kept of a tensor that was replaced: its bytes, or those of some rows.
+/// What is kept of a tensor that was replaced: its bytes, or those of some rows; nothing of one that only grew, or is new.
 struct UndoReplacement {
   DType dtype = DType::F32;
-  std::vector<std::uint64_t> rows = {};  ///< empty: the whole tensor
-  std::uint64_t checksum = 0;            ///< RestChecksum of the merged tensor
+  std::optional<std::vector<std::uint64_t>> rows = {};  ///< without: the whole tensor
+  std::uint64_t checksum = 0;                           ///< RestChecksum of the merged tensor
 };
 
 /// One weight that was merged: a tensor, or one matrix of a tensor of three dimensions. Or a tensor that was replaced, which has
@@ -56,10 +56,13 @@ struct UndoTensor {
   Index expert = -1;                             ///< which matrix of the tensor, -1: all of it
   std::vector<std::uint64_t> shape = {};         ///< the tensor's; empty: (rows, cols), or (cols, rows) when column_major
   std::optional<UndoReplacement> replaced = {};
+  std::optional<std::uint64_t> grown_from = {};  ///< how many rows (its first dimension) it had, where the merge added some
+  bool is_new = false;                           ///< the original has no such tensor
 };
 
-/// The shape of the tensor in its file.
+/// The shape of the tensor in the merged file, and in the original, if it has one.
 std::vector<std::uint64_t> stored_shape(const UndoTensor& tensor);
+std::vector<std::uint64_t> original_shape(const UndoTensor& tensor);
 
 namespace detail {
 
@@ -116,12 +119,16 @@ struct UndoShard {
   std::string file;          ///< its name in the model's folder; empty for a model that is a file
   std::uint64_t merged = 0;  ///< checksum of its header, length prefix included
   std::uint64_t rest = 0;    ///< RestChecksum of its tensors that were not merged
+
+  /// The size of the original's header, which the undo file keeps, where tensors have another shape there or are new; else 0.
+  std::uint64_t header_bytes = 0;
 };
 
 /// One of the other files in the model's folder.
 struct UndoCopy {
   std::string file;
-  std::uint64_t checksum = 0;  ///< RestChecksum
+  std::uint64_t checksum = 0;                       ///< RestChecksum
+  std::optional<std::uint64_t> original_bytes = {};  ///< the original's size, where the merge changed the file: it is kept
 };
 
 namespace detail {

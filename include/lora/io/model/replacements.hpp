@@ -1,0 +1,220 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// What an adapter's whole tensors do to a base: nothing, where they are copies of its own; else they take the place of its tensors,
+/// make them longer, or are new ones. For bodies (-inl.hpp).
+
+#include "lora/io/model/base_copies.hpp"
+#include "lora/io/model/tied_head.hpp"
+
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
+
+struct Replacements {
+  std::vector<Replacement> all;
+
+  /// Output layers among them that are not what the adapter makes of the embeddings.
+  std::vector<std::string> own_heads;
+};
+
+/// Sorts an adapter's whole tensors. Throws FileError, naming the tensor and both shapes, for one that is neither trained, as the
+/// configuration says, nor a copy of what the base has, and for trained ones that do not fit.
+class ReplacementFinder {
+ public:
+  /// `find` gives the base's tensor for a name in the adapter's words, or null, `rename` the name that a new one gets; `read` gives
+  /// the bytes of the base's.
+  ReplacementFinder(const Model& base, const Adapter& adapter, FunctionRef<const ModelTensor*(const std::string&)> find,
+                    FunctionRef<std::string(const std::string&)> rename, ReadBase read)
+      : adapter_(adapter), read_(read) {
+    for (const BaseCopy& copy : adapter.base_copies) {
+      const auto known = std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == copy.tensor; });
+      Group& group = known != groups_.end() ? *known : groups_.emplace_back(Group{copy.tensor, find(copy.tensor)});
+      (!copy.rows.empty() ? group.rows : copy.is_trained ? group.trained : group.copies).push_back(&copy);
+    }
+    for (Group& group : groups_)
+      if (group.tensor == nullptr) group.new_name = rename(group.name);
+    for (const ModelTensor& tensor : base.tensors())
+      if (is_embedding(module_of(tensor.info->name))) embeddings_.push_back(&tensor);
+  }
+
+  Replacements find() {
+    for (const Group& group : groups_) {
+      for (const auto* const same : {&group.trained, &group.rows}) expect_equal(*same);
+      if (!group.trained.empty() && !group.rows.empty())
+        refuse(*group.rows[0], ": expected one change of ", in_quotes(group.name), ", found ", in_quotes(group.trained[0]->name), " as well");
+      const std::size_t before = out_.all.size();
+      if (group.tensor != nullptr)
+        replace(group);
+      else if (!is_that_of_embeddings(group))
+        add(group);
+      if (is_head(module_of(group.name)) && out_.all.size() != before && !agrees_with_embeddings(group))
+        out_.own_heads.push_back(out_.all.back().name);
+    }
+    if (adapter_.file != nullptr) adapter_.file->file().expect_unchanged();
+    return std::move(out_);
+  }
+
+ private:
+  static std::string_view module_of(std::string_view tensor) { return tensor.substr(0, tensor.rfind('.')); }
+
+  /// The whole tensors that stand for one of the base's.
+  struct Group {
+    std::string name;  // in the adapter's words
+    const ModelTensor* tensor = nullptr;
+    std::string new_name = {};
+    std::vector<const BaseCopy*> trained = {}, copies = {}, rows = {};
+
+    bool is_embedding() const { return tensor != nullptr && detail::is_embedding(module_of(tensor->info->name)); }
+    const BaseCopy* whole() const { return !trained.empty() ? trained[0] : !copies.empty() ? copies[0] : nullptr; }
+  };
+
+  const TensorInfo& info_of(const BaseCopy& copy) const { return adapter_.file->tensor(copy.name); }
+
+  template <class... Pieces>
+  [[noreturn]] void refuse(const BaseCopy& copy, const Pieces&... pieces) const {
+    fail(adapter_.file->path(), "tensor ", in_quotes(copy.name), pieces...);
+  }
+  template <class... Pieces>
+  [[noreturn]] void refuse_copy(const BaseCopy& copy, const Pieces&... found) const {
+    const TensorInfo& info = info_of(copy);
+    refuse(copy, ": expected a copy of the base's ", in_quotes(copy.tensor), ", found ", name(info.dtype), " ", shape_list(info.shape), found...,
+           ": the adapter was made for another base");
+  }
+
+  /// PEFT writes a tensor twice that two keys name, or with the wrappers' names as well.
+  void expect_equal(const std::vector<const BaseCopy*>& copies) const {
+    for (const BaseCopy* const copy : copies)
+      if (copy != copies[0] && !are_equal(adapter_, *copies[0], adapter_, *copy))
+        refuse(*copy, ": expected the numbers of ", in_quotes(copies[0]->name), ", which stands for the same tensor, found others");
+  }
+
+  /// Whether a tensor has more rows than the base's: that of a vocabulary, which may grow.
+  bool is_grown(const TensorInfo& info, const TensorInfo& base) const {
+    const std::string_view module = module_of(base.name);
+    if (!is_embedding(module) && !is_head(module)) return false;
+    return info.shape.size() == base.shape.size() && !base.shape.empty() && info.shape[0] > base.shape[0] &&
+           std::equal(base.shape.begin() + 1, base.shape.end(), info.shape.begin() + 1) && scalar_type(base.dtype);
+  }
+  static bool can_convert(const TensorInfo& info, const TensorInfo& base) {
+    return info.dtype == base.dtype || (scalar_type(info.dtype) && scalar_type(base.dtype));
+  }
+
+  void replace(const Group& group) {
+    const TensorInfo& base = *group.tensor->info;
+    const auto refuse_shape = [&](const BaseCopy& copy) {
+      const TensorInfo& info = info_of(copy);
+      refuse_copy(copy, info.shape == base.shape ? " with other numbers than the base's " : " where the base has ", name(base.dtype), " ",
+                  shape_list(base.shape));
+    };
+    const BaseCopy *grown = nullptr, *tied = nullptr;
+    for (const BaseCopy* const copy : group.copies) {
+      const TensorInfo& info = info_of(*copy);
+      if (is_copy(*adapter_.file, info, *group.tensor, read_)) continue;
+      if (!group.trained.empty() && are_equal(adapter_, *group.trained[0], adapter_, *copy)) continue;
+      if (is_grown(info, base) && begins_as(*adapter_.file, info, *group.tensor, read_)) {
+        if (grown != nullptr) expect_equal({grown, copy});
+        grown = copy;
+      } else if (group.trained.empty() && is_head(module_of(group.name)) && is_new_embedding(*copy)) {
+        tied = copy;
+      } else {
+        refuse_shape(*copy);
+      }
+    }
+    if (tied != nullptr) return put(group, tied, nullptr, info_of(*tied).shape);
+    if (!group.trained.empty()) {
+      const BaseCopy& copy = *group.trained[0];
+      const TensorInfo& info = info_of(copy);
+      if (!can_convert(info, base) || (info.shape != base.shape && !is_grown(info, base))) refuse_shape(copy);
+      if (!is_copy(*adapter_.file, info, *group.tensor, read_)) put(group, &copy, nullptr, info.shape);
+    } else if (!group.rows.empty()) {
+      put_rows(group, *group.rows[0], grown);
+    } else if (grown != nullptr) {
+      put(group, nullptr, grown, info_of(*grown).shape);
+    }
+  }
+
+  /// The rows of trained tokens, which may be new.
+  void put_rows(const Group& group, const BaseCopy& copy, const BaseCopy* grown) {
+    const TensorInfo &info = info_of(copy), &base = *group.tensor->info;
+    if (base.shape.size() != 2 || !scalar_type(base.dtype) || !scalar_type(info.dtype) || info.shape[1] != base.shape[1])
+      refuse_copy(copy, " where the base has ", name(base.dtype), " ", shape_list(base.shape));
+    std::vector<std::uint64_t> shape = grown != nullptr ? info_of(*grown).shape : base.shape;
+    std::vector<std::uint64_t> beyond;  // new rows that no copy brings
+    for (const std::uint64_t row : copy.rows)
+      if (row >= shape[0]) beyond.push_back(row);
+    std::sort(beyond.begin(), beyond.end());
+    if (!beyond.empty()) {
+      if (beyond.back() - shape[0] + 1 != beyond.size())
+        refuse(copy, ": expected trained tokens of the base's ", shape[0], " rows, or all that were added behind them, found the token ",
+               beyond.back(), ": save the adapter with save_embedding_layers=True, so that it has the others");
+      shape[0] += beyond.size();
+    }
+    put(group, &copy, grown, shape);
+  }
+
+  void put(const Group& group, const BaseCopy* copy, const BaseCopy* added_rows, std::vector<std::uint64_t> shape) {
+    const std::string& name = group.tensor != nullptr ? group.tensor->info->name : group.new_name;
+    out_.all.push_back({group.tensor, copy, added_rows, name, std::move(shape)});
+  }
+
+  /// A tensor that the base does not have: one that was trained. Or an output layer that is no longer what it was tied to.
+  void add(const Group& group) {
+    const BaseCopy* const whole = group.whole();
+    if (!group.rows.empty() || whole == nullptr)
+      refuse_copy(*group.rows[0], " where the base has no such tensor");
+    if (group.trained.empty() && !is_head_apart(group, *whole)) refuse_copy(*whole, " where the base has no such tensor");
+    put(group, whole, nullptr, info_of(*whole).shape);
+  }
+
+  /// Whether the tensor is that of the base's embeddings, which the adapter changes: PEFT trains a copy of these, and the layer
+  /// that was tied to them stays as it was.
+  bool is_head_apart(const Group& group, const BaseCopy& copy) const {
+    return is_head(module_of(group.name)) && std::any_of(embeddings_.begin(), embeddings_.end(), [&](const ModelTensor* tensor) {
+             const TensorInfo& info = info_of(copy);
+             return (info.shape == tensor->info->shape || is_grown(info, *tensor->info)) && begins_as(*adapter_.file, info, *tensor, read_);
+           });
+  }
+
+  /// Of tied layers a model's file has one, PEFT writes both. Whether an output layer that the base does not have is what the
+  /// embeddings become.
+  bool is_that_of_embeddings(const Group& group) const {
+    if (!is_head(module_of(group.name))) return false;
+    if (agrees_with_embeddings(group)) return true;
+    const BaseCopy* const whole = group.whole();
+    return whole != nullptr && group.rows.empty() && std::any_of(embeddings_.begin(), embeddings_.end(), [&](const ModelTensor* tensor) {
+             const bool is_trained = std::any_of(groups_.begin(), groups_.end(), [&](const Group& other) {
+               return other.tensor == tensor && !(other.trained.empty() && other.rows.empty());
+             });
+             return !is_trained && is_copy(*adapter_.file, info_of(*whole), *tensor, read_);
+           });
+  }
+
+  /// Whether a whole tensor is what the adapter puts in the place of the embeddings.
+  bool is_new_embedding(const BaseCopy& copy) const {
+    return std::any_of(groups_.begin(), groups_.end(), [&](const Group& group) {
+      return group.is_embedding() && group.whole() != nullptr && are_equal(adapter_, copy, adapter_, *group.whole());
+    });
+  }
+
+  /// Whether what the file has for an output layer it has for the embeddings as well.
+  bool agrees_with_embeddings(const Group& head) const {
+    const auto is_whole_of = [&](const Group& group) {
+      if (group.whole() == nullptr || head.whole() == nullptr) return group.whole() == head.whole();
+      const std::vector<const BaseCopy*>& own = head.trained.empty() ? head.copies : head.trained;
+      return std::any_of(own.begin(), own.end(), [&](const BaseCopy* copy) { return are_equal(adapter_, *copy, adapter_, *group.whole()); });
+    };
+    return std::any_of(groups_.begin(), groups_.end(), [&](const Group& group) {
+      return group.is_embedding() && is_whole_of(group) && group.rows.empty() == head.rows.empty() &&
+             (head.rows.empty() || are_equal(adapter_, *head.rows[0], adapter_, *group.rows[0]));
+    });
+  }
+
+  const Adapter& adapter_;
+  ReadBase read_;
+  std::vector<Group> groups_;
+  std::vector<const ModelTensor*> embeddings_;
+  Replacements out_;
+};
+
+}  // namespace io::detail
+LORA_NAMESPACE_END
