@@ -2,6 +2,7 @@
 // After the first call a forward pass allocates nothing. malloc is counted where the C library lets a program put its own
 // in front: Eigen does not use operator new.
 
+#include "lora/layer/conv.hpp"
 #include "lora/layer/linear.hpp"
 #include "reference/expect.hpp"
 #include "reference/random.hpp"
@@ -108,6 +109,56 @@ TYPED_TEST(ForwardMemory, IsNotAllocatedWithAWorkspace) {
     const int before = allocations;
     lora::forward_into(W, set, X, Y, context);
     EXPECT_EQ(before, allocations) << "batch " << batch;
+  }
+}
+
+/// Of convolutions neither, with groups too, where W' is made for each pass.
+TYPED_TEST(ForwardMemory, OfConvolutionsIsAllocatedOnce) {
+#if !defined(LORA_TEST_COUNTS_ALLOCATIONS)
+  GTEST_SKIP() << "allocations cannot be counted in this build";
+#endif
+  using T = typename TypeParam::Scalar;
+  using C = lora::compute_t<T>;
+  Random random(63);
+  for (const Index groups : {1, 3}) {
+    const Index out = 12, in = 6, cols = in / groups * 9;
+    lora::Conv<T, TypeParam::order> conv(reference::gaussian<T, TypeParam::order>(random, out, cols),
+                                         {.kernel = {3, 3}, .padding = {1, 1}, .groups = groups});
+    reference::Updates<C> updates, across;
+    updates.add_gaussian(random, out, cols, 3, 0.1);
+    updates.add_dense(random, out, cols, 0.1);
+    across.add_gaussian(random, out, in * 9, 2, 0.1);
+    conv.attach("a", lora::LowRank<C>(reference::gaussian<C>(random, out, 5), reference::gaussian<C>(random, 5, cols),
+                                      lora::scaling::fixed(1)));
+    conv.activate({{"a", 0.5}});
+    const lora::Activations<C> X = reference::gaussian<C, lora::column_major>(random, in * 20, 3);
+    lora::Activations<C> Y(out * 20, 3), Z(out * 20, 3);
+    const std::vector<Index> size{5, 4};
+    const auto set = updates.set(), whole = across.set();
+    const auto run = [&](lora::Activations<C>& to, const lora::Context& context) {
+      conv.forward_into(X, to, size, context);
+      conv.forward_into(X, to, size, set, context);
+      conv.forward_into(X, to, size, whole, context);
+    };
+    run(Y, {});
+    int before = allocations;
+    run(Z, {});
+    EXPECT_EQ(before, allocations) << groups << " groups";
+    EXPECT_EQ(std::memcmp(Y.data(), Z.data(), static_cast<std::size_t>(Y.size()) * sizeof(C)), 0);
+
+    // With a workspace not the first time either; of the size that it is said to need.
+    lora::DefaultExecutor executor(1);
+    lora::Context context{&executor};
+    std::vector<std::byte> memory(
+        std::max({conv.forward_workspace(size, conv.active_set(), context), conv.forward_workspace(size, set, context),
+                  conv.forward_workspace(size, whole, context)}));
+    lora::Workspace workspace(memory);
+    context.workspace = &workspace;
+    Z.setZero();
+    before = allocations;
+    run(Z, context);
+    EXPECT_EQ(before, allocations) << groups << " groups";
+    EXPECT_EQ(std::memcmp(Y.data(), Z.data(), static_cast<std::size_t>(Y.size()) * sizeof(C)), 0);
   }
 }
 

@@ -8,9 +8,9 @@ namespace detail {
 
 template <class Compute>
 void Attachments<Compute>::attach(std::string name, Shared update, Index rows, Index cols) {
-  if (update == nullptr) throw ValueError(text("lora: Linear: the update \"", name, "\" is a null pointer"));
-  expect_shape(text("Linear: update \"", name, "\""), rows, cols, update->rows(), update->cols());
-  if (has(name)) throw StateError(text("lora: Linear: an update named \"", name, "\" is attached already"));
+  if (update == nullptr) throw ValueError(text("lora: ", layer_, ": the update \"", name, "\" is a null pointer"));
+  expect_shape(text(layer_, ": update \"", name, "\""), rows, cols, update->rows(), update->cols());
+  if (has(name)) throw StateError(text("lora: ", layer_, ": an update named \"", name, "\" is attached already"));
   entries_.push_back({std::move(name), std::move(update)});
 }
 
@@ -40,8 +40,8 @@ std::size_t Attachments<Compute>::expect(const std::string& name) const {
     if (entries_[i].name == name) return i;
     attached += (attached.empty() ? "" : ", ") + entries_[i].name;
   }
-  throw ValueError(text("lora: Linear: no update named \"", name, "\" is attached; attached are: ",
-                        attached.empty() ? "none" : attached));
+  throw ValueError(text("lora: ", layer_, ": no update named \"", name,
+                        "\" is attached; attached are: ", attached.empty() ? "none" : attached));
 }
 
 template <class Compute>
@@ -51,7 +51,7 @@ ActiveSet<Compute> Attachments<Compute>::make_set(std::span<const ActiveName> ac
     const std::size_t found = expect(active[i].name);
     for (std::size_t j = 0; j < i; ++j)
       if (active[j].name == active[i].name)
-        throw ValueError(text("lora: Linear: \"", active[i].name, "\" stands twice in the active set"));
+        throw ValueError(text("lora: ", layer_, ": \"", active[i].name, "\" stands twice in the active set"));
     updates.push_back({entries_[found].update, active[i].coefficient});
   }
   return ActiveSet<Compute>(std::move(updates));

@@ -26,6 +26,10 @@ class Attachments {
  public:
   using Shared = std::shared_ptr<const Update<Compute>>;
 
+  /// What messages call the layer: "Linear", "Conv" ...
+  const char* layer() const { return layer_; }
+  void call_layer(const char* layer) { layer_ = layer; }
+
   /// Throws ValueError when the update is null, ShapeError when it is not rows x cols, StateError when the name is taken.
   void attach(std::string name, Shared update, Index rows, Index cols);
 
@@ -47,6 +51,7 @@ class Attachments {
   std::size_t expect(const std::string& name) const;
 
   std::vector<Entry> entries_;
+  const char* layer_ = "Linear";
 };
 
 }  // namespace detail

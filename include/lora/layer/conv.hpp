@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/kernel/conv.hpp"
+#include "lora/kernel/lookup.hpp"
 #include "lora/layer/conv_geometry.hpp"
 #include "lora/layer/linear.hpp"
 
@@ -22,7 +23,7 @@ LORA_NAMESPACE_BEGIN
 /// scratch memory that does not grow with the batch. attach, detach, activate, merge, unmerge, resume, release and
 /// their like are Linear's, which documents them; so are views and threads.
 ///
-/// With groups an unmerged pass of updates makes W' in the compute type for each call (it allocates a weight). LoRA as
+/// With groups an unmerged pass of updates makes W' in the compute type for each call, in scratch memory. LoRA as
 /// PEFT has it for them, whose A (r x (in K)) covers the inputs of all groups, changes connections that the weight does
 /// not have: it cannot be attached or merged, but is a set for forward_into().
 template <class Scalar, StorageOrder Order, Ownership Own>
@@ -38,11 +39,15 @@ class Conv : private Linear<Scalar, Order, Own> {
   /// ValueError for a geometry that is none.
   template <class Derived>
   Conv(const Eigen::MatrixBase<Derived>& W0, const ConvGeometry& geometry) requires(Own == Ownership::owned)
-      : Base(W0), geometry_(geometry, W0.rows(), W0.cols()) {}
+      : Base(W0), geometry_(geometry, W0.rows(), W0.cols()) {
+    Base::call_layer("Conv");
+  }
   template <class Derived, class DerivedBias>
   Conv(const Eigen::MatrixBase<Derived>& W0, const ConvGeometry& geometry,
        const Eigen::MatrixBase<DerivedBias>& with_bias) requires(Own == Ownership::owned)
-      : Base(W0, with_bias), geometry_(geometry, W0.rows(), W0.cols()) {}
+      : Conv(W0, geometry) {
+    Base::set_bias(with_bias);
+  }
 
   /// A layer over memory of the caller's, as Linear::view().
   template <class Object>
@@ -60,7 +65,9 @@ class Conv : private Linear<Scalar, Order, Own> {
 
   /// For view().
   Conv(Base&& layer, const ConvGeometry& geometry)
-      : Base(std::move(layer)), geometry_(geometry, Base::rows(), Base::cols()) {}
+      : Base(std::move(layer)), geometry_(geometry, Base::rows(), Base::cols()) {
+    Base::call_layer("Conv");
+  }
 
   /// Channels of the output and of the input.
   Index out() const { return Base::rows(); }
@@ -146,12 +153,10 @@ class Conv : private Linear<Scalar, Order, Own> {
                                               const Context& context = {}) const {
     const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);
     const detail::ConvPlan plan = geometry_.plan(size);
-    if (is_across(set))
-      return detail::conv_workspace<Value, row_major>(without_groups(plan), out(), &set.form(), tasks);
-    if (plan.groups > 1)
+    if (is_across(set)) return made_size<Value>(geometry_.across_cols(), across_workspace(plan, set, tasks)) + 63;
+    if (plan.groups > 1)  // also of the weight as it is
       return std::max(detail::conv_workspace<Value, Order>(plan, out(), nullptr, tasks),
-                      std::max(detail::conv_workspace<Compute, row_major>(plan, out(), nullptr, tasks),
-                               merge_workspace<Compute>(context)));
+                      made_size<Compute>(cols(), updated_workspace(plan, set, tasks)) + 63);
     return detail::conv_workspace<Value, Order>(plan, out(), &set.form(), tasks);
   }
 
@@ -178,42 +183,69 @@ class Conv : private Linear<Scalar, Order, Own> {
     const detail::ConvPlan plan = geometry_.plan(size);
     detail::expect_activations("Conv", out() * detail::ConvPlan::product(plan.output),
                                in() * detail::ConvPlan::product(plan.size), X.rows(), X.cols(), Y.rows(), Y.cols());
+    const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);
     const auto own = weight().matrix();
     detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
       const auto y = detail::results_of<Compute>(Y);
-      const auto convolve = [&](const auto& W, const detail::ConvPlan& with, const Form<Compute>* form) {
+      const auto convolve = [&](const auto& W, const detail::ConvPlan& with, const Form<Compute>* form,
+                                const Context& in) {
         using Object = std::remove_cvref_t<decltype(W)>;
         constexpr StorageOrder order = Object::IsRowMajor ? row_major : column_major;
-        detail::conv_pass<typename Object::Scalar, order>(with, detail::readable_lines(W), form, bias().data(), x, y,
-                                                          context);
+        using Stored = std::remove_const_t<typename Object::Scalar>;
+        detail::conv_pass<Stored, order>(with, detail::readable_lines(W), form, bias().data(), x, y, in);
       };
       if (set != nullptr && is_across(*set))
-        convolve(ungrouped(own), without_groups(plan), &set->form());
+        with_made<Value>(geometry_.across_cols(), across_workspace(plan, *set, tasks), context,
+                         [&](MatrixMap<Value, row_major> all, const Context& in) {
+                           fill_across(own, all);
+                           convolve(all, without_groups(plan), &set->form(), in);
+                         });
       else if (set != nullptr && plan.groups > 1 && !set->empty())
-        convolve(updated(own, *set, context), plan, nullptr);
+        with_made<Compute>(cols(), updated_workspace(plan, *set, tasks), context,
+                           [&](MatrixMap<Compute, row_major> all, const Context& in) {
+                             const detail::ActivationRef<Compute> columns =
+                                 detail::activation_ref<Compute>(all.data(), rows(), cols(), cols(), 1);
+                             detail::lookup_pass<Value>(
+                                 detail::readable_lines(own), &set->form(), [](Index j) { return j; }, columns, in);
+                             convolve(all, plan, nullptr, in);
+                           });
       else
-        convolve(own, plan, set == nullptr || plan.groups > 1 ? nullptr : &set->form());
+        convolve(own, plan, set == nullptr || plan.groups > 1 ? nullptr : &set->form(), context);
     });
   }
 
+  /// Scratch memory for a weight with so many columns that is made first, and what follows.
+  template <class T>
+  std::size_t made_size(Index made_cols, std::size_t rest) const {
+    detail::Scratch scratch;
+    scratch.take<T>(rows() * made_cols);
+    scratch.take<std::byte>(static_cast<Index>(rest));
+    return scratch.size();
+  }
+  template <class T, class Run>
+  void with_made(Index made_cols, std::size_t rest, const Context& context, const Run& run) const {
+    detail::Scratch scratch(detail::workspace_of(context).reserve(made_size<T>(made_cols, rest)));
+    const MatrixMap<T, row_major> made(scratch.take<T>(rows() * made_cols), rows(), made_cols,
+                                       Eigen::OuterStride<>(made_cols));
+    Workspace own(std::span(scratch.take<std::byte>(static_cast<Index>(rest)), rest));
+    run(made, Context{context.executor, &own});
+  }
+
+  /// What passes with such a weight need besides: W0 across groups, or W' in the compute type.
+  std::size_t across_workspace(const detail::ConvPlan& plan, const Set& set, Index tasks) const {
+    return detail::conv_workspace<Value, row_major>(without_groups(plan), out(), &set.form(), tasks);
+  }
+  std::size_t updated_workspace(const detail::ConvPlan& plan, const Set& set, Index tasks) const {
+    return std::max(detail::conv_workspace<Compute, row_major>(plan, out(), nullptr, tasks),
+                    detail::lookup_workspace<Compute>(rows(), &set.form(), tasks));
+  }
+
   /// W0 as that of a convolution without groups: 0 where there is no connection.
-  Matrix<Value> ungrouped(const MatrixMap<const Value, Order>& W) const {
-    Matrix<Value> all(rows(), geometry_.across_cols());
+  void fill_across(const MatrixMap<const Value, Order>& W, MatrixMap<Value, row_major> all) const {
     std::fill_n(all.data(), all.size(), Value(0));
     const Index of_group = rows() / geometry_.groups();
     for (Index i = 0; i < rows(); ++i)
       for (Index j = 0; j < cols(); ++j) all(i, i / of_group * cols() + j) = W(i, j);
-    return all;
-  }
-
-  /// W' in the compute type.
-  Matrix<Compute> updated(const MatrixMap<const Value, Order>& W, const Set& set, const Context& context) const {
-    Matrix<Compute> all(rows(), cols());
-    for (Index i = 0; i < rows(); ++i)
-      for (Index j = 0; j < cols(); ++j) all(i, j) = detail::widen(W(i, j));
-    set.form();  // throws when it is not bound
-    merge_plain(all, set, context);
-    return all;
   }
 
   detail::FittedGeometry geometry_;

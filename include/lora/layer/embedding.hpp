@@ -36,7 +36,9 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
 
   /// Copies W0 (vocab x dim).
   template <class Derived>
-  explicit Embedding(const Eigen::MatrixBase<Derived>& W0) requires(Own == Ownership::owned) : Base(W0.transpose()) {}
+  explicit Embedding(const Eigen::MatrixBase<Derived>& W0) requires(Own == Ownership::owned) : Base(W0.transpose()) {
+    Base::call_layer("Embedding");
+  }
 
   /// A layer over memory of the caller's, as Linear::view().
   template <class Object>
@@ -57,7 +59,9 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
 
   /// For view(): looks at W0.
   explicit Embedding(MatrixMap<Scalar, Order> W0) requires(Own == Ownership::view)
-      : Base(MatrixMap<Scalar, transposed>(W0.data(), W0.cols(), W0.rows(), Eigen::OuterStride<>(W0.outerStride()))) {}
+      : Base(MatrixMap<Scalar, transposed>(W0.data(), W0.cols(), W0.rows(), Eigen::OuterStride<>(W0.outerStride()))) {
+    Base::call_layer("Embedding");
+  }
 
   /// The number of tokens, and of numbers for each.
   Index vocab() const { return Base::cols(); }

@@ -131,7 +131,7 @@ class Linear {
       if (entry.name != name) rest.push_back(entry);
     if (rest.size() != active_.size()) {
       if (merged())
-        throw StateError(detail::text("lora: Linear: the update \"", name,
+        throw StateError(detail::text("lora: ", attached_.layer(), ": the update \"", name,
                                       "\" is merged; unmerge or activate another set before detaching it"));
       activate(rest);
     }
@@ -151,7 +151,8 @@ class Linear {
     if constexpr (!std::is_const_v<Scalar>) {
       if (merged()) weight_.switch_bound(set, context);
     } else if (merged()) {
-      throw StateError("lora: Linear::activate: the layer is merged and looks at read-only memory: it cannot switch");
+      throw StateError(detail::text("lora: ", attached_.layer(),
+                                    "::activate: the layer is merged and looks at read-only memory: it cannot switch"));
     }
     active_ = std::move(names);
     set_ = std::move(set);
@@ -173,7 +174,9 @@ class Linear {
     static_assert(!std::is_const_v<Scalar>,
                   "lora::Linear::merge: this layer looks at read-only memory (an Eigen::Map<const ...>), so nothing can be "
                   "merged into it; use forward(), or view it without const");
-    if (merged()) throw StateError("lora: Linear::merge: the layer is merged already; activate() switches");
+    if (merged())
+      throw StateError(
+          detail::text("lora: ", attached_.layer(), "::merge: the layer is merged already; activate() switches"));
     weight_.merge_bound(set_, context);
   }
 
@@ -236,16 +239,21 @@ class Linear {
     forward_with(X, Y, &set, context);
   }
 
+ protected:
+  /// For layers that are made of one: what their messages call them.
+  void call_layer(const char* layer) { attached_.call_layer(layer); }
+
  private:
   template <class>
   friend class AnyLinear;
 
   void set_bias_view(const MatrixView& bias) {
     const Index size = bias.rows * bias.cols;
-    if (size != 0) detail::expect_shape("Linear: bias", rows(), 1, bias.rows, bias.cols);
+    const std::string what = detail::text(attached_.layer(), ": bias");
+    if (size != 0) detail::expect_shape(what, rows(), 1, bias.rows, bias.cols);
     detail::AlignedMatrix<Compute, column_major> copy;
     if (size != 0) copy = detail::AlignedMatrix<Compute, column_major>(size, 1);
-    detail::copy_finite("Linear: bias", bias, copy.data());
+    detail::copy_finite(what.c_str(), bias, copy.data());
     bias_ = std::move(copy);
   }
 
