@@ -32,6 +32,8 @@ class LinearInterface {
   virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
   virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const ActiveSet<Compute>* set,
                        const Context& context) const = 0;
+  virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const RoutedSets<Compute>& routes,
+                       const ColumnForms<Compute>& forms, const Context& context) const = 0;
 };
 
 }  // namespace detail
@@ -106,6 +108,16 @@ class AnyLinear {
                     const Context& context = {}) const {
     forward_with(X, Y, &set, context);
   }
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const RoutedSets<Compute>& routes,
+                    const Context& context = {}) const {
+    detail::expect_activations("AnyLinear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+    detail::with_column_forms(routes, [&](const detail::ColumnForms<Compute>& forms) {
+      detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
+        layer_->forward(x, detail::results_of<Compute>(Y), routes, forms, context);
+      });
+    });
+  }
   template <class Derived>
   [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const Context& context = {}) const {
     Activations<Compute> Y(rows(), X.cols());
@@ -158,6 +170,11 @@ class AnyLinear {
     void forward(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y,
                  const ActiveSet<Compute>* set, const Context& context) const override {
       layer_.forward_refs(X, Y, set, context);
+    }
+    void forward(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y,
+                 const RoutedSets<Compute>& routes, const detail::ColumnForms<Compute>& forms,
+                 const Context& context) const override {
+      layer_.forward_routed(X, Y, routes, forms, context);
     }
 
    private:

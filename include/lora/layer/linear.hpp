@@ -236,6 +236,19 @@ class Linear {
     forward_with(X, Y, &set, context);
   }
 
+  /// The same with a set of its own for every column: forward_into(X, Y, {routes, sets}), see layer/routes.hpp. A column gets the
+  /// bits that it gets alone; W is read once for all of them. Throws as well what lora::forward_into throws for routes.
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const RoutedSets<Compute>& routes,
+                    const Context& context = {}) const {
+    detail::expect_activations("Linear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+    detail::with_column_forms(routes, [&](const detail::ColumnForms<Compute>& forms) {
+      detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
+        forward_routed(x, detail::results_of<Compute>(Y), routes, forms, context);
+      });
+    });
+  }
+
  private:
   template <class>
   friend class AnyLinear;
@@ -268,6 +281,15 @@ class Linear {
     const Form<Compute>* form = set != nullptr ? &set->form() : merged() ? nullptr : &set_.form();
     if (set != nullptr) set->expect_weight("Linear::forward_into", weight_.matrix());
     detail::forward_pass<Value, Order>(weight_.lines(), form, bias_.data(), X, Y, context);
+  }
+
+  void forward_routed(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y,
+                      const RoutedSets<Compute>& routes, const detail::ColumnForms<Compute>& forms,
+                      const Context& context) const {
+    if (merged())
+      throw StateError("lora: Linear::forward_into: the layer is merged; sets of columns need W0: unmerge it first");
+    detail::expect_routes("Linear::forward_into", routes, weight_.matrix(), X.cols);
+    detail::forward_pass<Value, Order>(weight_.lines(), forms, bias_.data(), X, Y, context);
   }
 
   Weight weight_;
