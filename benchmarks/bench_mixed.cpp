@@ -4,6 +4,8 @@
 // of the weight's memory.
 //
 //   bench_mixed [--full] [Google Benchmark's options]
+//
+// mixed_ADAPTERS_TYPE: with so many adapters, whose factors have that type.
 
 #include "cases.hpp"
 #include "limits.hpp"
@@ -15,8 +17,9 @@ using bench::Case;
 /// Columns go round the adapters in this order: group by group, or as far apart as can be.
 enum class Arrival { sorted, in_turns };
 
-/// A pass of a mixed batch, between passes of one adapter for all columns (one, two of the other, one), of the same factors: in the
-/// counters is their time in ms, and what the mixed one takes more; and a mixed one of the other order of columns.
+/// Passes of a mixed batch with columns in turns, between those with sorted columns and those with one adapter for all columns, whose
+/// factors are in the compute type (each twice, in this order and backwards). In the counters are the time of one adapter's in ms, and
+/// the ratios of the first to the two others.
 template <class T, class Factor>
 void mixed(benchmark::State& state, const Case& c, lora::Index adapters) {
   using Compute = lora::compute_t<T>;
@@ -77,14 +80,14 @@ int main(int argc, char** argv) {
   const bool full = bench::take_full(argc, argv);
   bench::for_types([&]<class T>() {
     for (const auto& [batch, adapters] : {std::pair<lora::Index, lora::Index>{16, 16}, {64, 64}, {256, 8}}) {
-      add<T, Eigen::bfloat16>({4096, 4096, 16, 2, batch}, adapters);
-      add<T, float>({4096, 4096, 16, 2, batch}, adapters);
+      add<T, T>({4096, 4096, 16, 2, batch}, adapters);
+      if constexpr (std::is_same_v<T, float>) add<T, Eigen::bfloat16>({4096, 4096, 16, 2, batch}, adapters);
     }
     if (full) {
-      for (const lora::Index rank : {8, 64}) add<T, Eigen::bfloat16>({4096, 4096, rank, 2, 64}, 64);
-      for (const lora::Index adapters : {1, 4, 16}) add<T, Eigen::bfloat16>({4096, 4096, 16, 2, 64}, adapters);
-      add<T, Eigen::bfloat16>({14336, 4096, 16, 2, 64}, 64);
-      add<T, Eigen::bfloat16>({1024, 1024, 16, 2, 32}, 32);
+      for (const lora::Index rank : {8, 64}) add<T, T>({4096, 4096, rank, 2, 64}, 64);
+      for (const lora::Index adapters : {2, 8, 16}) add<T, T>({4096, 4096, 16, 2, 64}, adapters);
+      add<T, T>({14336, 4096, 16, 2, 64}, 64);
+      add<T, T>({1024, 1024, 16, 2, 32}, 32);
     }
   });
   bench::register_limits(suite.weights(), false);

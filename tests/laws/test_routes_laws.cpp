@@ -134,20 +134,21 @@ TYPED_TEST(RoutesLaws, ThreadsAndWorkspacesChangeNothing) {
   const auto w0 = reference::gaussian<T, TestFixture::order>(random, rows, cols);
   const lora::Linear<T, TestFixture::order> layer(w0);
   const typename TestFixture::Sets sets(random, layer, rows, cols);
-  for (const int threads : {1, 2, 3}) {
-    lora::DefaultExecutor executor(threads);
-    std::vector<std::byte> memory(1 + lora::forward_workspace(w0, sets.stored, 80, {&executor}));
-    lora::Workspace workspace{std::span(memory).subspan(1)}, small{std::span(memory).first(1000)};
-    for (const Index batch : {1, 2, 9, 32, 39, 80}) {
-      SCOPED_TRACE(::testing::Message() << threads << " threads, batch " << batch);
-      const auto X = reference::gaussian<C, lora::column_major>(random, cols, batch);
-      std::vector<Index> pairs;
-      for (Index c = 0; c < batch; ++c) pairs.push_back(c / 2 % 13);
-      for (const auto& list : {reference::random_routes(random, batch, 13), pairs}) {
-        const Routes routes(list);
+  for (const Index batch : {2, 9, 39, 80}) {
+    const auto X = reference::gaussian<C, lora::column_major>(random, cols, batch);
+    std::vector<Index> pairs;  // these take the most memory
+    for (Index c = 0; c < batch; ++c) pairs.push_back(c / 2 % 13);
+    for (const auto& list : {reference::random_routes(random, batch, 13), pairs}) {
+      const Routes routes(list);
+      const auto expected = this->alone(layer, sets, list, X);
+      for (const int threads : {1, 2, 3}) {
+        SCOPED_TRACE(::testing::Message() << threads << " threads, batch " << batch);
+        lora::DefaultExecutor executor(threads);
+        std::vector<std::byte> memory(1 + lora::forward_workspace(w0, sets.stored, 80, {&executor}));
+        lora::Workspace workspace{std::span(memory).subspan(1)}, small{std::span(memory).first(1000)};
         lora::Activations<C> Y(rows, batch);
         layer.forward_into(X, Y, {routes, sets.stored}, {&executor, &workspace});
-        EXPECT_TRUE(reference::same_bits(this->alone(layer, sets, list, X), Y));
+        EXPECT_TRUE(reference::same_bits(expected, Y));
         EXPECT_THROW(layer.forward_into(X, Y, {routes, sets.stored}, {&executor, &small}), lora::ValueError);
       }
     }

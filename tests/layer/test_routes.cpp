@@ -134,4 +134,33 @@ TEST_F(RouteErrors, OfEmbeddingsAndConvolutions) {
   EXPECT_TRUE((Y.array() == 5.0f).all());
 }
 
+/// A group makes its layers' sets by the names of adapters; a layer that an adapter has nothing for goes without.
+TEST_F(RouteErrors, GroupsMakeTheSetsOfTheirLayers) {
+  lora::LayerGroup<float> model;
+  model.add("a", lora::Linear<float>(w0));
+  model.add("b", lora::Linear<Eigen::bfloat16>(w0.cast<Eigen::bfloat16>()));
+  const auto style = std::make_shared<const lora::LowRank<Eigen::bfloat16>>(
+      reference::random_low_rank<Eigen::bfloat16>(random, rows, cols, 2));
+  const auto formal = std::make_shared<const lora::DoRA<float>>(reference::random_dora<float>(random, rows, cols, 2));
+  model.attach("style", {{"a", style}, {"b", style}});
+  model.attach("formal", {{"b", formal}});
+  const std::vector<std::vector<lora::ActiveName>> lists{{}, {{"style", 0.5}}, {{"style", 1.0}, {"formal", 0.7}}};
+  const Routes routes{2, 0, 1, 2};
+  for (const char* path : {"a", "b"}) {
+    const auto sets = model.sets_of(path, lists);
+    model[path].forward_into(X, Y, {routes, sets});
+    lora::Activations<float> expected(rows, 4);
+    for (const auto& [column, list] : {std::pair<Index, std::size_t>{0, 2}, {1, 0}, {2, 1}, {3, 2}}) {
+      std::vector<lora::ActiveName> own;
+      for (const lora::ActiveName& entry : lists[list])
+        if (model[path].is_attached(entry.name)) own.push_back(entry);
+      model[path].activate(own);
+      model[path].forward_into(X.col(column), expected.col(column));
+    }
+    EXPECT_TRUE(reference::same_bits(expected, Y)) << path;
+  }
+  EXPECT_THROW(static_cast<void>(model.sets_of("c", lists)), lora::ValueError);
+  EXPECT_THROW(static_cast<void>(model.sets_of("a", {{{"other", 1.0}}})), lora::ValueError);
+}
+
 }  // namespace

@@ -212,14 +212,16 @@ void forward_pass(const Lines<const T>& weight, const ColumnForms<compute_t<T>>&
                   const ActivationRef<compute_t<T>>& X, const ActivationRef<compute_t<T>>& Y, const Context& context) {
   using Compute = compute_t<T>;
   if (Y.rows == 0) return;
-  if (forms.order != nullptr && forms.groups == 1)  // columns in their own order
-    return forward_pass<T, Order>(weight, forms.of_group(0), bias, X, Y, context);
+  if (forms.order != nullptr && X.order == nullptr) {
+    if (forms.groups == 1)  // columns in their own order
+      return forward_pass<T, Order>(weight, forms.of_group(0), bias, X, Y, context);
+    return forward_pass<T, Order>(weight, forms, bias, X.in_order(forms.order), Y.in_order(forms.order), context);
+  }
   Executor& executor = executor_of(context);
   Workspace& workspace = workspace_of(context);
   FormSizes<Compute> sizes;
   sizes.kernels = forms.kernels;
   for (Index g = 0; g < forms.groups; ++g) sizes.add(forms.of_group(g));
-  const ActivationRef<Compute> x = X.in_order(forms.order), y = Y.in_order(forms.order);
   for (Index first = 0, batch; first < X.cols; first += batch) {
     batch = next_columns<Compute>(X.cols - first, X.rows);
     // Asked once a pass: an executor may grow meanwhile, the memory of its tasks does not.
@@ -229,7 +231,7 @@ void forward_pass(const Lines<const T>& weight, const ColumnForms<compute_t<T>>&
     plan.take(needed, weight.rows(), weight.cols());
     Scratch scratch(workspace.reserve(needed.size()));
     plan.take(scratch, weight.rows(), weight.cols());
-    forward_columns(plan, weight, forms, first, bias, x.columns(first, batch), y.columns(first, batch), executor);
+    forward_columns(plan, weight, forms, first, bias, X.columns(first, batch), Y.columns(first, batch), executor);
   }
 }
 

@@ -37,10 +37,10 @@ struct ActivationRef {
     out.cols = count;
     if (order != nullptr && count != 1) {
       out.order += first;
-    } else {
-      out.data = static_cast<char*>(data) + (first < cols ? place(first) : first) * column_stride * element_size;
-      out.order = nullptr;
+      return out;
     }
+    out.data = static_cast<char*>(data) + place(first) * column_stride * element_size;
+    out.order = nullptr;
     return out;
   }
   ActivationRef in_order(const Index* places) const {

@@ -16,7 +16,7 @@ Index groups_of(const ColumnForms<Compute>& forms, Index first, Index batch, Col
   for (Index g = 0; g < forms.groups; ++g) {
     const Index begin = forms.offsets == nullptr ? 0 : std::max<Index>(forms.offsets[g] - first, 0);
     const Index end = forms.offsets == nullptr ? batch : std::min(forms.offsets[g + 1] - first, batch);
-    if (begin < end) out[count++] = {begin, end - begin, forms.of_group(g), nullptr, nullptr, nullptr};
+    if (begin < end) out[count++] = {begin, end - begin, forms.of_group(g), nullptr, nullptr, nullptr, nullptr, 0};
   }
   return count;
 }
@@ -72,7 +72,13 @@ Index prepare_groups(const GroupMemory<Compute>& memory, Index rows, const Activ
     if (depth_of(*group) == 0 && dense_of(*group) == nullptr) continue;
     group->panels = panels;
     panels += panels_size(cols, group->count, width);
-    if (depth_of(*group) != 0) group->H = memory.H + group->first * memory.most_depth;
+    if (depth_of(*group) != 0) {
+      const Form<Compute>& form = *group->form;
+      const StoredFactors<Compute> stored = form.stored();
+      group->H = memory.H + group->first * memory.most_depth;
+      group->B = static_cast<const char*>(form.stored_kernels() != nullptr ? stored.B : form.B());
+      group->B_stride = epilogue_rows * form.depth() * static_cast<Index>(element_size(stored.type));
+    }
     if (dense_of(*group) != nullptr) {
       group->DX = memory.DX + group->first * memory.dense_stride;
       for (Index c = 0; c < group->count && rows != memory.dense_stride; ++c)  // whole vectors of it are read

@@ -83,6 +83,8 @@ struct ColumnGroup {
   const Form<Compute>* form;  ///< or null
   Compute* panels;            ///< their X
   Compute *H, *DX;            ///< see ForwardTerms
+  const char* B;              ///< the form's in whichever type,
+  Index B_stride;             ///< and its bytes for epilogue_rows rows
 };
 
 /// Groups of columns one behind the other, and what continues their results of up to epilogue_rows rows: see epilogue().

@@ -29,6 +29,7 @@ class LinearInterface {
   virtual Matrix<Compute> delta() const = 0;
   virtual void resume(std::span<const ActiveName> active, const UndoRecord& record) = 0;
   virtual UndoRecord release() = 0;
+  virtual ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context) const = 0;
   virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
   virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const ActiveSet<Compute>* set,
                        const Context& context) const = 0;
@@ -96,6 +97,9 @@ class AnyLinear {
   }
   [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() { return layer_->release(); }
 
+  [[nodiscard]] ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context = {}) const {
+    return layer_->set_of(names, context);
+  }
   [[nodiscard]] ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context = {}) const {
     return layer_->for_weight(set, context);
   }
@@ -164,6 +168,9 @@ class AnyLinear {
       layer_.resume(active, record);
     }
     UndoRecord release() override { return layer_.release(); }
+    ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context) const override {
+      return layer_.set_of(names, context);
+    }
     ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const override {
       return layer_.for_weight(set, context);
     }

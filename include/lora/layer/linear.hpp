@@ -164,6 +164,12 @@ class Linear {
   const std::vector<ActiveName>& active() const { return active_; }
   const Set& active_set() const { return set_; }
 
+  /// The set of these attached updates, with the gains of this layer's W0, active or not: for forward_into(). Throws what
+  /// activate() throws for names.
+  [[nodiscard]] Set set_of(std::span<const ActiveName> names, const Context& context = {}) const {
+    return weight_.for_weight(attached_.make_set(names), context);
+  }
+
   /// delta = sum of coefficient s B A over the active set, out x in: the very numbers merge() adds. Allocates the result. Throws
   /// what lora::delta throws.
   [[nodiscard]] Matrix<Compute> delta() const { return lora::delta<Compute>(set_, rows(), cols()); }

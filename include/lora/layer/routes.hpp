@@ -16,7 +16,7 @@ LORA_NAMESPACE_BEGIN
 /// The route of every column of X: which of a layer's active sets it gets. Made once for a model step and used by all layers, each
 /// with sets of its own.
 ///
-///     const lora::Routes routes(std::vector{2, 0, lora::Routes::base, 2});   // columns 0 and 3: set 2; column 2: W0 alone
+///     const lora::Routes routes{2, 0, lora::Routes::base, 2};   // columns 0 and 3: set 2; column 2: W0 alone
 ///     query.forward_into(X, Y, {routes, query_sets}, context);               // query_sets: a vector of ActiveSet<float>
 ///     value.forward_into(X, Y, {routes, value_sets}, context);
 ///
