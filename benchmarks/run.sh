@@ -3,24 +3,24 @@
 # Builds and runs the benchmarks, each program's cases in one randomly interleaved run, and prints their medians, their ratios
 # and their distance from the limits of the machine.
 #
-#   bash benchmarks/run.sh [--full] [-O3 | --native] [merge | forward]
+#   bash benchmarks/run.sh [--full] [-O3 | --native] [merge | forward | mixed]
 #
 # Without --full: 4096 x 4096 at rank 16, in about a minute. --full: all shapes, ranks and batches, in about a quarter of an hour.
 # -O3, --native: the programs compiled with -O3, or with -O2 -march=native, instead of -O2.
-# merge, forward: one of the two programs. LORA_ISA=avx2 or portable caps the instruction set.
+# merge, forward, mixed: one of the three programs. LORA_ISA=avx2 or portable caps the instruction set.
 # LORA_BUILD_DIR: where to build (default: build). The JSON stays there.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
-full=() suffix="" programs=(bench_merge bench_forward)
+full=() suffix="" programs=(bench_merge bench_forward bench_mixed)
 for argument; do
   case $argument in
     --full) full=(--full) ;;
     -O3) suffix=_O3 ;;
     --native) suffix=_native ;;
-    merge | forward) programs=("bench_$argument") ;;
-    *) echo "usage: run.sh [--full] [-O3 | --native] [merge | forward]" >&2; exit 2 ;;
+    merge | forward | mixed) programs=("bench_$argument") ;;
+    *) echo "usage: run.sh [--full] [-O3 | --native] [merge | forward | mixed]" >&2; exit 2 ;;
   esac
 done
 options=(--benchmark_repetitions=7 --benchmark_min_time=0.02)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-"""The medians of bench_merge and bench_forward runs (Google Benchmark's JSON) as tables.
+"""The medians of bench_merge, bench_forward and bench_mixed runs (Google Benchmark's JSON) as tables.
 
     python3 benchmarks/table.py JSON...
 
@@ -102,6 +102,16 @@ def print_forwards(run):
         last = head
 
 
+def print_mixed(run, whats):
+    print("\nMixed batches: ms, over one adapter's unmerged batch of as many columns, and columns in turns over sorted ones")
+    print(f"{'':56}{'columns':>8}{'adapters':>9}{'one':>9}{'mixed':>9}{'/ limit':>9}{'/ one':>7}{'/ sorted':>9}")
+    rows = [(case, *what.split("_")[1:], run.rows[what, case]) for what in whats for case in run.cases(what)]
+    for case, adapters, factors, row in sorted(rows, key=lambda row: (list(WIDTHS).index(row[0].kind), row[2], row[0], int(row[1]))):
+        head = f"{case.kind} {case.shape[0]}x{case.shape[1]} r={case.rank}, {factors} factors, {case.threads} threads"
+        print(f"{head:56}{case.batch:8}{adapters:>9}{row['one_ms']:9.3g}{row['median_ms']:9.3g}"
+              f"{row['median_ms'] / run.limit(case):9.2f}{row['over_one']:7.3f}{row['over_sorted']:9.3f}")
+
+
 def main():
     for path in sys.argv[1:]:
         run = Run(path)
@@ -115,6 +125,9 @@ def main():
             print_merges(run)
         if run.cases("forward"):
             print_forwards(run)
+        mixed = {what for what, _ in run.rows if what.startswith("mixed_")}
+        if mixed:
+            print_mixed(run, mixed)
         print()
 
 

@@ -3,7 +3,7 @@
 
     python peers.py BENCHMARKS ROUNDS JSON
 
-BENCHMARKS: the folder of bench_forward and bench_merge.
+BENCHMARKS: the folder of bench_forward, bench_merge and bench_mixed.
 """
 
 import json
@@ -17,6 +17,7 @@ import tempfile
 THREADS, OUT, IN, RANK = 2, 4096, 4096, 16
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 256)
 TYPES = ("float", "bfloat16", "half")
+MIXED = ((16, 16), (64, 64), (256, 8))  # columns, adapters: as in bench_mixed.cpp
 
 
 NAMES = {"eigen_merged": "eigen forward", "openblas_merged": "openblas forward", "eigen_noalias": "eigen merge",
@@ -32,6 +33,8 @@ def lora(folder, variant=""):
         "forward|eigen_merged|openblas_merged", "merge|unmerge|switch_to|merge_plain|eigen_noalias|openblas")
     filters = {"bench_forward": f"^({wanted[0]})/({kinds})/{shape}/batch:({batches})/threads:{THREADS}/",
                "bench_merge": f"^({wanted[1]})/({kinds})/{shape}/threads:{THREADS}/"}
+    if not variant:
+        filters["bench_mixed"] = f"^mixed_.*/{shape}/batch:[0-9]+/threads:{THREADS}/"
     times = {}
     for program, pattern in filters.items():
         with tempfile.NamedTemporaryFile() as file:
@@ -45,6 +48,11 @@ def lora(folder, variant=""):
             end = kind
             if "batch:" in row["name"]:
                 end += "/" + row["name"].split("batch:")[1].split("/")[0]
+            if what.startswith("mixed_"):
+                _, adapters, factors = what.split("_")
+                what = f"mixed {factors}"
+                end += f"/{adapters}"
+                times[f"lora one {factors}/{end}"] = row["one_ms"]
             if what == "forward":
                 times[f"lora forward/{end}"] = row["merged_ms"]
                 what = "unmerged"
@@ -56,6 +64,8 @@ def lora(folder, variant=""):
 def python(script):
     here = pathlib.Path(__file__).parent
     numbers = [str(number) for number in (THREADS, OUT, IN, RANK, *BATCHES)]
+    if script == "torch_peer.py":
+        numbers += [f"{batch}/{adapters}" for batch, adapters in MIXED]
     run = subprocess.run([sys.executable, "-B", here / script, *numbers], check=True, stdout=subprocess.PIPE)
     found = json.loads(run.stdout)
     peer = {"torch_peer.py": "torch", "mkl_peer.py": "mkl"}[script]
@@ -84,6 +94,13 @@ def print_tables(times):
             tiles = [f"{time:.3g} ({time / mine:.2f}x)" if time else "" for time in peers]
             print(f"{kind:9}{batch:6}{get(f'lora forward/{end}'):13.3g}{mine:10.3g}"
                   f"{tiles[0]:>15}{tiles[1]:>15}{tiles[2]:>15}{tiles[3]:>15}{tiles[4]:>15}{tiles[5]:>16}")
+    print("\nMixed batches (PEFT: adapter_names): ms, in brackets over the same program's batch of one adapter; PEFT's over lora's")
+    for kind in TYPES:
+        for batch, adapters in MIXED:
+            end = f"{kind}/{batch}/{adapters}"
+            mine, peer = get(f"lora mixed {kind}/{end}"), get(f"torch mixed/{end}")
+            print(f"  {kind:9}{batch:4} columns,{adapters:3} adapters: lora {mine:7.3g} ({mine / get(f'lora one {kind}/{end}'):.2f}), "
+                  f"PEFT {peer:7.3g} ({peer / get(f'torch unmerged/{kind}/{batch}'):.2f}){peer / mine:7.2f}x")
     print("\nWeights changed after 1, 10 and 100 switches between two adapters, 1024 x 1024, the last one taken out (PEFT; lora: 0):")
     for kind in TYPES:
         print(f"  {kind:9}" + ", ".join(f"{get(f'torch drift/{kind}/{switches}'):.2f} %" for switches in (1, 10, 100)))

@@ -28,7 +28,7 @@ source "$root/benchmarks/openblas.sh"
 bash "$here/environment.sh" "$LORA_BUILD_DIR/peft"
 cd "$root"
 cmake --preset default -B "$LORA_BUILD_DIR/benchmarks" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_EXAMPLES=OFF
-cmake --build "$LORA_BUILD_DIR/benchmarks" --target bench_{merge,forward}{,_native}
+cmake --build "$LORA_BUILD_DIR/benchmarks" --target bench_{merge,forward}{,_native} bench_mixed
 "$LORA_BUILD_DIR/peft/bin/python" -B "$here/peers.py" "$LORA_BUILD_DIR/benchmarks/benchmarks" "$rounds" \
   "$LORA_BUILD_DIR/peers.json"
 if ((checkpoint)); then bash benchmarks/checkpoint.sh --peft; fi

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 """PyTorch + PEFT: one linear layer with a LoRA adapter, forward passes merged and unmerged, merge and unmerge.
 
-    python torch_peer.py THREADS OUT IN RANK BATCH...
+    python torch_peer.py THREADS OUT IN RANK BATCH... [BATCH/ADAPTERS...]
 
-Prints JSON: milliseconds by "forward/TYPE/BATCH" (merged), "unmerged/TYPE/BATCH", "merge/TYPE", "unmerge/TYPE"; and by
+Prints JSON: milliseconds by "forward/TYPE/BATCH" (merged), "unmerged/TYPE/BATCH", "mixed/TYPE/BATCH/ADAPTERS" (adapter_names, by
+turns), "merge/TYPE", "unmerge/TYPE"; and by
 "drift/TYPE/SWITCHES" the percentage of weights that do not come back.
 """
 
@@ -53,7 +54,8 @@ def drift(dtype, size=1024, rank=16):
 
 
 def main():
-    threads, out, width, rank, *batches = (int(argument) for argument in sys.argv[1:])
+    threads, out, width, rank, *batches = (int(argument) for argument in sys.argv[1:] if "/" not in argument)
+    mixed = [tuple(int(number) for number in argument.split("/")) for argument in sys.argv[1:] if "/" in argument]
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     times = {}
@@ -71,6 +73,17 @@ def main():
                 X = torch.randn(batch, width).to(dtype)
                 times[f"forward/{name}/{batch}"] = milliseconds(lambda: torch.nn.functional.linear(X, weight))
                 times[f"unmerged/{name}/{batch}"] = milliseconds(lambda: layer(X))
+            for batch, adapters in mixed:
+                names = ["default", *(str(i) for i in range(1, adapters))]
+                for adapter in names:
+                    if adapter not in layer.lora_B:
+                        model.add_adapter(adapter, config, autocast_adapter_dtype=False)
+                        torch.nn.init.normal_(layer.lora_B[adapter].weight, std=0.01)
+                X = torch.randn(batch, width).to(dtype)
+                routes = [names[7 * i % adapters] for i in range(batch)]
+                model.set_adapter("default")
+                model.eval()
+                times[f"mixed/{name}/{batch}/{adapters}"] = milliseconds(lambda: layer(X, adapter_names=routes))
             merges, unmerges = [], []
             for _ in range(6):
                 begin = time.perf_counter()

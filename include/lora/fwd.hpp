@@ -12,6 +12,7 @@ LORA_NAMESPACE_BEGIN
 enum class Ownership : std::uint8_t { owned, view };
 
 class Executor;
+class Routes;
 class Scaling;
 class UndoRecord;
 class Workspace;
@@ -39,6 +40,8 @@ template <class Compute>
 struct ActiveUpdate;
 template <class Compute>
 class ActiveSet;
+template <class Compute>
+struct RoutedSets;
 template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>
 class FrozenWeight;
 template <class Scalar, StorageOrder Order = row_major, Ownership Own = Ownership::owned>

@@ -30,6 +30,7 @@
 
 #if !defined(LORA_INSTANTIATE)
 #include "lora/core/executor-inl.hpp"  // its class has virtual functions, and so one source that defines them
+#include "lora/layer/routes-inl.hpp"
 #include "lora/update/ia3-inl.hpp"
 #include "lora/update/locon-inl.hpp"
 #include "lora/update/loha-inl.hpp"
@@ -55,10 +56,11 @@ template ActiveSet<Computed> bind_pass<Stored>(const Lines<const Stored>&, const
 template ActiveSet<Computed> bind_merged_pass<Stored>(const Lines<const Stored>&, const ActiveSet<Computed>&,
                                                       const UndoRecord&, const ActiveSet<Computed>&, const Context&);
 #define LORA_FORWARD(Order)                                                                                          \
-  template void forward_pass<Stored, Order>(const Lines<const Stored>&, const Form<Computed>*, const Computed*,      \
+  template void forward_pass<Stored, Order>(const Lines<const Stored>&, const ColumnForms<Computed>&,                \
+                                            const Computed*,                                                         \
                                             const ActivationRef<Computed>&, const ActivationRef<Computed>&,          \
                                             const Context&);                                                         \
-  template std::size_t forward_workspace<Stored, Order>(Index, Index, const Form<Computed>*, Index, Index);           \
+  template std::size_t forward_workspace<Stored, Order>(Index, Index, const FormSizes<Computed>&, Index, Index);      \
   template void conv_pass<Stored, Order>(const ConvPlan&, const Lines<const Stored>&, const Form<Computed>*,         \
                                          const Computed*, const ActivationRef<Computed>&,                            \
                                          const ActivationRef<Computed>&, const Context&);                            \
@@ -78,6 +80,7 @@ LORA_TAGGED_END
   template class Attachments<Compute>;                                                                             \
   template std::size_t lookup_workspace<Compute>(Index, const Form<Compute>*, Index);                              \
   template const ExtrasKernels<Compute>& extras_kernels<Compute>();                                                \
+  template const RoutedKernels<Compute>& routed_kernels<Compute>();                                                \
   template void delta_pass<Compute>(const Lines<Compute>&, const ActiveSet<Compute>&, const Context&);             \
   template ActiveSet<Compute> bind_recorded<Compute>(const UndoRecord&, const ActiveSet<Compute>&);                \
   template void dora_gains<Compute>(const FrozenRows&, double, const MatrixView&, const MatrixView&,               \

@@ -1,16 +1,19 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-// Embeddings and convolutions with adapters as PEFT saved them, beside what PEFT made of them in float64.
+// Embeddings and convolutions, and batches of columns with adapters of their own, with adapters as PEFT saved them, beside what PEFT made
+// of them in float64.
 
 #include "lora/io/safetensors/safetensors.hpp"
 #include "lora/io/text/json.hpp"
 #include "lora/layer/conv.hpp"
 #include "lora/layer/embedding.hpp"
+#include "lora/layer/linear.hpp"
 #include "lora/update/dora.hpp"
 #include "reference/patches.hpp"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 
 namespace golden_layers {
 namespace {
@@ -195,6 +198,114 @@ INSTANTIATE_TEST_SUITE_P(Cases, GoldenConv,
                          testing::Values("06_conv1d", "06_conv2d_1x1", "06_conv2d_3x3", "06_conv2d_dilated",
                                          "06_conv2d_grouped", "06_conv3d", "07_dora_conv2d"),
                          [](const auto& own) { return std::string("case_") + own.param; });
+
+/// A batch of which every sample has an adapter of its own, or none, in layers that not every adapter is for.
+class GoldenMixedBatch : public testing::Test {
+ public:
+  /// One module's adapters, and the routes of samples: what PEFT calls adapter_names.
+  struct Module {
+    std::vector<lora::ActiveSet<float>> sets;
+    std::vector<Doubles> sizes;  ///< of each set and, last, of W alone
+    std::vector<Index> routes;
+
+    lora::Routes routes_of_columns(Index per_sample) const {
+      std::vector<Index> all;
+      for (const Index route : routes) all.insert(all.end(), static_cast<std::size_t>(per_sample), route);
+      return lora::Routes(all);
+    }
+    const Doubles& sizes_of(Index sample) const {
+      const Index route = routes[static_cast<std::size_t>(sample)];
+      return route == lora::Routes::base ? sizes.back() : sizes[static_cast<std::size_t>(route)];
+    }
+  };
+
+  Module module(const std::string& path, const Floats& W, const std::string& A, const std::string& B) const {
+    Module out;
+    std::map<std::string, Index> numbers_of_sets;
+    for (const auto& [name, entry] : about.at("modules").at(path).items()) {
+      const io::Safetensors adapter = io::Safetensors::open(folder / ("adapter_" + name) / "adapter_model.safetensors");
+      const std::string prefix = "base_model.model." + path;
+      const Floats a = numbers<float>(adapter, prefix + A), b = numbers<float>(adapter, prefix + B);
+      numbers_of_sets[name] = static_cast<Index>(out.sets.size());
+      out.sets.push_back(set_of(b, a, entry.at("scaling").get<double>(), {}));
+      out.sizes.push_back(golden_layers::sizes_of(W, b, a, entry.at("scaling").get<double>(), {}));
+    }
+    out.sizes.push_back(W.cast<double>().cwiseAbs());
+    for (const auto& name : about.at("adapter_names")) {
+      const auto found = numbers_of_sets.find(name.get<std::string>());
+      out.routes.push_back(found == numbers_of_sets.end() ? lora::Routes::base : found->second);
+    }
+    return out;
+  }
+
+  std::filesystem::path folder = std::filesystem::path(LORA_TEST_DATA) / "golden" / "12_mixed_batch";
+  Json about = io::detail::read_json_file(folder / "case.json", 1 << 20);
+  io::Safetensors base = io::Safetensors::open(folder / "base.safetensors"),
+                  expect = io::Safetensors::open(folder / "expect.safetensors");
+};
+
+TEST_F(GoldenMixedBatch, OfLinearLayersGivesWhatPeftGives) {
+  for (const std::string path : {"model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj"}) {
+    SCOPED_TRACE(path);
+    const Floats W = numbers<float>(base, path + ".weight"), bias = numbers<float>(base, path + ".bias");
+    const Module own = module(path, W, ".lora_A.weight", ".lora_B.weight");
+    const Floats input = numbers<float>(expect, "input." + path);  // [samples, positions, in]
+    const Doubles output = numbers<double>(expect, "output64." + path);
+    const Index columns = input.size() / W.cols(), positions = columns / input.rows();
+    const auto X = lora::samples(input.data(), columns, W.cols());
+    const Doubles expected = lora::samples(output.data(), columns, W.rows());
+    Doubles sizes(W.rows(), columns);
+    for (Index c = 0; c < columns; ++c)
+      sizes.col(c) = own.sizes_of(c / positions) * X.col(c).cast<double>().cwiseAbs();
+    const Eigen::VectorXf b = Eigen::Map<const Eigen::VectorXf>(bias.data(), bias.size());
+    if (b.size() != 0) sizes.colwise() += b.cast<double>().cwiseAbs();
+    const lora::Linear<float> layer(W, b);
+    lora::Activations<float> Y(W.rows(), columns);
+    layer.forward_into(X, Y, {own.routes_of_columns(positions), own.sets});
+    // Sums over x in W and in A, the ranks, c, c B and the bias.
+    expect_near(expected, Y.cast<double>(), sizes, 2 * static_cast<double>(W.cols()) + 7 + 3);
+  }
+}
+
+TEST_F(GoldenMixedBatch, OfEmbeddingsGivesWhatPeftGives) {
+  const std::string path = "model.embed_tokens";
+  const Floats W = numbers<float>(base, path + ".weight");
+  const Module own = module(path, W.transpose(), ".lora_embedding_A", ".lora_embedding_B");
+  const auto tokens = numbers<std::int64_t>(expect, "input." + path);
+  const Doubles output = numbers<double>(expect, "output64." + path);
+  Doubles sizes(W.cols(), tokens.size());
+  for (Index c = 0; c < tokens.size(); ++c) sizes.col(c) = own.sizes_of(c / tokens.cols()).col(tokens.data()[c]);
+  const lora::Embedding<float> layer(W);
+  lora::Activations<float> Y(W.cols(), tokens.size());
+  layer.forward_into(std::span(tokens.data(), static_cast<std::size_t>(tokens.size())), Y,
+                     {own.routes_of_columns(tokens.cols()), own.sets});
+  expect_near(lora::samples(output.data(), tokens.size(), W.cols()), Y.cast<double>(), sizes, 7 + 3);
+}
+
+TEST_F(GoldenMixedBatch, OfConvolutionsGivesWhatPeftGives) {
+  const std::string path = "features.0.conv";
+  const Floats W = numbers<float>(base, path + ".weight"), bias = numbers<float>(base, path + ".bias");
+  const Module own = module(path, W, ".lora_A.weight", ".lora_B.weight");
+  const Json& geometry = about.at("modules").at(path).begin()->at("conv");
+  const lora::ConvGeometry conv{
+      .kernel = geometry.at("kernel"), .stride = geometry.at("stride"), .padding = geometry.at("padding")};
+  const io::TensorInfo& input = expect.tensor("input." + path);
+  const std::vector<Index> size(input.shape.begin() + 2, input.shape.end());
+  const reference::ConvExample example{conv, static_cast<Index>(input.shape[1]), W.rows(), size};
+  const lora::Activations<float> X = numbers<float>(expect, "input." + path).transpose();
+  const Doubles expected = numbers<double>(expect, "output64." + path).transpose();
+  const Eigen::VectorXf b = Eigen::Map<const Eigen::VectorXf>(bias.data(), bias.size());
+  Doubles sizes(expected.rows(), expected.cols());
+  for (Index c = 0; c < X.cols(); ++c) {
+    const Doubles patches = reference::patches<double>(example, X.col(c).cast<double>(), 0, example.in);
+    const Doubles sums = (own.sizes_of(c) * patches.cwiseAbs()).colwise() + b.cast<double>().cwiseAbs();
+    sizes.col(c) = reference::by_samples<double>(sums, 1);
+  }
+  const lora::Conv<float> layer(W, conv, b);
+  lora::Activations<float> Y(expected.rows(), expected.cols());
+  layer.forward_into(X, Y, size, {own.routes_of_columns(1), own.sets});
+  expect_near(expected, Y.cast<double>(), sizes, 2 * static_cast<double>(W.cols()) + 7 + 3);
+}
 
 }  // namespace
 }  // namespace golden_layers

@@ -5,7 +5,7 @@
 #include "lora/layer/conv.hpp"
 #include "lora/layer/linear.hpp"
 #include "reference/expect.hpp"
-#include "reference/random.hpp"
+#include "reference/random_sets.hpp"
 
 #include <atomic>
 #include <cstdlib>
@@ -160,6 +160,39 @@ TYPED_TEST(ForwardMemory, OfConvolutionsIsAllocatedOnce) {
     EXPECT_EQ(before, allocations) << groups << " groups";
     EXPECT_EQ(std::memcmp(Y.data(), Z.data(), static_cast<std::size_t>(Y.size()) * sizeof(C)), 0);
   }
+}
+
+/// Nor by mixed batches: after a thread's first, or with a workspace; nor by other routes in the place of old ones.
+TYPED_TEST(ForwardMemory, IsAllocatedOnceByMixedBatches) {
+#if !defined(LORA_TEST_COUNTS_ALLOCATIONS)
+  GTEST_SKIP() << "allocations cannot be counted in this build";
+#endif
+  using T = typename TypeParam::Scalar;
+  using C = lora::compute_t<T>;
+  Random random(63);
+  const Index rows = 90, cols = 150, most = 70;
+  const lora::Linear<T, TypeParam::order> layer(reference::gaussian<T, TypeParam::order>(random, rows, cols));
+  std::vector<lora::ActiveSet<C>> sets;
+  for (const auto& updates : reference::random_sets<C>(random, rows, cols))
+    sets.push_back(layer.for_weight(lora::ActiveSet<C>::in_storage_type(updates)));
+  const auto X = reference::gaussian<T, lora::column_major>(random, cols, most);
+  lora::Activations<T> Y(rows, most);
+  std::vector<std::vector<Index>> lists;
+  for (const Index batch : {most, Index{1}, Index{9}, Index{32}, Index{50}})
+    lists.push_back(reference::random_routes(random, batch, static_cast<Index>(sets.size())));
+  lora::Routes routes(lists.front());
+  std::vector<std::byte> memory(lora::forward_workspace(layer.weight().matrix(), sets, most));
+  lora::Workspace workspace{std::span(memory)};
+  int before = allocations;
+  layer.forward_into(X, Y, {routes, sets}, {nullptr, &workspace});
+  EXPECT_EQ(before, allocations) << "with a workspace";
+  layer.forward_into(X, Y, {routes, sets});
+  before = allocations;
+  for (const auto& list : lists) {
+    routes.assign(list);
+    layer.forward_into(X.leftCols(routes.batch()), Y.leftCols(routes.batch()), {routes, sets});
+  }
+  EXPECT_EQ(before, allocations);
 }
 
 }  // namespace

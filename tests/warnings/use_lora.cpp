@@ -31,6 +31,10 @@ bool layers(lora::Matrix<T>& W, const lora::LowRank<lora::compute_t<T>>& update)
   layer.activate({{"a", 0.5}});
   layer.unmerge();
   layer.detach("a");
+  const std::vector<lora::ActiveSet<Compute>> sets{lora::ActiveSet<Compute>::in_storage_type({{update, 0.5}})};
+  layer.forward_into(X, Y, {lora::Routes{0, lora::Routes::base, 0}, sets});
+  lora::forward_into(W, {lora::Routes(std::vector{0, 0, 0}), sets}, X, Y);
+  layer.forward_into(X, Y, lora::ActiveSet<Compute>());
   auto view = lora::Linear<T>::view(W);
   return view.forward(X) == Y && layer.delta().size() != 0;
 }

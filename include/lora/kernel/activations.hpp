@@ -13,13 +13,16 @@ template <class Scalar>
 struct ActivationView {
   Scalar* data;
   Index rows, cols, row_stride, column_stride;
+  const Index* order = nullptr;  ///< as that of ActivationRef
 
-  Scalar* at(Index i, Index j) const { return data + i * row_stride + j * column_stride; }
+  Scalar* at(Index i, Index j) const {
+    return data + i * row_stride + (order == nullptr ? j : order[j]) * column_stride;
+  }
 };
 
 template <class Scalar, class Compute>
 ActivationView<Scalar> typed(const ActivationRef<Compute>& ref) {
-  return {static_cast<Scalar*>(ref.data), ref.rows, ref.cols, ref.row_stride, ref.column_stride};
+  return {static_cast<Scalar*>(ref.data), ref.rows, ref.cols, ref.row_stride, ref.column_stride, ref.order};
 }
 
 /// X as panels of `width` columns. Must run under an FpEnvironment of the caller's.
@@ -49,8 +52,11 @@ LORA_NOINLINE void pack_panels(const ActivationView<const Scalar>& X, Index widt
 /// Copies activations from one type and layout to another; rounds once towards a narrower type. As pack_panels.
 template <class From, class To>
 LORA_NOINLINE void copy_activations(const ActivationView<const From>& in, const ActivationView<To>& out) {
-  for (Index j = 0; j < in.cols; ++j)
-    for (Index i = 0; i < in.rows; ++i) *out.at(i, j) = convert<To>(*in.at(i, j));
+  for (Index j = 0; j < in.cols; ++j) {
+    const From* x = in.at(0, j);
+    To* y = out.at(0, j);
+    for (Index i = 0; i < in.rows; ++i) y[i * out.row_stride] = convert<To>(x[i * in.row_stride]);
+  }
 }
 
 /// A block of X as `layout` has it, its rows in the order of lanes or of X. As pack_panels.

@@ -3,6 +3,7 @@
 
 #include "lora/kernel/activations.hpp"
 #include "lora/kernel/forward.hpp"
+#include "lora/kernel/routed.hpp"
 #include "lora/kernel/wide.hpp"
 
 LORA_TAGGED_BEGIN
@@ -20,8 +21,15 @@ template <class T, StorageOrder Order>
 struct ForwardPlan {
   using Compute = compute_t<T>;
 
-  ForwardPlan(Index rows, Index cols, const Form<Compute>* set, Index columns, Index count, bool converts)
-      : form(set), batch(columns), most_tasks(count), converts_results(converts), is_wide(columns > skinny_batch) {
+  ForwardPlan(Index rows, Index cols, const FormSizes<Compute>& forms, Index columns, Index count, bool converts)
+      : kernels(forms.kernels),
+        batch(columns),
+        most_tasks(count),
+        most_depth(forms.depth),
+        converts_results(converts),
+        is_wide(columns > skinny_batch),
+        has_dense(forms.has_dense),
+        scales_X(forms.has_column_gains) {
     if (is_wide) {
       const WideKernels<T> own = wide_kernels<T, Order>();
       const WideKernels<Compute> dense = wide_kernels<Compute, row_major>();
@@ -40,28 +48,34 @@ struct ForwardPlan {
       width = compute_width = own.width;
       panels_size = lora::detail::panels_size(cols, batch, width);
     }
-    has_low_rank = form != nullptr && form->depth() != 0;
-    has_dense = form != nullptr && form->dense() != nullptr;
-    scales_X = form != nullptr && form->column_gains() != nullptr;
     dense_stride = padded(rows, epilogue_rows);
   }
+
+  bool is_routed() const { return kernels != nullptr; }
 
   void take(Scratch& scratch, Index rows, Index cols) {
     panels = scratch.take<Compute>(panels_size);
     scaled = scratch.take<Compute>(scales_X ? padded(cols, 16) * batch : 0);
-    H = scratch.take<Compute>(has_low_rank ? form->depth() * batch : 0);
+    H = scratch.take<Compute>(most_depth * batch);
     DX = scratch.take<Compute>(has_dense ? dense_stride * batch : 0);
     results = scratch.take<Compute>(converts_results ? rows * batch : 0);
     tasks = scratch.take<Compute>(task_scratch * most_tasks);
+    if (is_routed()) {
+      // A group's last panel is filled up: groups of two columns take the most.
+      group_panels = scratch.take<Compute>(padded(cols, 16) * std::max(batch, (batch * kernels->width + 1) / 2));
+      groups = scratch.take<ColumnGroup<Compute>>(batch);
+    }
   }
 
-  const Form<Compute>* form;
-  Index batch, most_tasks;
-  bool converts_results, is_wide, has_low_rank, has_dense, scales_X;
+  const RoutedKernels<Compute>* kernels;
+  Index batch, most_tasks, most_depth;
+  bool converts_results, is_wide, has_dense, scales_X;
   ForwardProduct<T>* product;
   ForwardProduct<Compute>* compute_product;
   Index width, compute_width, depth = 0, compute_depth = 0, task_scratch = 0, panels_size, dense_stride;
   Compute *panels = nullptr, *scaled = nullptr, *H = nullptr, *DX = nullptr, *results = nullptr, *tasks = nullptr;
+  Compute* group_panels = nullptr;
+  ColumnGroup<Compute>* groups = nullptr;
 };
 
 /// X as the plan's products take it: for the weight, or for a row-major matrix of the compute type.
@@ -82,16 +96,20 @@ void pack_activations(const ForwardPlan<T, Order>& plan, const ActivationRef<com
              });
 }
 
-/// h o X, in the compute type.
+/// h o X, in the compute type, with the h of each column: null where there is none.
 template <class T, StorageOrder Order>
 LORA_NOINLINE ActivationRef<compute_t<T>> scale_activations(const ForwardPlan<T, Order>& plan,
-                                                            const ActivationRef<compute_t<T>>& X) {
+                                                            const ActivationRef<compute_t<T>>& X,
+                                                            FunctionRef<const Form<compute_t<T>>*(Index c)> form_of) {
   using Compute = compute_t<T>;
   const Index stride = padded(X.rows, 16);
   with_fp_environment([&] {
     X.kernels->pack_panels(X, 1, plan.scaled);  // panels of one column: a column-major copy
-    for (Index c = 0; c < X.cols; ++c)
-      for (Index i = 0; i < X.rows; ++i) plan.scaled[c * stride + i] *= plan.form->column_gains()[i];
+    for (Index c = 0; c < X.cols; ++c) {
+      const Form<Compute>* const form = form_of(c);
+      if (form == nullptr || form->column_gains() == nullptr) continue;
+      for (Index i = 0; i < X.rows; ++i) plan.scaled[c * stride + i] *= form->column_gains()[i];
+    }
   });
   return activation_ref<Compute>(plan.scaled, X.rows, X.cols, 1, stride);
 }
@@ -108,44 +126,71 @@ void multiply_compute(const ForwardPlan<T, Order>& plan, const compute_t<T>* M, 
              });
 }
 
-/// Columns that are taken at once.
+/// What follows W X for one form in the compute type. Whether X is packed as W's product takes it.
 template <class T, StorageOrder Order>
-void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, const compute_t<T>* bias,
-                     const ActivationRef<compute_t<T>>& X, const ActivationRef<compute_t<T>>& Y, Executor& executor) {
+bool prepare_terms(const ForwardPlan<T, Order>& plan, const Form<compute_t<T>>& form, Index rows,
+                   const ActivationRef<compute_t<T>>& X, ForwardTerms<compute_t<T>>& terms, Executor& executor) {
+  using Compute = compute_t<T>;
+  terms.gains = form.row_gains();
+  const Index depth = form.depth();
+  if (depth == 0 && form.dense() == nullptr) return false;
+  pack_activations(plan, X, false, executor);
+  if (depth != 0) {
+    multiply_compute(plan, form.A(), depth, X.rows, skinny_rows, plan.H, depth, executor);
+    terms.B = form.B();
+    terms.H = plan.H;
+    terms.depth = depth;
+  }
+  if (form.dense() != nullptr) {
+    for (Index c = 0; c < plan.batch && rows != plan.dense_stride; ++c)  // whole vectors of it are read
+      std::fill(plan.DX + c * plan.dense_stride + rows, plan.DX + (c + 1) * plan.dense_stride, Compute{0});
+    multiply_compute(plan, form.dense(), rows, X.rows, epilogue_rows, plan.DX, plan.dense_stride, executor);
+    terms.dense = plan.DX;
+    terms.dense_stride = plan.dense_stride;
+  }
+  // Few columns are packed the same way for both products, and many of a row-major weight are, too.
+  return !plan.scales_X && (!plan.is_wide || Order == row_major);
+}
+
+/// Columns that are taken at once, from `begin` on in the order of the forms, which X and Y are in.
+template <class T, StorageOrder Order>
+void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, const ColumnForms<compute_t<T>>& forms,
+                     Index begin, const compute_t<T>* bias, const ActivationRef<compute_t<T>>& X,
+                     const ActivationRef<compute_t<T>>& Y, Executor& executor) {
   using Compute = compute_t<T>;
   const Index rows = weight.rows(), cols = weight.cols();
   ForwardTerms<Compute> terms{nullptr,      nullptr,         0,         bias, static_cast<Compute*>(Y.data),
                               Y.row_stride, Y.column_stride, plan.batch};
+  terms.order = Y.order;
   if (plan.converts_results) {
     terms.Y = plan.results;
     terms.row_stride = 1;
     terms.column_stride = rows;
+    terms.order = nullptr;
   }
-  // Few columns are packed the same way for both products, and many of a row-major weight are, too.
-  const bool same_panels = !plan.scales_X && (!plan.is_wide || Order == row_major);
+  RoutedColumns<Compute> routed{plan.groups, 0, nullptr};
   bool packed = false;
-  if (plan.has_low_rank || plan.has_dense) {
-    pack_activations(plan, X, false, executor);
-    packed = same_panels;
-  }
-  if (plan.has_low_rank) {
-    const Index depth = plan.form->depth();
-    multiply_compute(plan, plan.form->A(), depth, cols, skinny_rows, plan.H, depth, executor);
-    terms.B = plan.form->B();
-    terms.H = plan.H;
-    terms.depth = depth;
-  }
-  if (plan.has_dense) {
-    for (Index c = 0; c < plan.batch && rows != plan.dense_stride; ++c)  // whole vectors of it are read
-      std::fill(plan.DX + c * plan.dense_stride + rows, plan.DX + (c + 1) * plan.dense_stride, Compute{0});
-    multiply_compute(plan, plan.form->dense(), rows, cols, epilogue_rows, plan.DX, plan.dense_stride, executor);
-    terms.dense = plan.DX;
+  Index depth = 0;
+  if (plan.is_routed()) {
+    routed.finish = plan.kernels->finish;
+    routed.count = groups_of(forms, begin, plan.batch, plan.groups);
+    terms.routed = &routed;
     terms.dense_stride = plan.dense_stride;
+    depth = prepare_groups(GroupMemory<Compute>{*plan.kernels, plan.group_panels, plan.H, plan.DX, plan.most_depth,
+                                                plan.dense_stride, plan.most_tasks},
+                           rows, X, plan.groups, routed.count, executor);
+  } else if (forms.form != nullptr) {
+    packed = prepare_terms(plan, *forms.form, rows, X, terms, executor);
+    depth = terms.depth;
   }
-  if (plan.form != nullptr) terms.gains = plan.form->row_gains();
-  if (!packed) pack_activations(plan, plan.scales_X ? scale_activations(plan, X) : X, true, executor);
+  if (!packed) {
+    const auto form_of = [&](Index c) {
+      return plan.is_routed() ? group_of(plan.groups, routed.count, c)->form : forms.form;
+    };
+    pack_activations(plan, plan.scales_X ? scale_activations(plan, X, form_of) : X, true, executor);
+  }
   const ForwardWeight<T> W{weight.data, weight.stride, rows, cols};
-  share_rows(executor, plan.most_tasks, rows, epilogue_rows, rows * (cols + terms.depth) * plan.batch,
+  share_rows(executor, plan.most_tasks, rows, epilogue_rows, rows * (cols + depth) * plan.batch,
              [&](int task, Index first, Index last) {
                plan.product(W, plan.panels, terms, first, last, plan.tasks + task * plan.task_scratch);
              });
@@ -163,38 +208,42 @@ Index next_columns(Index left, Index rows_of_X) {
 }
 
 template <class T, StorageOrder Order>
-void forward_pass(const Lines<const T>& weight, const Form<compute_t<T>>* form, const compute_t<T>* bias,
+void forward_pass(const Lines<const T>& weight, const ColumnForms<compute_t<T>>& forms, const compute_t<T>* bias,
                   const ActivationRef<compute_t<T>>& X, const ActivationRef<compute_t<T>>& Y, const Context& context) {
   using Compute = compute_t<T>;
   if (Y.rows == 0) return;
+  if (forms.order != nullptr && X.order == nullptr) {
+    if (forms.groups == 1)  // columns in their own order
+      return forward_pass<T, Order>(weight, forms.of_group(0), bias, X, Y, context);
+    return forward_pass<T, Order>(weight, forms, bias, X.in_order(forms.order), Y.in_order(forms.order), context);
+  }
   Executor& executor = executor_of(context);
   Workspace& workspace = workspace_of(context);
+  FormSizes<Compute> sizes;
+  sizes.kernels = forms.kernels;
+  for (Index g = 0; g < forms.groups; ++g) sizes.add(forms.of_group(g));
   for (Index first = 0, batch; first < X.cols; first += batch) {
     batch = next_columns<Compute>(X.cols - first, X.rows);
     // Asked once a pass: an executor may grow meanwhile, the memory of its tasks does not.
     const Index tasks = std::max(executor.concurrency(), 1);
-    ForwardPlan<T, Order> plan(weight.rows(), weight.cols(), form, batch, tasks, Y.kernels->store != nullptr);
-    std::byte* memory = workspace.reserve(0);
-    Scratch scratch(memory);
+    ForwardPlan<T, Order> plan(weight.rows(), weight.cols(), sizes, batch, tasks, Y.kernels->store != nullptr);
+    Scratch needed;
+    plan.take(needed, weight.rows(), weight.cols());
+    Scratch scratch(workspace.reserve(needed.size()));
     plan.take(scratch, weight.rows(), weight.cols());
-    const std::size_t size = scratch.size();
-    if (std::byte* enough = workspace.reserve(size); enough != memory) {
-      scratch = Scratch(enough);
-      plan.take(scratch, weight.rows(), weight.cols());
-    }
-    forward_columns(plan, weight, bias, X.columns(first, batch), Y.columns(first, batch), executor);
+    forward_columns(plan, weight, forms, first, bias, X.columns(first, batch), Y.columns(first, batch), executor);
   }
 }
 
 template <class T, StorageOrder Order>
-std::size_t forward_workspace(Index rows, Index cols, const Form<compute_t<T>>* form, Index batch, Index tasks) {
+std::size_t forward_workspace(Index rows, Index cols, const FormSizes<compute_t<T>>& sizes, Index batch, Index tasks) {
   using Compute = compute_t<T>;
   std::size_t most = 0;
   // The first step is the largest, but for the scratch memory of few columns that follow many.
   for (Index first = 0, step; first < batch; first += step) {
     step = next_columns<Compute>(batch - first, cols);
     Scratch needed;
-    ForwardPlan<T, Order>(rows, cols, form, step, tasks, true).take(needed, rows, cols);
+    ForwardPlan<T, Order>(rows, cols, sizes, step, tasks, true).take(needed, rows, cols);
     most = std::max(most, needed.size());
   }
   return most + 63;  // the caller's memory may begin anywhere

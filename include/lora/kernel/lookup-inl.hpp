@@ -3,6 +3,7 @@
 
 #include "lora/kernel/activations.hpp"
 #include "lora/kernel/lookup.hpp"
+#include "lora/kernel/routed_kernels.hpp"
 #include "lora/kernel/skinny.hpp"
 
 LORA_TAGGED_BEGIN
@@ -37,16 +38,28 @@ struct LookupScratch {
         a(scratch.take<Compute>(form != nullptr ? form->depth() : 0)) {}
 };
 
+/// The memory of a pass: B in the compute type, where the form keeps it in 16 bits, and that of tasks.
+template <class Compute>
+struct LookupMemory {
+  LookupMemory(Scratch& scratch, Index rows, const Form<Compute>* form)
+      : stored(form != nullptr && form->stored_kernels() != nullptr),
+        B(scratch.take<Compute>(stored ? padded(rows, epilogue_rows) * form->depth() : 0)) {}
+
+  bool stored;
+  Compute* B;
+};
+
 template <class Compute>
 std::size_t lookup_workspace(Index rows, const Form<Compute>* form, Index tasks) {
   Scratch scratch;
+  LookupMemory<Compute>(scratch, rows, form);
   for (Index t = 0; t < tasks; ++t) LookupScratch<Compute>(scratch, rows, form);
   return scratch.size() + 63;  // the caller's memory may begin anywhere
 }
 
 /// Columns first ... last - 1 of Y. Runs under an FpEnvironment of the caller's.
 template <class T>
-LORA_NOINLINE void look_up_columns(const Lines<const T>& weight, const Form<compute_t<T>>* form,
+LORA_NOINLINE void look_up_columns(const Lines<const T>& weight, const Form<compute_t<T>>* form, const compute_t<T>* B,
                                    FunctionRef<Index(Index)> token, const ActivationRef<compute_t<T>>& Y, Index first,
                                    Index last, const LookupScratch<compute_t<T>>& own) {
   using Compute = compute_t<T>;
@@ -56,7 +69,7 @@ LORA_NOINLINE void look_up_columns(const Lines<const T>& weight, const Form<comp
                          0};
   if (form != nullptr) {
     column.g = form->row_gains();
-    column.B = form->B();
+    column.B = B;
     column.depth = form->depth();
     column.changes = column.depth != 0 || form->dense() != nullptr || form->has_gains();
     if (form->dense() != nullptr) {
@@ -69,7 +82,7 @@ LORA_NOINLINE void look_up_columns(const Lines<const T>& weight, const Form<comp
     column.W = weight.data + j * (by_rows ? 1 : weight.stride);
     if (form != nullptr) {
       if (form->column_gains() != nullptr) column.h = form->column_gains() + j;
-      for (Index k = 0; k < column.depth; ++k) own.a[k] = form->A()[k * cols + j];
+      for (Index k = 0; k < column.depth; ++k) own.a[k] = form->A(k, j);
       if (column.dense != nullptr)
         for (Index i = 0; i < rows; ++i) own.dense[i] = form->dense()[i * cols + j];
     }
@@ -88,11 +101,15 @@ void lookup_pass(const Lines<const T>& weight, const Form<compute_t<T>>* form, F
   using Compute = compute_t<T>;
   const Index rows = weight.rows(), tasks = std::max(executor_of(context).concurrency(), 1);
   std::byte* const memory = workspace_of(context).reserve(lookup_workspace<Compute>(rows, form, tasks) - 63);
+  Scratch scratch(memory);
+  const LookupMemory<Compute> own(scratch, rows, form);
+  const Compute* const B = own.stored ? own.B : form == nullptr ? nullptr : form->B();
+  if (own.stored) with_fp_environment([&] { form->stored_kernels()->widen_B(*form, own.B); });
   const Index depth = form == nullptr ? 0 : form->depth();
   share_rows(executor_of(context), tasks, Y.cols, 1, Y.cols * rows * (4 + depth),
              [&](int task, Index first, Index last) {
-               Scratch scratch(memory + lookup_workspace<Compute>(rows, form, task) - 63);
-               look_up_columns(weight, form, token, Y, first, last, LookupScratch<Compute>(scratch, rows, form));
+               Scratch of_task(memory + lookup_workspace<Compute>(rows, form, task) - 63);
+               look_up_columns(weight, form, B, token, Y, first, last, LookupScratch<Compute>(of_task, rows, form));
              });
 }
 

@@ -28,7 +28,7 @@ class MergeFactors {
     right_ = aligned_array<Compute>(static_cast<std::size_t>(padded(length_, tile_length) * depth_));
     const LaneOrder lines = natural_order();
     const auto b = [&](Index i, Index k) { return form.B(i, k); };
-    const auto a = [&](Index j, Index k) { return form.A()[k * cols + j]; };
+    const auto a = [&](Index j, Index k) { return form.A(k, j); };
     if (order == row_major) {
       pack<tile_lines>(left_.get(), rows, lines, b);
       pack<tile_length>(right_.get(), cols, lanes, a);

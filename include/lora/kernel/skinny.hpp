@@ -38,6 +38,9 @@ struct ForwardWeight {
   Index stride, rows, cols;
 };
 
+template <class Compute>
+struct RoutedColumns;
+
 /// What follows W X, and where the results go.
 template <class Compute>
 struct ForwardTerms {
@@ -51,15 +54,45 @@ struct ForwardTerms {
   const Compute* gains = nullptr;  ///< g, filled up to whole vectors, 64-byte aligned, or null
   const Compute* dense = nullptr;  ///< D X, column-major, 64-byte aligned, or null
   Index dense_stride = 0;          ///< from column to column, a multiple of epilogue_rows
+  const StoredFactors<Compute>* stored = nullptr;  ///< B in 16 bits instead, or null
+  const Index* order = nullptr;                    ///< which columns of Y these are, or null: one behind the other
+  const RoutedColumns<Compute>* routed = nullptr;  ///< forms by groups of columns instead of the above, or null
+  Index column = 0;                                ///< among those of the groups
 
+  Compute* result(Index row, Index c) const {
+    return Y + row * row_stride + (order == nullptr ? c : order[c]) * column_stride;
+  }
   ForwardTerms columns(Index first, Index count) const {
     ForwardTerms out = *this;
     out.H += first * depth;
-    out.Y += first * column_stride;
+    if (order == nullptr)
+      out.Y += first * column_stride;
+    else
+      out.order += first;
+    out.column += first;
     out.batch = count;
     if (dense != nullptr) out.dense += first * dense_stride;
     return out;
   }
+};
+
+/// Columns with a form in common.
+template <class Compute>
+struct ColumnGroup {
+  Index first, count;
+  const Form<Compute>* form;  ///< or null
+  Compute* panels;            ///< their X
+  Compute *H, *DX;            ///< see ForwardTerms
+  const char* B;              ///< the form's in whichever type,
+  Index B_stride;             ///< and its bytes for epilogue_rows rows
+};
+
+/// Groups of columns one behind the other, and what continues their results of up to epilogue_rows rows: see epilogue().
+template <class Compute>
+struct RoutedColumns {
+  const ColumnGroup<Compute>* groups;
+  Index count;
+  void (*finish)(const ForwardTerms<Compute>& terms, Index first, Index rows, Compute* results, Index height);
 };
 
 /// Rows `first` to `last` of Y. `panels` are X as the product takes it, `scratch` is a task's own memory.

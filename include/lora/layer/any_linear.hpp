@@ -29,9 +29,12 @@ class LinearInterface {
   virtual Matrix<Compute> delta() const = 0;
   virtual void resume(std::span<const ActiveName> active, const UndoRecord& record) = 0;
   virtual UndoRecord release() = 0;
+  virtual ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context) const = 0;
   virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
   virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const ActiveSet<Compute>* set,
                        const Context& context) const = 0;
+  virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const RoutedSets<Compute>& routes,
+                       const ColumnForms<Compute>& forms, const Context& context) const = 0;
 };
 
 }  // namespace detail
@@ -94,6 +97,9 @@ class AnyLinear {
   }
   [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() { return layer_->release(); }
 
+  [[nodiscard]] ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context = {}) const {
+    return layer_->set_of(names, context);
+  }
   [[nodiscard]] ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context = {}) const {
     return layer_->for_weight(set, context);
   }
@@ -105,6 +111,16 @@ class AnyLinear {
   void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const ActiveSet<Compute>& set,
                     const Context& context = {}) const {
     forward_with(X, Y, &set, context);
+  }
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const RoutedSets<Compute>& routes,
+                    const Context& context = {}) const {
+    detail::expect_activations("AnyLinear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+    detail::with_column_forms(routes, [&](const detail::ColumnForms<Compute>& forms) {
+      detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
+        layer_->forward(x, detail::results_of<Compute>(Y), routes, forms, context);
+      });
+    });
   }
   template <class Derived>
   [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const Context& context = {}) const {
@@ -152,12 +168,20 @@ class AnyLinear {
       layer_.resume(active, record);
     }
     UndoRecord release() override { return layer_.release(); }
+    ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context) const override {
+      return layer_.set_of(names, context);
+    }
     ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const override {
       return layer_.for_weight(set, context);
     }
     void forward(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y,
                  const ActiveSet<Compute>* set, const Context& context) const override {
       layer_.forward_refs(X, Y, set, context);
+    }
+    void forward(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y,
+                 const RoutedSets<Compute>& routes, const detail::ColumnForms<Compute>& forms,
+                 const Context& context) const override {
+      layer_.forward_routed(X, Y, routes, forms, context);
     }
 
    private:

@@ -143,12 +143,29 @@ class Conv : private Linear<Scalar, Order, Own> {
                     const Context& context = {}) const {
     if (merged())
       throw StateError("lora: Conv::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
-    if (set.cols() != geometry_.across_cols() || set.rows() != rows())
-      set.expect_fits("Conv::forward_into", rows(), cols());
+    expect_fits(set);
     run(X, Y, size, &set, context);
   }
 
-  /// Bytes of scratch memory that forward_into(X, Y, size, set) needs at most: see Context::workspace.
+  /// The same with a set of its own for every column: forward_into(X, Y, size, {routes, sets}), see layer/routes.hpp. Throws
+  /// as well what lora::forward_into throws for routes.
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, std::span<const Index> size,
+                    const RoutedSets<Compute>& routes, const Context& context = {}) const {
+    if (merged())
+      throw StateError("lora: Conv::forward_into: the layer is merged; sets of columns need W0: unmerge it first");
+    routes.expect_batch("Conv::forward_into", X.cols());
+    for (Index g = 0; g < routes.routes.groups(); ++g)
+      if (const Set* const set = routes.of_group(g); set != nullptr) {
+        expect_fits(*set);
+        set->form();  // throws when it is not bound
+      }
+    for (Index g = 0; g < routes.routes.groups(); ++g)
+      run(X, Y, size, routes.of_group(g), context, routes.routes.columns(g));
+  }
+
+  /// Bytes of scratch memory that forward_into(X, Y, size, set) needs at most, with routes for the set that needs the most:
+  /// see Context::workspace.
   [[nodiscard]] std::size_t forward_workspace(std::span<const Index> size, const Set& set,
                                               const Context& context = {}) const {
     const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);
@@ -177,16 +194,25 @@ class Conv : private Linear<Scalar, Order, Own> {
     return plan;
   }
 
+  void expect_fits(const Set& set) const {
+    if (set.cols() != geometry_.across_cols() || set.rows() != rows())
+      set.expect_fits("Conv::forward_into", rows(), cols());
+  }
+
+  /// Columns in these places, or all of them.
   template <class DerivedX, class Results>
   void run(const Eigen::MatrixBase<DerivedX>& X, Results& Y, std::span<const Index> size, const Set* set,
-           const Context& context) const {
+           const Context& context, std::span<const Index> places = {}) const {
     const detail::ConvPlan plan = geometry_.plan(size);
     detail::expect_activations("Conv", out() * detail::ConvPlan::product(plan.output),
                                in() * detail::ConvPlan::product(plan.size), X.rows(), X.cols(), Y.rows(), Y.cols());
     const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);
     const auto own = weight().matrix();
-    detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
-      const auto y = detail::results_of<Compute>(Y);
+    detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& everything) {
+      const auto part = [&](const detail::ActivationRef<Compute>& whole) {
+        return places.empty() ? whole : whole.in_order(places.data()).columns(0, static_cast<Index>(places.size()));
+      };
+      const auto x = part(everything), y = part(detail::results_of<Compute>(Y));
       const auto convolve = [&](const auto& W, const detail::ConvPlan& with, const Form<Compute>* form,
                                 const Context& in) {
         using Object = std::remove_cvref_t<decltype(W)>;

@@ -106,6 +106,7 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
   /// then.
   template <std::ranges::contiguous_range Tokens, class Results>
   void forward_into(const Tokens& tokens, Results&& Y, const Context& context = {}) const {
+    expect_tokens(tokens, Y);
     look_up(tokens, Y, merged() ? nullptr : &active_set().form(), context);
   }
 
@@ -117,10 +118,29 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
       throw StateError(
           "lora: Embedding::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
     set.expect_fits("Embedding::forward_into", dim(), vocab());
-    look_up(tokens, Y, &set.form(), context);
+    const Form<Compute>& form = set.form();
+    expect_tokens(tokens, Y);
+    look_up(tokens, Y, &form, context);
   }
 
-  /// Bytes of scratch memory that forward_into(tokens, Y, set) needs at most: see Context::workspace.
+  /// The same with a set of its own for every token: forward_into(tokens, Y, {routes, sets}), see layer/routes.hpp. Throws
+  /// as well what lora::forward_into throws for routes.
+  template <std::ranges::contiguous_range Tokens, class Results>
+  void forward_into(const Tokens& tokens, Results&& Y, const RoutedSets<Compute>& routes,
+                    const Context& context = {}) const {
+    if (merged())
+      throw StateError("lora: Embedding::forward_into: the layer is merged; sets of tokens need W0: unmerge it first");
+    const auto count = static_cast<Index>(std::ranges::size(tokens));
+    detail::expect_routes("Embedding::forward_into", routes, Base::weight().matrix(), count);
+    expect_tokens(tokens, Y);
+    for (Index g = 0; g < routes.routes.groups(); ++g) {
+      const Set* const set = routes.of_group(g);
+      look_up(tokens, Y, set == nullptr ? nullptr : &set->form(), context, routes.routes.columns(g));
+    }
+  }
+
+  /// Bytes of scratch memory that forward_into(tokens, Y, set) needs at most, with routes for the set of the largest rank:
+  /// see Context::workspace.
   [[nodiscard]] std::size_t forward_workspace(const Set& set, const Context& context = {}) const {
     return detail::lookup_workspace<Compute>(dim(), &set.form(),
                                              std::max(detail::executor_of(context).concurrency(), 1));
@@ -128,7 +148,7 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
 
  private:
   template <class Tokens, class Results>
-  void look_up(const Tokens& tokens, Results& Y, const Form<Compute>* form, const Context& context) const {
+  void expect_tokens(const Tokens& tokens, const Results& Y) const {
     using Token = std::ranges::range_value_t<Tokens>;
     static_assert(std::integral<Token> && !std::same_as<Token, bool>,
                   "lora::Embedding: tokens must be integers; pass a vector, span or array of them");
@@ -139,12 +159,22 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
       if (std::cmp_less(data[i], 0) || std::cmp_greater_equal(data[i], vocab()))
         throw ValueError(
             detail::text("lora: Embedding: token ", i, ": expected one below ", vocab(), ", found ", data[i]));
+  }
+
+  /// All tokens, or those at the places given.
+  template <class Tokens, class Results>
+  void look_up(const Tokens& tokens, Results& Y, const Form<Compute>* form, const Context& context,
+               std::span<const Index> places = {}) const {
+    const auto* const data = std::ranges::data(tokens);
     const auto own = Base::weight().matrix();
     const bool by_rows = transposed == row_major;
     const detail::Lines<const Value> lines{own.data(), by_rows ? dim() : vocab(), by_rows ? vocab() : dim(),
                                            own.outerStride(), transposed};
+    detail::ActivationRef<Compute> y = detail::results_of<Compute>(Y);
+    if (!places.empty()) y = y.in_order(places.data()).columns(0, static_cast<Index>(places.size()));
     detail::lookup_pass<Value>(
-        lines, form, [&](Index i) { return static_cast<Index>(data[i]); }, detail::results_of<Compute>(Y), context);
+        lines, form, [&](Index i) { return static_cast<Index>(data[places.empty() ? i : places[static_cast<std::size_t>(i)]]); },
+        y, context);
   }
 };
 

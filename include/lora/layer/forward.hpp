@@ -4,6 +4,7 @@
 /// The unmerged forward pass over a weight somebody else owns: lora::merge's companion for engines without lora::Linear.
 
 #include "lora/layer/activations.hpp"
+#include "lora/layer/routes.hpp"
 #include "lora/update/active_set.hpp"
 #include "lora/weight/weight_lines.hpp"
 
@@ -25,20 +26,36 @@ const Compute* bias_of(const Eigen::MatrixBase<Derived>& bias, Index out) {
 }
 
 template <class Weight, class Derived, class Results>
-void forward_with_bias(const Weight& W, const ActiveSet<WeightCompute<const Weight>>& set,
-                       const Eigen::MatrixBase<Derived>& X, Results& Y, const WeightCompute<const Weight>* bias,
-                       const Context& context) {
+void forward_with_forms(const Weight& W, const ColumnForms<WeightCompute<const Weight>>& forms,
+                        const Eigen::MatrixBase<Derived>& X, Results& Y, const WeightCompute<const Weight>* bias,
+                        const Context& context) {
   using Compute = WeightCompute<const Weight>;
   using Value = std::remove_const_t<WeightScalar<const Weight>>;
   constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
   const Lines<const Value> lines = readable_lines(W);
-  set.expect_fits("forward_into", lines.rows(), lines.cols());
-  expect_activations("forward_into", lines.rows(), lines.cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
-  const Form<Compute>& form = set.form();
-  set.expect_weight("forward_into", W);
   with_activations<Compute>(X, [&](const ActivationRef<Compute>& x) {
-    forward_pass<Value, order>(lines, &form, bias, x, results_of<Compute>(Y), context);
+    forward_pass<Value, order>(lines, forms, bias, x, results_of<Compute>(Y), context);
   });
+}
+
+template <class Weight, class Derived, class Results>
+void forward_with_bias(const Weight& W, const ActiveSet<WeightCompute<const Weight>>& set,
+                       const Eigen::MatrixBase<Derived>& X, Results& Y, const WeightCompute<const Weight>* bias,
+                       const Context& context) {
+  set.expect_fits("forward_into", W.rows(), W.cols());
+  expect_activations("forward_into", W.rows(), W.cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+  const Form<WeightCompute<const Weight>>& form = set.form();
+  set.expect_weight("forward_into", W);
+  forward_with_forms(W, &form, X, Y, bias, context);
+}
+
+template <class Weight, class Derived, class Results>
+void forward_with_bias(const Weight& W, const RoutedSets<WeightCompute<const Weight>>& routed,
+                       const Eigen::MatrixBase<Derived>& X, Results& Y, const WeightCompute<const Weight>* bias,
+                       const Context& context) {
+  expect_activations("forward_into", W.rows(), W.cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+  expect_routes("forward_into", routed, W, X.cols());
+  with_column_forms(routed, [&](const auto& forms) { forward_with_forms(W, forms, X, Y, bias, context); });
 }
 
 }  // namespace detail
@@ -61,6 +78,23 @@ void forward_into(const Weight& W, const std::type_identity_t<ActiveSet<detail::
   detail::forward_with_bias(W, set, X, Y, nullptr, context);
 }
 
+/// The same with a set of its own for every column (layer/routes.hpp): a column gets the bits that it gets alone. W is read once
+/// for all of them, each set's factors once, so ActiveSet::in_storage_type() pays off. Throws ShapeError and StateError as above,
+/// naming a column, ShapeError also for another number of routes than of columns, ValueError for the number of a set that is not there.
+///
+///     lora::forward_into(W, {routes, sets}, X, Y, bias, context);
+template <class Weight, class Derived, class Results, class DerivedBias>
+void forward_into(const Weight& W, const std::type_identity_t<RoutedSets<detail::WeightCompute<const Weight>>>& routes,
+                  const Eigen::MatrixBase<Derived>& X, Results&& Y, const Eigen::MatrixBase<DerivedBias>& bias,
+                  const Context& context = {}) {
+  detail::forward_with_bias(W, routes, X, Y, detail::bias_of<detail::WeightCompute<const Weight>>(bias, W.rows()), context);
+}
+template <class Weight, class Derived, class Results>
+void forward_into(const Weight& W, const std::type_identity_t<RoutedSets<detail::WeightCompute<const Weight>>>& routes,
+                  const Eigen::MatrixBase<Derived>& X, Results&& Y, const Context& context = {}) {
+  detail::forward_with_bias(W, routes, X, Y, nullptr, context);
+}
+
 /// The same into a new matrix. Allocates Y.
 template <class Weight, class Derived>
 [[nodiscard]] auto forward(const Weight& W,
@@ -78,7 +112,21 @@ template <class Weight>
     const Context& context = {}) {
   using Value = std::remove_const_t<detail::WeightScalar<const Weight>>;
   constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
-  return detail::forward_workspace<Value, order>(W.rows(), W.cols(), &set.form(), batch,
+  using Compute = detail::WeightCompute<const Weight>;
+  return detail::forward_workspace<Value, order>(W.rows(), W.cols(), detail::FormSizes<Compute>(&set.form()), batch,
+                                                 std::max(detail::executor_of(context).concurrency(), 1));
+}
+
+/// The same for any routes over these sets (a vector, span or array of them) and at most so many columns.
+template <class Weight, std::ranges::contiguous_range Sets>
+[[nodiscard]] std::size_t forward_workspace(const Weight& W, const Sets& sets, Index batch, const Context& context = {}) {
+  using Compute = detail::WeightCompute<const Weight>;
+  using Value = std::remove_const_t<detail::WeightScalar<const Weight>>;
+  constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
+  detail::FormSizes<Compute> sizes;
+  sizes.kernels = &detail::routed_kernels<Compute>();
+  for (const ActiveSet<Compute>& set : sets) sizes.add(&set.form());
+  return detail::forward_workspace<Value, order>(W.rows(), W.cols(), sizes, batch,
                                                  std::max(detail::executor_of(context).concurrency(), 1));
 }
 

@@ -117,7 +117,7 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
     Matrix<double> B(out, R_set), A(R_set, in);
     for (Index k = 0; k < R_set; ++k) {
       for (Index i = 0; i < out; ++i) B(i, k) = std::abs(static_cast<double>(form.B(i, k)));
-      for (Index j = 0; j < in; ++j) A(k, j) = std::abs(static_cast<double>(form.A()[k * in + j]));
+      for (Index j = 0; j < in; ++j) A(k, j) = std::abs(static_cast<double>(form.A(k, j)));
     }
     const Activations<double> H = A * absolute_X;
     const double rank = static_cast<double>(R_set);

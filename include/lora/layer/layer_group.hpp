@@ -92,6 +92,27 @@ class LayerGroup {
   }
   const std::vector<ActiveName>& active() const { return active_; }
 
+  /// The sets of a layer for mixed batches (layer/routes.hpp): one for each of these lists of adapters, as activate() takes them, with
+  /// factors in their storage type. Made once, for routes that are the lists' numbers:
+  ///
+  ///     const auto sets = model.sets_of("encoder.0.query", {{}, {{"science", 1.0}}, {{"games", 0.5}, {"science", 0.5}}});
+  ///     model["encoder.0.query"].forward_into(X, Y, {lora::Routes{1, 2, 0, 1}, sets}, context);
+  ///
+  /// Throws ValueError for a path without a layer, and an adapter that is not attached.
+  [[nodiscard]] std::vector<ActiveSet<Compute>> sets_of(std::string_view path,
+                                                        const std::vector<std::vector<ActiveName>>& lists,
+                                                        const Context& context = {}) const {
+    const AnyLinear<Compute>& layer = (*this)[path];
+    std::vector<ActiveSet<Compute>> sets;
+    for (const std::vector<ActiveName>& list : lists) {
+      for (const ActiveName& entry : list) expect_adapter(entry.name);
+      const ActiveSet<Compute> set = layer.set_of(own_names(layer, list), context);
+      std::vector<ActiveUpdate<Compute>> updates(set.updates().begin(), set.updates().end());
+      sets.push_back(layer.for_weight(ActiveSet<Compute>::in_storage_type(std::move(updates)), context));
+    }
+    return sets;
+  }
+
   /// Writes the active adapters into all weights, or takes them out again. Throws StateError when that is so already.
   void merge(const Context& context = {}) {
     all_or_nothing(

@@ -165,6 +165,12 @@ class Linear {
   const std::vector<ActiveName>& active() const { return active_; }
   const Set& active_set() const { return set_; }
 
+  /// The set of these attached updates, with the gains of this layer's W0, active or not: for forward_into(). Throws what
+  /// activate() throws for names.
+  [[nodiscard]] Set set_of(std::span<const ActiveName> names, const Context& context = {}) const {
+    return weight_.for_weight(attached_.make_set(names), context);
+  }
+
   /// delta = sum of coefficient s B A over the active set, out x in: the very numbers merge() adds. Allocates the result. Throws
   /// what lora::delta throws.
   [[nodiscard]] Matrix<Compute> delta() const { return lora::delta<Compute>(set_, rows(), cols()); }
@@ -239,6 +245,19 @@ class Linear {
     forward_with(X, Y, &set, context);
   }
 
+  /// The same with a set of its own for every column: forward_into(X, Y, {routes, sets}), see layer/routes.hpp. A column gets the
+  /// bits that it gets alone; W is read once for all of them. Throws as well what lora::forward_into throws for routes.
+  template <class DerivedX, class Results>
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const RoutedSets<Compute>& routes,
+                    const Context& context = {}) const {
+    detail::expect_activations("Linear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+    detail::with_column_forms(routes, [&](const detail::ColumnForms<Compute>& forms) {
+      detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
+        forward_routed(x, detail::results_of<Compute>(Y), routes, forms, context);
+      });
+    });
+  }
+
  protected:
   /// For layers that are made of one: what their messages call them.
   void call_layer(const char* layer) { attached_.call_layer(layer); }
@@ -276,6 +295,15 @@ class Linear {
     const Form<Compute>* form = set != nullptr ? &set->form() : merged() ? nullptr : &set_.form();
     if (set != nullptr) set->expect_weight("Linear::forward_into", weight_.matrix());
     detail::forward_pass<Value, Order>(weight_.lines(), form, bias_.data(), X, Y, context);
+  }
+
+  void forward_routed(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y,
+                      const RoutedSets<Compute>& routes, const detail::ColumnForms<Compute>& forms,
+                      const Context& context) const {
+    if (merged())
+      throw StateError("lora: Linear::forward_into: the layer is merged; sets of columns need W0: unmerge it first");
+    detail::expect_routes("Linear::forward_into", routes, weight_.matrix(), X.cols);
+    detail::forward_pass<Value, Order>(weight_.lines(), forms, bias_.data(), X, Y, context);
   }
 
   Weight weight_;

@@ -8,17 +8,24 @@ LORA_NAMESPACE_BEGIN
 
 template <class Compute>
 ActiveSet<Compute>::ActiveSet() {
-  static const std::shared_ptr<const State> empty = make_state({}, nullptr, {});
+  static const std::shared_ptr<const State> empty = make_state({}, nullptr, {}, nullptr);
   state_ = empty;
 }
 
 template <class Compute>
 ActiveSet<Compute>::ActiveSet(std::vector<ActiveUpdate<Compute>> updates)
-    : state_(make_state(std::move(updates), nullptr, {})) {}
+    : state_(make_state(std::move(updates), nullptr, {}, nullptr)) {}
+
+template <class Compute>
+ActiveSet<Compute> ActiveSet<Compute>::in_storage_type(std::vector<ActiveUpdate<Compute>> updates) {
+  Prepare* const prepare = [](FormBuilder<Compute>& builder) { builder.keep_stored(); };
+  return ActiveSet(std::shared_ptr<const State>(make_state(std::move(updates), nullptr, {}, prepare)));
+}
 
 template <class Compute>
 auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, const FrozenRows* W0,
-                                    std::span<const Gains<Compute>> recorded) -> std::shared_ptr<State> {
+                                    std::span<const Gains<Compute>> recorded, Prepare* prepare)
+    -> std::shared_ptr<State> {
   auto state = std::make_shared<State>();
   for (std::size_t i = 0; i < updates.size(); ++i) {
     const auto& [update, coefficient] = updates[i];
@@ -39,6 +46,7 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
                          update->rows(), update->cols());
   }
   FormBuilder<Compute> builder(std::max<Index>(state->rows, 0), std::max<Index>(state->cols, 0), W0, recorded);
+  if (prepare != nullptr) prepare(builder);
   detail::with_fp_environment([&] {
     for (const auto& [update, coefficient] : updates)
       if (!detail::is_zero(coefficient)) update->add_to(builder, coefficient);
@@ -48,6 +56,7 @@ auto ActiveSet<Compute>::make_state(std::vector<ActiveUpdate<Compute>> updates, 
   state->depends_on_W0 = builder.depends_on_W0();
   state->bound = !builder.incomplete();
   state->updates = std::move(updates);
+  state->prepare = prepare;
   return state;
 }
 
@@ -56,7 +65,7 @@ ActiveSet<Compute> ActiveSet<Compute>::bound_to(const FrozenRows& W0) const {
   if (!depends_on_W0()) return *this;
   detail::WeightSample<Compute> sample;
   const detail::SampledRows<Compute> sampled(W0, rows(), cols(), sample);
-  const std::shared_ptr<State> state = make_state(state_->updates, &sampled, {});
+  const std::shared_ptr<State> state = make_state(state_->updates, &sampled, {}, state_->prepare);
   state->sample = sample;
   return ActiveSet(std::shared_ptr<const State>(state));
 }
@@ -65,7 +74,7 @@ template <class Compute>
 ActiveSet<Compute> ActiveSet<Compute>::bound_to(std::span<const Gains<Compute>> recorded) const {
   if (!depends_on_W0()) return *this;
   if (recorded.empty()) throw RecordError("lora: undo record: it has no gains, and these updates have some");
-  return ActiveSet(std::shared_ptr<const State>(make_state(state_->updates, nullptr, recorded)));
+  return ActiveSet(std::shared_ptr<const State>(make_state(state_->updates, nullptr, recorded, state_->prepare)));
 }
 
 template <class Compute>

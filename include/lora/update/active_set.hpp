@@ -62,6 +62,14 @@ class ActiveSet {
     requires std::derived_from<std::remove_const_t<Kind>, Update<Compute>>
   ActiveSet(const std::shared_ptr<Kind>& update) : ActiveSet(ActiveUpdate<Compute>(update)) {}
 
+  /// The same set, the same bits, with its low-rank factors in the half or bfloat16 that they came in: half the memory, and half
+  /// the traffic of forward passes of few columns, as in mixed batches (layer/routes.hpp). Factors are in the compute type all the same where
+  /// the set's are not of one 16-bit type, or gains of columns, or of rows twice, were multiplied into them. Throws what the constructor throws.
+  [[nodiscard]] static ActiveSet in_storage_type(std::vector<ActiveUpdate<Compute>> updates);
+  [[nodiscard]] static ActiveSet in_storage_type(std::initializer_list<ActiveUpdate<Compute>> updates) {
+    return in_storage_type(std::vector(updates));
+  }
+
   /// What it was made of.
   std::span<const ActiveUpdate<Compute>> updates() const { return state_->updates; }
 
@@ -102,17 +110,20 @@ class ActiveSet {
   }
 
  private:
+  using Prepare = void(FormBuilder<Compute>& builder);
+
   struct State {
     std::vector<ActiveUpdate<Compute>> updates;
     Index rows = -1, cols = -1;
     Form<Compute> form;
     std::uint64_t fingerprint = 0;
     bool depends_on_W0 = false, bound = true;
+    Prepare* prepare = nullptr;  // what the builder is told first, or null
     detail::WeightSample<Compute> sample;  // of the W0 it is bound to
   };
 
   static std::shared_ptr<State> make_state(std::vector<ActiveUpdate<Compute>> updates, const FrozenRows* W0,
-                                           std::span<const Gains<Compute>> recorded);
+                                           std::span<const Gains<Compute>> recorded, Prepare* prepare);
   explicit ActiveSet(std::shared_ptr<const State> state) : state_(std::move(state)) {}
   [[noreturn]] static void throw_unbound();
 

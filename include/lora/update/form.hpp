@@ -10,6 +10,7 @@
 /// fma(g_i, t, acc); where one is absent its step is too.
 
 #include "lora/core/aligned.hpp"
+#include "lora/core/matrix.hpp"
 
 #include <cstdint>
 #include <span>
@@ -23,6 +24,19 @@ inline constexpr Index epilogue_rows = 16;
 
 template <class Compute>
 struct ExtrasKernels;
+
+template <class Compute>
+struct RoutedKernels;
+
+/// Low-rank factors in the 16 bits that they came in. What a form has as B(i, k) is b = scales[k] * B(i, k), and g(i) * b for
+/// k < gained, each product rounded.
+template <class Compute>
+struct StoredFactors {
+  ScalarType type;
+  const void *A, *B;      ///< laid out as Form's
+  const Compute* scales;  ///< one for each k
+  Index gained;
+};
 
 }  // namespace detail
 
@@ -44,13 +58,28 @@ class Form {
   Index rows() const { return rows_; }
   Index cols() const { return cols_; }
 
-  /// The sum of the ranks: A is depth x in, row-major without gaps, B out x depth.
+  /// The sum of the ranks: A is depth x in, row-major without gaps, B out x depth. Null when they are kept in 16 bits.
   Index depth() const { return depth_; }
   const Compute* A() const { return A_.data(); }
   /// B as [row / 16][k][row % 16], rows behind the last one are zeros.
   const Compute* B() const { return B_.data(); }
+
+  /// The kernels for factors in 16 bits, and these; null when they are in the compute type.
+  const detail::RoutedKernels<Compute>* stored_kernels() const { return stored_kernels_; }
+  detail::StoredFactors<Compute> stored() const {
+    return {type_, stored_A_.data(), stored_B_.data(), scales_.data(), gained_};
+  }
+
+  /// Elements, whatever they are kept in.
+  Compute A(Index k, Index j) const {
+    const Index at = k * cols_ + j;
+    return stored_kernels_ == nullptr ? A_.data()[at] : stored_number(stored_A_.data()[at]);
+  }
   Compute B(Index i, Index k) const {
-    return B_.data()[(i / detail::epilogue_rows * depth_ + k) * detail::epilogue_rows + i % detail::epilogue_rows];
+    const Index at = (i / detail::epilogue_rows * depth_ + k) * detail::epilogue_rows + i % detail::epilogue_rows;
+    if (stored_kernels_ == nullptr) return B_.data()[at];
+    const Compute b = scales_.data()[k] * stored_number(stored_B_.data()[at]);
+    return k < gained_ ? g_.data()[i] * b : b;
   }
 
   /// D, out x in, row-major without gaps; null when there is none.
@@ -71,10 +100,19 @@ class Form {
   template <class>
   friend class FormBuilder;
 
+  Compute stored_number(std::uint16_t bits) const {
+    return static_cast<Compute>(type_ == ScalarType::half ? detail::half_to_float(bits) : detail::bfloat16_to_float(bits));
+  }
+
   Index rows_ = 0, cols_ = 0, depth_ = 0;
   detail::AlignedMatrix<Compute, row_major> A_, B_, D_, g_, h_;  // g and h are padded with ones to a multiple of 32
   std::vector<Gains<Compute>> steps_;
   const detail::ExtrasKernels<Compute>* extras_kernels_ = nullptr;
+  ScalarType type_ = detail::ScalarTraits<Compute>::type;
+  detail::AlignedMatrix<std::uint16_t, row_major> stored_A_, stored_B_;
+  detail::AlignedMatrix<Compute, row_major> scales_;
+  Index gained_ = 0;
+  const detail::RoutedKernels<Compute>* stored_kernels_ = nullptr;
 };
 
 LORA_NAMESPACE_END

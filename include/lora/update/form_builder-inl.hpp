@@ -59,6 +59,27 @@ LORA_NOINLINE void accumulate(Compute* D, const Compute* M, Index count, Compute
   for (Index i = 0; i < count; ++i) D[i] = fma(c, M[i], D[i]);
 }
 
+/// A copy of a matrix of 16 bits, row-major without gaps.
+LORA_NOINLINE inline AlignedMatrix<std::uint16_t, row_major> copy_of_bits(const MatrixView& view) {
+  AlignedMatrix<std::uint16_t, row_major> out(view.rows, view.cols);
+  std::uint16_t* to = out.data();
+  for (Index i = 0; i < view.rows; ++i)
+    for (Index j = 0; j < view.cols; ++j)
+      *to++ = static_cast<const std::uint16_t*>(view.data)[i * view.row_stride + j * view.column_stride];
+  return out;
+}
+
+/// Factors from row `first` of A and column `first` of B on, of `depth`, to where a form has them.
+template <class T>
+LORA_NOINLINE void place_factors(const AlignedMatrix<T, row_major>& B, const AlignedMatrix<T, row_major>& A, Index first,
+                                 Index depth, T* all_B, T* all_A) {
+  const Index rank = A.rows(), cols = A.cols();
+  std::copy_n(A.data(), rank * cols, all_A + first * cols);
+  for (Index i = 0; i < B.rows(); ++i)
+    for (Index k = 0; k < rank; ++k)
+      all_B[(i / epilogue_rows * depth + first + k) * epilogue_rows + i % epilogue_rows] = B.data()[i * rank + k];
+}
+
 template <class Compute>
 LORA_NOINLINE void narrow_each(const double* from, Index count, Compute* to) {
   for (Index i = 0; i < count; ++i) to[i] = convert<Compute>(from[i]);
@@ -88,15 +109,26 @@ void FormBuilder<Compute>::add_low_rank(double scale, const MatrixView& L, const
   detail::expect_shape("an update's B", rows(), R.rows, L.rows, L.cols);
   detail::expect_shape("an update's A", R.rows, cols(), R.rows, R.cols);
   const Compute c = detail::finite_scale<Compute>(scale);
-  Factors factors{detail::converted<Compute>(L), detail::converted<Compute>(R)};
+  Factors factors;
+  factors.B = detail::converted<Compute>(L);
+  factors.A = detail::converted<Compute>(R);
   detail::expect_finite("B", factors.B.data(), L.rows * L.cols);
   detail::expect_finite("A", factors.A.data(), R.rows * R.cols);
   mix(static_cast<std::uint64_t>(detail::to_bits(c)));
   mix(static_cast<std::uint64_t>(R.rows));
   mix(factors.B.data(), L.rows * L.cols);
   mix(factors.A.data(), R.rows * R.cols);
-  detail::multiply_by(factors.B.data(), L.rows * L.cols, c);
   form_.depth_ += R.rows;
+  if (stored_kernels_ != nullptr && L.type == R.type && detail::element_size(L.type) == sizeof(std::uint16_t)) {
+    factors = Factors();
+    factors.stored_B = detail::copy_of_bits(L);
+    factors.stored_A = detail::copy_of_bits(R);
+    factors.type = L.type;
+    factors.scale = c;
+    factors_.push_back(std::move(factors));
+    return;
+  }
+  detail::multiply_by(factors.B.data(), L.rows * L.cols, c);
   factors_.push_back(std::move(factors));
 }
 
@@ -198,6 +230,11 @@ void FormBuilder<Compute>::multiply(typename Gains<Compute>::Axis axis, std::vec
   for (Compute& value : values) value = detail::narrow<Compute>(value);  // one NaN
   auto& all = by_rows ? form_.g_ : form_.h_;
   const auto size = static_cast<Index>(values.size());
+  for (Factors& factors : factors_)
+    if (factors.is_stored() && (!by_rows || all.data() != nullptr))
+      widen(factors);
+    else
+      factors.gained = factors.is_stored();
   if (all.data() == nullptr) {
     all = detail::AlignedMatrix<Compute, row_major>(1, detail::padded(size, 32));
     std::fill_n(all.data(), detail::padded(size, 32), Compute{1});
@@ -206,6 +243,7 @@ void FormBuilder<Compute>::multiply(typename Gains<Compute>::Axis axis, std::vec
     detail::multiply_each(all.data(), values.data(), size);
   }
   for (Factors& factors : factors_) {
+    if (factors.is_stored()) continue;
     if (by_rows) {
       const Index rank = factors.B.cols();
       for (Index i = 0; i < rows(); ++i)
@@ -225,22 +263,59 @@ void FormBuilder<Compute>::multiply(typename Gains<Compute>::Axis axis, std::vec
   form_.steps_.push_back({axis, std::move(values)});
 }
 
+/// Into the compute type, as what came in it: B scaled and multiplied with the gains so far.
+template <class Compute>
+void FormBuilder<Compute>::widen(Factors& factors) const {
+  const auto view = [&](const auto& bits) {
+    return MatrixView{bits.data(), factors.type, bits.rows(), bits.cols(), bits.cols(), 1};
+  };
+  factors.B = detail::converted<Compute>(view(factors.stored_B));
+  factors.A = detail::converted<Compute>(view(factors.stored_A));
+  const Index rank = factors.A.rows();
+  detail::multiply_by(factors.B.data(), rows() * rank, factors.scale);
+  for (Index i = 0; i < rows() && factors.gained; ++i)
+    detail::multiply_by(factors.B.data() + i * rank, rank, form_.g_.data()[i]);
+  factors.stored_B = {};
+  factors.stored_A = {};
+}
+
+/// The factors in 16 bits, if all are of one such type.
+template <class Compute>
+bool FormBuilder<Compute>::take_stored() {
+  for (const Factors& factors : factors_)
+    if (!factors.is_stored() || factors.type != factors_.front().type) return false;
+  if (factors_.empty()) return false;
+  const Index depth = form_.depth_, tiles = detail::padded(rows(), detail::epilogue_rows) / detail::epilogue_rows;
+  form_.type_ = factors_.front().type;
+  form_.stored_A_ = detail::AlignedMatrix<std::uint16_t, row_major>(depth, cols());
+  form_.stored_B_ = detail::AlignedMatrix<std::uint16_t, row_major>(tiles * depth, detail::epilogue_rows);
+  form_.scales_ = detail::AlignedMatrix<Compute, row_major>(1, depth);
+  std::fill_n(form_.stored_B_.data(), tiles * depth * detail::epilogue_rows, std::uint16_t{0});
+  Index first = 0;
+  for (const Factors& factors : factors_) {
+    detail::place_factors(factors.stored_B, factors.stored_A, first, depth, form_.stored_B_.data(), form_.stored_A_.data());
+    std::fill_n(form_.scales_.data() + first, factors.rank(), factors.scale);
+    first += factors.rank();
+    if (factors.gained) form_.gained_ = first;
+  }
+  form_.stored_kernels_ = stored_kernels_;
+  return true;
+}
+
 template <class Compute>
 Form<Compute> FormBuilder<Compute>::take() {
   using detail::epilogue_rows;
-  const Index depth = form_.depth_, tiles = detail::padded(rows(), epilogue_rows) / epilogue_rows;
-  form_.A_ = detail::AlignedMatrix<Compute, row_major>(depth, cols());
-  form_.B_ = detail::AlignedMatrix<Compute, row_major>(tiles * depth, epilogue_rows);
-  std::fill_n(form_.B_.data(), tiles * depth * epilogue_rows, Compute{0});
-  Index first = 0;
-  for (const Factors& factors : factors_) {
-    const Index rank = factors.A.rows();
-    std::copy_n(factors.A.data(), rank * cols(), form_.A_.data() + first * cols());
-    for (Index i = 0; i < rows(); ++i)
-      for (Index k = 0; k < rank; ++k)
-        form_.B_.data()[(i / epilogue_rows * depth + first + k) * epilogue_rows + i % epilogue_rows] =
-            factors.B.data()[i * rank + k];
-    first += rank;
+  if (!take_stored()) {
+    const Index depth = form_.depth_, tiles = detail::padded(rows(), epilogue_rows) / epilogue_rows;
+    form_.A_ = detail::AlignedMatrix<Compute, row_major>(depth, cols());
+    form_.B_ = detail::AlignedMatrix<Compute, row_major>(tiles * depth, epilogue_rows);
+    std::fill_n(form_.B_.data(), tiles * depth * epilogue_rows, Compute{0});
+    Index first = 0;
+    for (Factors& factors : factors_) {
+      if (factors.is_stored()) widen(factors);
+      detail::place_factors(factors.B, factors.A, first, depth, form_.B_.data(), form_.A_.data());
+      first += factors.rank();
+    }
   }
   factors_.clear();
   return std::move(form_);
@@ -249,3 +324,4 @@ Form<Compute> FormBuilder<Compute>::take() {
 LORA_NAMESPACE_END
 
 #include "lora/kernel/extras_kernels.hpp"
+#include "lora/kernel/routed_kernels.hpp"

@@ -13,6 +13,10 @@ namespace detail {
 template <class Compute>
 const ExtrasKernels<Compute>& extras_kernels();
 
+/// Those for mixed batches and for factors in 16 bits, likewise.
+template <class Compute>
+const RoutedKernels<Compute>& routed_kernels();
+
 }  // namespace detail
 
 /// What an update may ask of W0: its rows, as doubles.
@@ -37,6 +41,12 @@ class FormBuilder {
 
   Index rows() const { return form_.rows_; }
   Index cols() const { return form_.cols_; }
+
+  /// Keeps factors in 16 bits where all are of one type of 16 bits and none is changed by column gains, or by row gains twice;
+  /// not for double. Call it first.
+  void keep_stored() {
+    if constexpr (sizeof(Compute) == sizeof(float)) stored_kernels_ = &detail::routed_kernels<Compute>();
+  }
 
   /// W += scale L R with L out x r and R r x in: B gets the columns c L, A the rows R, with c = Compute(scale). Throws ShapeError,
   /// and ValueError when c or a number is not finite.
@@ -84,8 +94,16 @@ class FormBuilder {
   Form<Compute> take();
 
  private:
+  /// Of one update: in the compute type and scaled, or as they came.
   struct Factors {
     detail::AlignedMatrix<Compute, row_major> B, A;
+    detail::AlignedMatrix<std::uint16_t, row_major> stored_B, stored_A;
+    ScalarType type = detail::ScalarTraits<Compute>::type;
+    Compute scale{1};
+    bool gained = false;  ///< whether B is still to be multiplied with g
+
+    bool is_stored() const { return stored_A.data() != nullptr; }
+    Index rank() const { return is_stored() ? stored_A.rows() : A.rows(); }
   };
 
   void mix(std::uint64_t word);
@@ -93,6 +111,8 @@ class FormBuilder {
   void scale(typename Gains<Compute>::Axis axis, const char* what, std::uint64_t word, Index size, const MatrixView& gains);
   void multiply(typename Gains<Compute>::Axis axis, std::vector<Compute> values);
   const Gains<Compute>* next_recorded(typename Gains<Compute>::Axis axis);
+  void widen(Factors& factors) const;
+  bool take_stored();
 
   Form<Compute> form_;
   std::vector<Factors> factors_;
@@ -100,6 +120,7 @@ class FormBuilder {
   std::span<const Gains<Compute>> recorded_;
   bool depends_on_W0_ = false, incomplete_ = false;
   std::uint64_t fingerprint_;
+  const detail::RoutedKernels<Compute>* stored_kernels_ = nullptr;
 };
 
 LORA_NAMESPACE_END
