@@ -28,12 +28,12 @@ inline Group make_model() {
   return model;
 }
 
-/// Factors of bfloat16 in which every element of B is `number`, exact up to 256.
-inline lora::LowRank<Eigen::bfloat16> numbered(int number, lora::Index rank = 2) {
+/// Factors of half in which every element of B is `number`, exact up to 2048.
+inline lora::LowRank<Eigen::half> numbered(int number, lora::Index rank = 2) {
   reference::Random random(static_cast<std::uint64_t>(number));
-  lora::Matrix<Eigen::bfloat16> B(layer_rows, rank);
-  B.fill(Eigen::bfloat16(static_cast<float>(number)));
-  return {B, reference::gaussian<Eigen::bfloat16>(random, rank, layer_cols), lora::scaling::fixed(1)};
+  lora::Matrix<Eigen::half> B(layer_rows, rank);
+  B.fill(Eigen::half(static_cast<float>(number)));
+  return {B, reference::gaussian<Eigen::half>(random, rank, layer_cols), lora::scaling::fixed(1)};
 }
 
 /// Saves an adapter with such factors for the layers given.

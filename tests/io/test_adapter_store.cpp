@@ -175,7 +175,7 @@ TEST_F(AdapterStore, WhatIsInUseStays) {
 TEST_F(AdapterStore, BytesAreThoseOfFactorsAndSets) {
   Store store(model, plenty);
   store.attach("a", file("a", 1));
-  // The update's bfloat16 factors; the set's, with rows of B in sixteens; a scale in float for every rank.
+  // The update's factors of half; the set's, with rows of B in sixteens; a scale in float for every rank.
   const std::size_t rank = 2, factors = rank * (24 + 16) * 2, set = rank * (32 + 16) * 2 + rank * 4;
   EXPECT_EQ(store.get("a")->bytes(), 3 * (factors + set));
 }
