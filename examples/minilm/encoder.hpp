@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -47,6 +48,7 @@ class Encoder {
   /// The modules an adapter can change, by their paths in the checkpoint: attached adapters are activated, merged and
   /// unmerged here.
   lora::LayerGroup<float>& modules() { return modules_; }
+  const lora::LayerGroup<float>& modules() const { return modules_; }
 
   /// The memory of their weights.
   const std::map<std::string, lora::Matrix<float>>& weights() const { return weights_; }
@@ -68,10 +70,20 @@ class Encoder {
 
   // ---- forward pass ----------------------------------------------------------------------------------------------------
 
+  /// The sets of a module's columns, one column per token of the sentences, by the module's path.
+  using Routed = std::function<lora::RoutedSets<float>(const std::string& path)>;
+
   /// The sentences' vectors, one column each, of length 1. The linear modules see the tokens of all sentences at once,
-  /// one column per token and no padding.
-  Activations encode(std::span<const Sentence> sentences) const {
+  /// one column per token and no padding; with the active adapters, or with those that `routed` says.
+  Activations encode(std::span<const Sentence> sentences, const Routed& routed = nullptr) const {
     Activations X = embed(sentences);
+    const auto forward = [&](const std::string& path, const Activations& inputs) {
+      const lora::AnyLinear<float>& module = modules_[path];
+      if (!routed) return module.forward(inputs);
+      Activations out(module.rows(), inputs.cols());
+      module.forward_into(inputs, out, routed(path));
+      return out;
+    };
     for (int i = 0; i < layers; ++i) {
       const std::string layer = layer_path(i);
       const Activations mixed =
@@ -104,8 +116,6 @@ class Encoder {
   void add_norm(const lora::io::Safetensors& file, const std::string& path) {
     norms_[path] = {file.read_vector<float>(file.tensor(path + ".weight")), file.read_vector<float>(file.tensor(path + ".bias"))};
   }
-
-  Activations forward(const std::string& path, const Activations& X) const { return modules_[path].forward(X); }
 
   /// Calls run(i, begin, length): sentence i has the columns begin to begin + length - 1.
   template <class Run>

@@ -2,10 +2,10 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 # Fetches the model (84 MB, once), builds the example, and checks its sentence vectors against PyTorch's and PEFT's.
 #
-#   bash examples/minilm/run.sh [--bench [THREADS]]
+#   bash examples/minilm/run.sh [--bench [THREADS] | --serve [THREADS]]
 #
-# --bench: sentences per second instead, with PyTorch + PEFT beside it (THREADS: default the number of processors). They
-# come with pip into an environment of their own, some GB, once; LORA_PEFT_PYTHON names a Python that has them already.
+# --bench: sentences per second instead, with PyTorch + PEFT beside it (THREADS: default the number of processors);
+# --serve: a stream of requests for 32 adapters (examples/serve_many.cpp), with PEFT beside it too. They come with pip into an environment of their own, some GB, once; LORA_PEFT_PYTHON names a Python that has them already.
 # LORA_MODELS: where the model is kept (default: .cache). LORA_JOBS: how many jobs at once (default: the number of
 # processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
@@ -16,12 +16,12 @@ build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
 model=${LORA_MODELS:-$root/.cache}/all-MiniLM-L6-v2
 processors=$(getconf _NPROCESSORS_ONLN)
 usage() {
-  echo "usage: run.sh [--bench [THREADS]]" >&2
+  echo "usage: run.sh [--bench [THREADS] | --serve [THREADS]]" >&2
   exit 2
 }
 case $#,${1-} in
   0,) bench=0 ;;
-  [12],--bench) bench=1 threads=${2:-$processors} ;;
+  [12],--bench | [12],--serve) bench=1 threads=${2:-$processors} ;;
   *) usage ;;
 esac
 if ((bench)) && [[ ! $threads =~ ^[1-9][0-9]*$ ]]; then usage; fi
@@ -34,12 +34,14 @@ if [[ ! -e $build/default/build.ninja ]]; then  # tests/run.sh builds there too
     cmake --preset default -B "$build/default" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
   )
 fi
-cmake --build "$build/default" --target minilm --parallel "${LORA_JOBS:-$processors}"
+cmake --build "$build/default" --target minilm serve_many --parallel "${LORA_JOBS:-$processors}"
 
 data=("$root/examples/data/minilm" "$here/expected.safetensors")
 program=("$build/default/examples/minilm/minilm" "$model/model.safetensors" "${data[@]}")
+many=("$build/default/examples/minilm/serve_many" "$model/model.safetensors" "$root/examples/data/minilm-fixed-heads")
 if ((!bench)); then
-  exec "${program[@]}"
+  "${program[@]}"
+  exec "${many[@]}"
 fi
 
 python=${LORA_PEFT_PYTHON:-$build/peft/bin/python}
@@ -48,7 +50,11 @@ if [[ -z ${LORA_PEFT_PYTHON-} ]]; then
     echo "PyTorch and PEFT cannot be installed here: the benchmark goes without them" >&2
 fi
 grep -m1 'model name' /proc/cpuinfo || true
-"${program[@]}" --bench --threads "$threads"
-if "$python" -c 'import peft' 2>/dev/null; then
-  "$python" -B "$here/peer.py" "$model" "${data[@]}" "$threads"
+has_peer() { "$python" -c 'import peft' 2>/dev/null; }
+if [[ $1 == --serve ]]; then
+  "${many[@]}" --bench "$threads"
+  if has_peer; then "$python" -B "$here/peer_many.py" "$model" "${many[2]}" "$threads"; fi
+else
+  "${program[@]}" --bench --threads "$threads"
+  if has_peer; then "$python" -B "$here/peer.py" "$model" "${data[@]}" "$threads"; fi
 fi

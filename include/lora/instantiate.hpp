@@ -32,6 +32,7 @@
 #include "lora/core/executor-inl.hpp"  // its class has virtual functions, and so one source that defines them
 #include "lora/layer/routes-inl.hpp"
 #include "lora/update/ia3-inl.hpp"
+#include "lora/layer/routes-inl.hpp"
 #include "lora/update/locon-inl.hpp"
 #include "lora/update/loha-inl.hpp"
 #include "lora/update/lokr-inl.hpp"

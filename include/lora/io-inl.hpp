@@ -37,6 +37,7 @@
 #include "lora/io/safetensors/safetensors-inl.hpp"
 #include "lora/io/safetensors/tensor_info-inl.hpp"
 #include "lora/io/safetensors/writer-inl.hpp"
+#include "lora/io/store/adapter_store-inl.hpp"
 #include "lora/io/text/utf8-inl.hpp"
 #include "lora/io/undo/undo_file-inl.hpp"
 #include "lora/io/undo/undo_tensor-inl.hpp"
@@ -51,6 +52,8 @@ template void UndoFileWriter::add<float>(const ActiveSet<float>&, const UndoReco
 template void UndoFileWriter::add<double>(const ActiveSet<double>&, const UndoRecord&);
 template ActiveSet<float> UndoFile::active_set<float>(const UndoTensor&) const;
 template ActiveSet<double> UndoFile::active_set<double>(const UndoTensor&) const;
+template class AdapterStore<float>;
+template class AdapterStore<double>;
 
 }  // namespace io
 LORA_NAMESPACE_END

@@ -38,5 +38,6 @@
 #include "lora/io/safetensors/safetensors.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 #include "lora/io/safetensors/writer.hpp"
+#include "lora/io/store/adapter_store.hpp"
 #include "lora/io/undo/undo_file.hpp"
 #include "lora/io/undo/undo_tensor.hpp"

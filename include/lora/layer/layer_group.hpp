@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/layer/any_linear.hpp"
+#include "lora/layer/pass_gate.hpp"
 
 #include <algorithm>
 #include <functional>
@@ -18,7 +19,16 @@ LORA_NAMESPACE_BEGIN
 ///     model.merge();
 ///
 /// A layer that an adapter has no update for goes without. Calls that change layers are all or nothing: when one throws, the
-/// layers before it are taken back, which needs the memory that the call itself needs. Can be moved, not copied.
+/// layers before it are taken back, which needs the memory that the call itself needs. Can be moved, not copied; what has been moved
+/// from can only be assigned to or destroyed.
+///
+/// One thread at a time changes the group. Threads that run forward passes meanwhile hold a pass():
+///
+///     const auto pass = model.pass();
+///     model["encoder.0.query"].forward_into(X, Y);
+///
+/// What changes weights or the active set (activate, merge, unmerge, resume, release) waits until the passes that run have ended, and
+/// later ones wait for it. attach() and detach() wait for nobody. Layers are added and changed one by one only while there are no passes.
 template <class Compute>
 class LayerGroup {
  public:
@@ -45,6 +55,9 @@ class LayerGroup {
   auto begin() const { return layers_.begin(); }
   auto end() const { return layers_.end(); }
   std::size_t size() const { return layers_.size(); }
+
+  /// A pass over the layers, until it is destroyed on this thread. Waits while something changes them, and for nothing else.
+  [[nodiscard]] PassGate::Pass pass() const { return gate_->enter(); }
 
   /// Gives the layers named an adapter's updates, not yet active. Throws ValueError for a path without a layer, and what
   /// Linear::attach throws.
@@ -82,8 +95,8 @@ class LayerGroup {
     std::vector<ActiveName> names(active.begin(), active.end());
     std::map<std::string_view, std::vector<ActiveName>> before;
     for (const auto& [path, layer] : layers_) before.emplace(path, layer.active());
-    all_or_nothing(
-        layers_, [&](auto& entry) { activate(entry.second, names, context); },
+    change(
+        [&](auto& entry) { activate(entry.second, names, context); },
         [&](auto& entry) { entry.second.activate(before.find(entry.first)->second, context); });
     active_ = std::move(names);
   }
@@ -115,12 +128,12 @@ class LayerGroup {
 
   /// Writes the active adapters into all weights, or takes them out again. Throws StateError when that is so already.
   void merge(const Context& context = {}) {
-    all_or_nothing(
-        layers_, [&](auto& entry) { entry.second.merge(context); }, [&](auto& entry) { entry.second.unmerge(context); });
+    change(
+        [&](auto& entry) { entry.second.merge(context); }, [&](auto& entry) { entry.second.unmerge(context); });
   }
   void unmerge(const Context& context = {}) {
-    all_or_nothing(
-        layers_, [&](auto& entry) { entry.second.unmerge(context); }, [&](auto& entry) { entry.second.merge(context); });
+    change(
+        [&](auto& entry) { entry.second.unmerge(context); }, [&](auto& entry) { entry.second.merge(context); });
   }
 
   /// Whether all layers are merged.
@@ -135,7 +148,9 @@ class LayerGroup {
     if (!merged()) throw StateError("lora: LayerGroup::release: expected merged layers");
     std::map<std::string, UndoRecord> records;
     for (auto& [path, layer] : layers_) records.emplace(path, UndoRecord());  // what allocates comes first
-    for (auto& [path, layer] : layers_) records.find(path)->second = layer.release();
+    gate_->change([&] {
+      for (auto& [path, layer] : layers_) records.find(path)->second = layer.release();
+    });
     active_.clear();
     return records;
   }
@@ -145,8 +160,7 @@ class LayerGroup {
   void resume(std::span<const ActiveName> active, const std::map<std::string, UndoRecord>& records) {
     for (const ActiveName& entry : active) expect_adapter(entry.name);
     std::vector<ActiveName> names(active.begin(), active.end());
-    all_or_nothing(
-        layers_,
+    change(
         [&](auto& entry) {
           const auto record = records.find(entry.first);
           if (record == records.end())
@@ -177,6 +191,11 @@ class LayerGroup {
       if (layer.is_attached(entry.name)) own.push_back(entry);
     return own;
   }
+  /// While no pass runs.
+  template <class Do, class Undo>
+  void change(const Do& apply, const Undo& undo) {
+    gate_->change([&] { all_or_nothing(layers_, apply, undo); });
+  }
   template <class Entries, class Do, class Undo>
   static void all_or_nothing(Entries& entries, const Do& apply, const Undo& undo) {
     auto next = entries.begin();
@@ -191,6 +210,7 @@ class LayerGroup {
   std::map<std::string, AnyLinear<Compute>, std::less<>> layers_;
   std::vector<std::string> adapters_;
   std::vector<ActiveName> active_;
+  std::unique_ptr<PassGate> gate_ = std::make_unique<PassGate>();
 };
 
 LORA_NAMESPACE_END

@@ -82,6 +82,14 @@ class Form {
     return k < gained_ ? g_.data()[i] * b : b;
   }
 
+  /// Of memory, for all that it has.
+  std::size_t bytes() const {
+    Index numbers = A_.rows() * A_.cols() + B_.rows() * B_.cols() + D_.rows() * D_.cols() + g_.cols() + h_.cols() + scales_.cols();
+    for (const Gains<Compute>& gains : steps_) numbers += static_cast<Index>(gains.values.size());
+    const Index bits = stored_A_.rows() * stored_A_.cols() + stored_B_.rows() * stored_B_.cols();
+    return static_cast<std::size_t>(numbers) * sizeof(Compute) + static_cast<std::size_t>(bits) * sizeof(std::uint16_t);
+  }
+
   /// D, out x in, row-major without gaps; null when there is none.
   const Compute* dense() const { return D_.data(); }
 
