@@ -1,10 +1,11 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-# The compiled library: one generated source for each storage type, one for the rest, one for files where nlohmann_json is
-# found. Programs that link it see declarations alone: no kernels, no intrinsics, no JSON.
+# The compiled library: one generated source for each storage type, one for the rest, one for compositions, one for files where
+# nlohmann_json is found. Programs that link it see declarations alone: no kernels, no intrinsics, no JSON.
 
 set(compiled_dir "${CMAKE_CURRENT_BINARY_DIR}/compiled")
-set(compiled_sources "${compiled_dir}/common.cpp")
+set(compiled_sources "${compiled_dir}/common.cpp" "${compiled_dir}/compose.cpp")
 file(CONFIGURE OUTPUT "${compiled_dir}/common.cpp" CONTENT "#include <lora/instantiate.hpp>\n")
+file(CONFIGURE OUTPUT "${compiled_dir}/compose.cpp" CONTENT "#include <lora/compose-inl.hpp>\n")
 foreach(type IN ITEMS float double Eigen::half Eigen::bfloat16)
   string(REPLACE "Eigen::" "" name "${type}")
   file(CONFIGURE OUTPUT "${compiled_dir}/${name}.cpp"

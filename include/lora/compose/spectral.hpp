@@ -1,0 +1,141 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// Orthonormal bases and singular values, by Eigen, in double. For bodies (-inl.hpp).
+
+#include "lora/compose/options.hpp"
+#include "lora/core/matrix.hpp"
+
+#include <Eigen/QR>
+#include <Eigen/SVD>
+
+#include <algorithm>
+#include <limits>
+
+LORA_TAGGED_BEGIN
+
+using ColumnMatrix = Matrix<double, column_major>;
+
+/// The relative size of one rounding in double.
+inline constexpr double unit_roundoff = std::numeric_limits<double>::epsilon() / 2;
+
+/// X Y, X^T Y and X Y^T: Eigen's products are compiled here alone.
+LORA_NOINLINE inline ColumnMatrix product(const ColumnMatrix& X, const ColumnMatrix& Y) { return X * Y; }
+LORA_NOINLINE inline ColumnMatrix transposed_product(const ColumnMatrix& X, const ColumnMatrix& Y) { return X.transpose() * Y; }
+LORA_NOINLINE inline ColumnMatrix product_transposed(const ColumnMatrix& X, const ColumnMatrix& Y) { return X * Y.transpose(); }
+
+/// X diag(s).
+inline ColumnMatrix scaled_columns(ColumnMatrix X, const Eigen::VectorXd& s) {
+  for (Index j = 0; j < X.cols(); ++j) X.col(j) *= s(j);
+  return X;
+}
+
+/// M = U diag(s) V^T, s from the largest on.
+struct Spectrum {
+  ColumnMatrix U;
+  Eigen::VectorXd s;
+  ColumnMatrix V;
+
+  Index size() const { return s.size(); }
+  void keep(Index count) {
+    U = ColumnMatrix(U.leftCols(count));
+    s = Eigen::VectorXd(s.head(count));
+    V = ColumnMatrix(V.leftCols(count));
+  }
+};
+
+/// M = Q R with Q orthonormal, M.rows() x depth(), kept as Householder's reflections: also where M's columns depend on each other.
+class OrthonormalBasis {
+ public:
+  explicit OrthonormalBasis(const ColumnMatrix& M) : rows_(M.rows()), depth_(std::min(M.rows(), M.cols())), qr_(M) {}
+
+  Index rows() const { return rows_; }
+  Index depth() const { return depth_; }
+
+  /// R, depth() x M.cols().
+  ColumnMatrix triangle() const { return qr_.matrixQR().topRows(depth_).template triangularView<Eigen::Upper>(); }
+
+  /// Q X.
+  ColumnMatrix times(const ColumnMatrix& X) const {
+    ColumnMatrix out = ColumnMatrix::Zero(rows_, X.cols());
+    out.topRows(X.rows()) = X;
+    out.applyOnTheLeft(qr_.householderQ());
+    return out;
+  }
+
+ private:
+  Index rows_, depth_;
+  Eigen::HouseholderQR<ColumnMatrix> qr_;
+};
+
+/// The thin SVD. Long matrices go through their QR.
+LORA_NOINLINE inline Spectrum spectrum_of(const ColumnMatrix& M) {
+  if (M.rows() > 2 * M.cols()) {
+    const OrthonormalBasis basis(M);
+    Spectrum out = spectrum_of(basis.triangle());
+    out.U = basis.times(out.U);
+    return out;
+  }
+  if (M.cols() > 2 * M.rows()) {
+    Spectrum out = spectrum_of(M.transpose());
+    std::swap(out.U, out.V);
+    return out;
+  }
+  const Eigen::BDCSVD<ColumnMatrix> svd(M, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  return {svd.matrixU(), svd.singularValues(), svd.matrixV()};
+}
+
+/// How many singular values of an m x n matrix differ from zero by more than rounding.
+inline Index numerical_rank(const Eigen::VectorXd& s, Index m, Index n) {
+  const double noise = 2 * unit_roundoff * static_cast<double>(m + n) * (s.size() == 0 ? 0.0 : s(0));
+  return std::count_if(s.begin(), s.end(), [&](double value) { return value > noise; });
+}
+
+/// The square root of the sum of squares of s from `first` on, the smallest first.
+inline double tail_norm(const Eigen::VectorXd& s, Index first) {
+  double sum = 0;
+  for (Index i = s.size(); i-- > first;) sum += s(i) * s(i);
+  return std::sqrt(sum);
+}
+
+/// How many singular values of an m x n matrix a truncation keeps, at least one.
+inline Index kept_count(const Eigen::VectorXd& s, const compose::Truncation& truncation, Index m, Index n) {
+  Index count = numerical_rank(s, m, n);
+  if (truncation.rule() == compose::Truncation::Rule::rank) count = std::min(truncation.rank(), s.size());
+  if (truncation.rule() == compose::Truncation::Rule::energy) {
+    const double all = tail_norm(s, 0), may_go = (1 - truncation.energy()) * all * all;
+    double sum = 0;
+    for (Index i = s.size(); i-- > 0;) {
+      sum += s(i) * s(i);
+      if (sum > may_go) {
+        count = std::min(count, i + 1);
+        break;
+      }
+    }
+  }
+  return std::max<Index>(count, 1);
+}
+
+struct TruncatedSpectrum {
+  Spectrum kept;
+  double norm = 0, error = 0;  // of the whole matrix, of what is left out
+};
+
+/// The SVD of the whole matrix, cut.
+inline TruncatedSpectrum truncated(Spectrum spectrum, const compose::Truncation& truncation, Index m, Index n) {
+  const Index count = kept_count(spectrum.s, truncation, m, n);
+  TruncatedSpectrum out{{}, tail_norm(spectrum.s, 0), tail_norm(spectrum.s, count)};
+  spectrum.keep(count);
+  out.kept = std::move(spectrum);
+  return out;
+}
+
+/// The matrix with orthonormal columns that is nearest to M: P Q^T for M = P S Q^T (the polar factor). Directions that M lacks stay
+/// away: there it is a partial isometry.
+inline ColumnMatrix nearest_orthonormal(const ColumnMatrix& M) {
+  Spectrum spectrum = spectrum_of(M);
+  spectrum.keep(numerical_rank(spectrum.s, M.rows(), M.cols()));
+  return product_transposed(spectrum.U, spectrum.V);
+}
+
+LORA_TAGGED_END

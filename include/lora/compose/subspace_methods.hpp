@@ -1,0 +1,216 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The methods of compose/subspace.hpp. For bodies (-inl.hpp).
+
+#include "lora/compose/pruned_methods.hpp"
+
+LORA_TAGGED_BEGIN
+
+/// The left singular vectors of M that stand for more than rounding.
+inline ColumnMatrix column_space(const ColumnMatrix& M) {
+  Spectrum spectrum = spectrum_of(M);
+  return spectrum.U.leftCols(std::max<Index>(numerical_rank(spectrum.s, M.rows(), M.cols()), 1));
+}
+
+/// Orthonormal columns with signs that the factors alone decide: each has a product with the sum of the columns of `stack` that is not
+/// negative. Votes about signs see them where there is a draw.
+inline ColumnMatrix oriented(ColumnMatrix P, const ColumnMatrix& stack) {
+  const ColumnMatrix sum = stack.rowwise().sum();
+  for (Index j = 0; j < P.cols(); ++j)
+    if (P.col(j).dot(sum.col(0)) < 0) P.col(j) *= -1;
+  return P;
+}
+
+/// The SVD of L R^T, through the QR of both.
+inline Spectrum product_spectrum(const ColumnMatrix& L, const ColumnMatrix& R) {
+  const OrthonormalBasis left(L), right(R);
+  Spectrum out = spectrum_of(product_transposed(left.triangle(), right.triangle()));
+  out.U = left.times(out.U);
+  out.V = right.times(out.V);
+  return out;
+}
+
+LORA_NOINLINE inline ComposedFactors compose_core_ties(std::span<const CompositionTerm> terms, const PruningRule& rule,
+                                                       const compose::Truncation& truncation, const Context& context) {
+  const CoreSpace core(terms, context);
+  const ColumnMatrix P = oriented(column_space(core.all_left()), core.all_left()),
+                     Q = oriented(column_space(core.all_right()), core.all_right());
+  ProductTensors products;
+  for (Index t = 0; t < core.count(); ++t)
+    products.add(transposed_product(P, core.left(t)), transposed_product(Q, core.right(t)), core.term(t).scaling);
+  TruncatedSpectrum sum = merge_products(products, terms, rule, truncation);
+  sum.kept.U = product(P, sum.kept.U);
+  sum.kept.V = product(Q, sum.kept.V);
+  ComposedFactors out = core.factors(sum.kept);
+  out.norm = sum.norm;
+  out.error = sum.error;
+  out.rounding = pruned_rounding(terms, rule);
+  return out;
+}
+
+LORA_NOINLINE inline ComposedFactors compose_knots(std::span<const CompositionTerm> terms, const PruningRule& rule,
+                                                   const compose::Truncation& truncation, const Context& context) {
+  const CoreSpace core(terms, context);
+  // With A_t^T = Q_t X_t all deltas side by side are U [L_1 s_1 X_1^T ...] diag(Q_1^T ...): U times the left singular vectors
+  // of the small matrix in the middle are theirs.
+  std::vector<ColumnMatrix> parts;
+  Index width = 0;
+  for (Index t = 0; t < core.count(); ++t) {
+    parts.push_back(product_transposed(core.left(t) * core.term(t).scaling, OrthonormalBasis(core.right(t)).triangle()));
+    width += parts.back().cols();
+  }
+  ColumnMatrix beside(core.rows(), width);
+  Index begin = 0;
+  for (const ColumnMatrix& part : parts) {
+    beside.middleCols(begin, part.cols()) = part;
+    begin += part.cols();
+  }
+  const ColumnMatrix P = oriented(column_space(beside), core.all_left());
+  ProductTensors products;
+  for (Index t = 0; t < core.count(); ++t)
+    products.add(transposed_product(P, core.left(t)), transposed_columns_of(core.term(t).A), core.term(t).scaling);
+  const TruncatedSpectrum sum = merge_products(products, terms, rule, truncation);
+  return {aligned_copy(core.times_U(product(P, scaled_columns(sum.kept.U, sum.kept.s)))), aligned_copy(sum.kept.V.transpose()), sum.norm,
+          sum.error, pruned_rounding(terms, rule)};
+}
+
+/// Singular triplets of several matrices side by side.
+class JoinedSpectra {
+ public:
+  explicit JoinedSpectra(const CoreSpace& core) : core_(core) {}
+
+  void add(Spectrum spectrum) {
+    size_ += spectrum.size();
+    spectra_.push_back(std::move(spectrum));
+  }
+  Index size() const { return size_; }
+
+  /// All of them, with their vectors made orthonormal.
+  Spectrum orthonormal() const {
+    Spectrum all{ColumnMatrix(core_.rows(), size_), Eigen::VectorXd(size_), ColumnMatrix(core_.cols(), size_)};
+    Index begin = 0;
+    for (const Spectrum& one : spectra_) {
+      all.U.middleCols(begin, one.size()) = one.U;
+      all.s.segment(begin, one.size()) = one.s;
+      all.V.middleCols(begin, one.size()) = one.V;
+      begin += one.size();
+    }
+    all.U = nearest_orthonormal(all.U);
+    all.V = nearest_orthonormal(all.V);
+    return all;
+  }
+
+ private:
+  const CoreSpace& core_;
+  std::vector<Spectrum> spectra_;
+  Index size_ = 0;
+};
+
+LORA_NOINLINE inline ComposedFactors compose_tsv_m(std::span<const CompositionTerm> terms, const compose::Truncation& truncation,
+                                                   const Context& context) {
+  using Rule = compose::Truncation::Rule;
+  const CoreSpace core(terms, context);
+  const compose::Truncation each = truncation.rule() != Rule::rank
+                                       ? truncation
+                                       : compose::Truncation::rank(std::max<Index>(truncation.rank() / core.count(), 1));
+  JoinedSpectra joined(core);
+  double squares = 0;
+  for (Index t = 0; t < core.count(); ++t) {
+    const double weight = core.weight(t);
+    if (weight >= 0 && weight <= 0) continue;
+    TruncatedSpectrum own = truncated(product_spectrum(core.left(t) * weight, core.right(t)), each, core.rows(), core.cols());
+    squares += own.error * own.error;
+    joined.add(std::move(own.kept));
+  }
+  Spectrum all = joined.orthonormal();
+  ComposedFactors out = core.factors(all);
+  out.norm = product_norm(out);
+  out.error = std::sqrt(squares);
+  out.rounding = sum_rounding(terms);
+  return out;
+}
+
+LORA_NOINLINE inline ComposedFactors compose_iso_c(std::span<const CompositionTerm> terms, const compose::Truncation& truncation,
+                                                   const Context& context) {
+  const CoreSpace core(terms, context);
+  TruncatedSpectrum sum = truncated(spectrum_of(core.sum()), truncation, core.rows(), core.cols());
+  sum.kept.s.setConstant(sum.kept.s.mean());
+  ComposedFactors out = core.factors(sum.kept);
+  out.norm = product_norm(out);
+  out.error = sum.error;
+  out.rounding = sum_rounding(terms);
+  return out;
+}
+
+LORA_NOINLINE inline ComposedFactors compose_iso_cts(std::span<const CompositionTerm> terms, double common_fraction,
+                                                     const compose::Truncation& truncation, const Context& context) {
+  if (!(common_fraction >= 0 && common_fraction <= 1))
+    throw ValueError(text("lora: compose: expected a share of common directions in [0, 1], found ", common_fraction));
+  const CoreSpace core(terms, context);
+  Spectrum sum = spectrum_of(core.sum());
+  const Index all = std::min(kept_count(sum.s, truncation, core.rows(), core.cols()), sum.size());
+  // As many own directions for each update, and what is left over is common.
+  const double own = (static_cast<double>(all) * (1 - common_fraction)) / static_cast<double>(core.count());
+  const Index each = std::min(static_cast<Index>(std::nearbyint(own)), all / core.count());
+  const double error = tail_norm(sum.s, all);
+  sum.keep(all - each * core.count());
+  JoinedSpectra joined(core);
+  for (Index t = 0; t < core.count() && each > 0; ++t) {
+    const ColumnMatrix left = core.left(t) * core.weight(t);
+    Spectrum outside = product_spectrum(left - product(sum.U, transposed_product(sum.U, left)), core.right(t));
+    outside.keep(std::min(each, outside.size()));
+    joined.add(std::move(outside));
+  }
+  joined.add(std::move(sum));
+  Spectrum joint = joined.orthonormal();
+  joint.s.setConstant(joint.s.mean());
+  ComposedFactors out = core.factors(joint);
+  out.norm = product_norm(out);
+  out.error = error;
+  out.rounding = sum_rounding(terms);
+  return out;
+}
+
+/// The orthonormal basis of the columns so far, and what of new columns lies outside of it.
+class GrowingBasis {
+ public:
+  explicit GrowingBasis(Index rows) : Q_(rows, 0) {}
+
+  ColumnMatrix outside(ColumnMatrix M) const {
+    for (int twice = 0; twice < 2; ++twice) M -= product(Q_, transposed_product(Q_, M));  // once leaves a rounded part inside
+    return M;
+  }
+
+  void add(const ColumnMatrix& M) {
+    const Spectrum spectrum = spectrum_of(outside(M));
+    const double noise = 4 * unit_roundoff * static_cast<double>(Q_.rows() + M.cols()) * M.norm();
+    const Index count = std::count_if(spectrum.s.begin(), spectrum.s.end(), [&](double s) { return s > noise; });
+    const Index before = Q_.cols();
+    Q_.conservativeResize(Eigen::NoChange, before + count);
+    Q_.rightCols(count) = spectrum.U.leftCols(count);
+  }
+
+ private:
+  ColumnMatrix Q_;
+};
+
+LORA_NOINLINE inline ComposedFactors compose_orthogonal(std::span<const CompositionTerm> terms,
+                                                        const compose::Truncation& truncation, const Context& context) {
+  const CoreSpace core(terms, context);
+  GrowingBasis columns(core.rows()), rows(core.cols());
+  ColumnMatrix M = ColumnMatrix::Zero(core.rows(), core.cols());
+  for (Index t = 0; t < core.count(); ++t) {
+    M += product_transposed(columns.outside(core.left(t)) * core.weight(t), rows.outside(core.right(t)));
+    columns.add(core.left(t));
+    rows.add(core.right(t));
+  }
+  const TruncatedSpectrum sum = truncated(spectrum_of(M), truncation, core.rows(), core.cols());
+  ComposedFactors out = core.factors(sum.kept);
+  out.norm = sum.norm;
+  out.error = sum.error;
+  out.rounding = sum_rounding(terms);
+  return out;
+}
+
+LORA_TAGGED_END
