@@ -1,18 +1,16 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The table of formats: a row for each, how it is recognised, read and written. For bodies (-inl.hpp).
+/// The table of formats: a row for each, how it is recognised and read. How it is written says save_table.hpp, apart, so that
+/// a program which only loads does not compile the writers. For bodies (-inl.hpp).
 
 #include "lora/io/adapters/format_info.hpp"
 #include "lora/io/diffusers/reader.hpp"
-#include "lora/io/diffusers/writer.hpp"
 #include "lora/io/file/find_below.hpp"
 #include "lora/io/gguf/adapter.hpp"
 #include "lora/io/kohya/reader.hpp"
-#include "lora/io/kohya/writer.hpp"
 #include "lora/io/mlx/reader.hpp"
 #include "lora/io/peft/adapter_reader.hpp"
-#include "lora/io/peft/save_adapter.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -101,28 +99,10 @@ inline Adapter load_diffusers(const AdapterSource& source) {
   return {source.name(), source.path, DiffusersReader(*source.file).read()};
 }
 
-/// A PEFT folder is one model's: its modules' paths are those in the component.
-inline std::vector<std::string> save_peft(const Adapter& adapter, const std::filesystem::path& target) {
-  expect_dotted(target, adapter);
-  Adapter whole = adapter;
-  for (AdapterModule& module : whole.modules) {
-    const AdapterModule& first = adapter.modules.front();
-    if (module.component != first.component)
-      fail(target, "module ", in_quotes(module.path), ": expected modules of one component, as of ",
-           in_quotes(first.path), " (", first.component, "), since a PEFT folder is for one model, found one of ",
-           module.component, " (--component, of_component() take one)");
-    module.path = path_in_component(module);
-  }
-  save_adapter(whole, target);
-  return {};
-}
-
 struct AdapterFormat {
   AdapterFormatInfo info;
   bool (*is)(const AdapterSource&);
   Adapter (*load)(const AdapterSource&);
-  std::vector<std::string> (*save)(const Adapter&,
-                                   const std::filesystem::path&);  // null: only read, or with more words than these
 };
 
 /// The rows, the more particular ones first.
@@ -132,23 +112,16 @@ inline constexpr std::array adapter_rows{
                     return source.is_folder && has_file(source.path, mlx_weights) &&
                            !has_file(source.path, "adapter_model.safetensors");
                   },
-                  &load_mlx,
-                  nullptr},
-    AdapterFormat{
-        {"kohya", "a file of kohya's or LyCORIS' names (lora_unet_...)", true,
-         "VeRA, IA3, embeddings, experts, lora_bias, fan_in_fan_out, tensors in place of the base's"},
-        [](const AdapterSource& source) { return source.file != nullptr && is_kohya_file(*source.file); },
-        &load_kohya,
-        [](const Adapter& adapter, const std::filesystem::path& target) { return KohyaWriter(target).write(adapter); }},
+                  &load_mlx},
+    AdapterFormat{{"kohya", "a file of kohya's or LyCORIS' names (lora_unet_...)", true,
+                   "VeRA, IA3, embeddings, experts, lora_bias, fan_in_fan_out, tensors in place of the base's"},
+                  [](const AdapterSource& source) { return source.file != nullptr && is_kohya_file(*source.file); },
+                  &load_kohya},
     AdapterFormat{
         {"diffusers", "a file of diffusers' names (unet.PATH.lora_A.weight)", true,
          "kinds other than LoRA and DoRA, embeddings, experts, biases, fan_in_fan_out, tensors in place of the base's"},
         [](const AdapterSource& source) { return source.file != nullptr && is_diffusers_file(*source.file); },
-        &load_diffusers,
-        [](const Adapter& adapter, const std::filesystem::path& target) {
-          write_diffusers(adapter, target);
-          return std::vector<std::string>();
-        }},
+        &load_diffusers},
     AdapterFormat{{"gguf", "a GGUF adapter of llama.cpp", true,
                    "kinds other than LoRA, convolutions, experts, biases, tensors in place of the base's"},
                   [](const AdapterSource& source) {
@@ -157,16 +130,14 @@ inline constexpr std::array adapter_rows{
                     const std::string* const type = file.value<std::string>("general.type");
                     return type != nullptr && *type == "adapter";
                   },
-                  [](const AdapterSource& source) { return load_gguf_adapter(source.path); },
-                  nullptr},
+                  [](const AdapterSource& source) { return load_gguf_adapter(source.path); }},
     AdapterFormat{{"peft", "a PEFT folder (adapter_config.json, adapter_model.safetensors)", true,
                    "LoCon, diff, kinds that differ from module to module, several components in one folder"},
                   [](const AdapterSource& source) {
                     return source.is_folder && (has_file(source.path, "adapter_config.json") ||
                                                 has_file(source.path, "adapter_model.safetensors"));
                   },
-                  &load_peft,
-                  &save_peft}};
+                  &load_peft}};
 
 /// The row that recognises a source, or null.
 inline const AdapterFormat* find_format(const AdapterSource& source) {

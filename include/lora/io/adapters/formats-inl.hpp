@@ -3,6 +3,7 @@
 
 #include "lora/io/adapters/format_table.hpp"
 #include "lora/io/adapters/formats.hpp"
+#include "lora/io/adapters/save_table.hpp"
 #include "lora/io/model/tensor_finder.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -25,8 +26,8 @@ LORA_FUNC std::string_view adapter_format(const std::filesystem::path& path) {
 
 LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target,
                                                    std::string_view format) {
-  for (const detail::AdapterFormat& row : detail::adapter_rows)
-    if (row.info.name == format && row.save != nullptr) return row.save(adapter, target);
+  for (const detail::AdapterSaver& row : detail::adapter_savers)
+    if (row.format == format) return row.save(adapter, target);
   throw ValueError(
       detail::text("lora: expected a format that save_adapter_as() writes (peft, kohya, diffusers), found ",
                    detail::in_quotes(format)));
