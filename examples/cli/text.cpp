@@ -8,9 +8,18 @@
 namespace cli {
 
 std::string json_text(std::string_view name) {
-  for (std::size_t at = 0, length = 0; at < name.size(); at += length)
-    if ((length = lora::io::detail::decode_utf8(name, at).length) == 0) return lora::io::printable(name, 4096);
-  return std::string(name);
+  return lora::io::is_utf8(name) ? std::string(name) : lora::io::printable(name, 4096);
+}
+
+std::string_view bare(const lora::Error& error) {
+  const std::string_view message = error.what();
+  return message.substr(message.starts_with("lora: ") ? 6 : 0);
+}
+
+std::string shape_text(std::span<const std::uint64_t> shape) {
+  std::string out;
+  for (const std::uint64_t size : shape) out += text(out.empty() ? "[" : ", ", size);
+  return out.empty() ? "[]" : out + "]";
 }
 
 std::string count_text(std::uint64_t count, std::string_view thing) {
