@@ -17,9 +17,9 @@ std::string_view bare(const lora::Error& error) {
 }
 
 std::string shape_text(std::span<const std::uint64_t> shape) {
-  std::string out;
-  for (const std::uint64_t size : shape) out += text(out.empty() ? "[" : ", ", size);
-  return out.empty() ? "[]" : out + "]";
+  std::string out = "[";
+  for (std::size_t i = 0; i < shape.size() && i < 8; ++i) out += text(i == 0 ? "" : ", ", shape[i]);
+  return out + (shape.size() > 8 ? text(", ... ", shape.size(), " dimensions]") : "]");
 }
 
 std::string count_text(std::uint64_t count, std::string_view thing) {
