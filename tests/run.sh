@@ -5,8 +5,8 @@
 #
 #   bash tests/run.sh [--quick | --full]
 #
-# Where a suite takes minutes, a sample of it is run: some folders with the address sanitizer, seconds of fuzzing, a crossed
-# build or two for each setting. --full: all of everything, also the contract suite for 64-bit Arm under qemu, and the
+# Where a suite takes minutes, a sample of it is run: some folders and half of the storage types and orders with the address
+# sanitizer, seconds of fuzzing, every eighth header alone, a crossed build or two for each setting. --full: all of everything, also the contract suite for 64-bit Arm under qemu, and the
 # benchmarks are compiled. --quick: the gcc build alone.
 # LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
@@ -33,9 +33,9 @@ mkdir -p "$build/ctest"
 for preset in "${builds[@]}"; do
   printf '\n== building: %s ==\n' "$preset"
   begin=$SECONDS
-  options=("-DLORA_TEST_FULL=$full")
+  options=("-DLORA_TEST_FULL=$full" -DLORA_BUILD_TESTS=ON)
   case $preset in
-    default) options+=("-DLORA_BUILD_BENCHMARKS=$full") ;;
+    default) options+=("-DLORA_BUILD_BENCHMARKS=$full" -DLORA_BUILD_EXAMPLES=ON) ;;  # examples/run.sh builds there too
     asan) options+=("-DLORA_TEST_FOLDERS=$asan_folders") ;;
   esac
   cmake --preset "$preset" -B "$build/$preset" --log-level=WARNING "${options[@]}"

@@ -7,7 +7,7 @@
 #include "signals.hpp"
 #include "text.hpp"
 
-#include <lora/io/model/merge_tensor.hpp>
+#include <lora/io/model/merge_plan.hpp>
 
 #include <map>
 
@@ -40,7 +40,7 @@ struct Delta {
   struct Module {
     std::string path, tensor;  // an expert's tensor has [EXPERT] in its name
     lora::Index rows, cols;
-    std::vector<io::detail::MergePart> parts;
+    std::vector<io::MergePart> parts;
   };
 
   /// The adapters' modules, in the order in which they come first.
@@ -49,7 +49,7 @@ struct Delta {
     std::map<std::string, std::size_t> places;
     for (const ChosenAdapter& one : chosen)
       for (const io::AdapterModule& module : one.adapter.modules) {
-        if (io::detail::kind_of(module.update).has_gains || module.rows() < 0 || module.cols() < 0)
+        if (io::has_gains(module.update) || module.rows() < 0 || module.cols() < 0)
           fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update with a delta of its own, found ",
                module.update.kind(), ": what it changes depends on the base's weight");
         const std::string name = module.expert < 0 ? module.tensor_name() : text(module.tensor_name(), "[", module.expert, "]");
@@ -73,12 +73,12 @@ struct Delta {
                          std::is_same_v<Compute, double> ? io::DType::F64 : io::DType::F32,
                          {static_cast<std::uint64_t>(module.rows), static_cast<std::uint64_t>(module.cols)}});
     io::SafetensorsWriter file(out, tensors, {{"format", "lora-delta"}}, common.sync());
-    std::vector<io::detail::Task> tasks;
+    std::vector<io::Task> tasks;
     for (std::size_t i = 0; i < modules.size(); ++i)
-      tasks.push_back({file.header().tensors()[i].bytes(), [&, i](io::detail::Buffer&, const lora::Context& context) -> io::detail::Finish {
+      tasks.push_back({file.header().tensors()[i].bytes(), [&, i](io::Buffer&, const lora::Context& context) -> io::Finish {
                          const Module& module = modules[i];
-                         io::detail::named(module.parts.front().adapter->folder, "module", module.path, [&] {
-                           const auto set = io::detail::active_set<Compute>(module.parts);
+                         naming(module.parts.front().adapter->folder, module.path, [&] {
+                           const auto set = io::active_set<Compute>(module.parts);
                            const auto D = lora::delta<Compute>(set, module.rows, module.cols, context);
                            file.write_at(file.header().tensors()[i].begin,
                                          std::as_bytes(std::span(D.data(), static_cast<std::size_t>(D.size()))));
@@ -87,10 +87,10 @@ struct Delta {
                        }});
     Progress progress("delta", common.quiet);
     const io::TaskOptions options = common.task_options(progress);
-    io::detail::run_tasks(tasks, options);
+    io::run_tasks(tasks, options);
     progress.clear();
     file.flush();
-    io::detail::expect_not_cancelled(options);
+    io::expect_not_cancelled(options);
     print(report(chosen, modules.size(), file.header().data_bytes()));
     file.commit();
   }

@@ -78,8 +78,8 @@ std::string type_text(const TypeAndShape& tensor) { return text(tensor.type, " "
 Difference compare_blocks(io::GgmlType type, std::span<const std::byte> a, std::span<const std::byte> b) {
   const std::size_t blocks = a.size() / io::block_bytes(type);
   std::vector<float> of_a(blocks * io::block_elements(type)), of_b(of_a.size());
-  io::detail::dequantize(type, a.data(), blocks, of_a.data());
-  io::detail::dequantize(type, b.data(), blocks, of_b.data());
+  io::dequantize(type, a, of_a);
+  io::dequantize(type, b, of_b);
   return compare(io::DType::F32, std::as_bytes(std::span(of_a)), std::as_bytes(std::span(of_b)));
 }
 
@@ -94,7 +94,7 @@ MetadataValues metadata_of(const io::Model& model) {
   return out;
 }
 
-bool have_same_content(const fs::path& a, const fs::path& b, io::detail::Buffer& buffer) {
+bool have_same_content(const fs::path& a, const fs::path& b, io::Buffer& buffer) {
   const io::InputFile file_a(a), file_b(b);
   if (file_a.size() != file_b.size()) return false;
   constexpr std::uint64_t step = std::uint64_t{1} << 20;
@@ -135,13 +135,13 @@ struct Diff {
  private:
   void compare_values(const io::Model& a, const io::Model& b, std::vector<Pair>& pairs) const {
     constexpr std::uint64_t most = std::uint64_t{4} << 20;
-    std::vector<io::detail::Task> tasks;
+    std::vector<io::Task> tasks;
     for (Pair& pair : pairs) {
       if (!pair.is_comparable()) continue;
       const std::uint64_t step = pair.blocks ? most - most % io::block_bytes(*pair.blocks) : most;
       for (std::uint64_t at = 0; at < pair.info().bytes(); at += step) {
         const std::uint64_t size = std::min(step, pair.info().bytes() - at);
-        tasks.push_back({2 * size, [&a, &b, &pair, at, size](io::detail::Buffer& buffer, const lora::Context&) -> io::detail::Finish {
+        tasks.push_back({2 * size, [&a, &b, &pair, at, size](io::Buffer& buffer, const lora::Context&) -> io::Finish {
                            const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(2 * size));
                            const auto part = both.first(static_cast<std::size_t>(size)),
                                       other = both.last(static_cast<std::size_t>(size));
@@ -154,7 +154,7 @@ struct Diff {
       }
     }
     Progress progress("comparing", common.quiet);
-    io::detail::run_tasks(tasks, common.task_options(progress));
+    io::run_tasks(tasks, common.task_options(progress));
     a.expect_unchanged();
     b.expect_unchanged();
   }
@@ -180,7 +180,7 @@ struct Diff {
     Json out = Json::array();
     if (!a.is_folder() || !b.is_folder()) return out;
     const std::vector<std::string> of_a = a.other_files(), of_b = b.other_files();
-    io::detail::Buffer buffer;
+    io::Buffer buffer;
     for (const std::string& file : of_a)
       if (!std::binary_search(of_b.begin(), of_b.end(), file))
         out.push_back(entry("file", file, "only in A"));

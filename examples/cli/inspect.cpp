@@ -10,7 +10,6 @@
 #include <cmath>
 #include <map>
 
-#include <lora/io/model/model_files.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -74,14 +73,6 @@ std::optional<double> delta_norm(const io::AdapterUpdate& update) {
   return out;
 }
 
-/// A folder with none of the files of a model or an adapter.
-void expect_content(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::is_directory(path, ignored) || io::detail::model_in(path)) return;
-  fail(path, "expected a model (", io::Model::single_name, " or ", io::Model::index_name,
-       ") or an adapter (adapter_config.json), found a folder without them", io::detail::instead_of_model(path));
-}
-
 struct Inspect {
   fs::path path;
   bool json = false;
@@ -92,7 +83,6 @@ struct Inspect {
       inspect_adapter(io::load_adapter(path));
       return 0;
     }
-    expect_content(path);
     if (!io::is_gguf_file(path) && !fs::is_directory(path, ignored)) {
       io::Safetensors file = io::Safetensors::open(path);
       if (io::is_undo_file(file)) {

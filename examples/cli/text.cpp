@@ -8,9 +8,18 @@
 namespace cli {
 
 std::string json_text(std::string_view name) {
-  for (std::size_t at = 0, length = 0; at < name.size(); at += length)
-    if ((length = lora::io::detail::decode_utf8(name, at).length) == 0) return lora::io::printable(name, 4096);
-  return std::string(name);
+  return lora::io::is_utf8(name) ? std::string(name) : lora::io::printable(name, 4096);
+}
+
+std::string_view bare(const lora::Error& error) {
+  const std::string_view message = error.what();
+  return message.substr(message.starts_with("lora: ") ? 6 : 0);
+}
+
+std::string shape_text(std::span<const std::uint64_t> shape) {
+  std::string out = "[";
+  for (std::size_t i = 0; i < shape.size() && i < 8; ++i) out += text(i == 0 ? "" : ", ", shape[i]);
+  return out + (shape.size() > 8 ? text(", ... ", shape.size(), " dimensions]") : "]");
 }
 
 std::string count_text(std::uint64_t count, std::string_view thing) {

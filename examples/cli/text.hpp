@@ -19,19 +19,37 @@ std::string text(const Pieces&... pieces) {
   return std::move(out).str();
 }
 
-using lora::io::detail::bare;
-using lora::io::detail::fail;
-using lora::io::detail::in_quotes;
-
-/// A path, printable.
+/// A path, printable; a name, printable and in quotes.
 inline std::string path_text(const std::filesystem::path& path) { return lora::io::printable(path.string(), 4096); }
+inline std::string in_quotes(std::string_view name) { return text("'", lora::io::printable(name), "'"); }
+
+/// An error's message without the library's name.
+std::string_view bare(const lora::Error& error);
+
+/// Throws FileError: "lora: FILE: pieces".
+template <class... Pieces>
+[[noreturn]] void fail(const std::filesystem::path& file, const Pieces&... pieces) {
+  throw lora::io::FileError(text("lora: ", path_text(file), ": ", pieces...));
+}
+
+/// Calls work(); what it throws about a module comes out with the names of the file and the module.
+template <class Work>
+void naming(const std::filesystem::path& file, std::string_view module, const Work& work) {
+  try {
+    work();
+  } catch (const lora::io::FileError&) {
+    throw;
+  } catch (const lora::Error& error) {
+    fail(file, "module ", in_quotes(module), ": ", bare(error));
+  }
+}
 
 /// A name for JSON: as it is, or printable when it is not UTF-8.
 std::string json_text(std::string_view name);
 
 /// "[2, 3]"; "2 x 3".
-inline std::string shape_text(std::span<const std::uint64_t> shape) { return lora::io::detail::shape_list(shape); }
-inline std::string shape_text(lora::Index rows, lora::Index cols) { return lora::detail::shape_text(rows, cols); }
+std::string shape_text(std::span<const std::uint64_t> shape);
+inline std::string shape_text(lora::Index rows, lora::Index cols) { return text(rows, " x ", cols); }
 
 /// "3 layers", "1 layer".
 std::string count_text(std::uint64_t count, std::string_view thing);

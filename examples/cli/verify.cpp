@@ -8,7 +8,7 @@
 #include "table.hpp"
 #include "text.hpp"
 
-#include <lora/io/model/merge_tensor.hpp>
+#include <lora/io/model/merge_plan.hpp>
 #include <lora/layer/forward_bound.hpp>
 #include <lora/layer/linear.hpp>
 
@@ -20,7 +20,7 @@ namespace cli {
 namespace {
 
 namespace io = lora::io;
-using Target = io::detail::MergeTarget;
+using Target = io::MergeTarget;
 
 /// Standard normal numbers, the same on every machine: splitmix64 (Steele, Lea & Flood, "Fast splittable pseudorandom
 /// number generators", 2014) and the transform of Box & Muller (1958).
@@ -74,7 +74,7 @@ struct Verify {
     const std::vector<ChosenAdapter> chosen = adapters.load(base);
     const io::Model model = io::Model::open(base);
     std::vector<std::string> warnings = model.warnings();
-    std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), adapters.renames(), &warnings).targets;
+    std::vector<Target> targets = io::plan_merge(model, active(chosen), adapters.renames(), &warnings).targets;
     std::erase_if(targets, [](const Target& target) { return target.parts.empty(); });  // nothing is computed there
     print_warnings(warnings);
     const std::vector<Outcome> outcomes = verify_layers(model, targets);
@@ -102,11 +102,11 @@ struct Verify {
 
   std::vector<Outcome> verify_layers(const io::Model& model, const std::vector<Target>& targets) const {
     std::vector<Outcome> outcomes(targets.size());
-    std::vector<io::detail::Task> tasks;
+    std::vector<io::Task> tasks;
     for (std::size_t i = 0; i < targets.size(); ++i) {
-      const std::uint64_t bytes = 2 * io::detail::weight_size(targets[i]);  // W and W0
-      tasks.push_back({bytes, [&, i, bytes](io::detail::Buffer& buffer,
-                                              const lora::Context& context) -> io::detail::Finish {
+      const std::uint64_t bytes = 2 * io::weight_size(targets[i]);  // W and W0
+      tasks.push_back({bytes, [&, i, bytes](io::Buffer& buffer,
+                                              const lora::Context& context) -> io::Finish {
                          const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(bytes));
                          outcomes[i] =
                              verify_layer(model, targets[i], both.first(both.size() / 2), both.last(both.size() / 2),
@@ -115,19 +115,19 @@ struct Verify {
                        }});
     }
     Progress progress("verifying", common.quiet);
-    io::detail::run_tasks(tasks, common.task_options(progress));
+    io::run_tasks(tasks, common.task_options(progress));
     model.expect_unchanged();
     return outcomes;
   }
 
   static Outcome verify_layer(const io::Model& model, const Target& target, std::span<std::byte> bytes,
                               std::span<std::byte> original, const lora::Context& context) {
-    io::detail::read_extended(model, target, io::detail::weight_offset(target), original);
+    io::read_extended(model, target, io::weight_offset(target), original);
     std::copy(original.begin(), original.end(), bytes.begin());
     Outcome outcome;
-    io::detail::named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
+    naming(model.shard_of(*target.tensor).path(), target.module, [&] {
       io::visit_type(target.type, [&]<class T>(std::type_identity<T>) {
-        io::detail::with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto W) {
+        io::with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto W) {
           const decltype(W) W0(reinterpret_cast<T*>(original.data()), target.rows, target.cols);
           outcome = verify<T>(W, W0, target, context);
         });
@@ -145,7 +145,7 @@ struct Verify {
     const auto X = lora::Activations<Compute>::NullaryExpr(target.cols, batch, [&] {
                      return static_cast<Compute>(normal());
                    }).eval();
-    const auto set = io::detail::active_set<Compute>(target.parts);
+    const auto set = io::active_set<Compute>(target.parts);
     auto layer = lora::Linear<T, order>::view(W);
     std::vector<lora::ActiveName> active;
     for (const auto& [update, coefficient] : set.updates()) {

@@ -39,8 +39,8 @@ class BlockKernels {
   explicit BlockKernels(const Form<Compute>& form) : BlockKernels(tile_kernels<T>(), tile_codec()) {
     if (const ExtrasKernels<Compute>* const extras = form.extras_kernels(); extras != nullptr) {
       tiles_.add = nullptr;
-      tiles_.sums = extras->sums();
-      if constexpr (std::is_same_v<T, Compute>) tiles_.storage = extras->storage();
+      tiles_.steps = tiles_.steps_with_gains;
+      if constexpr (std::is_same_v<T, Compute>) tiles_.steps = extras->steps();
     }
   }
   BlockKernels(const TileKernels<T>& tiles, const TileCodec& codec) : tiles_(tiles), codec_(codec) {}
@@ -99,51 +99,44 @@ class BlockKernels {
 
   bool by_steps() const { return tiles_.add == nullptr; }
 
-  /// A tile between its steps.
-  struct TileNumbers {
-    alignas(64) Compute delta[tile_elements], numbers[tile_elements];
-  };
-  /// A tile's sums, rounded into it, and their delta. Whether some are infinite or NaN.
-  LORA_NOINLINE bool add_tile(const TileRow<T>& row, const TileFactors<Compute>& factors, T* old, TileNumbers& own) const {
-    prefetch_below(row.data, row.stride, row.below);
-    tiles_.delta(factors, own.delta);
-    tiles_.storage.widen(row.data, row.stride, old, own.numbers);
-    tiles_.sums.sum(factors.extras, own.delta, own.numbers);
-    return tiles_.storage.narrow(own.numbers, row.data, row.stride);
+  /// Calls step(i, tile, its extras, its delta) for each tile of a row.
+  template <class Step>
+  LORA_INLINE void for_tiles(const TileRow<T>& row, const TileFactors<Compute>& factors, const Step& step) const {
+    alignas(64) Compute delta[tile_elements];
+    for (Index i = 0; i < row.count; ++i) {
+      const TileFactors<Compute> own = factors.tile(i);
+      const TileRow<T> tile = row.tile(i);
+      prefetch_below(tile.data, row.stride, row.below);
+      tiles_.delta(own, delta);
+      step(i, tile, own.extras, delta);
+    }
   }
   LORA_NOINLINE unsigned add_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors, T* old) const {
-    TileNumbers own;
     unsigned nonfinite = 0;
-    for (Index i = 0; i < row.count; ++i)
-      nonfinite |= static_cast<unsigned>(add_tile(row.tile(i), factors.tile(i), old + i * tile_elements, own)) << i;
+    for_tiles(row, factors,
+              [&](Index i, const TileRow<T>& tile, const TileExtras<Compute>& extras, const Compute* delta) {
+                nonfinite |= static_cast<unsigned>(tiles_.steps.add(tile, extras, delta, old + i * tile_elements)) << i;
+              });
     return nonfinite;
   }
   LORA_NOINLINE Doubts merge_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors, T* old,
                                       std::int8_t* distances) const {
-    TileNumbers own;
     Doubts doubts{0, 0};
-    for (Index i = 0; i < row.count; ++i) {
-      const TileFactors<Compute> tile = factors.tile(i);
-      T* const before = old + i * tile_elements;
-      doubts.nonfinite |= static_cast<unsigned>(add_tile(row.tile(i), tile, before, own)) << i;
-      tiles_.sums.undo(tile.extras, own.delta, own.numbers);
-      doubts.extreme |=
-          static_cast<unsigned>(tiles_.storage.distances(before, own.numbers, distances + i * tile_elements)) << i;
-    }
+    for_tiles(row, factors,
+              [&](Index i, const TileRow<T>& tile, const TileExtras<Compute>& extras, const Compute* delta) {
+                const Doubts own =
+                    tiles_.steps.merge(tile, extras, delta, old + i * tile_elements, distances + i * tile_elements);
+                doubts.nonfinite |= own.nonfinite << i;
+                doubts.extreme |= own.extreme << i;
+              });
     return doubts;
   }
   LORA_NOINLINE void unmerge_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors,
                                       const std::int8_t* distances) const {
-    TileNumbers own;
-    for (Index i = 0; i < row.count; ++i) {
-      const TileFactors<Compute> tile = factors.tile(i);
-      T* const data = row.tile(i).data;
-      prefetch_below(data, row.stride, row.below);
-      tiles_.delta(tile, own.delta);
-      tiles_.storage.widen(data, row.stride, nullptr, own.numbers);
-      tiles_.sums.undo(tile.extras, own.delta, own.numbers);
-      tiles_.storage.move(own.numbers, distances + i * tile_elements, data, row.stride);
-    }
+    for_tiles(row, factors,
+              [&](Index i, const TileRow<T>& tile, const TileExtras<Compute>& extras, const Compute* delta) {
+                tiles_.steps.unmerge(tile, extras, delta, distances + i * tile_elements);
+              });
   }
 
   LORA_NOINLINE TileDelta<T> delta_of(const TileFactors<Compute>& factors) const {

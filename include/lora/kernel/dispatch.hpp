@@ -17,24 +17,16 @@ LORA_TAGGED_BEGIN
 // All of these must run under an FpEnvironment, set by a caller it is not inlined into. Numbers and deltas are arrays of 8 x 32
 // in the compute type on 64-byte boundaries, each line in the order of lanes.
 
-/// A tile's elements to numbers and back.
+/// What is done to a tile whose delta is in memory: the sums of W0 and delta are W0 + delta, or those with the extras' gains.
 template <class T>
-struct StorageSteps {
-  /// The tile as numbers, and as it is into 8 x 32 elements unless `old` is null.
-  void (*widen)(const T* tile, Index stride, T* old, compute_t<T>* numbers);
-  /// Rounded into the tile; the numbers become what it holds. Whether some are infinite or NaN.
-  bool (*narrow)(compute_t<T>* numbers, T* tile, Index stride);
-  /// 8 x 32 distances: ordered(old) - ordered(round(candidate)), saturated. Whether some are extreme, as in Doubts.
-  bool (*distances)(const T* old, const compute_t<T>* candidate, std::int8_t* distances);
-  /// round(candidate), moved by the distances, into the tile.
-  void (*move)(const compute_t<T>* candidate, const std::int8_t* distances, T* tile, Index stride);
-};
+struct TileSteps {
+  using Compute = compute_t<T>;
+  using Extras = TileExtras<Compute>;
 
-/// Numbers w to w + delta and back, w - delta; or with gains, to g (h w) + delta and back, ((w - delta) / g) / h. In place.
-template <class Compute>
-struct SumSteps {
-  void (*sum)(const TileExtras<Compute>& extras, const Compute* delta, Compute* numbers);
-  void (*undo)(const TileExtras<Compute>& extras, const Compute* delta, Compute* numbers);
+  /// As TileKernels' functions for rows of tiles; bits of Doubts are those of the first tile.
+  bool (*add)(const TileRow<T>& tile, const Extras& extras, const Compute* delta, T* old);
+  Doubts (*merge)(const TileRow<T>& tile, const Extras& extras, const Compute* delta, T* old, std::int8_t* distances);
+  void (*unmerge)(const TileRow<T>& tile, const Extras& extras, const Compute* delta, const std::int8_t* distances);
 };
 
 /// What is done to tiles.
@@ -57,8 +49,7 @@ struct TileKernels {
   /// round(W' - delta), moved by the distances: W0 where these say all.
   void (*unmerge)(const TileRow<T>& row, const Factors& factors, const std::int8_t* distances);
 
-  StorageSteps<T> storage;
-  SumSteps<compute_t<T>> sums;
+  TileSteps<T> steps, steps_with_gains;
 };
 
 /// Prefetches what is below a tile.

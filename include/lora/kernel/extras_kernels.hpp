@@ -10,17 +10,15 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// Functions of the instruction set that isa() says, which throw what it throws.
+/// Of the instruction set that isa() says; steps() throws what that throws.
 template <class Compute>
 struct ExtrasKernels {
-  SumSteps<Compute> (*sums)();
-  StorageSteps<Compute> (*storage)();
+  TileSteps<Compute> (*steps)();
 };
 
 template <class Compute>
 const ExtrasKernels<Compute>& extras_kernels() {
-  static constexpr ExtrasKernels<Compute> kernels{[] { return LORA_FOR_ISA(gains_steps<Compute>()); },
-                                                  [] { return LORA_FOR_ISA(storage_steps<Compute>()); }};
+  static constexpr ExtrasKernels<Compute> kernels{[] { return LORA_FOR_ISA(gains_steps<Compute>()); }};
   return kernels;
 }
 

@@ -1,9 +1,11 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/error.hpp"
 #include "lora/io/gguf/ggml_type.hpp"
 
 #include <cstddef>
+#include <span>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -43,6 +45,20 @@ namespace detail {
 void dequantize(GgmlType type, const std::byte* data, std::size_t blocks, float* out);
 
 }  // namespace detail
+
+/// The numbers in whole blocks of a quantised type that is_readable(), in their order; see detail::dequantize for the formulas. Throws
+/// ValueError for another type, ShapeError unless `data` is whole blocks and `out` has room for just their elements.
+inline void dequantize(GgmlType type, std::span<const std::byte> data, std::span<float> out) {
+  if (!is_readable(type) || scalar_type(type))
+    throw ValueError(detail::text("lora: dequantize: expected a quantised type that can be read, found ", name(type)));
+  const std::size_t blocks = data.size() / block_bytes(type);
+  if (data.size() % block_bytes(type) != 0 || out.size() != blocks * block_elements(type))
+    throw ShapeError(detail::text("lora: dequantize: ", name(type), ": expected blocks of ", block_bytes(type),
+                                  " bytes to ", block_elements(type), " numbers each, found ", data.size(),
+                                  " bytes and ", out.size(), " numbers"));
+  detail::dequantize(type, data.data(), blocks, out.data());
+}
+
 }  // namespace io
 LORA_NAMESPACE_END
 

@@ -78,6 +78,15 @@ int resolved_threads(int threads);
 void expect_not_cancelled(const TaskOptions& options);
 
 }  // namespace detail
+
+/// Work of a program's own on a model's tensors, run as merge_model() runs its: in bounded memory, on the threads and with the
+/// progress and the cancelling of the options.
+using detail::Buffer;
+using detail::expect_not_cancelled;
+using detail::Finish;
+using detail::run_tasks;
+using detail::Task;
+
 }  // namespace io
 LORA_NAMESPACE_END
 

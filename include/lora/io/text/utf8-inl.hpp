@@ -49,6 +49,12 @@ LORA_FUNC void append_printable(std::string& out, std::string_view text) {
 
 }  // namespace detail
 
+LORA_FUNC bool is_utf8(std::string_view text) {
+  for (std::size_t at = 0, length = 0; at < text.size(); at += length)
+    if ((length = detail::decode_utf8(text, at).length) == 0) return false;
+  return true;
+}
+
 LORA_FUNC std::string printable(std::string_view text, std::size_t limit) {
   std::string out;
   if (text.size() <= limit) {

@@ -30,6 +30,9 @@ void append_printable(std::string& out, std::string_view text);
 
 }  // namespace detail
 
+/// Whether all of it is UTF-8.
+bool is_utf8(std::string_view text);
+
 /// `text` in a form that is safe to print: control characters, terminal escapes, line breaks, marks that change the
 /// direction of writing and bytes that are not UTF-8 become \xNN, a backslash becomes two. A text longer than `limit`
 /// bytes keeps its beginning and its end and says how long it was.
