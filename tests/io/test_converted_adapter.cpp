@@ -22,8 +22,8 @@ namespace {
 fs::path golden(const char* name) { return test::data() / "golden" / name; }
 
 Doubles delta(const io::AdapterModule& module) {
-  const auto parts = io::detail::factors_in<double>(module.update);
-  return module.scaling() * parts->first * parts->second;
+  const std::vector<Doubles> parts = test::tensors(module.update);  // B, A
+  return module.scaling() * parts[0] * parts[1];
 }
 
 /// How far a decomposition in float can be from the exact one, as a truncated one of rank r (see initial_of_pissa); with the rounding
@@ -124,8 +124,8 @@ TEST(ConvertedAdapter, UntrainedFactorsAreThoseThatTheBaseTells) {
         tolerance = module.scaling() * 0x1p-24 * W0.norm() * std::sqrt(static_cast<double>(W0.rows())) * (sigma[0] / sigma[r - 1] + 2);
       }
       EXPECT_LE(delta(module).norm(), tolerance);
-      const auto parts = io::detail::factors_in<double>(module.update);
-      const double taken = (module.scaling() * parts->first.leftCols(r) * parts->second.topRows(r)).norm();
+      const std::vector<Doubles> parts = test::tensors(module.update);
+      const double taken = (module.scaling() * parts[0].leftCols(r) * parts[1].topRows(r)).norm();
       EXPECT_GT(taken, 1000 * tolerance) << "a test that cannot fail";
     }
   }

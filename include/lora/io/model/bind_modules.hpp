@@ -132,8 +132,9 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
 struct BoundAdapter {
   std::vector<BoundModule> modules;
   std::vector<Replacement> replacements;
-  std::vector<std::string> own_heads;  ///< output layers among them that are not the embeddings
-  std::vector<std::string> warnings;   ///< about modules that are passed over
+  std::vector<std::string> own_heads;          ///< output layers among them that are not the embeddings
+  const ModelTensor* trained_apart = nullptr;  ///< see Replacements
+  std::vector<std::string> warnings;           ///< about modules that are passed over
 };
 inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames,
                                  ReadBase read) {
@@ -148,6 +149,7 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
                            .find();
   out.replacements = std::move(found.all);
   out.own_heads = std::move(found.own_heads);
+  out.trained_apart = found.trained_apart;
   const auto rows_of = [&](const ModelTensor& tensor) -> std::uint64_t {
     for (const Replacement& replacement : out.replacements)
       if (replacement.tensor == &tensor) return replacement.shape.empty() ? 0 : replacement.shape[0];

@@ -191,7 +191,7 @@ LORA_ON_CALL_DECLARED inline Job plan_job(const Model& model, const UndoFile* ol
     }
   }
   MergePlan plan = old == nullptr ? plan_merge(model, *adapters, options.renames, &warnings)
-                                  : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old));
+                                  : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old), false);
   job.copies = old == nullptr ? without_adapter(model.other_files(), in_place, warnings) : copies_of(*old);
   job.reshape = MergedFiles(model, plan, warnings).make();
   expect_no_reshape(job, in_place, "merge");

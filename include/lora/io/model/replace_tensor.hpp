@@ -47,6 +47,7 @@ inline Finish replace_tensor(const Model& model, const MergeTarget& target, std:
   std::vector<std::byte> original;
   if (undo != nullptr && !is_model) original.assign(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(target.original_bytes()));
   const DType dtype = target.tensor->info->dtype;
+  if (target.copied != nullptr) model.read(*target.copied, 0, bytes.first(target.bytes()));
   if (target.replacement) {
     const std::vector<std::uint64_t>& rows = target.replacement.copy->rows;
     const std::uint64_t size = rows.empty() ? target.bytes() : target.bytes() / target.shape[0];

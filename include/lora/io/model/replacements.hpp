@@ -15,6 +15,9 @@ struct Replacements {
 
   /// Output layers among them that are not what the adapter makes of the embeddings.
   std::vector<std::string> own_heads;
+
+  /// Embeddings that are replaced, where neither the file nor the base has an output layer: one that is tied to them stays as it was.
+  const ModelTensor* trained_apart = nullptr;
 };
 
 /// Sorts an adapter's whole tensors. Throws FileError, naming the tensor and both shapes, for one that is neither trained, as the
@@ -25,7 +28,7 @@ class ReplacementFinder {
   /// the bytes of the base's.
   ReplacementFinder(const Model& base, const Adapter& adapter, FunctionRef<const ModelTensor*(const std::string&)> find,
                     FunctionRef<std::string(const std::string&)> rename, ReadBase read)
-      : adapter_(adapter), read_(read) {
+      : base_(base), adapter_(adapter), read_(read) {
     for (const BaseCopy& copy : adapter.base_copies) {
       const auto known = std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == copy.tensor; });
       Group& group = known != groups_.end() ? *known : groups_.emplace_back(Group{copy.tensor, find(copy.tensor)});
@@ -50,6 +53,13 @@ class ReplacementFinder {
       if (is_head(module_of(group.name)) && out_.all.size() != before && !agrees_with_embeddings(group))
         out_.own_heads.push_back(out_.all.back().name);
     }
+    const auto is_of_head = [](const auto& name) { return is_head(module_of(name)); };
+    if (std::none_of(groups_.begin(), groups_.end(), [&](const Group& group) { return is_of_head(group.name); }) &&
+        std::none_of(base_.tensors().begin(), base_.tensors().end(), [&](const ModelTensor& tensor) { return is_of_head(tensor.info->name); }))
+      for (const Replacement& replacement : out_.all)
+        if (replacement.tensor != nullptr && replacement.copy != nullptr && replacement.copy->rows.empty() &&
+            is_embedding(module_of(replacement.tensor->info->name)))
+          out_.trained_apart = replacement.tensor;
     if (adapter_.file != nullptr) adapter_.file->file().expect_unchanged();
     return std::move(out_);
   }
@@ -209,6 +219,7 @@ class ReplacementFinder {
     });
   }
 
+  const Model& base_;
   const Adapter& adapter_;
   ReadBase read_;
   std::vector<Group> groups_;
