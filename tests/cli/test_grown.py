@@ -298,8 +298,8 @@ class Tied(GrownTest):
         self.adapter({f"{EMBED}.weight": embed}, modules_to_save=["embed_tokens"])
         head = base[f"{EMBED}.weight"]
         self.expect_merged(base, {f"{EMBED}.weight": embed, f"{HEAD}.weight": head}, vocabulary=BEFORE, tie_word_embeddings=False)
-        self.adapter({}, "plain")
-        self.merge("base", "plain", out="first", undo="first.undo", extra=("--quiet",))
+        self.adapter({}, "other")
+        self.merge("base", "other", out="first", undo="first.undo", extra=("--quiet",))
         self.expect_error(1, ["embed_tokens", "unmerge it"], "switch", "--merged", "first", "--undo", "first.undo", "--adapter", "adapter", "--out",
                           "switched", "--new-undo", "undo2")
         self.run_tool("merge", "--base", "base/model-0.safetensors", "--adapter", self.adapter({f"{EMBED}.weight": embed}, "alone", q=False,
@@ -395,6 +395,13 @@ class Peft(ToolTest):
                     self.assertEqual(config[key], theirs[key], key)
                 back = self.unmerge(f"{case.name}.merged", f"{case.name}.undo", f"{case.name}.back")
                 self.assertEqual(contents(back), contents(base))
+
+    def test_the_undo_file_is_that_of_the_format(self):
+        kept = ROOT / "tests/data/undo/grown_f32.undo"
+        merged = self.merge(CASES / "base_tied", CASES / "tied_save", out="merged", undo="undo", extra=("--quiet",))
+        self.assertEqual(kept.read_bytes(), (self.folder / "undo").read_bytes())
+        self.run_tool("unmerge", "--merged", merged, "--undo", kept, "--out", "back")
+        self.assertEqual(contents(self.folder / "back"), contents(CASES / "base_tied"))
 
     def expect_near(self, found, wanted, A, B, transposed):
         """Both round s B A, two steps with s = 4, and the sum in float: 2^-24 of what is added up, for each of 5 roundings on both ways."""

@@ -67,8 +67,8 @@ TEST_F(Grown, BindTellsNamesAndShapes) {
 
 TEST_F(Grown, ACopyOnlyAddsItsRows) {
   const io::Model model = io::Model::open(folder / "base");
-  const std::vector<io::Replacement> found = replacements(
-      adapter({{"q.lora_A.weight", {1, 3}}, {"q.lora_B.weight", {2, 1}}, {"model.embed_tokens.weight", {6, 3}, 100}}, ""), model);
+  const io::Adapter copy = adapter({{"q.lora_A.weight", {1, 3}}, {"q.lora_B.weight", {2, 1}}, {"model.embed_tokens.weight", {6, 3}, 100}}, "");
+  const std::vector<io::Replacement> found = replacements(copy, model);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].copy, nullptr);
   ASSERT_NE(found[0].added_rows, nullptr);

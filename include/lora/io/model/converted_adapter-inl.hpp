@@ -6,6 +6,8 @@
 #include "lora/io/model/leading_svd.hpp"
 #include "lora/io/peft/kinds.hpp"
 
+#include <sstream>
+
 LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
@@ -195,10 +197,13 @@ LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, co
     };
     std::visit(subtract, detail::EitherUpdate(module.update));
   }
+  std::ostringstream percent;
+  percent.precision(2);
+  percent << worst * 100;
   if (warnings != nullptr)
     warnings->push_back(detail::text("the adapter ", detail::in_quotes(adapter.name), " was initialised by ", conversion.initialiser(),
                                      ": what that took out of the weights is computed from the base again, and may differ from PEFT's by about ",
-                                     worst * 100, " % of the change (in ", detail::in_quotes(worst_module),
+                                     percent.str(), " % of the change (in ", detail::in_quotes(worst_module),
                                      "); the folder that was saved before the training (--initial) gives it exactly"));
   return std::move(adapter);
 }
