@@ -87,7 +87,9 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
     if (key == "architectures" && value.is_array())
       for (const Json& name : value.get_ref<const Json::array_t&>()) {
         consider(name, true);
-        const auto has = [&](std::string_view part) { return name.is_string() && name.get_ref<const std::string&>().find(part) != std::string::npos; };
+        const auto has = [&](std::string_view part) {
+          return name.is_string() && name.get_ref<const std::string&>().find(part) != std::string::npos;
+        };
         out.is_headless = !has("CausalLM") && !has("ConditionalGeneration") && !has("LMHead") && !has("MaskedLM");
       }
   }
@@ -115,8 +117,9 @@ inline bool is_head_tied(const Model& model) {
 /// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that what is merged
 /// into it would be lost. Throws FileError then; or returns true where only tensors of `own_heads` take its place and `can_untie`: the
 /// configuration has to be changed as well.
-inline bool expect_untied_head(const Model& model, const std::vector<BoundModule>& modules, const std::vector<std::string>& own_heads,
-                               std::vector<std::string>* warnings, bool can_untie) {
+inline bool expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
+                               const std::vector<std::string>& own_heads, std::vector<std::string>* warnings,
+                               bool can_untie) {
   const auto is_token_embedding = [](const BoundModule& bound) {
     return bound.tensor().info->name == "token_embd.weight";
   };
