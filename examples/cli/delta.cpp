@@ -105,18 +105,25 @@ struct Delta {
       for (Json& row : replacements_json(one.adapter)) replacements.push_back(std::move(row));
       tables += replacements_table(one.adapter);
       const auto& copies = one.adapter.base_copies;
-      const auto count = std::count_if(copies.begin(), copies.end(), [](const io::BaseCopy& copy) { return copy.is_trained; });
+      const auto count =
+          std::count_if(copies.begin(), copies.end(), [](const io::BaseCopy& copy) { return copy.is_trained; });
       if (count != 0)
-        warnings.push_back(text("the adapter ", in_quotes(one.adapter.name), " also replaces ", count_text(static_cast<std::uint64_t>(count), "tensor"),
+        warnings.push_back(text("the adapter ", in_quotes(one.adapter.name), " also replaces ",
+                                count_text(static_cast<std::uint64_t>(count), "tensor"),
                                 ", which have no delta of their own"));
     }
     print_warnings(warnings);
     if (common.json)
-      return Json{{"command", "delta"}, {"out", json_text(out.string())}, {"modules", modules}, {"bytes", bytes},
-                  {"replacements", std::move(replacements)}, {"warnings", all_warnings(chosen, warnings)}}
+      return Json{{"command", "delta"},
+                  {"out", json_text(out.string())},
+                  {"modules", modules},
+                  {"bytes", bytes},
+                  {"replacements", std::move(replacements)},
+                  {"warnings", all_warnings(chosen, warnings)}}
                  .dump(2, ' ', true) +
              '\n';
-    return text("deltas of ", count_text(modules, "module"), ", ", size_text(bytes), ": ", path_text(out), '\n', tables);
+    return text("deltas of ", count_text(modules, "module"), ", ", size_text(bytes), ": ", path_text(out), '\n',
+                tables);
   }
 };
 

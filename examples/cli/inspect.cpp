@@ -208,10 +208,13 @@ struct Inspect {
                            {"grown_from", tensor.grown_from ? Json(*tensor.grown_from) : Json(nullptr)},
                            {"new", tensor.is_new}});
         std::string what = tensor.is_new ? "new" : !tensor.replaced->rows ? "replaced" : "";
-        if (tensor.replaced->rows && !tensor.replaced->rows->empty()) what = count_text(tensor.replaced->rows->size(), "row") + " replaced";
+        if (tensor.replaced->rows && !tensor.replaced->rows->empty())
+          what = count_text(tensor.replaced->rows->size(), "row") + " replaced";
         if (tensor.grown_from)
-          what += (what.empty() ? "" : ", ") + count_text(io::stored_shape(tensor)[0] - *tensor.grown_from, "row") + " added";
-        table.add({tensor.name, std::string(io::name(tensor.replaced->dtype)), shape_text(io::stored_shape(tensor)), "", what, ""});
+          what += (what.empty() ? "" : ", ") + count_text(io::stored_shape(tensor)[0] - *tensor.grown_from, "row") +
+                  " added";
+        table.add({tensor.name, std::string(io::name(tensor.replaced->dtype)), shape_text(io::stored_shape(tensor)), "",
+                   what, ""});
         continue;
       }
       const lora::UndoRecord checked = file.record(tensor);

@@ -91,7 +91,8 @@ void print(const std::string& report) {
   if (!std::cout.flush()) throw lora::Error("lora: cannot write to the standard output");
 }
 
-std::vector<std::string> all_warnings(const std::vector<ChosenAdapter>& adapters, const std::vector<std::string>& warnings) {
+std::vector<std::string> all_warnings(const std::vector<ChosenAdapter>& adapters,
+                                      const std::vector<std::string>& warnings) {
   std::vector<std::string> out;
   for (const ChosenAdapter& chosen : adapters) out.insert(out.end(), chosen.warnings.begin(), chosen.warnings.end());
   out.insert(out.end(), warnings.begin(), warnings.end());
@@ -106,7 +107,10 @@ nlohmann::ordered_json replacements_json(const io::Adapter& adapter) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
   for (const io::BaseCopy& copy : adapter.base_copies) {
     const io::TensorInfo& info = adapter.file->tensor(copy.name);
-    nlohmann::ordered_json row{{"name", json_text(copy.tensor)}, {"dtype", io::name(info.dtype)}, {"shape", info.shape}, {"trained", copy.is_trained}};
+    nlohmann::ordered_json row{{"name", json_text(copy.tensor)},
+                               {"dtype", io::name(info.dtype)},
+                               {"shape", info.shape},
+                               {"trained", copy.is_trained}};
     row["rows"] = copy.rows.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(copy.rows);
     out.push_back(std::move(row));
   }

@@ -49,7 +49,8 @@ lora::io::ModelOptions model_options(const CommonOptions& common, Progress& prog
 void print(const std::string& report);
 
 /// The warnings about adapters, and others behind them, for JSON.
-std::vector<std::string> all_warnings(const std::vector<ChosenAdapter>& adapters, const std::vector<std::string>& warnings);
+std::vector<std::string> all_warnings(const std::vector<ChosenAdapter>& adapters,
+                                      const std::vector<std::string>& warnings);
 
 /// Prints warnings on standard error.
 void print_warnings(const std::vector<std::string>& warnings);

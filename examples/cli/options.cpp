@@ -69,8 +69,10 @@ void AdapterOptions::add_to(CLI::App& command, bool has_base) {
       ->check(not_empty);
   command
       .add_option("--initial", initial,
-                  "The folder that was saved before the training of an adapter that PiSSA, OLoRA or CorDA initialised and that was not "
-                  "converted; one for each of these, in their order. Of PiSSA and OLoRA it can be left out where the original base is given")
+                  "The folder that was saved before the training of an adapter that PiSSA, OLoRA or CorDA initialised "
+                  "and that was not "
+                  "converted; one for each of these, in their order. Of PiSSA and OLoRA it can be left out where the "
+                  "original base is given")
       ->type_name("DIR")
       ->allow_extra_args(false)
       ->check(not_empty);
@@ -148,7 +150,8 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
       throw UsageError("--adapter: expected a finite coefficient that 64 bits can hold, found " +
                        option.substr(sign + 1));
     warnings.emplace_back();
-    if (coefficient && *coefficient == 0) warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
+    if (coefficient && *coefficient == 0)
+      warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
     wanted.emplace_back(coefficient ? option.substr(0, sign) : option, coefficient.value_or(1.0));
   }
   std::vector<ChosenAdapter> out;
@@ -166,8 +169,8 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
     out.push_back({std::move(adapter), coefficient, std::move(about)});
   }
   if (initials != initial.size())
-    throw UsageError("--initial: expected one for each adapter that has to be converted, " + std::to_string(initials) + ", found " +
-                     std::to_string(initial.size()));
+    throw UsageError("--initial: expected one for each adapter that has to be converted, " + std::to_string(initials) +
+                     ", found " + std::to_string(initial.size()));
   return out;
 }
 

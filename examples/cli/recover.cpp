@@ -80,9 +80,12 @@ void add_recover(CLI::App& program, Run& run) {
       "Examples:\n"
       "  lora recover models/llama\n"
       "  lora recover models/llama --undo backup/llama-games.undo\n\n"
-      "The model becomes the original again, every byte; after a switch too, from where `lora merge --in-place` leads to\n"
-      "what was switched to. When nothing had been changed it stays what it was before that command, and when everything\n"
-      "had, what the command made of it. The undo file of a merge that is taken back is removed. May be interrupted itself,\n"
+      "The model becomes the original again, every byte; after a switch too, from where `lora merge --in-place` leads "
+      "to\n"
+      "what was switched to. When nothing had been changed it stays what it was before that command, and when "
+      "everything\n"
+      "had, what the command made of it. The undo file of a merge that is taken back is removed. May be interrupted "
+      "itself,\n"
       "and run again.");
   command->callback([recover, &run] { run = [recover] { return recover->run(); }; });
 }

@@ -43,7 +43,6 @@ struct Unmerge {
                                     {"tensors", change.tensors},
                                     {"restored_tensors", change.changed_tensors}};
       if (target.in_place) result["in_place"] = true;
-      result["left_out_files"] = change.left_out_files;
       result["warnings"] = change.warnings;
       return result.dump(2, ' ', true) + '\n';
     }

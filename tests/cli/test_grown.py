@@ -5,9 +5,10 @@ them away again, with the index and config.json as they were."""
 import json
 import unittest
 
-from support import Tensors, ToolTest, contents, gaussian, merged_bytes, save_model, tensor
+from support import ROOT, Tensors, ToolTest, contents, gaussian, merged_bytes, save_model, tensor
 
 PREFIX = "base_model.model."
+CASES = ROOT / "tests/data/grown"
 EMBED, HEAD, Q = "model.embed_tokens", "lm_head", "model.layers.0.self_attn.q_proj"
 BEFORE, AFTER, DIM = 6, 9, 4
 
@@ -290,6 +291,33 @@ class Tied(GrownTest):
         self.adapter({f"{EMBED}.weight": embed, f"{HEAD}.weight": head}, modules_to_save=["embed_tokens"])
         self.expect_merged(base, {f"{EMBED}.weight": embed, f"{HEAD}.weight": head}, tie_word_embeddings=False)
 
+    def test_embeddings_that_were_trained_apart(self):
+        """PEFT trains a copy of the embeddings, and the output layer that was tied to them stays as it was."""
+        base = self.base(tied=True, shards=True)
+        embed = self.trained(21, BEFORE)
+        self.adapter({f"{EMBED}.weight": embed}, modules_to_save=["embed_tokens"])
+        head = base[f"{EMBED}.weight"]
+        self.expect_merged(base, {f"{EMBED}.weight": embed, f"{HEAD}.weight": head}, vocabulary=BEFORE, tie_word_embeddings=False)
+        self.adapter({}, "other")
+        self.merge("base", "other", out="first", undo="first.undo", extra=("--quiet",))
+        self.expect_error(1, ["embed_tokens", "unmerge it"], "switch", "--merged", "first", "--undo", "first.undo", "--adapter", "adapter", "--out",
+                          "switched", "--new-undo", "undo2")
+        self.run_tool("merge", "--base", "base/model-0.safetensors", "--adapter", self.adapter({f"{EMBED}.weight": embed}, "alone", q=False,
+                      modules_to_save=["embed_tokens"]), "--out", "out", "--quiet",
+                      warning=f"lora: warning: tensor '{EMBED}.weight': the embeddings were trained (modules_to_save), and in PEFT the output layer "
+                      "that is tied to them stayed as it was: in the merged model it changes with them\n")
+        self.assertEqual(Tensors(self.folder / "out")[f"{EMBED}.weight"], embed)
+
+    def test_factors_of_tied_embeddings(self):
+        base = self.base(tied=True)
+        A, B = tensor("F32", gaussian(41, 2, BEFORE)), tensor("F32", gaussian(42, DIM, 2))
+        self.adapter({f"{EMBED}.base_layer.weight": base[f"{EMBED}.weight"], f"{EMBED}.lora_embedding_A": A, f"{EMBED}.lora_embedding_B": B})
+        weight = base[f"{EMBED}.weight"]
+        merged = merged_bytes(weight, [(self.fractions(A), self.fractions(B), 2.0, 1.0)], transposed=True)
+        self.expect_merged(base, {f"{EMBED}.weight": (*weight[:2], merged)}, vocabulary=BEFORE,
+                           warning=f"lora: warning: tensor '{EMBED}.weight': the output layer is tied to these embeddings and gets their change as "
+                           "well, as in PEFT's own merge; before it, PEFT changes the embeddings alone\n")
+
     def test_without_a_configuration_to_change(self):
         self.base(tied=True)
         self.adapter({f"{EMBED}.weight": self.trained(21), f"{HEAD}.weight": self.trained(22)}, modules_to_save=["embed_tokens", "lm_head"])
@@ -338,6 +366,50 @@ class NewTensors(GrownTest):
         self.base()
         self.adapter({"score.weight": tensor("BF16", gaussian(61, 3, DIM))})
         self.refused("score.weight", "no such tensor")
+
+
+class Peft(ToolTest):
+    def test_the_merged_models_are_pefts(self):
+        """Real adapters of a tiny model: the tensors, and what config.json says of them, are those of PEFT's merge."""
+        cases = sorted(path for path in CASES.iterdir() if (path / "adapter_config.json").exists())
+        self.assertEqual(len(cases), 17)
+        for case in cases:
+            with self.subTest(case.name):
+                base = CASES / ("base_" + case.name.split("_")[0])
+                merged = self.merge(base, case, out=f"{case.name}.merged", undo=f"{case.name}.undo", extra=("--quiet",))
+                found, wanted = Tensors(merged / "model.safetensors"), Tensors(case / "merged.safetensors")
+                self.assertEqual(set(found), set(wanted))
+                factors = Tensors(case / "adapter_model.safetensors")
+                for name in wanted:
+                    self.assertEqual(found[name][:2], wanted[name][:2], name)
+                    path = f"{PREFIX}{name.removesuffix('.weight')}"
+                    for a, b, transposed in (("lora_A.weight", "lora_B.weight", False), ("lora_embedding_A", "lora_embedding_B", True)):
+                        if f"{path}.{a}" in factors:
+                            self.expect_near(found.fractions(name), wanted.fractions(name), factors.fractions(f"{path}.{a}"),
+                                             factors.fractions(f"{path}.{b}"), transposed)
+                            break
+                    else:
+                        self.assertEqual(found[name], wanted[name], name)
+                config, theirs = (json.loads(path.read_text()) for path in (merged / "config.json", case / "merged_config.json"))
+                for key in ("vocab_size", "tie_word_embeddings"):
+                    self.assertEqual(config[key], theirs[key], key)
+                back = self.unmerge(f"{case.name}.merged", f"{case.name}.undo", f"{case.name}.back")
+                self.assertEqual(contents(back), contents(base))
+
+    def test_the_undo_file_is_that_of_the_format(self):
+        kept = ROOT / "tests/data/undo/grown_f32.undo"
+        merged = self.merge(CASES / "base_tied", CASES / "tied_save", out="merged", undo="undo", extra=("--quiet",))
+        self.assertEqual(kept.read_bytes(), (self.folder / "undo").read_bytes())
+        self.run_tool("unmerge", "--merged", merged, "--undo", kept, "--out", "back")
+        self.assertEqual(contents(self.folder / "back"), contents(CASES / "base_tied"))
+
+    def expect_near(self, found, wanted, A, B, transposed):
+        """Both round s B A, two steps with s = 4, and the sum in float: 2^-24 of what is added up, for each of 5 roundings on both ways."""
+        for row, (xs, ys) in enumerate(zip(found, wanted)):
+            for col, (x, y) in enumerate(zip(xs, ys)):
+                i, j = (col, row) if transposed else (row, col)
+                terms = 4 * sum(abs(B[i][k] * A[k][j]) for k in range(2))
+                self.assertLessEqual(abs(x - y), 10 * (abs(y) + terms) / 2**24)
 
 
 class Memory(GrownTest):

@@ -104,11 +104,11 @@ class Bytes(InPlaceTest):
         self.assertIn(f"merged games (coefficient 1) in 4 of 8 tensors, 1.2 MB, in place: {model}\n", said)
         found = json.loads(self.run_tool("unmerge", "--merged", model, "--undo", undo, "--in-place", "--json"))
         self.assertEqual(found, {"command": "unmerge", "out": str(model), "tensors": 8, "restored_tensors": 4,
-                                 "in_place": True})
+                                 "in_place": True, "warnings": []})
         self.assertEqual(self.run_tool("recover", model), f"there is nothing to recover: {model}\n")
         self.assertEqual(json.loads(self.run_tool("recover", model, "--json")),
                          {"command": "recover", "model": str(model), "state": "finished", "interrupted": None,
-                          "restored_tensors": 0})
+                          "restored_tensors": 0, "warnings": []})
 
     def test_an_adapter_in_the_folder(self):
         base = sharded(self.folder / "base", Tensors(BASE))

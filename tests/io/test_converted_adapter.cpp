@@ -22,8 +22,8 @@ namespace {
 fs::path golden(const char* name) { return test::data() / "golden" / name; }
 
 Doubles delta(const io::AdapterModule& module) {
-  const auto parts = io::detail::factors_in<double>(module.update);
-  return module.scaling() * parts->first * parts->second;
+  const std::vector<Doubles> parts = test::tensors(module.update);  // B, A
+  return module.scaling() * parts[0] * parts[1];
 }
 
 /// How far a decomposition in float can be from the exact one, as a truncated one of rank r (see initial_of_pissa); with the rounding
@@ -31,7 +31,8 @@ Doubles delta(const io::AdapterModule& module) {
 double pissa_tolerance(const Doubles& W0, Index r) {
   const Eigen::VectorXd sigma = Eigen::JacobiSVD<Eigen::MatrixXd>(W0).singularValues();
   const double n = static_cast<double>(std::max(W0.rows(), W0.cols()));
-  return 0x1p-24 * sigma[0] * (std::sqrt(n) * sigma[r - 1] / (sigma[r - 1] - sigma[r]) + 2 * std::sqrt(static_cast<double>(r)));
+  return 0x1p-24 * sigma[0] *
+         (std::sqrt(n) * sigma[r - 1] / (sigma[r - 1] - sigma[r]) + 2 * std::sqrt(static_cast<double>(r)));
 }
 Doubles base_weight(const io::Model& base, const io::AdapterModule& module) {
   return base.read_matrix<double>(base.tensor(module.tensor_name()));
@@ -60,7 +61,8 @@ TEST(ConvertedAdapter, OfTheBaseIsPeftsOwnConversion) {
   EXPECT_EQ(test::read(folder / "back"), test::read(source / "base.safetensors"));
   const io::Model merged = io::Model::open(folder / "merged");
   const Doubles merged64 = expect.read_matrix<double>(expect.tensor("merged64." + module.path));
-  EXPECT_LE((base_weight(merged, module) - merged64).norm(), pissa_tolerance(base_weight(base, module), 3) + 0x1p-23 * merged64.norm());
+  EXPECT_LE((base_weight(merged, module) - merged64).norm(),
+            pissa_tolerance(base_weight(base, module), 3) + 0x1p-23 * merged64.norm());
   io::save_adapter(found, folder / "saved");
   EXPECT_EQ(delta(io::load_adapter(folder / "saved").modules[0]), delta(module));
 }
@@ -77,10 +79,14 @@ void write_initial(const fs::path& source, const fs::path& folder) {
       factors.emplace_back(both.bottomRows(both.rows() / 2));
     else
       factors.emplace_back(-both.rightCols(both.cols() / 2));
-    infos.push_back({tensor.name, io::DType::F32, {static_cast<std::uint64_t>(factors.back().rows()), static_cast<std::uint64_t>(factors.back().cols())}});
+    infos.push_back(
+        {tensor.name,
+         io::DType::F32,
+         {static_cast<std::uint64_t>(factors.back().rows()), static_cast<std::uint64_t>(factors.back().cols())}});
   }
   io::SafetensorsWriter writer(folder / "adapter_model.safetensors", infos);
-  for (const auto& factor : factors) writer.write(std::as_bytes(std::span(factor.data(), static_cast<std::size_t>(factor.size()))));
+  for (const auto& factor : factors)
+    writer.write(std::as_bytes(std::span(factor.data(), static_cast<std::size_t>(factor.size()))));
   writer.commit();
   test::write(folder / "adapter_config.json", R"({"peft_type":"LORA","r":3,"lora_alpha":6,"init_lora_weights":true})");
 }
@@ -99,16 +105,20 @@ TEST(ConvertedAdapter, WithTheInitialFactorsIsExact) {
     test::write(folder / "initial/adapter_config.json", config);
     return message([&] { io::load_converted_adapter(source / "adapter_trained", folder / "initial"); });
   };
-  expect_pieces(refused(R"({"peft_type":"LORA","r":3,"lora_alpha":7})"), {"initial", "'model.layers.0.self_attn.q_proj'", "the scaling 2"});
-  expect_pieces(message([&] { io::load_converted_adapter(source / "adapter_trained", golden("01_linear_f32") / "adapter"); }),
-                {"'model.layers.0.self_attn.q_proj'", "rank 3"});
-  expect_pieces(message([&] { io::load_converted_adapter(source / "adapter_converted", folder / "initial"); }), {"needs no conversion"});
+  expect_pieces(refused(R"({"peft_type":"LORA","r":3,"lora_alpha":7})"),
+                {"initial", "'model.layers.0.self_attn.q_proj'", "the scaling 2"});
+  expect_pieces(
+      message([&] { io::load_converted_adapter(source / "adapter_trained", golden("01_linear_f32") / "adapter"); }),
+      {"'model.layers.0.self_attn.q_proj'", "rank 3"});
+  expect_pieces(message([&] { io::load_converted_adapter(source / "adapter_converted", folder / "initial"); }),
+                {"needs no conversion"});
 }
 
 /// Nothing was trained: what the base tells has to take away all of the factors.
 TEST(ConvertedAdapter, UntrainedFactorsAreThoseThatTheBaseTells) {
-  for (const auto& [name, which] : {std::pair("16_init_svd", "adapter_pissa"), std::pair("16_init_svd", "adapter_olora"),
-                                    std::pair("16_init_svd_conv1d", "adapter_pissa")}) {
+  for (const auto& [name, which] :
+       {std::pair("16_init_svd", "adapter_pissa"), std::pair("16_init_svd", "adapter_olora"),
+        std::pair("16_init_svd_conv1d", "adapter_pissa")}) {
     SCOPED_TRACE(which);
     const io::Model base = io::Model::open(golden(name) / "base.safetensors");
     const io::Adapter found = io::load_converted_adapter(golden(name) / which, base);
@@ -119,13 +129,15 @@ TEST(ConvertedAdapter, UntrainedFactorsAreThoseThatTheBaseTells) {
       if (module.rows() != W0.rows()) W0 = Doubles(W0.transpose());
       const Index r = module.rank() / 2;
       double tolerance = pissa_tolerance(W0, r);
-      if (std::string(which) == "adapter_olora") {  // u times the condition of the first columns, and the roundings of the product
+      if (std::string(which) ==
+          "adapter_olora") {  // u times the condition of the first columns, and the roundings of the product
         const Eigen::VectorXd sigma = Eigen::JacobiSVD<Eigen::MatrixXd>(W0.leftCols(r)).singularValues();
-        tolerance = module.scaling() * 0x1p-24 * W0.norm() * std::sqrt(static_cast<double>(W0.rows())) * (sigma[0] / sigma[r - 1] + 2);
+        tolerance = module.scaling() * 0x1p-24 * W0.norm() * std::sqrt(static_cast<double>(W0.rows())) *
+                    (sigma[0] / sigma[r - 1] + 2);
       }
       EXPECT_LE(delta(module).norm(), tolerance);
-      const auto parts = io::detail::factors_in<double>(module.update);
-      const double taken = (module.scaling() * parts->first.leftCols(r) * parts->second.topRows(r)).norm();
+      const std::vector<Doubles> parts = test::tensors(module.update);
+      const double taken = (module.scaling() * parts[0].leftCols(r) * parts[1].topRows(r)).norm();
       EXPECT_GT(taken, 1000 * tolerance) << "a test that cannot fail";
     }
   }
@@ -134,7 +146,8 @@ TEST(ConvertedAdapter, UntrainedFactorsAreThoseThatTheBaseTells) {
 TEST(ConvertedAdapter, WhatTheBaseDoesNotTellIsRefused) {
   const fs::path svd = golden("16_init_svd");
   const io::Model base = io::Model::open(svd / "base.safetensors");
-  expect_pieces(message([&] { io::load_converted_adapter(svd / "adapter_pissa_niter_16", base); }), {"'pissa_niter_16'", "--initial"});
+  expect_pieces(message([&] { io::load_converted_adapter(svd / "adapter_pissa_niter_16", base); }),
+                {"'pissa_niter_16'", "--initial"});
   expect_pieces(message([&] { io::load_adapter(svd / "adapter_pissa"); }), {"'pissa'", "--initial"});
   EXPECT_EQ(io::unconverted_initialiser(svd / "adapter_olora"), "olora");
   EXPECT_EQ(io::unconverted_initialiser(golden("01_linear_f32") / "adapter"), "");
@@ -148,14 +161,16 @@ TEST(ConvertedAdapter, WhatTheBaseDoesNotTellIsRefused) {
   writer.write(std::as_bytes(std::span(identity.data(), static_cast<std::size_t>(identity.size()))));
   writer.commit();
   const io::Model equal = io::Model::open(folder / "base");
-  expect_pieces(message([&] { io::load_converted_adapter(golden("16_init_pissa_converted") / "adapter_trained", equal); }),
-                {"'model.layers.0.self_attn.q_proj.weight'", "singular values", "--initial"});
+  expect_pieces(
+      message([&] { io::load_converted_adapter(golden("16_init_pissa_converted") / "adapter_trained", equal); }),
+      {"'model.layers.0.self_attn.q_proj.weight'", "singular values", "--initial"});
 }
 
 TEST(LeadingSvd, IsThatOfEigenOfTheWholeMatrix) {
   std::mt19937 numbers(1);
   std::normal_distribution<float> normal;
-  for (const auto& [rows, cols, r] : {std::tuple<Index, Index, Index>{150, 110, 5}, {110, 150, 5}, {40, 30, 8}, {9, 6, 6}, {6, 9, 1}}) {
+  for (const auto& [rows, cols, r] :
+       {std::tuple<Index, Index, Index>{150, 110, 5}, {110, 150, 5}, {40, 30, 8}, {9, 6, 6}, {6, 9, 1}}) {
     const lora::Matrix<float> W = lora::Matrix<float>::NullaryExpr(rows, cols, [&] { return normal(numbers); });
     const Eigen::MatrixXd wide = W.cast<double>();
     const Eigen::JacobiSVD<Eigen::MatrixXd> whole(wide, Eigen::ComputeThinU | Eigen::ComputeThinV);
@@ -165,11 +180,13 @@ TEST(LeadingSvd, IsThatOfEigenOfTheWholeMatrix) {
     const Index known = std::min(r + 1, std::min(rows, cols));
     ASSERT_EQ(found.sigma.size(), known);
     EXPECT_LE((found.sigma.head(r) - whole.singularValues().head(r)).norm(), 1e-9 * largest);
-    const Eigen::MatrixXd wanted = whole.matrixU().leftCols(r) * whole.singularValues().head(r).asDiagonal() * whole.matrixV().leftCols(r).transpose();
+    const Eigen::MatrixXd wanted = whole.matrixU().leftCols(r) * whole.singularValues().head(r).asDiagonal() *
+                                   whole.matrixV().leftCols(r).transpose();
     const Eigen::MatrixXd product = found.U * found.sigma.head(r).asDiagonal() * found.V.transpose();
     const double next = r < known ? whole.singularValues()[r] : 0;
     // The residual's 1e-10, as far as the gap lets it move the vectors.
-    EXPECT_LE((product - wanted).norm(), 1e-10 * largest * 4 * static_cast<double>(r) * whole.singularValues()[r - 1] / (whole.singularValues()[r - 1] - next));
+    EXPECT_LE((product - wanted).norm(), 1e-10 * largest * 4 * static_cast<double>(r) * whole.singularValues()[r - 1] /
+                                             (whole.singularValues()[r - 1] - next));
   }
 }
 

@@ -34,7 +34,8 @@ class Grown : public testing::Test {
  protected:
   void SetUp() override {
     fs::create_directory(folder / "base");
-    write_counted(folder / "base/model.safetensors", {{"q.weight", {2, 3}}, {"model.embed_tokens.weight", {4, 3}, 100}, {"norm.weight", {3}}});
+    write_counted(folder / "base/model.safetensors",
+                  {{"q.weight", {2, 3}}, {"model.embed_tokens.weight", {4, 3}, 100}, {"norm.weight", {3}}});
     test::write(folder / "base/config.json", "{\n  \"tie_word_embeddings\": true,\n  \"vocab_size\": 4\n}\n");
   }
   io::Adapter adapter(const std::vector<Counted>& whole, const std::string& more) {
@@ -53,7 +54,8 @@ class Grown : public testing::Test {
 
 TEST_F(Grown, BindTellsNamesAndShapes) {
   const io::Model model = io::Model::open(folder / "base");
-  const io::Adapter trained = adapter({{"model.embed_tokens.weight", {6, 3}, 7}, {"score.weight", {2, 3}}}, R"(,"modules_to_save":["embed_tokens","score"])");
+  const io::Adapter trained = adapter({{"model.embed_tokens.weight", {6, 3}, 7}, {"score.weight", {2, 3}}},
+                                      R"(,"modules_to_save":["embed_tokens","score"])");
   const std::vector<io::Replacement> found = replacements(trained, model);
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[0].tensor, &model.tensor("model.embed_tokens.weight"));
@@ -67,8 +69,9 @@ TEST_F(Grown, BindTellsNamesAndShapes) {
 
 TEST_F(Grown, ACopyOnlyAddsItsRows) {
   const io::Model model = io::Model::open(folder / "base");
-  const std::vector<io::Replacement> found = replacements(
-      adapter({{"q.lora_A.weight", {1, 3}}, {"q.lora_B.weight", {2, 1}}, {"model.embed_tokens.weight", {6, 3}, 100}}, ""), model);
+  const io::Adapter copy = adapter(
+      {{"q.lora_A.weight", {1, 3}}, {"q.lora_B.weight", {2, 1}}, {"model.embed_tokens.weight", {6, 3}, 100}}, "");
+  const std::vector<io::Replacement> found = replacements(copy, model);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].copy, nullptr);
   ASSERT_NE(found[0].added_rows, nullptr);
@@ -76,7 +79,8 @@ TEST_F(Grown, ACopyOnlyAddsItsRows) {
 }
 
 TEST_F(Grown, TheUndoFileSaysWhatWasThere) {
-  const io::Adapter trained = adapter({{"model.embed_tokens.weight", {6, 3}, 7}, {"score.weight", {2, 3}}}, R"(,"modules_to_save":["embed_tokens","score"])");
+  const io::Adapter trained = adapter({{"model.embed_tokens.weight", {6, 3}, 7}, {"score.weight", {2, 3}}},
+                                      R"(,"modules_to_save":["embed_tokens","score"])");
   const io::ModelChange change = io::merge_model(folder / "base", {{trained}}, folder / "merged", folder / "undo");
   EXPECT_EQ(change.tensors, 4u);
   EXPECT_EQ(change.changed_tensors, 2u);
@@ -104,7 +108,8 @@ TEST_F(Grown, TheUndoFileSaysWhatWasThere) {
 }
 
 TEST_F(Grown, AnUndoFileThatContradictsItselfIsRefused) {
-  const io::Adapter trained = adapter({{"model.embed_tokens.weight", {6, 3}, 7}}, R"(,"modules_to_save":["embed_tokens"])");
+  const io::Adapter trained =
+      adapter({{"model.embed_tokens.weight", {6, 3}, 7}}, R"(,"modules_to_save":["embed_tokens"])");
   io::merge_model(folder / "base", {{trained}}, folder / "merged", folder / "undo");
   const std::string good = test::read(folder / "undo");
   const auto refused = [&](const std::string& before, const std::string& after) {
@@ -120,26 +125,30 @@ TEST_F(Grown, AnUndoFileThatContradictsItselfIsRefused) {
   expect_pieces(refused(",\\\"reshaped\\\":true", ",\\\"reshapes\\\":true"), {"the original's header"});
   expect_pieces(refused("\"version\":\"4\"", "\"version\":\"3\""), {"expected version 4"});
   const std::string header = "\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[4,3]";
-  expect_pieces(refused(header, "\"model.embed_tokens.weighs\":{\"dtype\":\"F32\",\"shape\":[4,3]"), {"shards.0.header", "found another"});
+  expect_pieces(refused(header, "\"model.embed_tokens.weighs\":{\"dtype\":\"F32\",\"shape\":[4,3]"),
+                {"shards.0.header", "found another"});
   EXPECT_FALSE(fs::exists(folder / "out"));
 }
 
 TEST_F(Grown, AFileThatIsWrittenToDuringTheMergeIsNoticed) {
-  const io::Adapter trained = adapter({{"model.embed_tokens.weight", {6, 3}, 7}}, R"(,"modules_to_save":["embed_tokens"])");
+  const io::Adapter trained =
+      adapter({{"model.embed_tokens.weight", {6, 3}, 7}}, R"(,"modules_to_save":["embed_tokens"])");
   io::ModelOptions options;
   options.threads = 1;
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
     if (done != 0 && done < total) fs::resize_file(folder / "adapter/adapter_model.safetensors", 4000);
   };
-  expect_pieces(message([&] { io::merge_model(folder / "base", {{trained}}, folder / "merged", folder / "undo", options); }),
-                {"adapter_model.safetensors"});
+  expect_pieces(
+      message([&] { io::merge_model(folder / "base", {{trained}}, folder / "merged", folder / "undo", options); }),
+      {"adapter_model.safetensors"});
   EXPECT_FALSE(fs::exists(folder / "merged"));
 }
 
 TEST_F(Grown, ReplacementsAloneAreSaved) {
   const io::Adapter trained = adapter({{"norm.weight", {3}, 5}}, R"(,"modules_to_save":["norm"])");
   io::save_adapter(trained, folder / "saved");
-  expect_pieces(test::read(folder / "saved/adapter_config.json"), {R"("target_modules": "dummy-target-modules")", R"("norm")"});
+  expect_pieces(test::read(folder / "saved/adapter_config.json"),
+                {R"("target_modules": "dummy-target-modules")", R"("norm")"});
   const io::Adapter again = io::load_adapter(folder / "saved");
   EXPECT_TRUE(again.modules.empty());
   io::merge_model(folder / "base", {{trained}}, folder / "one", folder / "undo");

@@ -418,9 +418,11 @@ TEST(Bind, WhatIsNoCopyOfTheBaseIsRefusedByName) {
   expect_pieces(refused({"norm.weight", {3}, 2}), {"norm.weight", "[3]", "another base"});
   expect_pieces(refused({"norm.bias", {3}, 1}), {"norm.bias", "no such tensor"});
   expect_pieces(refused({"score.weight", {2, 3}, 1}), {"score.weight", "no such tensor"});
-  expect_pieces(refused({"score.weight", {2, 3}, 1}, R"(,"modules_to_save":["score"])"), {"score.weight", "replacements"});
+  expect_pieces(refused({"score.weight", {2, 3}, 1}, R"(,"modules_to_save":["score"])"),
+                {"score.weight", "replacements"});
   expect_pieces(refused({"lm_head.weight", {4, 3}, 2}, R"(,"modules_to_save":["lm_head"])"), {"lm_head.weight", "replacements"});
-  expect_pieces(refused({"lm_head.weight", {5, 4}, 2}, R"(,"modules_to_save":["lm_head"])"), {"lm_head.weight", "[5, 4]", "[4, 3]"});
+  expect_pieces(refused({"lm_head.weight", {5, 4}, 2}, R"(,"modules_to_save":["lm_head"])"),
+                {"lm_head.weight", "[5, 4]", "[4, 3]"});
   expect_pieces(refused({"q.weight", {3, 3}, 2}, R"(,"modules_to_save":["q"])"), {"q.weight", "[3, 3]", "[2, 3]"});
 }
 

@@ -114,7 +114,8 @@ TYPED_TEST(ForwardBound, HoldsForDensePartsAndGainsOfBothAxes) {
       reference::Updates<Compute> updates;
       updates.add_gaussian(random, out, in, 1 + random.below(8), size, 1.0);
       const auto X = reference::gaussian<Compute, lora::column_major>(random, in, batch);
-      const lora::Matrix<Compute> D = static_cast<Compute>(size) * reference::gaussian<Compute, lora::row_major>(random, out, in),
+      const lora::Matrix<Compute> D = static_cast<Compute>(size) *
+                                      reference::gaussian<Compute, lora::row_major>(random, out, in),
                                   columns = reference::gaussian<Compute, lora::row_major>(random, 1, in),
                                   rows = reference::gaussian<Compute, lora::row_major>(random, out, 1);
       lora::Linear<T, TypeParam::order> layer(W0);
@@ -123,7 +124,9 @@ TYPED_TEST(ForwardBound, HoldsForDensePartsAndGainsOfBothAxes) {
       layer.attach("columns", lora::IA3<Compute>(columns).sized(out, in));
       layer.attach("rows", lora::IA3<Compute>(rows).sized(out, in));
       for (const std::vector<lora::ActiveName>& active :
-           {std::vector<lora::ActiveName>{{"dense", 1.0}}, {{"columns", 1.0}}, {{"columns", 0.5}, {"low rank", 1.0}},
+           {std::vector<lora::ActiveName>{{"dense", 1.0}},
+            {{"columns", 1.0}},
+            {{"columns", 0.5}, {"low rank", 1.0}},
             {{"dense", -0.5}, {"low rank", 1.0}, {"rows", 1.0}, {"columns", 1.0}}}) {
         layer.activate(active);
         const auto unmerged = layer.forward(X);

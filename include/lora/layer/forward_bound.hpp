@@ -110,7 +110,8 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
   const Form<Compute>& form = set.form();
   set.expect_weight("forward_bound", W0);
   if (form.dense() != nullptr) {
-    T_sum.noalias() += Eigen::Map<const Matrix<Compute>>(form.dense(), out, in).template cast<double>().cwiseAbs() * absolute_X;
+    T_sum.noalias() +=
+        Eigen::Map<const Matrix<Compute>>(form.dense(), out, in).template cast<double>().cwiseAbs() * absolute_X;
     underflows.array() += static_cast<double>(in);
   }
   if (const Index R_set = form.depth(); R_set != 0) {
@@ -130,7 +131,8 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
 
   // Gains round once more on each way: as a step of the chain does.
   const Compute *const gains = form.row_gains(), *const column_gains = form.column_gains();
-  const detail::RoundingBound<T> bound(form.dense() == nullptr ? in : 2 * in, R + (gains == nullptr ? 0 : 1) + (column_gains == nullptr ? 0 : 1));
+  const detail::RoundingBound<T> bound(form.dense() == nullptr ? in : 2 * in,
+                                       R + (gains == nullptr ? 0 : 1) + (column_gains == nullptr ? 0 : 1));
   if (!std::isfinite(bound.update)) return Activations<double>::Constant(out, X.cols(), bound.update);
   if (column_gains != nullptr) {
     // What underflows in h o x is multiplied with W0, and what does in h W0 with x.

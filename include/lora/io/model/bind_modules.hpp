@@ -24,8 +24,9 @@ inline EitherUpdate with_scaling(const EitherUpdate& update, const Scaling& scal
 
 /// The weight that a module means in a tensor, which will have `rows` rows by then; with the scaling of `scaled_as`. Throws FileError when
 /// the tensor cannot be merged.
-inline BoundModule bind_module(const Model& model, const Adapter& adapter, const std::vector<const ModelTensor*>& tensors,
-                               std::size_t i, std::uint64_t rows, const AdapterModule& scaled_as) {
+inline BoundModule bind_module(const Model& model, const Adapter& adapter,
+                               const std::vector<const ModelTensor*>& tensors, std::size_t i, std::uint64_t rows,
+                               const AdapterModule& scaled_as) {
   const ModelTensor& tensor = *tensors[i];
   const AdapterModule& module = adapter.modules[i];
   const TensorInfo& info = *tensor.info;
@@ -88,10 +89,12 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter, const
                                    : module.is_transposed(shape[0], shape[1]);
     if (is_transposed) std::swap(shape[0], shape[1]);
     const Index kernel = is_kernel && info.shape[1] != 0 ? shape[1] / static_cast<Index>(info.shape[1]) : 1;
-    const bool has_own_scaling = &scaled_as == &module || lora::detail::to_bits(scaled_as.scaling()) == lora::detail::to_bits(module.scaling());
-    const EitherUpdate scaled = has_own_scaling ? EitherUpdate(module.update) : with_scaling(module.update, scaled_as.scaling_rule());
-    const AdapterUpdate update = std::visit([](const auto& shared) { return AdapterUpdate(shared); },
-                                            sized(scaled, shape[0], shape[1], kernel));
+    const bool has_own_scaling =
+        &scaled_as == &module || lora::detail::to_bits(scaled_as.scaling()) == lora::detail::to_bits(module.scaling());
+    const EitherUpdate scaled =
+        has_own_scaling ? EitherUpdate(module.update) : with_scaling(module.update, scaled_as.scaling_rule());
+    const AdapterUpdate update =
+        std::visit([](const auto& shared) { return AdapterUpdate(shared); }, sized(scaled, shape[0], shape[1], kernel));
     return {tensor, module, update, is_transposed ? column_major : row_major};
   } catch (const Error& error) {
     const Index own = module.is_embedding ? module.cols() : module.rows();
@@ -132,8 +135,9 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
 struct BoundAdapter {
   std::vector<BoundModule> modules;
   std::vector<Replacement> replacements;
-  std::vector<std::string> own_heads;  ///< output layers among them that are not the embeddings
-  std::vector<std::string> warnings;   ///< about modules that are passed over
+  std::vector<std::string> own_heads;          ///< output layers among them that are not the embeddings
+  const ModelTensor* trained_apart = nullptr;  ///< see Replacements
+  std::vector<std::string> warnings;           ///< about modules that are passed over
 };
 inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames,
                                  ReadBase read) {
@@ -148,6 +152,7 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
                            .find();
   out.replacements = std::move(found.all);
   out.own_heads = std::move(found.own_heads);
+  out.trained_apart = found.trained_apart;
   const auto rows_of = [&](const ModelTensor& tensor) -> std::uint64_t {
     for (const Replacement& replacement : out.replacements)
       if (replacement.tensor == &tensor) return replacement.shape.empty() ? 0 : replacement.shape[0];
@@ -155,7 +160,8 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   };
   for (std::size_t i = 0; i < tensors.size(); ++i)
     if (tensors[i] != nullptr)
-      out.modules.push_back(bind_module(model, adapter, tensors, i, rows_of(*tensors[i]), adapter.modules[scaled_as[i]]));
+      out.modules.push_back(
+          bind_module(model, adapter, tensors, i, rows_of(*tensors[i]), adapter.modules[scaled_as[i]]));
   out.warnings = finder.warnings();
   return out;
 }

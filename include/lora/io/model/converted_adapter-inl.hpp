@@ -6,6 +6,8 @@
 #include "lora/io/model/leading_svd.hpp"
 #include "lora/io/peft/kinds.hpp"
 
+#include <sstream>
+
 LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
@@ -36,8 +38,9 @@ void subtract_initial(AdapterModule& module, const Matrix<Compute>& B0, const Ma
   wide << B, -B0;
   high << A, A0;
   const Scaling rule = module.scaling_rule();
-  const Scaling scaling = rule.rule() == Scaling::Rule::alpha_over_rank && B0.cols() == B.cols() ? lora::scaling::alpha(2 * rule.value())
-                                                                                                 : lora::scaling::fixed(module.scaling());
+  const Scaling scaling = rule.rule() == Scaling::Rule::alpha_over_rank && B0.cols() == B.cols()
+                              ? lora::scaling::alpha(2 * rule.value())
+                              : lora::scaling::fixed(module.scaling());
   module.update = LowRank<Compute>(wide, high, scaling);
   module.a_dtype = module.b_dtype = std::nullopt;
 }
@@ -48,15 +51,23 @@ class Conversion {
   explicit Conversion(const std::filesystem::path& folder)
       : folder_(folder), initialiser_(unconverted_initialiser(folder)), adapter_(load_any(folder)) {
     if (initialiser_.empty())
-      fail(config(), "init_lora_weights: expected an initialiser that changed the base's weights, found one that did not: the adapter "
+      fail(config(),
+           "init_lora_weights: expected an initialiser that changed the base's weights, found one that did not: the "
+           "adapter "
            "needs no conversion");
     if (initialiser_ == "loftq")
-      fail(config(), "init_lora_weights: expected an initialiser whose first factors are a part of the base's weight, found 'loftq', which "
+      fail(config(),
+           "init_lora_weights: expected an initialiser whose first factors are a part of the base's weight, found "
+           "'loftq', which "
            "quantised what was left of it");
     for (const AdapterModule& module : adapter_.modules)
-      if (is_converted(module) && (&kind_of(module.update) != &lora_kind || module.is_embedding || module.expert >= 0 || !module.kernel.empty()))
-        fail(folder_, "module ", in_quotes(module.path), ": expected LoRA on a linear layer to convert from ", in_quotes(initialiser_), ", found ",
-             module.update.kind(), module.is_embedding ? " on an embedding" : module.expert >= 0 ? " on experts" : "");
+      if (is_converted(module) && (&kind_of(module.update) != &lora_kind || module.is_embedding || module.expert >= 0 ||
+                                   !module.kernel.empty()))
+        fail(folder_, "module ", in_quotes(module.path), ": expected LoRA on a linear layer to convert from ",
+             in_quotes(initialiser_), ", found ", module.update.kind(),
+             module.is_embedding  ? " on an embedding"
+             : module.expert >= 0 ? " on experts"
+                                  : "");
   }
 
   static Adapter load_any(const std::filesystem::path& folder) {
@@ -74,13 +85,15 @@ class Conversion {
       ++count;
       const AdapterModule* const first = initial.find(module.path);
       const auto refuse = [&](const auto&... found) {
-        fail(initial.folder, "module ", in_quotes(module.path), ": expected what the training of ", in_quotes(folder_.string()),
-             " began with: ", found...);
+        fail(initial.folder, "module ", in_quotes(module.path), ": expected what the training of ",
+             in_quotes(folder_.string()), " began with: ", found...);
       };
       if (first == nullptr) refuse("found no such module");
-      if (&kind_of(first->update) != &lora_kind || first->rows() != module.rows() || first->cols() != module.cols() || first->rank() != module.rank())
-        refuse("LoRA of rank ", module.rank(), " on ", lora::detail::shape_text(module.rows(), module.cols()), ", found ", first->update.kind(),
-               " of rank ", first->rank(), " on ", lora::detail::shape_text(first->rows(), first->cols()));
+      if (&kind_of(first->update) != &lora_kind || first->rows() != module.rows() || first->cols() != module.cols() ||
+          first->rank() != module.rank())
+        refuse("LoRA of rank ", module.rank(), " on ", lora::detail::shape_text(module.rows(), module.cols()),
+               ", found ", first->update.kind(), " of rank ", first->rank(), " on ",
+               lora::detail::shape_text(first->rows(), first->cols()));
       if (lora::detail::to_bits(first->scaling()) != lora::detail::to_bits(module.scaling()))
         refuse("the scaling ", module.scaling(), ", found ", first->scaling());
       const auto subtract = [&]<class Compute>(const SharedUpdate<Compute>&) {
@@ -89,8 +102,10 @@ class Conversion {
       };
       std::visit(subtract, EitherUpdate(module.update));
     }
-    const auto others = static_cast<std::size_t>(std::count_if(initial.modules.begin(), initial.modules.end(), is_converted));
-    if (others != count) fail(initial.folder, "expected the ", count, " modules of ", in_quotes(folder_.string()), ", found ", others);
+    const auto others =
+        static_cast<std::size_t>(std::count_if(initial.modules.begin(), initial.modules.end(), is_converted));
+    if (others != count)
+      fail(initial.folder, "expected the ", count, " modules of ", in_quotes(folder_.string()), ", found ", others);
     return std::move(adapter_);
   }
 
@@ -139,7 +154,9 @@ inline Initial initial_of_olora(const Matrix<float>& W0, Index r, double scaling
 LORA_FUNC std::string unconverted_initialiser(const std::filesystem::path& folder) {
   std::error_code ignored;
   const std::filesystem::path file = folder / "adapter_config.json";
-  if (!std::filesystem::exists(file, ignored) || !std::filesystem::exists(folder / "adapter_model.safetensors", ignored)) return {};
+  if (!std::filesystem::exists(file, ignored) ||
+      !std::filesystem::exists(folder / "adapter_model.safetensors", ignored))
+    return {};
   return PeftConfig::load(file, PeftConfig::Unconverted::take).initialiser();
 }
 
@@ -147,13 +164,15 @@ LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, co
   return detail::Conversion(folder).with(detail::Conversion::load_any(initial));
 }
 
-LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, const Model& base, std::vector<std::string>* warnings,
-                                         std::span<const Rename> renames) {
+LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, const Model& base,
+                                         std::vector<std::string>* warnings, std::span<const Rename> renames) {
   detail::Conversion conversion(folder);
   const bool is_pissa = conversion.initialiser() == "pissa";
   if (!is_pissa && conversion.initialiser() != "olora")
-    detail::fail(conversion.config(), "init_lora_weights: expected pissa or olora, whose first factors the base's weights tell, found ",
-                 detail::in_quotes(conversion.initialiser()), ": give the folder that was saved before the training (--initial), or convert "
+    detail::fail(conversion.config(),
+                 "init_lora_weights: expected pissa or olora, whose first factors the base's weights tell, found ",
+                 detail::in_quotes(conversion.initialiser()),
+                 ": give the folder that was saved before the training (--initial), or convert "
                  "with PEFT's path_initial_model_for_weight_conversion");
   Adapter& adapter = conversion.adapter();
   std::vector<Replacement> replaced;
@@ -167,7 +186,8 @@ LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, co
       detail::fail(base.shard_of(one.tensor()).path(), "tensor ", detail::in_quotes(one.tensor().info->name), ": ", why,
                    ": give the folder that was saved before the training (--initial)");
     };
-    if (one.order() == column_major && !is_pissa) refuse("expected a weight stored (out, in), which olora is for, found its transpose");
+    if (one.order() == column_major && !is_pissa)
+      refuse("expected a weight stored (out, in), which olora is for, found its transpose");
     Matrix<float> W0 = base.read_matrix<float>(one.tensor());
     if (one.order() == column_major) W0 = Matrix<float>(W0.transpose());
     const auto [B, A] = *detail::factors_in<double>(module.update);
@@ -175,17 +195,21 @@ LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, co
     if (!(scaling > 0)) refuse("expected a scaling above 0, by which the first factors were divided, found another");
     detail::Initial initial;
     try {
-      initial = is_pissa ? detail::initial_of_pissa(W0, module.rank(), scaling, A) : detail::initial_of_olora(W0, module.rank(), scaling);
+      initial = is_pissa ? detail::initial_of_pissa(W0, module.rank(), scaling, A)
+                         : detail::initial_of_olora(W0, module.rank(), scaling);
     } catch (const ValueError& error) {
       refuse(detail::bare(error));
     }
     if (!lora::detail::is_finite(initial.error))
-      refuse("expected singular values (columns) that are apart from each other, which tell the first factors, found equal ones");
+      refuse(
+          "expected singular values (columns) that are apart from each other, which tell the first factors, found "
+          "equal ones");
     // ||B A - B0 A0||_F of the stacked factors
     Eigen::MatrixXd wide(B.rows(), B.cols() + initial.B.cols()), high(A.rows() + initial.A.rows(), A.cols());
     wide << B, -initial.B;
     high << A, initial.A;
-    const double change = scaling * std::sqrt(std::max(0.0, (wide.transpose() * wide).cwiseProduct(high * high.transpose()).sum()));
+    const double change =
+        scaling * std::sqrt(std::max(0.0, (wide.transpose() * wide).cwiseProduct(high * high.transpose()).sum()));
     if (!(initial.error <= worst * change)) {
       worst = change > 0 ? initial.error / change : std::numeric_limits<double>::infinity();
       worst_module = module.path;
@@ -195,11 +219,15 @@ LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, co
     };
     std::visit(subtract, detail::EitherUpdate(module.update));
   }
+  std::ostringstream percent;
+  percent.precision(2);
+  percent << worst * 100;
   if (warnings != nullptr)
-    warnings->push_back(detail::text("the adapter ", detail::in_quotes(adapter.name), " was initialised by ", conversion.initialiser(),
-                                     ": what that took out of the weights is computed from the base again, and may differ from PEFT's by about ",
-                                     worst * 100, " % of the change (in ", detail::in_quotes(worst_module),
-                                     "); the folder that was saved before the training (--initial) gives it exactly"));
+    warnings->push_back(detail::text(
+        "the adapter ", detail::in_quotes(adapter.name), " was initialised by ", conversion.initialiser(),
+        ": what that took out of the weights is computed from the base again, and may differ from PEFT's by about ",
+        percent.str(), " % of the change (in ", detail::in_quotes(worst_module),
+        "); the folder that was saved before the training (--initial) gives it exactly"));
   return std::move(adapter);
 }
 

@@ -30,7 +30,8 @@ inline bool holds_experts(const ModelTensor& tensor, const AdapterModule& module
 /// PEFT wraps the parameters of a module in the order in which the model declares them, which no file tells. So the tensors of a
 /// module's parameters go to those of its updates that have their shapes. Returns, for each module, the one whose scaling it has: the
 /// configuration gives that by the parameter's name. Throws FileError when there are several ways.
-inline std::vector<std::size_t> assign_experts(const Model& base, const Adapter& adapter, std::vector<const ModelTensor*>& tensors) {
+inline std::vector<std::size_t> assign_experts(const Model& base, const Adapter& adapter,
+                                               std::vector<const ModelTensor*>& tensors) {
   std::vector<std::size_t> scaled_as(adapter.modules.size());
   std::iota(scaled_as.begin(), scaled_as.end(), std::size_t{0});
   std::map<std::string_view, std::vector<std::size_t>> first_of_parameters;  // of a path: each parameter's first module
@@ -50,7 +51,8 @@ inline std::vector<std::size_t> assign_experts(const Model& base, const Adapter&
         fail(base.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter.folder.string()),
              ": expected target_parameters that their shapes tell apart, found several of one shape: which of them an "
              "update is for "
-             "depends on the order in which the model's class declares them, which no file says: train each in an adapter of its own, or merge "
+             "depends on the order in which the model's class declares them, which no file says: train each in an "
+             "adapter of its own, or merge "
              "with PEFT");
       found = order;
     } while (order.size() < 8 && std::next_permutation(order.begin(), order.end()));
@@ -83,8 +85,8 @@ inline const ModelTensor* sibling_of_experts(const Model& base, const ModelTenso
 
 /// Whether the experts of a module are stored (in, out). Of square ones another parameter of the module says it, or its sibling in the
 /// base; throws ShapeError when none does.
-inline bool are_experts_transposed(const Model& base, const Adapter& adapter, const std::vector<const ModelTensor*>& tensors,
-                                   std::size_t i) {
+inline bool are_experts_transposed(const Model& base, const Adapter& adapter,
+                                   const std::vector<const ModelTensor*>& tensors, std::size_t i) {
   const AdapterModule& module = adapter.modules[i];
   for (std::size_t k = 0; k < adapter.modules.size(); ++k) {
     const AdapterModule& other = adapter.modules[k];
@@ -93,7 +95,8 @@ inline bool are_experts_transposed(const Model& base, const Adapter& adapter, co
     const std::vector<std::uint64_t>& shape = tensors[k]->info->shape;
     return shape.size() >= 2 && shape[shape.size() - 2] != static_cast<std::uint64_t>(other.rows());
   }
-  if (const ModelTensor* const sibling = sibling_of_experts(base, *tensors[i])) return sibling->info->shape[1] < sibling->info->shape[2];
+  if (const ModelTensor* const sibling = sibling_of_experts(base, *tensors[i]))
+    return sibling->info->shape[1] < sibling->info->shape[2];
   throw ShapeError(text("lora: module ", in_quotes(module.path),
                         ": its experts are square, and nothing says whether they are stored "
                         "(out, in) or (in, out): merge with PEFT, which knows the model's class"));

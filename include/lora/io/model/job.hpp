@@ -140,19 +140,21 @@ struct Job {
   /// Merges the targets into the original's tensors. Records go to `undo`, unless that is null.
   LORA_ON_CALL_DECLARED void merge_all(Rewrite& rewrite, UndoFileWriter* undo) {
     for (std::size_t i = 0; i < targets.size(); ++i)
-      rewrite.change(*targets[i].tensor, false, true,
-                     [this, i, undo](std::span<std::byte> bytes, const Context& context) {
-                       if (old == nullptr) return merge_tensor(model, targets[i], bytes, undo, context, effects[i]);
-                       return merge_unmerged(model, targets[i], bytes, undo, context, effects[i]);
-                     },
-                     old == nullptr ? 0 : targets[i].bytes());
+      rewrite.change(
+          *targets[i].tensor, false, true,
+          [this, i, undo](std::span<std::byte> bytes, const Context& context) {
+            if (old == nullptr) return merge_tensor(model, targets[i], bytes, undo, context, effects[i]);
+            return merge_unmerged(model, targets[i], bytes, undo, context, effects[i]);
+          },
+          old == nullptr ? 0 : targets[i].bytes());
   }
 
   /// Fills what the change says of tensors: the merged ones' sizes.
   void count() {
     std::map<const ModelTensor*, std::uint64_t> sizes;
     if (old != nullptr && targets.empty())
-      for (const UndoTensor& tensor : old->tensors()) sizes[&model.tensor(tensor.name)] = model.tensor(tensor.name).info->bytes();
+      for (const UndoTensor& tensor : old->tensors())
+        sizes[&model.tensor(tensor.name)] = model.tensor(tensor.name).info->bytes();
     for (const MergeTarget& target : targets) {
       sizes[target.tensor] = target.bytes();
       if (target.made != nullptr) ++change.tensors;
@@ -167,10 +169,14 @@ struct Job {
 inline void expect_no_reshape(const Job& job, bool in_place, std::string_view command) {
   if (job.reshape.is_empty() || (!in_place && command != "switch")) return;
   if (command == "switch")
-    fail(job.model.path(), "expected a model of the original's tensors and files, found one whose vocabulary grew, or with new tensors, to switch "
+    fail(job.model.path(),
+         "expected a model of the original's tensors and files, found one whose vocabulary grew, or with new tensors, "
+         "to switch "
          "from: unmerge it, and merge into the original");
-  fail(job.model.path(), "expected tensors and files that stay as long as they are to change in place, found a ", command,
-       " that changes the vocabulary, adds tensors or takes them away, or changes config.json: write another model (--out)");
+  fail(job.model.path(), "expected tensors and files that stay as long as they are to change in place, found a ",
+       command,
+       " that changes the vocabulary, adds tensors or takes them away, or changes config.json: write another model "
+       "(--out)");
 }
 
 /// Without `old` a merge; without adapters an unmerge. Throws as merge_model(), unmerge_model() and switch_model() do.
@@ -190,8 +196,9 @@ LORA_ON_CALL_DECLARED inline Job plan_job(const Model& model, const UndoFile* ol
       return job;
     }
   }
-  MergePlan plan = old == nullptr ? plan_merge(model, *adapters, options.renames, &warnings)
-                                  : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old));
+  MergePlan plan = old == nullptr
+                       ? plan_merge(model, *adapters, options.renames, &warnings)
+                       : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old), false);
   job.copies = old == nullptr ? without_adapter(model.other_files(), in_place, warnings) : copies_of(*old);
   job.reshape = MergedFiles(model, plan, warnings).make();
   expect_no_reshape(job, in_place, "merge");

@@ -77,7 +77,8 @@ inline LeadingSvd leading_svd(const Matrix<float>& matrix, Index r, const Eigen:
   Eigen::MatrixXd begin(W.cols(), block);
   begin.leftCols(std::min(block, start.cols())) = start.leftCols(std::min(block, start.cols()));
   for (Index j = start.cols(); j < block; ++j)  // any others that are not orthogonal to what is missing
-    for (Index i = 0; i < W.cols(); ++i) begin(i, j) = std::cos(static_cast<double>(i * (2 * j + 1)) * 0.7 + static_cast<double>(j));
+    for (Index i = 0; i < W.cols(); ++i)
+      begin(i, j) = std::cos(static_cast<double>(i * (2 * j + 1)) * 0.7 + static_cast<double>(j));
   const Index room = std::min<Index>(W.cols(), block * steps);
   for (int restart = 0; restart < most_restarts; ++restart) {
     Eigen::MatrixXd Q(W.cols(), room), P(W.rows(), room);

@@ -80,7 +80,8 @@ ModelChange merge_model(const std::filesystem::path& base, const std::vector<Act
 
   ModelWriter merged(model, out, options.sync, job.reshape);
   std::optional<UndoFileWriter> record;
-  if (!undo.empty()) record.emplace(undo, model, detail::undo_tensors(job.targets), job.copies, options.sync, job.reshape);
+  if (!undo.empty())
+    record.emplace(undo, model, detail::undo_tensors(job.targets), job.copies, options.sync, job.reshape);
   detail::Rewrite rewrite(model, &merged, job.copies, record.has_value(), &job.reshape);
   job.merge_all(rewrite, record ? &*record : nullptr);
   rewrite.run(options);
@@ -140,15 +141,15 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
     const detail::MergeTarget& target = job.targets[i];
     const auto found = merged_before.find({target.tensor, target.expert});
     const UndoTensor* const before = found == merged_before.end() ? nullptr : found->second;
-    rewrite.change(*target.tensor, before != nullptr, true,
-                   [&, &target = target, i, before](std::span<std::byte> bytes, const Context& context) {
-                     if (before == nullptr && changed_before.contains(target.tensor))
-                       return detail::merge_unmerged(model, target, bytes, &record, context, job.effects[i]);
-                     if (before == nullptr)
-                       return detail::merge_tensor(model, target, bytes, &record, context, job.effects[i]);
-                     return detail::switch_tensor(model, old, *before, target, bytes, record, context, job.effects[i]);
-                   },
-                   before != nullptr || changed_before.contains(target.tensor) ? target.bytes() : 0);
+    rewrite.change(
+        *target.tensor, before != nullptr, true,
+        [&, &target = target, i, before](std::span<std::byte> bytes, const Context& context) {
+          if (before == nullptr && changed_before.contains(target.tensor))
+            return detail::merge_unmerged(model, target, bytes, &record, context, job.effects[i]);
+          if (before == nullptr) return detail::merge_tensor(model, target, bytes, &record, context, job.effects[i]);
+          return detail::switch_tensor(model, old, *before, target, bytes, record, context, job.effects[i]);
+        },
+        before != nullptr || changed_before.contains(target.tensor) ? target.bytes() : 0);
   }
   rewrite.run(options);
   detail::expect_unchanged(adapters);

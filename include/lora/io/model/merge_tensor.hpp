@@ -3,8 +3,8 @@
 
 /// What merge, unmerge and switch do to one tensor of a model. For bodies (-inl.hpp).
 
-#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/merge_effect.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/replace_tensor.hpp"
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/safetensors/visit_type.hpp"

@@ -19,7 +19,8 @@ class MergedFiles {
 
   /// Throws FileError, naming the tensor, for a GGUF model, whose tensors keep their shapes.
   Reshape make() {
-    const bool is_reshaped = std::any_of(plan_.targets.begin(), plan_.targets.end(), [](const MergeTarget& t) { return t.is_reshaped(); });
+    const bool is_reshaped =
+        std::any_of(plan_.targets.begin(), plan_.targets.end(), [](const MergeTarget& t) { return t.is_reshaped(); });
     if (is_reshaped) {
       make_headers();
       change_index();
@@ -39,8 +40,9 @@ class MergedFiles {
       for (const MergeTarget& target : plan_.targets) {
         if (target.tensor->shard != i || !target.is_reshaped()) continue;
         if (shard.safetensors() == nullptr)
-          fail(model_.path(), "tensor ", in_quotes(target.tensor->info->name), ": expected a tensor of the model's own shape, found ",
-               shape_list(target.shape), ": a GGUF file keeps its tensors; merge into the safetensors folder, and convert that");
+          fail(model_.path(), "tensor ", in_quotes(target.tensor->info->name),
+               ": expected a tensor of the model's own shape, found ", shape_list(target.shape),
+               ": a GGUF file keeps its tensors; merge into the safetensors folder, and convert that");
         is_other = true;
         if (target.made != nullptr)
           tensors.push_back(target.made->info);
@@ -135,8 +137,8 @@ class MergedFiles {
                         after = embeddings == nullptr ? 0 : embeddings->shape[0];
     const auto warn = [&](const auto&... why) {
       if (any != nullptr)
-        warnings_.push_back(text("the vocabulary grew from ", before, " to ", after, " rows: ", why..., ": set vocab_size to ", after,
-                                 " where the merged model is loaded, or that fails"));
+        warnings_.push_back(text("the vocabulary grew from ", before, " to ", after, " rows: ", why...,
+                                 ": set vocab_size to ", after, " where the merged model is loaded, or that fails"));
     };
     expect_equal_rows(after);
     if (!model_.is_folder()) return warn("a model that is one file brings no config.json");
@@ -181,8 +183,10 @@ class MergedFiles {
     for (const ModelTensor& tensor : model_.tensors()) {
       const std::string_view name = tensor.info->name;
       const std::string_view module = name.substr(0, name.rfind('.'));
-      if ((!is_head(module) && !is_embedding(module)) || !name.ends_with(".weight") || tensor.info->shape.size() != 2) continue;
-      const auto target = std::find_if(plan_.targets.begin(), plan_.targets.end(), [&](const MergeTarget& t) { return t.tensor == &tensor; });
+      if ((!is_head(module) && !is_embedding(module)) || !name.ends_with(".weight") || tensor.info->shape.size() != 2)
+        continue;
+      const auto target = std::find_if(plan_.targets.begin(), plan_.targets.end(),
+                                       [&](const MergeTarget& t) { return t.tensor == &tensor; });
       const std::uint64_t own = target == plan_.targets.end() ? tensor.info->shape[0] : target->shape[0];
       if (own != rows)
         warnings_.push_back(text("the vocabulary grew to ", rows, " rows, but tensor ", in_quotes(name), " has ", own,
@@ -195,8 +199,9 @@ class MergedFiles {
     for (const MergeTarget& target : plan_.targets)
       if (target.made != nullptr && !is_head(module_of(target))) names.push_back(target.made->info.name);
     if (!names.empty())
-      warnings_.push_back(text("new tensors, which the base does not have: ", some_of(names),
-                               ": programs read them where config.json has the architecture (and num_labels) that they belong to"));
+      warnings_.push_back(
+          text("new tensors, which the base does not have: ", some_of(names),
+               ": programs read them where config.json has the architecture (and num_labels) that they belong to"));
   }
 
   const Model& model_;

@@ -7,7 +7,8 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-LORA_FUNC ModelWriter::ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync, const detail::Reshape& reshape)
+LORA_FUNC ModelWriter::ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync,
+                                   const detail::Reshape& reshape)
     : target_(target), sync_(sync), headers_(reshape.headers) {
   headers_.resize(like.shards().size());
   if (like.is_folder()) folder_.emplace(target, sync);
@@ -30,7 +31,8 @@ LORA_FUNC void ModelWriter::write_at(const ModelTensor& tensor, std::uint64_t of
   const TensorInfo* info = tensor.info;
   if (headers_[tensor.shard]) info = headers_[tensor.shard]->find(info->name);
   if (info == nullptr)
-    detail::fail(target_, "tensor ", detail::in_quotes(tensor.info->name), ": expected one that the written model has, found none of that name");
+    detail::fail(target_, "tensor ", detail::in_quotes(tensor.info->name),
+                 ": expected one that the written model has, found none of that name");
   shards_[tensor.shard]->write_at(*info, offset, bytes);
 }
 

@@ -18,7 +18,8 @@ class ModelWriter {
  public:
   /// `reshape` says where headers are others: of tensors that these do not have nothing is to be written, and new ones have a name that
   /// the other model does not have. Throws FileError when the target cannot be written.
-  ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync = Sync::yes, const detail::Reshape& reshape = {});
+  ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync = Sync::yes,
+              const detail::Reshape& reshape = {});
 
   const std::filesystem::path& path() const { return target_; }
 

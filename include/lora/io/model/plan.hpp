@@ -51,6 +51,7 @@ struct MergeTarget {
   std::vector<std::uint64_t> shape = {};  ///< the tensor's, afterwards
   WholeTensor replacement = {}, added_rows = {};
   std::shared_ptr<const NewTensor> made = {};  ///< `tensor`, where the model has none
+  const ModelTensor* copied = nullptr;         ///< of the model, which a new one is a copy of
 
   bool is_grown() const { return made == nullptr && shape != tensor->info->shape; }
   bool is_reshaped() const { return made != nullptr || is_grown(); }
@@ -103,10 +104,12 @@ class MergePlanner {
     if (found.tensor == nullptr && std::any_of(made_.begin(), made_.end(), [&](const MergeTarget& made) {
           return made.tensor->info->name == found.name;
         }))
-      fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to bring ", in_quotes(found.name), ", found another before it");
+      fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to bring ",
+           in_quotes(found.name), ", found another before it");
     if (found.tensor == nullptr) {
       const TensorInfo& info = adapter.file->tensor(found.copy->name);
-      auto made = std::make_shared<const NewTensor>(base_.shards().size() - 1, TensorInfo{found.name, info.dtype, info.shape, 0, info.bytes()});
+      auto made = std::make_shared<const NewTensor>(base_.shards().size() - 1,
+                                                    TensorInfo{found.name, info.dtype, info.shape, 0, info.bytes()});
       MergeTarget target = whole(made->tensor, found.copy->tensor);
       target.replacement = {&adapter, found.copy};
       target.made = std::move(made);
@@ -115,15 +118,22 @@ class MergePlanner {
     }
     const auto [place, is_new] = targets_.try_emplace({found.tensor, -1}, whole(*found.tensor, found.copy->tensor));
     if (!is_new)
-      fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ", in_quotes(found.name),
-           ", since this one replaces it, found another before it");
+      fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ",
+           in_quotes(found.name), ", since this one replaces it, found another before it");
     place->second.replacement = {&adapter, found.copy};
     place->second.shape = found.shape;
   }
 
   void add(const BoundModule& bound, const Adapter& adapter, double coefficient) {
-    const MergeTarget wanted{&bound.tensor(), bound.module().path, bound.type(),   bound.rows(),
-                             bound.cols(),    bound.order(),       bound.expert(), {},          bound.tensor().info->shape};
+    const MergeTarget wanted{&bound.tensor(),
+                             bound.module().path,
+                             bound.type(),
+                             bound.rows(),
+                             bound.cols(),
+                             bound.order(),
+                             bound.expert(),
+                             {},
+                             bound.tensor().info->shape};
     MergeTarget& target = targets_.try_emplace({&bound.tensor(), bound.expert()}, wanted).first->second;
     if (target.replacement)
       fail(adapter.folder, "module ", in_quotes(bound.module().path), ": expected the base's ",
@@ -138,15 +148,27 @@ class MergePlanner {
     target.parts.push_back({&adapter, &bound.module(), bound.update(), coefficient});
   }
 
+  /// A new tensor that is what another one was before the merge.
+  void add_copy(const ModelTensor& tensor, std::string name) {
+    const TensorInfo& info = *tensor.info;
+    auto made = std::make_shared<const NewTensor>(base_.shards().size() - 1,
+                                                  TensorInfo{std::move(name), info.dtype, info.shape, 0, info.bytes()});
+    MergeTarget target = whole(made->tensor, made->info.name);
+    target.copied = &tensor;
+    target.made = std::move(made);
+    made_.push_back(std::move(target));
+  }
+
   std::vector<MergeTarget> take() {
     for (const auto& [tensor, rows] : added_rows_) {
       MergeTarget& target = targets_.try_emplace({tensor, -1}, whole(*tensor, rows.second.copy->tensor)).first->second;
       if (target.replacement && target.replacement.copy->rows.empty())
-        fail(rows.second.adapter->folder, "tensor ", in_quotes(rows.second.copy->name), ": expected one adapter to change ",
-             in_quotes(tensor->info->name), ", found it replaced by another");
+        fail(rows.second.adapter->folder, "tensor ", in_quotes(rows.second.copy->name),
+             ": expected one adapter to change ", in_quotes(tensor->info->name), ", found it replaced by another");
       target.added_rows = rows.second;
       if (!target.replacement) target.shape = rows.first;
-      if (!target.parts.empty()) expect_rows(target, cols_or_rows(target, true), cols_or_rows(target, false), *rows.second.adapter);
+      if (!target.parts.empty())
+        expect_rows(target, cols_or_rows(target, true), cols_or_rows(target, false), *rows.second.adapter);
     }
     std::vector<MergeTarget> out;
     for (auto& [place, target] : targets_) {
@@ -161,7 +183,9 @@ class MergePlanner {
 
  private:
   static MergeTarget whole(const ModelTensor& tensor, std::string module) {
-    return {&tensor, std::move(module), scalar_type(tensor.info->dtype).value_or(ScalarType::float32), 0, 0, row_major, -1, {}, tensor.info->shape};
+    return {
+        &tensor, std::move(module), scalar_type(tensor.info->dtype).value_or(ScalarType::float32), 0, 0, row_major, -1,
+        {},      tensor.info->shape};
   }
 
   /// Rows of several adapters that were trained with the same larger vocabulary are the same.
@@ -170,8 +194,8 @@ class MergePlanner {
     const auto [place, is_new] = added_rows_.try_emplace(found.tensor, found.shape, rows);
     const WholeTensor& known = place->second.second;
     if (!is_new && !are_equal(*known.adapter, *known.copy, adapter, *rows.copy))
-      fail(adapter.folder, "tensor ", in_quotes(rows.copy->name), ": expected the rows that ", in_quotes(known.adapter->folder.string()),
-           " adds to ", in_quotes(found.name), ", found others");
+      fail(adapter.folder, "tensor ", in_quotes(rows.copy->name), ": expected the rows that ",
+           in_quotes(known.adapter->folder.string()), " adds to ", in_quotes(found.name), ", found others");
   }
 
   /// Out or in of the tensor as it will be.
@@ -181,8 +205,9 @@ class MergePlanner {
   }
   static void expect_rows(const MergeTarget& target, Index rows, Index cols, const Adapter& adapter) {
     if (target.rows != rows || target.cols != cols)
-      fail(adapter.folder, "module ", in_quotes(target.module), ": expected a change of ", lora::detail::shape_text(target.rows, target.cols),
-           ", as that of ", in_quotes(target.parts.front().adapter->folder.string()), ", found ", lora::detail::shape_text(rows, cols),
+      fail(adapter.folder, "module ", in_quotes(target.module), ": expected a change of ",
+           lora::detail::shape_text(target.rows, target.cols), ", as that of ",
+           in_quotes(target.parts.front().adapter->folder.string()), ", found ", lora::detail::shape_text(rows, cols),
            ": the adapters were trained with vocabularies of different sizes");
   }
 
@@ -192,14 +217,55 @@ class MergePlanner {
   std::vector<MergeTarget> made_;
 };
 
-/// What the adapters change in `base`; see bind(). `read` gives the bytes of the base's tensors before any merge. Throws FileError, and
-/// ValueError for coefficients that are not finite or all 0.
+/// Embeddings that modules_to_save names are a copy in PEFT, and an output layer that was tied to them stays what it was: it becomes a
+/// tensor of its own, and the configuration no longer ties it. Where that cannot be done a warning says so.
+inline bool keep_head(const Model& base, const Replacement& embeddings, MergePlanner& planner, bool can_copy,
+                      std::vector<std::string>* warnings) {
+  if (!is_head_tied(base)) return false;
+  const std::string_view name = embeddings.name;
+  const bool is_known =
+      is_at_end(name.substr(0, name.rfind('.')), "embed_tokens");  // of models that call the other lm_head
+  if (base.is_folder() && is_known && embeddings.shape == embeddings.tensor->info->shape) {
+    if (!can_copy)
+      fail(base.path(), "tensor ", in_quotes(name),
+           ": expected the original model, of which an output layer of its own is made where the "
+           "embeddings that it is tied to were trained, found one to switch from: unmerge it, and merge into the "
+           "original");
+    planner.add_copy(*embeddings.tensor, "lm_head.weight");
+    return true;
+  }
+  if (warnings != nullptr)
+    warnings->push_back(
+        text("tensor ", in_quotes(name),
+             ": the embeddings were trained (modules_to_save), and in PEFT the output layer that is tied "
+             "to them stayed as it was: in the merged model it changes with them"));
+  return false;
+}
+
+/// A change of tied embeddings is one of the output layer as well.
+inline void warn_of_tied_embeddings(const Model& base, const std::vector<BoundModule>& modules,
+                                    std::vector<std::string>* warnings) {
+  if (warnings == nullptr) return;
+  for (const BoundModule& bound : modules) {
+    const std::string_view name = bound.tensor().info->name;
+    if (!is_embedding(name.substr(0, name.rfind('.'))) || !is_head_tied(base)) continue;
+    warnings->push_back(text("tensor ", in_quotes(name),
+                             ": the output layer is tied to these embeddings and gets their change as well, as in "
+                             "PEFT's own merge; before it, PEFT changes the embeddings alone"));
+    return;
+  }
+}
+
+/// What the adapters change in `base`; see bind(). `read` gives the bytes of the base's tensors before any merge; `can_copy` says that
+/// these are those of `base` itself. Throws FileError, and ValueError for coefficients that are not finite or all 0.
 inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
-                            std::span<const Rename> renames, std::vector<std::string>* warnings, ReadBase read) {
+                            std::span<const Rename> renames, std::vector<std::string>* warnings, ReadBase read,
+                            bool can_copy) {
   expect_used(renames, adapters);
   MergePlanner planner(base);
   std::vector<BoundModule> used;
   std::vector<std::string> own_heads;
+  std::optional<Replacement> apart;
   bool any_coefficient = false;
   for (const auto& [adapter, coefficient] : adapters) {
     if (!lora::detail::is_finite(coefficient))
@@ -213,20 +279,27 @@ inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>&
     for (const BoundModule& bound : all.modules) planner.add(bound, adapter, coefficient);
     used.insert(used.end(), all.modules.begin(), all.modules.end());
     own_heads.insert(own_heads.end(), all.own_heads.begin(), all.own_heads.end());
+    for (const Replacement& found : all.replacements)
+      if (all.trained_apart != nullptr && found.tensor == all.trained_apart) apart = found;
   }
+  const bool keeps_head = apart && keep_head(base, *apart, planner, can_copy, warnings);
+  warn_of_tied_embeddings(base, used, warnings);
   MergePlan out{planner.take()};
   if (!any_coefficient) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
-  if (out.targets.empty()) throw ValueError("lora: the adapters: expected a change, found only copies of what the base has");
-  out.unties = expect_untied_head(base, used, own_heads, warnings, base.is_folder());
+  if (out.targets.empty())
+    throw ValueError("lora: the adapters: expected a change, found only copies of what the base has");
+  out.unties = expect_untied_head(base, used, own_heads, warnings, base.is_folder()) || keeps_head;
   return out;
 }
 /// Of a base that nothing was merged into.
 inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
                             std::span<const Rename> renames, std::vector<std::string>* warnings) {
-  return plan_merge(base, adapters, renames, warnings,
-                    [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
-                      base.read(tensor, offset, into);
-                    });
+  return plan_merge(
+      base, adapters, renames, warnings,
+      [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
+        base.read(tensor, offset, into);
+      },
+      true);
 }
 
 /// The targets as an undo file describes them. Throws FileError for an update of a kind that it cannot hold.
@@ -241,7 +314,8 @@ inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targ
     if (target.is_grown()) tensor.grown_from = target.tensor->info->shape[0];
     if (target.parts.empty()) {
       tensor.replaced = UndoReplacement{target.tensor->info->dtype};
-      if (!target.replacement || !target.replacement.copy->rows.empty()) tensor.replaced->rows.emplace();
+      if (target.made == nullptr && (!target.replacement || !target.replacement.copy->rows.empty()))
+        tensor.replaced->rows.emplace();
       if (target.replacement)
         for (const std::uint64_t row : target.replacement.copy->rows)
           if (row < target.tensor->info->shape[0]) tensor.replaced->rows->push_back(row);

@@ -27,7 +27,8 @@ inline void read_converted(const WholeTensor& tensor, DType dtype, std::uint64_t
 }
 
 /// The bytes of a target as the merge finds them: the base's, then those that are added.
-inline void read_extended(const Model& model, const MergeTarget& target, std::uint64_t offset, std::span<std::byte> into) {
+inline void read_extended(const Model& model, const MergeTarget& target, std::uint64_t offset,
+                          std::span<std::byte> into) {
   const std::uint64_t all = target.original_bytes();
   const std::uint64_t own = std::min<std::uint64_t>(all - std::min(all, offset), into.size());
   model.read(*target.tensor, std::min(all, offset), into.first(own));
@@ -43,10 +44,13 @@ inline void add_rows(const MergeTarget& target, std::span<std::byte> bytes) {
 
 /// Puts the adapter's tensor, or its rows, in the place of the base's. The bytes that go into `undo` are read from `model` again, where
 /// `is_model` says that it has them; else they are kept until then.
-inline Finish replace_tensor(const Model& model, const MergeTarget& target, std::span<std::byte> bytes, UndoFileWriter* undo, bool is_model) {
+inline Finish replace_tensor(const Model& model, const MergeTarget& target, std::span<std::byte> bytes,
+                             UndoFileWriter* undo, bool is_model) {
   std::vector<std::byte> original;
-  if (undo != nullptr && !is_model) original.assign(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(target.original_bytes()));
+  if (undo != nullptr && !is_model)
+    original.assign(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(target.original_bytes()));
   const DType dtype = target.tensor->info->dtype;
+  if (target.copied != nullptr) model.read(*target.copied, 0, bytes.first(target.bytes()));
   if (target.replacement) {
     const std::vector<std::uint64_t>& rows = target.replacement.copy->rows;
     const std::uint64_t size = rows.empty() ? target.bytes() : target.bytes() / target.shape[0];

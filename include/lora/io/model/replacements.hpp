@@ -15,6 +15,9 @@ struct Replacements {
 
   /// Output layers among them that are not what the adapter makes of the embeddings.
   std::vector<std::string> own_heads;
+
+  /// Embeddings that are replaced, where neither the file nor the base has an output layer: one that is tied to them stays as it was.
+  const ModelTensor* trained_apart = nullptr;
 };
 
 /// Sorts an adapter's whole tensors. Throws FileError, naming the tensor and both shapes, for one that is neither trained, as the
@@ -25,9 +28,10 @@ class ReplacementFinder {
   /// the bytes of the base's.
   ReplacementFinder(const Model& base, const Adapter& adapter, FunctionRef<const ModelTensor*(const std::string&)> find,
                     FunctionRef<std::string(const std::string&)> rename, ReadBase read)
-      : adapter_(adapter), read_(read) {
+      : base_(base), adapter_(adapter), read_(read) {
     for (const BaseCopy& copy : adapter.base_copies) {
-      const auto known = std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == copy.tensor; });
+      const auto known =
+          std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == copy.tensor; });
       Group& group = known != groups_.end() ? *known : groups_.emplace_back(Group{copy.tensor, find(copy.tensor)});
       (!copy.rows.empty() ? group.rows : copy.is_trained ? group.trained : group.copies).push_back(&copy);
     }
@@ -41,7 +45,8 @@ class ReplacementFinder {
     for (const Group& group : groups_) {
       for (const auto* const same : {&group.trained, &group.rows}) expect_equal(*same);
       if (!group.trained.empty() && !group.rows.empty())
-        refuse(*group.rows[0], ": expected one change of ", in_quotes(group.name), ", found ", in_quotes(group.trained[0]->name), " as well");
+        refuse(*group.rows[0], ": expected one change of ", in_quotes(group.name), ", found ",
+               in_quotes(group.trained[0]->name), " as well");
       const std::size_t before = out_.all.size();
       if (group.tensor != nullptr)
         replace(group);
@@ -50,6 +55,14 @@ class ReplacementFinder {
       if (is_head(module_of(group.name)) && out_.all.size() != before && !agrees_with_embeddings(group))
         out_.own_heads.push_back(out_.all.back().name);
     }
+    const auto is_of_head = [](const auto& name) { return is_head(module_of(name)); };
+    if (std::none_of(groups_.begin(), groups_.end(), [&](const Group& group) { return is_of_head(group.name); }) &&
+        std::none_of(base_.tensors().begin(), base_.tensors().end(),
+                     [&](const ModelTensor& tensor) { return is_of_head(tensor.info->name); }))
+      for (const Replacement& replacement : out_.all)
+        if (replacement.tensor != nullptr && replacement.copy != nullptr && replacement.copy->rows.empty() &&
+            is_embedding(module_of(replacement.tensor->info->name)))
+          out_.trained_apart = replacement.tensor;
     if (adapter_.file != nullptr) adapter_.file->file().expect_unchanged();
     return std::move(out_);
   }
@@ -77,15 +90,16 @@ class ReplacementFinder {
   template <class... Pieces>
   [[noreturn]] void refuse_copy(const BaseCopy& copy, const Pieces&... found) const {
     const TensorInfo& info = info_of(copy);
-    refuse(copy, ": expected a copy of the base's ", in_quotes(copy.tensor), ", found ", name(info.dtype), " ", shape_list(info.shape), found...,
-           ": the adapter was made for another base");
+    refuse(copy, ": expected a copy of the base's ", in_quotes(copy.tensor), ", found ", name(info.dtype), " ",
+           shape_list(info.shape), found..., ": the adapter was made for another base");
   }
 
   /// PEFT writes a tensor twice that two keys name, or with the wrappers' names as well.
   void expect_equal(const std::vector<const BaseCopy*>& copies) const {
     for (const BaseCopy* const copy : copies)
       if (copy != copies[0] && !are_equal(adapter_, *copies[0], adapter_, *copy))
-        refuse(*copy, ": expected the numbers of ", in_quotes(copies[0]->name), ", which stands for the same tensor, found others");
+        refuse(*copy, ": expected the numbers of ", in_quotes(copies[0]->name),
+               ", which stands for the same tensor, found others");
   }
 
   /// Whether a tensor has more rows than the base's: that of a vocabulary, which may grow.
@@ -103,8 +117,8 @@ class ReplacementFinder {
     const TensorInfo& base = *group.tensor->info;
     const auto refuse_shape = [&](const BaseCopy& copy) {
       const TensorInfo& info = info_of(copy);
-      refuse_copy(copy, info.shape == base.shape ? " with other numbers than the base's " : " where the base has ", name(base.dtype), " ",
-                  shape_list(base.shape));
+      refuse_copy(copy, info.shape == base.shape ? " with other numbers than the base's " : " where the base has ",
+                  name(base.dtype), " ", shape_list(base.shape));
     };
     const BaseCopy *grown = nullptr, *tied = nullptr;
     for (const BaseCopy* const copy : group.copies) {
@@ -136,7 +150,8 @@ class ReplacementFinder {
   /// The rows of trained tokens, which may be new.
   void put_rows(const Group& group, const BaseCopy& copy, const BaseCopy* grown) {
     const TensorInfo &info = info_of(copy), &base = *group.tensor->info;
-    if (base.shape.size() != 2 || !scalar_type(base.dtype) || !scalar_type(info.dtype) || info.shape[1] != base.shape[1])
+    if (base.shape.size() != 2 || !scalar_type(base.dtype) || !scalar_type(info.dtype) ||
+        info.shape[1] != base.shape[1])
       refuse_copy(copy, " where the base has ", name(base.dtype), " ", shape_list(base.shape));
     std::vector<std::uint64_t> shape = grown != nullptr ? info_of(*grown).shape : base.shape;
     std::vector<std::uint64_t> beyond;  // new rows that no copy brings
@@ -145,8 +160,9 @@ class ReplacementFinder {
     std::sort(beyond.begin(), beyond.end());
     if (!beyond.empty()) {
       if (beyond.back() - shape[0] + 1 != beyond.size())
-        refuse(copy, ": expected trained tokens of the base's ", shape[0], " rows, or all that were added behind them, found the token ",
-               beyond.back(), ": save the adapter with save_embedding_layers=True, so that it has the others");
+        refuse(copy, ": expected trained tokens of the base's ", shape[0],
+               " rows, or all that were added behind them, found the token ", beyond.back(),
+               ": save the adapter with save_embedding_layers=True, so that it has the others");
       shape[0] += beyond.size();
     }
     put(group, &copy, grown, shape);
@@ -160,18 +176,20 @@ class ReplacementFinder {
   /// A tensor that the base does not have: one that was trained. Or an output layer that is no longer what it was tied to.
   void add(const Group& group) {
     const BaseCopy* const whole = group.whole();
-    if (!group.rows.empty() || whole == nullptr)
-      refuse_copy(*group.rows[0], " where the base has no such tensor");
-    if (group.trained.empty() && !is_head_apart(group, *whole)) refuse_copy(*whole, " where the base has no such tensor");
+    if (!group.rows.empty() || whole == nullptr) refuse_copy(*group.rows[0], " where the base has no such tensor");
+    if (group.trained.empty() && !is_head_apart(group, *whole))
+      refuse_copy(*whole, " where the base has no such tensor");
     put(group, whole, nullptr, info_of(*whole).shape);
   }
 
   /// Whether the tensor is that of the base's embeddings, which the adapter changes: PEFT trains a copy of these, and the layer
   /// that was tied to them stays as it was.
   bool is_head_apart(const Group& group, const BaseCopy& copy) const {
-    return is_head(module_of(group.name)) && std::any_of(embeddings_.begin(), embeddings_.end(), [&](const ModelTensor* tensor) {
+    return is_head(module_of(group.name)) &&
+           std::any_of(embeddings_.begin(), embeddings_.end(), [&](const ModelTensor* tensor) {
              const TensorInfo& info = info_of(copy);
-             return (info.shape == tensor->info->shape || is_grown(info, *tensor->info)) && begins_as(*adapter_.file, info, *tensor, read_);
+             return (info.shape == tensor->info->shape || is_grown(info, *tensor->info)) &&
+                    begins_as(*adapter_.file, info, *tensor, read_);
            });
   }
 
@@ -181,7 +199,8 @@ class ReplacementFinder {
     if (!is_head(module_of(group.name))) return false;
     if (agrees_with_embeddings(group)) return true;
     const BaseCopy* const whole = group.whole();
-    return whole != nullptr && group.rows.empty() && std::any_of(embeddings_.begin(), embeddings_.end(), [&](const ModelTensor* tensor) {
+    return whole != nullptr && group.rows.empty() &&
+           std::any_of(embeddings_.begin(), embeddings_.end(), [&](const ModelTensor* tensor) {
              const bool is_trained = std::any_of(groups_.begin(), groups_.end(), [&](const Group& other) {
                return other.tensor == tensor && !(other.trained.empty() && other.rows.empty());
              });
@@ -201,7 +220,8 @@ class ReplacementFinder {
     const auto is_whole_of = [&](const Group& group) {
       if (group.whole() == nullptr || head.whole() == nullptr) return group.whole() == head.whole();
       const std::vector<const BaseCopy*>& own = head.trained.empty() ? head.copies : head.trained;
-      return std::any_of(own.begin(), own.end(), [&](const BaseCopy* copy) { return are_equal(adapter_, *copy, adapter_, *group.whole()); });
+      return std::any_of(own.begin(), own.end(),
+                         [&](const BaseCopy* copy) { return are_equal(adapter_, *copy, adapter_, *group.whole()); });
     };
     return std::any_of(groups_.begin(), groups_.end(), [&](const Group& group) {
       return group.is_embedding() && is_whole_of(group) && group.rows.empty() == head.rows.empty() &&
@@ -209,6 +229,7 @@ class ReplacementFinder {
     });
   }
 
+  const Model& base_;
   const Adapter& adapter_;
   ReadBase read_;
   std::vector<Group> groups_;

@@ -22,7 +22,8 @@ struct Reshape {
   std::map<std::string, File> files = {};                      ///< those of the folder's other files that change
 
   bool is_empty() const {
-    return files.empty() && std::none_of(headers.begin(), headers.end(), [](const auto& header) { return header.has_value(); });
+    return files.empty() &&
+           std::none_of(headers.begin(), headers.end(), [](const auto& header) { return header.has_value(); });
   }
   const SafetensorsHeader* header(std::size_t shard) const {
     return shard < headers.size() && headers[shard] ? &*headers[shard] : nullptr;

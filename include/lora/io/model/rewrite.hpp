@@ -24,7 +24,8 @@ class Rewrite {
  public:
   /// `copies` are the other files to be copied, those that `reshape` has with other contents; the checksums are left out when nobody
   /// wants them. Without a `to` nothing is written, and without checksums as well only the tensors that change are read.
-  Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums, const Reshape* reshape = nullptr);
+  Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums,
+          const Reshape* reshape = nullptr);
 
   /// Adds to what is done to a tensor, which is merged in `from`, in `to` or in both. It is one of `from`, or new. `memory` is what the
   /// change takes besides the tensor's own bytes.
@@ -61,7 +62,8 @@ class Rewrite {
   std::vector<Task> tasks_;
 };
 
-inline Rewrite::Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums, const Reshape* reshape)
+inline Rewrite::Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums,
+                        const Reshape* reshape)
     : from_(from),
       to_(to),
       copies_(std::move(copies)),
@@ -73,7 +75,8 @@ inline Rewrite::Rewrite(const Model& from, ModelWriter* to, std::vector<std::str
       copied_before_(copies_.size()),
       copied_after_(copies_.size()) {}
 
-inline void Rewrite::change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change, std::uint64_t memory) {
+inline void Rewrite::change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change,
+                            std::uint64_t memory) {
   const bool is_known = from_.find(tensor.info->name) == &tensor;
   if (!is_known && !new_.contains(&tensor)) in_order_.push_back(&tensor);
   Changed& changed = is_known ? changes_[static_cast<std::size_t>(&tensor - from_.tensors().data())] : new_[&tensor];
@@ -97,16 +100,20 @@ inline void Rewrite::run(const TaskOptions& options) {
 }
 
 inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& changed, std::uint64_t size_before) {
-  const std::uint64_t size_after = to_ != nullptr ? to_->bytes_of(tensor) : size_before, room = std::max(size_before, size_after);
+  const std::uint64_t size_after = to_ != nullptr ? to_->bytes_of(tensor) : size_before,
+                      room = std::max(size_before, size_after);
   tasks_.push_back({room + changed.memory,
-                    [this, &tensor, &changed, size_before, size_after, room](Buffer& buffer, const Context& context) -> Finish {
+                    [this, &tensor, &changed, size_before, size_after, room](Buffer& buffer,
+                                                                             const Context& context) -> Finish {
                       const std::span<std::byte> bytes = buffer.get(room);
                       if (size_before != 0) from_.read(tensor, 0, bytes.first(size_before));
                       std::vector<std::uint64_t> before, after;
-                      if (with_checksums_ && !changed.was_merged) before = RestChecksum::of_pieces(bytes.first(size_before));
+                      if (with_checksums_ && !changed.was_merged)
+                        before = RestChecksum::of_pieces(bytes.first(size_before));
                       std::vector<Finish> finishes;
                       for (const Change& step : changed.steps) finishes.push_back(step(bytes, context));
-                      if (with_checksums_ && !changed.is_merged) after = RestChecksum::of_pieces(bytes.first(size_after));
+                      if (with_checksums_ && !changed.is_merged)
+                        after = RestChecksum::of_pieces(bytes.first(size_after));
                       if (to_ != nullptr && size_after != 0) to_->write_at(tensor, 0, bytes.first(size_after));
                       return [this, &tensor, finishes = std::move(finishes), before = std::move(before),
                               after = std::move(after)] {

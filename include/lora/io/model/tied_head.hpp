@@ -65,7 +65,10 @@ inline std::string_view model_of(std::string_view architecture) {
 /// What a configuration says of its output layer: in words, by its model's type, or nothing.
 struct TiedHead {
   bool said_tied = false, said_untied = false;
-  std::string type;  // that ties by default
+  std::string type;          // that ties by default
+  bool is_headless = false;  // an architecture without an output layer
+
+  bool is_tied() const { return said_tied || (!said_untied && !type.empty()); }
 };
 
 /// Adds what a configuration says, and that of the language model within it. (Those of encoders for pictures and
@@ -82,7 +85,13 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
     };
     if (key == "model_type") consider(value, false);
     if (key == "architectures" && value.is_array())
-      for (const Json& name : value.get_ref<const Json::array_t&>()) consider(name, true);
+      for (const Json& name : value.get_ref<const Json::array_t&>()) {
+        consider(name, true);
+        const auto has = [&](std::string_view part) {
+          return name.is_string() && name.get_ref<const std::string&>().find(part) != std::string::npos;
+        };
+        out.is_headless = !has("CausalLM") && !has("ConditionalGeneration") && !has("LMHead") && !has("MaskedLM");
+      }
   }
 }
 
@@ -91,11 +100,26 @@ inline std::filesystem::path config_file(const Model& model) {
   return (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
 }
 
+/// Whether the configuration ties an output layer to the embeddings; false when there is none, or none that can be read.
+inline bool is_head_tied(const Model& model) {
+  std::error_code ignored;
+  const std::filesystem::path file = config_file(model);
+  if (!std::filesystem::exists(file, ignored)) return false;
+  TiedHead found;
+  try {
+    read_tied_head(read_json_file(file, max_config_bytes), found);
+  } catch (const FileError&) {
+    return false;
+  }
+  return found.is_tied() && !found.is_headless;
+}
+
 /// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that what is merged
 /// into it would be lost. Throws FileError then; or returns true where only tensors of `own_heads` take its place and `can_untie`: the
 /// configuration has to be changed as well.
-inline bool expect_untied_head(const Model& model, const std::vector<BoundModule>& modules, const std::vector<std::string>& own_heads,
-                               std::vector<std::string>* warnings, bool can_untie) {
+inline bool expect_untied_head(const Model& model, const std::vector<BoundModule>& modules,
+                               const std::vector<std::string>& own_heads, std::vector<std::string>* warnings,
+                               bool can_untie) {
   const auto is_token_embedding = [](const BoundModule& bound) {
     return bound.tensor().info->name == "token_embd.weight";
   };
@@ -124,12 +148,11 @@ inline bool expect_untied_head(const Model& model, const std::vector<BoundModule
           text(bare(error), ": if the model ties ", tensor, " to its embeddings, what is merged into it is lost"));
     return false;
   }
-  const bool is_tied = found.said_tied || (!found.said_untied && !found.type.empty());
-  if (is_tied && can_untie) return true;
+  if (found.is_tied() && can_untie) return true;
   if (found.said_tied)
     fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
          ", found true: the layer is tied to the embeddings, which would be used in its place");
-  if (is_tied)
+  if (found.is_tied())
     fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
          ", found no such key, and a model of type ", in_quotes(found.type),
          ", whose output layer is tied to the embeddings by default: they would be used in its place");

@@ -128,7 +128,8 @@ LORA_FUNC PeftConfig PeftConfig::load(const std::filesystem::path& file, Unconve
   return PeftConfig(detail::JsonFields(file, json), unconverted);
 }
 
-LORA_FUNC PeftConfig PeftConfig::parse(const std::filesystem::path& file, std::string_view characters, Unconverted unconverted) {
+LORA_FUNC PeftConfig PeftConfig::parse(const std::filesystem::path& file, std::string_view characters,
+                                       Unconverted unconverted) {
   const detail::Json json = detail::read_json(file, "", characters);
   return PeftConfig(detail::JsonFields(file, json), unconverted);
 }
@@ -157,7 +158,8 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in, Unconverted uncon
   base_model_ = in.string_or_empty("base_model_name_or_path");
   task_type_ = in.string_or_empty("task_type");
   modules_to_save_ = detail::strings(in, "modules_to_save");
-  if (const detail::Json* const ties = in.find("ensure_weight_tying")) keeps_ties_ = ties->is_boolean() && detail::boolean(*ties);
+  if (const detail::Json* const ties = in.find("ensure_weight_tying"))
+    keeps_ties_ = ties->is_boolean() && detail::boolean(*ties);
   if (type_->has_bias()) trains_biases_ = detail::reads_biases(in);
   if (type_->reads("trainable_token_indices")) trained_tokens_ = detail::token_lists(in);
   ranks_.keys = alphas_.keys = std::make_shared<detail::PatternKeys>();

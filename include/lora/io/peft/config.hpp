@@ -37,16 +37,16 @@ class PeftConfig {
   /// several devices, merge_weights to old versions' layers; target_modules and those that restrict it say where factors
   /// were to be made, and the file has those that were.
   static constexpr std::array<std::string_view, 32> ignored_keys{
-      "auto_mapping",        "base_model_class",    "base_model_name_or_path",
-      "corda_config",        "eva_config",          "ensure_weight_tying",
-      "exclude_modules",     "inference_mode",      "layers_pattern",
-      "layers_to_transform", "loftq_config",        "lora_dropout",
-      "lora_ga_config",      "megatron_core",       "merge_weights",
-      "peft_version",        "qalora_group_size",   "revision",
-      "runtime_config",      "target_modules",      "task_type",
-      "module_dropout",      "rank_dropout",        "rank_dropout_scale",
-      "init_weights",        "init_ia3_weights",    "use_effective_conv2d",
-      "decompose_both",      "decompose_factor",    "d_initial",
+      "auto_mapping",        "base_model_class",  "base_model_name_or_path",
+      "corda_config",        "eva_config",        "ensure_weight_tying",
+      "exclude_modules",     "inference_mode",    "layers_pattern",
+      "layers_to_transform", "loftq_config",      "lora_dropout",
+      "lora_ga_config",      "megatron_core",     "merge_weights",
+      "peft_version",        "qalora_group_size", "revision",
+      "runtime_config",      "target_modules",    "task_type",
+      "module_dropout",      "rank_dropout",      "rank_dropout_scale",
+      "init_weights",        "init_ia3_weights",  "use_effective_conv2d",
+      "decompose_both",      "decompose_factor",  "d_initial",
       "projection_prng_key", "vera_dropout"};
 
   /// Enough for the names of 20 000 modules in each of three lists.
@@ -134,7 +134,8 @@ class PeftConfig {
   const detail::PeftType* type_ = nullptr;
   Index rank_ = 0;
   double alpha_ = 1.0;
-  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false, has_lora_bias_ = false, trains_biases_ = false, keeps_ties_ = false;
+  bool rank_stabilized_ = false, fan_in_fan_out_ = false, is_dora_ = false, has_lora_bias_ = false,
+       trains_biases_ = false, keeps_ties_ = false;
   std::vector<std::pair<std::string, std::vector<std::uint64_t>>> trained_tokens_;
   std::vector<std::string> target_parameters_, feedforward_modules_;
   std::string base_model_, task_type_, initialiser_;

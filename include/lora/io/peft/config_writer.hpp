@@ -32,7 +32,8 @@ class PeftConfigWriter {
   std::string write() {
     collect_replacements();
     if (modules_.empty() && modules_to_save_.empty() && tokens_.empty() && bias_ == "none")
-      fail(file_, "expected an adapter with an update for at least one module, or a tensor in the base's place, found none");
+      fail(file_,
+           "expected an adapter with an update for at least one module, or a tensor in the base's place, found none");
     choose_type();
     expect_biases();
     expect_one_fan_in_fan_out();
@@ -233,11 +234,12 @@ class PeftConfigWriter {
     std::sort(targets.begin(), targets.end());
     const auto or_null = [](const std::string& value) { return value.empty() ? "null" : string(value); };
     const auto flag = [](bool value) -> std::string { return value ? "true" : "false"; };
-    std::map<std::string_view, std::string> keys{{"base_model_name_or_path", or_null(adapter_.base_model)},
-                                                 {"inference_mode", "true"},
-                                                 {"peft_type", string(type_->name)},
-                                                 {"target_modules", modules_.empty() ? string(no_targets) : list(targets)},
-                                                 {"task_type", or_null(adapter_.task_type)}};
+    std::map<std::string_view, std::string> keys{
+        {"base_model_name_or_path", or_null(adapter_.base_model)},
+        {"inference_mode", "true"},
+        {"peft_type", string(type_->name)},
+        {"target_modules", modules_.empty() ? string(no_targets) : list(targets)},
+        {"task_type", or_null(adapter_.task_type)}};
     if (!kind_->ranked.empty()) {
       const Index rank = ranks.empty() ? 1 : most_common(ranks);
       keys["r"] = std::to_string(rank);
@@ -248,7 +250,8 @@ class PeftConfigWriter {
       keys[type_->alpha_key] = text(alpha);
       keys["alpha_pattern"] = patterns(alphas_, alpha, anchored);
     }
-    if (type_->has_fan_in_fan_out()) keys["fan_in_fan_out"] = flag(!modules_.empty() && modules_.front()->fan_in_fan_out);
+    if (type_->has_fan_in_fan_out())
+      keys["fan_in_fan_out"] = flag(!modules_.empty() && modules_.front()->fan_in_fan_out);
     if (type_->has_bias()) keys["bias"] = string(bias_);
     if (!modules_to_save_.empty()) keys["modules_to_save"] = list(modules_to_save_);
     if (!tokens_.empty()) keys["trainable_token_indices"] = "{" + tokens_ + "\n  }";

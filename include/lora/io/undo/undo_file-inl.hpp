@@ -24,7 +24,8 @@ LORA_FUNC UndoFileWriter::UndoFileWriter(const std::filesystem::path& target, co
   }
   for (const std::string& copy : copies) {
     header_.copies.push_back({copy, 0});
-    if (const detail::Reshape::File* const file = reshape.file(copy)) header_.copies.back().original_bytes = file->before.size();
+    if (const detail::Reshape::File* const file = reshape.file(copy))
+      header_.copies.back().original_bytes = file->before.size();
   }
   detail::expect_complete(file_.path(), header_);
   // The sizes of the records are not known yet: room is left for a header with the largest they can have.

@@ -171,7 +171,8 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
   };
   for (const UndoShard& shard : header.shards) {
     begin_entry(&shard == header.shards.data(), shard.file);
-    json += text("\"merged\":\"", hexadecimal(shard.merged), "\",\"rest\":\"", hexadecimal(shard.rest), shard.header_bytes != 0 ? "\",\"reshaped\":true}" : "\"}");
+    json += text("\"merged\":\"", hexadecimal(shard.merged), "\",\"rest\":\"", hexadecimal(shard.rest),
+                 shard.header_bytes != 0 ? "\",\"reshaped\":true}" : "\"}");
   }
   json += "],\"copies\":[";
   for (const UndoCopy& copy : header.copies) {
@@ -182,9 +183,11 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
   const auto spelled = [](double value) { return json_value(Json::value_t::number_float, value).dump(); };
   std::vector<TensorInfo> tensors;
   for (std::size_t i = 0; i < header.shards.size(); ++i)
-    if (header.shards[i].header_bytes != 0) tensors.push_back({header_name(i), DType::U8, {header.shards[i].header_bytes}});
+    if (header.shards[i].header_bytes != 0)
+      tensors.push_back({header_name(i), DType::U8, {header.shards[i].header_bytes}});
   for (std::size_t i = 0; i < header.copies.size(); ++i)
-    if (header.copies[i].original_bytes) tensors.push_back({file_name(i), DType::U8, {*header.copies[i].original_bytes}});
+    if (header.copies[i].original_bytes)
+      tensors.push_back({file_name(i), DType::U8, {*header.copies[i].original_bytes}});
   for (std::size_t t = 0; t < header.tensors.size(); ++t) {
     const UndoTensor& tensor = header.tensors[t];
     json += t == 0 ? "{\"name\":" : ",{\"name\":";
@@ -261,7 +264,8 @@ inline void expect_complete(const std::filesystem::path& file, const UndoHeader&
       return tensor.shard == i && (tensor.is_new || tensor.grown_from);
     });
     if (is_reshaped != (header.shards[i].header_bytes != 0))
-      fail(file, part, "shard ", i, ": expected the original's header where the merge made tensors or rows, and only there, found ",
+      fail(file, part, "shard ", i,
+           ": expected the original's header where the merge made tensors or rows, and only there, found ",
            is_reshaped ? "none" : "one");
   }
   for (std::size_t i = 1; i < header.tensors.size(); ++i) {

@@ -124,18 +124,20 @@ class UndoHeaderReader {
       for (const Json& row : reader.list("rows")) {
         out.replaced->rows->push_back(static_cast<std::uint64_t>(whole(reader, "rows", row)));
         if (out.shape.size() != 2 || out.replaced->rows->back() >= original_shape(out)[0])
-          reader.refuse("rows", "expected rows of a matrix ", shape_list(original_shape(out)), ", found ", description(row));
+          reader.refuse("rows", "expected rows of a matrix ", shape_list(original_shape(out)), ", found ",
+                        description(row));
       }
       if (out.is_new || (out.replaced->rows->empty() && !out.grown_from))
-        reader.refuse("rows", "expected the rows of a tensor that were replaced, found ", out.is_new ? "a new tensor" : "none");
+        reader.refuse("rows", "expected the rows of a tensor that were replaced, found ",
+                      out.is_new ? "a new tensor" : "none");
     }
     if (reader.string("order") != order_name(row_major) || !reader.list("updates").empty())
       reader.refuse("updates", "expected none for a tensor that was replaced, found some");
     if (!keeps_original(out)) return out;
     const TensorInfo& original = use(original_name(out), dtype);
     if (original.shape != kept_shape(out))
-      fail(file_.path(), "tensor ", in_quotes(original.name), ": expected ", shape_list(kept_shape(out)),
-           ", found ", shape_list(original.shape));
+      fail(file_.path(), "tensor ", in_quotes(original.name), ": expected ", shape_list(kept_shape(out)), ", found ",
+           shape_list(original.shape));
     return out;
   }
 
@@ -145,8 +147,10 @@ class UndoHeaderReader {
       out.grown_from = static_cast<std::uint64_t>(whole(reader, "grown_from", *rows));
   }
   static void expect_growth(const JsonFields& reader, const UndoTensor& tensor) {
-    if (tensor.grown_from && (tensor.is_new || tensor.expert >= 0 || tensor.shape.empty() || *tensor.grown_from >= tensor.shape[0]))
-      reader.refuse("grown_from", "expected fewer rows than those of a whole tensor ", shape_list(tensor.shape), ", found ", *tensor.grown_from);
+    if (tensor.grown_from &&
+        (tensor.is_new || tensor.expert >= 0 || tensor.shape.empty() || *tensor.grown_from >= tensor.shape[0]))
+      reader.refuse("grown_from", "expected fewer rows than those of a whole tensor ", shape_list(tensor.shape),
+                    ", found ", *tensor.grown_from);
   }
 
   /// The size of a tensor of bytes.

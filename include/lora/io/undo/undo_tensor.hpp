@@ -56,8 +56,9 @@ struct UndoTensor {
   Index expert = -1;                             ///< which matrix of the tensor, -1: all of it
   std::vector<std::uint64_t> shape = {};         ///< the tensor's; empty: (rows, cols), or (cols, rows) when column_major
   std::optional<UndoReplacement> replaced = {};
-  std::optional<std::uint64_t> grown_from = {};  ///< how many rows (its first dimension) it had, where the merge added some
-  bool is_new = false;                           ///< the original has no such tensor
+  std::optional<std::uint64_t> grown_from =
+      {};               ///< how many rows (its first dimension) it had, where the merge added some
+  bool is_new = false;  ///< the original has no such tensor
 };
 
 /// The shape of the tensor in the merged file, and in the original, if it has one.
@@ -127,8 +128,9 @@ struct UndoShard {
 /// One of the other files in the model's folder.
 struct UndoCopy {
   std::string file;
-  std::uint64_t checksum = 0;                       ///< RestChecksum
-  std::optional<std::uint64_t> original_bytes = {};  ///< the original's size, where the merge changed the file: it is kept
+  std::uint64_t checksum = 0;  ///< RestChecksum
+  std::optional<std::uint64_t> original_bytes =
+      {};  ///< the original's size, where the merge changed the file: it is kept
 };
 
 namespace detail {
