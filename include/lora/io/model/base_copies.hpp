@@ -34,9 +34,18 @@ inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType b
   });
 }
 
-/// Whether the whole tensor of the adapter's file is that of the base.
-inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const ModelTensor& tensor, ReadBase read) {
+/// Whether a tensor of a GGUF file has numbers that no copy can be compared with.
+inline bool is_stored_in_blocks(const Model& model, const ModelTensor& tensor) {
+  return model.shard_of(tensor).is_quantized(*tensor.info);
+}
+
+/// Whether the whole tensor of the adapter's file is that of the base. A GGUF file may have rounded it, and of one that
+/// it has quantised only the shape is compared.
+inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model& model, const ModelTensor& tensor,
+                    ReadBase read) {
   const TensorInfo& base = *tensor.info;
+  const Gguf* const gguf = model.shard_of(tensor).gguf();
+  if (is_stored_in_blocks(model, tensor)) return copy.shape == gguf->tensor(base.name).shape;
   if (copy.shape != base.shape) return false;
   if (copy.dtype != base.dtype && (!scalar_type(copy.dtype) || !scalar_type(base.dtype))) return false;
   const bool is_same_type = copy.dtype == base.dtype;
@@ -49,7 +58,9 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
     theirs.resize(count * copy_size);
     read(tensor, at * base_size, ours);
     file.read(copy, at * copy_size, theirs);
-    if (!are_copies(copy.dtype, theirs, base.dtype, ours, count)) return false;
+    if (!are_copies(copy.dtype, theirs, base.dtype, ours, count) &&
+        (gguf == nullptr || !are_copies(base.dtype, ours, copy.dtype, theirs, count)))
+      return false;
   }
   return true;
 }
@@ -72,11 +83,13 @@ inline bool can_replace(const TensorInfo& info, const BaseCopy& copy, const Tens
          std::all_of(copy.rows.begin(), copy.rows.end(), [&](std::uint64_t row) { return row < base.shape[0]; });
 }
 
-/// What an adapter's whole tensors, and rows of tensors, replace: those that were trained, as its configuration says, and that are
-/// not what the base has. Throws FileError, naming the tensor and both shapes, for others that are not, and for those that have no
-/// place in the base. `find` gives the base's tensor for a name in the adapter's words, or null; `read` its bytes.
+/// What an adapter's whole tensors, and rows of tensors, replace: those that were trained, as its configuration says,
+/// and that are not what the base has. Throws FileError, naming the tensor and both shapes, for others that are not,
+/// and for those that have no place in the base. `find` gives the base's tensor for a name in the adapter's words, or
+/// null; `read` its bytes. `warnings` gets a sentence about those that could not be compared.
 template <class Find>
-std::vector<Replacement> find_replacements(const Model& base, const Adapter& adapter, const Find& find, ReadBase read) {
+std::vector<Replacement> find_replacements(const Model& base, const Adapter& adapter, const Find& find, ReadBase read,
+                                           std::vector<std::string>& warnings) {
   std::vector<Replacement> out;
   std::vector<const ModelTensor*> embeddings;
   for (const ModelTensor& tensor : base.tensors()) {
@@ -92,19 +105,25 @@ std::vector<Replacement> find_replacements(const Model& base, const Adapter& ada
     };
     if (const ModelTensor* const tensor = find(copy.tensor)) {
       if (can_replace(info, copy, *tensor->info)) {
-        if (!copy.rows.empty() || !is_copy(*adapter.file, info, *tensor, read)) out.push_back({tensor, &copy});
+        if (!copy.rows.empty() || !is_copy(*adapter.file, info, base, *tensor, read)) out.push_back({tensor, &copy});
         continue;
       }
-      if (!is_copy(*adapter.file, info, *tensor, read))
+      if (!is_copy(*adapter.file, info, base, *tensor, read))
         refuse(tensor->info->shape == info.shape ? " with other numbers than the base's " : " where the base has ",
                name(tensor->info->dtype), " ", shape_list(tensor->info->shape));
+      if (is_stored_in_blocks(base, *tensor))
+        warnings.push_back(
+            text("the adapter ", printable(adapter.name), ": passed over ", in_quotes(info.name),
+                 " as a copy of the base's ", in_quotes(tensor->info->name),
+                 ": its shape is the same, its numbers could not be compared, since the base's are quantised"));
       continue;
     }
     // Of tied layers a model's file has one, PEFT writes both.
-    const bool is_tied =
-        is_head(std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'))) &&
-        std::any_of(embeddings.begin(), embeddings.end(),
-                    [&](const ModelTensor* tensor) { return is_copy(*adapter.file, info, *tensor, read); });
+    const std::string_view module = std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.'));
+    const bool is_tied = (is_head(module) || module == "output") &&  // GGUF's
+                         std::any_of(embeddings.begin(), embeddings.end(), [&](const ModelTensor* tensor) {
+                           return is_copy(*adapter.file, info, base, *tensor, read);
+                         });
     if (!is_tied && copy.is_trained)
       refuse(" where the base has no such tensor: one that was trained (modules_to_save) can only take the place of the base's; or");
     if (!is_tied) refuse(" where the base has no such tensor");

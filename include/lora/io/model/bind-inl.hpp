@@ -22,5 +22,26 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
   return std::move(out.modules);
 }
 
+LORA_FUNC Adapter without_base_copies(const Adapter& adapter, const Model& base, std::vector<std::string>* warnings) {
+  Adapter out = adapter;
+  if (adapter.base_copies.empty()) return out;
+  detail::TensorFinder finder(base, adapter, {});
+  finder.find();
+  std::vector<std::string> uncompared;
+  const std::vector<Replacement> replacements = detail::find_replacements(
+      base, adapter, [&](const std::string& name) { return finder.find_other(name); },
+      [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
+        base.read(tensor, offset, into);
+      },
+      uncompared);
+  if (!replacements.empty())
+    detail::fail(adapter.folder, "tensor ", detail::in_quotes(replacements.front().copy->name),
+                 ": expected updates and copies of the base's tensors, found one that was trained in the base's place");
+  if (warnings != nullptr) warnings->insert(warnings->end(), uncompared.begin(), uncompared.end());
+  out.base_copies.clear();
+  out.file.reset();
+  return out;
+}
+
 }  // namespace io
 LORA_NAMESPACE_END
