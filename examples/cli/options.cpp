@@ -90,6 +90,11 @@ io::GgufArchitecture architecture_of(const fs::path& base) {
   if (io::is_gguf_file(base)) return io::GgufArchitecture::of(io::Gguf::open(base));
   std::error_code ignored;
   const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
+  if (!fs::exists(folder / "config.json", ignored))
+    fail(base,
+         "expected a GGUF model, or a config.json beside the model's tensors, which says the architecture (GGUF's "
+         "names and "
+         "order of rows), found neither");
   return io::GgufArchitecture::of_config(folder / "config.json");
 }
 

@@ -76,6 +76,11 @@ class Gguf(ToolTest):
         self.expect_error(1, ["lm_head.base_layer.weight", "other numbers", "another base"], "convert", peft, "--to", "gguf",
                           "--base", self.folder / "model", "--out", self.folder / "lora.gguf")
 
+    def test_a_base_without_its_architecture(self):
+        shutil.copy(LLAMA / "base.safetensors", self.folder / "base.safetensors")
+        self.expect_error(1, ["base.safetensors: ", "config.json", "the architecture", "found neither"], "merge", "--base",
+                          "base.safetensors", "--adapter", LORA, "--out", "out")
+
     def test_quantised_models(self):
         quantised = LLAMA / "base-q8_0.gguf"
         self.expect_error(1, ["Q8_0", "quantised", "quantise the result"], "merge", "--base", quantised, "--adapter", LORA,

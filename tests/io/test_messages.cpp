@@ -107,6 +107,20 @@ TEST_F(Messages, AHalfOfAnAdapter) {
   expect_pieces(message([&] { io::load_adapter(path); }), {"no adapter_model.safetensors", "fetch it"});
 }
 
+TEST_F(Messages, AdaptersForOtherModels) {
+  const io::Adapter plain = io::load_adapter(adapter(config_, lora("a")));
+  const io::Model wide = base({{"a.weight", {8, 6}}});
+  expect_pieces(message([&] { io::bind(wide, plain); }), {"'a'", "4 x 3", "8 x 6", "for another model"});
+  fs::create_directories(folder_ / "mlx");
+  test::write(folder_ / "mlx/adapters.safetensors", {{"a.lora_a", {3, 2}}, {"a.lora_b", {2, 4}}});
+  expect_pieces(message([&] { io::load_adapter(folder_ / "mlx"); }),
+                {"mlx: ", "adapter_config.json", "the rank and scale"});
+  const fs::path gguf = test::data() / "gguf" / "19_gguf_llama" / "lora-f32.gguf";
+  const io::Adapter llama = io::load_gguf_adapter(gguf);
+  const io::Model itself = io::Model::open(gguf);
+  expect_pieces(message([&] { io::bind(itself, llama); }), {"lora-f32.gguf: ", "the base is a GGUF adapter"});
+}
+
 TEST_F(Messages, FilesThatAreCutOff) {
   const fs::path path = adapter(config_, lora("a"));
   const std::string whole = test::read(path / "adapter_model.safetensors");

@@ -101,6 +101,11 @@ inline Adapter load_peft(const AdapterSource& source) {
 inline Adapter load_mlx(const AdapterSource& source) {
   const Safetensors file = Safetensors::open(source.path / mlx_weights);
   const std::filesystem::path config = source.path / "adapter_config.json";
+  if (!has_file(source.path, "adapter_config.json"))
+    fail(
+        source.path,
+        "expected a folder with adapters.safetensors and adapter_config.json, found no adapter_config.json, which says "
+        "the rank and scale: fetch it as well");
   return {source.name(), source.path, MlxReader(file, config).read()};
 }
 

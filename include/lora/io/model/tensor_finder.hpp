@@ -209,6 +209,13 @@ class TensorFinder {
   }
   bool has_names_of(std::string_view component) const { return !place_in_base(component).component.empty(); }
 
+  bool is_gguf_adapter() const {
+    const Gguf* const gguf = base_.shards().front().gguf();
+    const GgufValue* const type = gguf == nullptr ? nullptr : gguf->header().find_value("general.type");
+    const auto* const found = type == nullptr ? nullptr : std::get_if<std::string>(type);
+    return found != nullptr && *found == "adapter";
+  }
+
   /// Whether the base has a component's text encoder as OpenCLIP does, whose q, k and v are one tensor.
   bool is_open_clip(std::string_view component) const {
     for (std::size_t t = 0; t < names_.size(); ++t)
@@ -304,7 +311,9 @@ class TensorFinder {
     const std::string& path = module_of(i).path;
     fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()),
          ": expected a tensor ", group.name, ", ", found,
-         base_.shards().front().gguf() != nullptr && !path.starts_with("blk.")
+         is_gguf_adapter() ? " (the base is a GGUF adapter: name the model that it is for)"
+         : base_.shards().front().gguf() != nullptr && !path.starts_with("blk.") && path != "output" &&
+                 path != "token_embd"
              ? " (to_gguf() gives an adapter the names of a GGUF model)"
          : !base_.is_folder() && is_shard_name(base_.path().filename().string())
              ? " (the base is one of several shards by its name: name the folder that they are in)"
