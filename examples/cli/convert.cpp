@@ -56,7 +56,7 @@ struct Convert {
     if (!bases.empty() && !from_gguf && !to_gguf) adapter = under_base_names(adapter);
     if (from_gguf && !to_gguf) adapter = io::from_gguf(adapter, architecture_of(bases.front()));
     const std::vector<std::string> said =
-        to_gguf ? save_gguf(adapter, from_gguf) : io::save_adapter_as(adapter, out, format);
+        to_gguf ? save_gguf(adapter, from_gguf, notes) : io::save_adapter_as(adapter, out, format);
     notes.insert(notes.end(), said.begin(), said.end());
     for (const std::string& note : notes) std::cerr << "lora: note: " << note << '\n';
     print(report(adapter.modules.size(), notes));
@@ -65,14 +65,39 @@ struct Convert {
 
  private:
   /// What the file says in other numbers than the adapter.
-  std::vector<std::string> save_gguf(const io::Adapter& adapter, bool from_gguf) const {
+  std::vector<std::string> save_gguf(io::Adapter adapter, bool from_gguf, std::vector<std::string>& notes) const {
     const io::GgufArchitecture architecture =
         from_gguf ? io::GgufArchitecture::of(io::Gguf::open(in)) : architecture_of(bases.front());
-    const io::GgufSaved saved = io::save_gguf_adapter(from_gguf ? adapter : io::to_gguf(adapter, architecture), out,
-                                                      architecture.name, io::GgufScaling::fold_if_needed);
+    if (!from_gguf) {
+      // Copies of the base's tensors are compared under the base's own names.
+      const bool is_gguf_base = io::is_gguf_file(bases.front());
+      if (!is_gguf_base) adapter = without_copies(adapter, notes);
+      adapter = io::to_gguf(adapter, architecture);
+      if (is_gguf_base) adapter = without_copies(adapter, notes);
+    }
+    const io::GgufSaved saved = io::save_gguf_adapter(adapter, out, architecture.name, io::GgufScaling::fold_if_needed);
     if (!saved.is_folded) return {};
     return {text("the scalings are multiplied into lora_b, since a GGUF file has one alpha for all; ",
                  count_text(saved.rounded, "element"), " rounded")};
+  }
+
+  io::Adapter without_copies(const io::Adapter& adapter, std::vector<std::string>& notes) const {
+    if (adapter.base_copies.empty()) return adapter;
+    if (has_weights(bases.front())) return io::without_base_copies(adapter, io::Model::open(bases.front()), &notes);
+    io::Adapter left = adapter;
+    std::erase_if(left.base_copies, [](const io::BaseCopy& copy) { return !copy.is_trained; });
+    notes.push_back(text("left out ", count_text(adapter.base_copies.size() - left.base_copies.size(), "whole tensor"),
+                         ", which are taken for copies of the base's: --base has no weights to compare them with"));
+    return left;
+  }
+
+  /// GGUF's names take no more of a folder than its config.json.
+  static bool has_weights(const fs::path& base) {
+    std::error_code ignored;
+    if (!fs::is_directory(base, ignored)) return base.extension() != ".json";
+    const fs::directory_iterator files(base, ignored);
+    return std::any_of(begin(files), end(files),
+                       [](const fs::directory_entry& file) { return file.path().extension() == ".safetensors"; });
   }
 
   io::Adapter under_base_names(const io::Adapter& adapter) const {

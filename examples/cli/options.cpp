@@ -101,6 +101,11 @@ io::GgufArchitecture architecture_of(const fs::path& base) {
   if (io::is_gguf_file(base)) return io::GgufArchitecture::of(io::Gguf::open(base));
   std::error_code ignored;
   const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
+  if (!fs::exists(folder / "config.json", ignored))
+    fail(base,
+         "expected a GGUF model, or a config.json beside the model's tensors, which says the architecture (GGUF's "
+         "names and "
+         "order of rows), found neither");
   return io::GgufArchitecture::of_config(folder / "config.json");
 }
 
@@ -111,7 +116,10 @@ namespace {
 io::Adapter load_for(const fs::path& path, const fs::path& base, const std::function<io::Adapter()>& load) {
   if (!io::is_gguf_file(path)) {
     io::Adapter adapter = load();
-    return io::is_gguf_file(base) ? io::to_gguf(adapter, architecture_of(base)) : adapter;
+    if (io::is_gguf_file(base)) return io::to_gguf(adapter, architecture_of(base));
+    const bool is_flat = std::any_of(adapter.modules.begin(), adapter.modules.end(),
+                                     [](const io::AdapterModule& module) { return module.is_flat; });
+    return is_flat && !base.empty() ? io::with_open_clip_names(adapter, io::Model::open(base)) : adapter;
   }
   const io::Gguf file = io::Gguf::open(path);
   io::Adapter adapter = io::load_gguf_adapter(file);
@@ -146,6 +154,10 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
     if (coefficient && fs::is_directory(option, ignored) && !fs::is_directory(option.substr(0, sign), ignored))
       throw UsageError("--adapter: " + option +
                        " is a folder, whose name reads like a folder and a coefficient; give " + option + "=1");
+    if (sign != option.npos && !coefficient && !fs::exists(option, ignored) &&
+        fs::exists(option.substr(0, sign), ignored))
+      throw UsageError("--adapter: expected a number behind the last '=' of " + option + ", as 0.5, found " +
+                       option.substr(sign + 1));
     if (coefficient && !std::isfinite(*coefficient))
       throw UsageError("--adapter: expected a finite coefficient that 64 bits can hold, found " +
                        option.substr(sign + 1));
@@ -154,6 +166,13 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
       warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
     wanted.emplace_back(coefficient ? option.substr(0, sign) : option, coefficient.value_or(1.0));
   }
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    for (std::size_t k = 0; k < i; ++k) {
+      std::error_code ignored;
+      if (!fs::equivalent(wanted[i].first, wanted[k].first, ignored) || ignored) continue;
+      std::cerr << "lora: warning: " << lora::io::printable(wanted[i].first)
+                << ": given twice: both coefficients count\n";
+    }
   std::vector<ChosenAdapter> out;
   std::size_t initials = 0;
   for (const auto& [folder, coefficient] : wanted) {

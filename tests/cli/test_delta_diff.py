@@ -178,7 +178,7 @@ class Diff(ToolTest):
         self.diff(BASE, one, same=True)
 
     def test_errors(self):
-        self.expect_error(1, ["nothing: ", "No such file"], "diff", BASE, "nothing")
+        self.expect_error(1, ["nothing: ", "nothing of that name"], "diff", BASE, "nothing")
         self.expect_error(2, ["B"], "diff", BASE)
 
 

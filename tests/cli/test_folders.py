@@ -293,7 +293,7 @@ class HostileIndexes(ToolTest):
 
     def test_a_shard_that_is_missing(self):
         (self.base / SECOND).unlink()
-        self.expect(f"{SECOND}: ", "No such file")
+        self.expect(f"{SECOND}: ", "fetch it as well")
 
     def test_two_models(self):
         (self.base / "model.safetensors").write_bytes(BASE.read_bytes())

@@ -3,6 +3,7 @@
 
 import json
 import math
+import re
 import shutil
 import unittest
 
@@ -39,6 +40,46 @@ class Gguf(ToolTest):
             for row, other in zip(found.fractions(name + ".weight"), expected.fractions("merged64." + name)):
                 for x, y in zip(row, other):
                     self.assertAlmostEqual(float(x), float(y), delta=1e-6 * (1 + abs(float(y))))
+
+    def test_a_peft_adapter_with_copies_of_the_bases_tensors(self):
+        """PEFT saves the embeddings and the output layer beside factors of theirs."""
+        peft = LLAMA / "adapter"
+        for base in (BASE, LLAMA / "base-f16.gguf"):
+            for adapter, out in ((peft, "peft"), (LORA, "gguf")):
+                self.run_tool("merge", "--base", base, "--adapter", adapter, "--out", self.folder / out)
+            self.assertEqual((self.folder / "peft").read_bytes(), (self.folder / "gguf").read_bytes())
+            self.run_tool("convert", peft, "--to", "gguf", "--base", base, "--out", self.folder / "lora.gguf")
+            self.run_tool("merge", "--base", base, "--adapter", self.folder / "lora.gguf", "--out", self.folder / "again")
+            self.assertEqual((self.folder / "again").read_bytes(), (self.folder / "gguf").read_bytes())
+        converted = (self.folder / "lora.gguf").read_bytes()
+
+        # A base whose numbers cannot be compared, and one that has none.
+        told = json.loads(self.run_tool("convert", peft, "--to", "gguf", "--base", LLAMA / "base-q8_0.gguf", "--out",
+                                        self.folder / "lora.gguf", "--json", warning=re.compile("lora: note: ")))
+        self.assertEqual(len(told["notes"]), 2)
+        self.assertEqual((self.folder / "lora.gguf").read_bytes(), converted)
+        (self.folder / "model").mkdir()
+        (self.folder / "model/config.json").write_text(json.dumps(
+            {"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}))
+        told = json.loads(self.run_tool("convert", peft, "--to", "gguf", "--base", self.folder / "model", "--out",
+                                        self.folder / "lora.gguf", "--json", warning=re.compile("lora: note: ")))
+        self.assertIn("2 whole tensors", told["notes"][0])
+        self.assertEqual((self.folder / "lora.gguf").read_bytes(), converted)
+
+        # The copies of another model.
+        shutil.copy(LLAMA / "base.safetensors", self.folder / "model/model.safetensors")
+        self.run_tool("convert", peft, "--to", "gguf", "--base", self.folder / "model", "--out", self.folder / "lora.gguf")
+        tensors = Tensors(LLAMA / "base.safetensors")
+        dtype, shape, content = tensors["lm_head.weight"]
+        tensors["lm_head.weight"] = (dtype, shape, content[:-1] + b"\x01")
+        tensors.save(self.folder / "model/model.safetensors")
+        self.expect_error(1, ["lm_head.base_layer.weight", "other numbers", "another base"], "convert", peft, "--to", "gguf",
+                          "--base", self.folder / "model", "--out", self.folder / "lora.gguf")
+
+    def test_a_base_without_its_architecture(self):
+        shutil.copy(LLAMA / "base.safetensors", self.folder / "base.safetensors")
+        self.expect_error(1, ["base.safetensors: ", "config.json", "the architecture", "found neither"], "merge", "--base",
+                          "base.safetensors", "--adapter", LORA, "--out", "out")
 
     def test_quantised_models(self):
         quantised = LLAMA / "base-q8_0.gguf"

@@ -2,7 +2,7 @@
 
 /// Adapters of other programs: what their names mean, what is refused, and which component of a pipeline a base is.
 
-#include "io/files.hpp"
+#include "io/tensors.hpp"
 
 #include <lora/io.hpp>
 #include <lora/lora.hpp>
@@ -16,26 +16,7 @@ namespace {
 namespace io = lora::io;
 namespace fs = std::filesystem;
 using lora::Index;
-using test::expect_pieces, test::message;
-
-/// Tensors of F32 with the numbers 1/8, 2/8 ... from `first` on, or those given.
-struct Tensor {
-  std::string name;
-  std::vector<std::uint64_t> shape;
-  std::vector<float> values = {};
-};
-void write(const fs::path& path, const std::vector<Tensor>& tensors, const io::Metadata& metadata = {}) {
-  std::vector<io::TensorInfo> infos;
-  for (const Tensor& tensor : tensors) infos.push_back({tensor.name, io::DType::F32, tensor.shape});
-  io::SafetensorsWriter writer(path, infos, metadata);
-  float next = 0;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    std::vector<float> values = tensors[i].values;
-    while (values.size() * 4 < writer.header().tensors()[i].bytes()) values.push_back(std::fmod(next += 1, 7.0f) / 8);
-    writer.write(std::as_bytes(std::span(values)));
-  }
-  writer.commit();
-}
+using test::expect_pieces, test::message, test::Tensor;
 
 /// The factors of a LoRA of rank 2 for a weight of 4 x 3.
 std::vector<Tensor> kohya(const std::string& module, std::vector<Tensor> more = {}) {
@@ -48,7 +29,7 @@ class AdapterFiles : public testing::Test {
  protected:
   fs::path file(const std::vector<Tensor>& tensors, const io::Metadata& metadata = {}) {
     const fs::path path = folder_ / (std::to_string(++count_) + ".safetensors");
-    write(path, tensors, metadata);
+    test::write(path, tensors, metadata);
     return path;
   }
   io::Adapter load(const std::vector<Tensor>& tensors, const io::Metadata& metadata = {}) { return io::load_adapter(file(tensors, metadata)); }
@@ -172,6 +153,98 @@ TEST_F(AdapterFiles, AWholeLoKrHasTheScalingOne) {
   EXPECT_EQ(written.read_matrix<float>(written.tensor("lora_unet_a.lokr_w1")), 0.5f * w1);
 }
 
+TEST_F(AdapterFiles, FactorsOfALinearLayerAndOfA1x1ConvolutionAreTheSame) {
+  const fs::path linear = file({{"a.weight", {4, 3}}}), conv = file({{"a.weight", {4, 3, 1, 1}}}),
+                 wide = file({{"a.weight", {4, 3, 3, 3}}});
+  const io::Adapter plain = load({{"lora_unet_a.lora_down.weight", {2, 3}}, {"lora_unet_a.lora_up.weight", {4, 2}}}),
+                    kernel = load(
+                        {{"lora_unet_a.lora_down.weight", {2, 3, 1, 1}}, {"lora_unet_a.lora_up.weight", {4, 2, 1, 1}}});
+  const auto merged = [&](const fs::path& base, const io::Adapter& adapter) {
+    io::merge_model(base, {{adapter}}, folder_ / "merged");
+    const io::Safetensors out = io::Safetensors::open(folder_ / "merged");
+    return test::data_of(out, out.tensors()[0]);
+  };
+  const std::string expected = merged(linear, plain);
+  const io::Safetensors before = io::Safetensors::open(linear);
+  EXPECT_NE(expected, test::data_of(before, before.tensors()[0]));
+  EXPECT_EQ(merged(linear, kernel), expected);
+  EXPECT_EQ(merged(conv, plain), expected);
+  EXPECT_EQ(merged(conv, kernel), expected);
+  expect_pieces(message([&] { io::bind(io::Model::open(wide), plain); }),
+                {"'a.weight'", "two dimensions", "[4, 3, 3, 3]"});
+  expect_pieces(message([&] { io::bind(io::Model::open(wide), kernel); }),
+                {"'a.weight'", "the kernel [1, 1]", "[4, 3, 3, 3]"});
+
+  // They are written as those of the base's layer.
+  for (const auto& [base, dimensions] : {std::pair(linear, 2u), std::pair(conv, 4u)})
+    for (const io::Adapter* const adapter : {&plain, &kernel}) {
+      const io::Model model = io::Model::open(base);
+      const io::Model* const bases[] = {&model};
+      const io::Adapter named = io::with_base_names(*adapter, bases);
+      io::save_adapter_as(named, folder_ / "out.safetensors", "diffusers");
+      io::save_adapter_as(named, folder_ / "peft", "peft");
+      for (const fs::path& path : {folder_ / "out.safetensors", folder_ / "peft/adapter_model.safetensors"}) {
+        const io::Safetensors written = io::Safetensors::open(path);
+        for (const io::TensorInfo& tensor : written.tensors())
+          EXPECT_EQ(tensor.shape.size(), dimensions) << tensor.name;
+      }
+      EXPECT_EQ(merged(base, io::load_adapter(folder_ / "peft")), expected);
+    }
+}
+
+TEST_F(AdapterFiles, ALoKrOfAConvolutionOverOneDimension) {
+  const fs::path base = file({{"a.weight", {4, 6, 3}}});
+  const io::Adapter adapter = load({{"lora_unet_a.lokr_w1", {2, 2}}, {"lora_unet_a.lokr_w2", {2, 3, 3}}});
+  io::merge_model(base, {{adapter}}, folder_ / "merged");
+  // delta(2 i + k, 3 j + l, p) = w1(i, j) w2(k, l, p); multiples of 1/64 below 4: no sum is rounded.
+  const auto numbers = [](const fs::path& path, const char* name) {
+    const io::Safetensors opened = io::Safetensors::open(path);
+    const std::string bytes = test::data_of(opened, opened.tensor(name));
+    std::vector<float> out(bytes.size() / 4);
+    std::memcpy(out.data(), bytes.data(), bytes.size());
+    return out;
+  };
+  const std::vector<float> w0 = numbers(base, "a.weight"), w1 = numbers(adapter.folder, "lora_unet_a.lokr_w1"),
+                           w2 = numbers(adapter.folder, "lora_unet_a.lokr_w2"),
+                           found = numbers(folder_ / "merged", "a.weight");
+  for (std::size_t o = 0; o < 4; ++o)
+    for (std::size_t i = 0; i < 6; ++i)
+      for (std::size_t p = 0; p < 3; ++p)
+        EXPECT_EQ(found[(o * 6 + i) * 3 + p],
+                  w0[(o * 6 + i) * 3 + p] + w1[o / 2 * 2 + i / 3] * w2[(o % 2 * 3 + i % 3) * 3 + p]);
+
+  // PEFT's product of a whole w2 is another one there: neither written nor read.
+  io::Adapter dotted = adapter;
+  dotted.modules[0].path = "a";
+  dotted.modules[0].is_flat = false;
+  expect_pieces(message([&] { io::save_adapter_as(dotted, folder_ / "peft", "peft"); }),
+                {"'a'", "lokr_w2", "one dimension", "another order"});
+  fs::create_directory(folder_ / "peft");
+  test::write(folder_ / "peft/adapter_config.json", R"({"peft_type": "LOKR", "r": 2, "alpha": 2})");
+  const auto peft = [&](const std::vector<Tensor>& tensors) {
+    std::vector<Tensor> named = tensors;
+    for (Tensor& tensor : named) tensor.name = "base_model.model.a." + tensor.name;
+    test::write(folder_ / "peft/adapter_model.safetensors", named, {{"format", "pt"}});
+    return message([&] { dotted = io::load_adapter(folder_ / "peft"); });
+  };
+  expect_pieces(peft({{"lokr_w1", {2, 2}}, {"lokr_w2", {2, 3, 3}}}),
+                {"'base_model.model.a.lokr_w2'", "one dimension", "another order"});
+  EXPECT_EQ(peft({{"lokr_w1", {2, 2}}, {"lokr_w2_a", {2, 2}}, {"lokr_w2_b", {2, 9}}}), "");
+  EXPECT_EQ(io::merge_model(base, {{dotted}}, folder_ / "merged").changed_tensors, 1u);
+  // Its cores have a second dimension of 1.
+  EXPECT_EQ(peft({{"lokr_w1", {2, 2}}, {"lokr_w2_a", {2, 2}}, {"lokr_w2_b", {2, 3}}, {"lokr_t2", {2, 2, 3, 1}}}), "");
+  EXPECT_EQ(io::merge_model(base, {{dotted}}, folder_ / "merged").changed_tensors, 1u);
+  const io::Model model = io::Model::open(base);
+  const io::Model* const bases[] = {&model};
+  const io::Adapter named = io::with_base_names(dotted, bases);
+  io::save_adapter_as(named, folder_ / "k.safetensors", "kohya");
+  EXPECT_EQ(io::Safetensors::open(folder_ / "k.safetensors").tensor("lycoris_a.lokr_t2").shape,
+            (std::vector<std::uint64_t>{2, 2, 3}));
+  io::save_adapter_as(named, folder_ / "again", "peft");
+  EXPECT_EQ(test::read(folder_ / "again/adapter_model.safetensors"),
+            test::read(folder_ / "peft/adapter_model.safetensors"));
+}
+
 TEST_F(AdapterFiles, DiffusersOlderNames) {
   const io::Adapter adapter = load({{"unet.mid.attn1.processor.to_q_lora.down.weight", {2, 3}},
                                     {"unet.mid.attn1.processor.to_q_lora.up.weight", {4, 2}},
@@ -217,7 +290,7 @@ TEST_F(AdapterFiles, AFolderOfMlxHasTransposedFactors) {
   fs::create_directory(mlx);
   const auto configure = [&](const std::string& more) { test::write(mlx / "adapter_config.json", "{\"num_layers\": 16" + more + "}"); };
   configure(R"(, "fine_tune_type": "lora", "lora_parameters": {"rank": 2, "scale": 20.0, "dropout": 0.0, "keys": ["q"]})");
-  write(mlx / "adapters.safetensors", {{"model.layers.0.q.lora_a", {3, 2}}, {"model.layers.0.q.lora_b", {2, 4}}});
+  test::write(mlx / "adapters.safetensors", {{"model.layers.0.q.lora_a", {3, 2}}, {"model.layers.0.q.lora_b", {2, 4}}});
   EXPECT_EQ(io::adapter_format(mlx), "mlx");
   const io::Adapter adapter = io::load_adapter(mlx);
   ASSERT_EQ(adapter.modules.size(), 1u);
@@ -245,11 +318,11 @@ TEST_F(AdapterFiles, AFolderOfMlxHasTransposedFactors) {
   expect_pieces(refused(), {"fine_tune_type", "'full'"});
   configure(R"(, "fine_tune_type": "dora", "lora_parameters": {"rank": 2, "scale": 10.0})");
   expect_pieces(refused(), {"found no m"});
-  write(mlx / "adapters.safetensors", {{"q.lora_a", {3, 2}}, {"q.lora_b", {2, 4}}, {"q.m", {4}}});
+  test::write(mlx / "adapters.safetensors", {{"q.lora_a", {3, 2}}, {"q.lora_b", {2, 4}}, {"q.m", {4}}});
   EXPECT_EQ(io::load_adapter(mlx).modules[0].update.kind(), "DoRA");
-  write(mlx / "adapters.safetensors", {{"q.lora_a", {5, 2, 3}}, {"q.lora_b", {5, 4, 2}}, {"q.m", {4}}});
+  test::write(mlx / "adapters.safetensors", {{"q.lora_a", {5, 2, 3}}, {"q.lora_b", {5, 4, 2}}, {"q.m", {4}}});
   expect_pieces(refused(), {"'q.lora_a'", "experts"});
-  write(mlx / "adapters.safetensors", {{"q.weight", {3, 2}}});
+  test::write(mlx / "adapters.safetensors", {{"q.weight", {3, 2}}});
   expect_pieces(refused(), {"'q.weight'", "lora_a"});
 }
 
@@ -263,7 +336,7 @@ class Components : public AdapterFiles {
   }
   io::Model base(const std::string& name, const std::vector<Tensor>& tensors) {
     fs::create_directories(folder_ / name);
-    write(folder_ / (name + "/model.safetensors"), tensors);
+    test::write(folder_ / (name + "/model.safetensors"), tensors);
     return io::Model::open(folder_ / name);
   }
   static std::vector<std::string> bound(const io::Model& base, const io::Adapter& adapter, std::vector<std::string>& warnings) {
@@ -311,6 +384,133 @@ TEST_F(Components, ElseTheOneWhoseModulesAreAllThere) {
   expect_pieces(message([&] { io::bind(several, both); }), {"unet and text_encoder", "name its folder"});
   const io::Model none = base("none", {{"x.weight", {4, 3}}});
   expect_pieces(message([&] { io::bind(none, both); }), {"'lora_unet_a_b'", "found none"});
+}
+
+/// Some modules of Stable Diffusion's UNet in its two layouts.
+const std::pair<const char*, const char*> unet_names[] = {
+    {"conv_in", "input_blocks.0.0"},
+    {"time_embedding.linear_2", "time_embed.2"},
+    {"add_embedding.linear_1", "label_emb.0.0"},
+    {"down_blocks.0.downsamplers.0.conv", "input_blocks.3.0.op"},
+    {"down_blocks.1.resnets.0.conv_shortcut", "input_blocks.4.0.skip_connection"},
+    {"down_blocks.2.attentions.1.transformer_blocks.0.attn1.to_out.0",
+     "input_blocks.8.1.transformer_blocks.0.attn1.to_out.0"},
+    {"down_blocks.3.resnets.1.conv1", "input_blocks.11.0.in_layers.2"},
+    {"mid_block.attentions.0.proj_in", "middle_block.1.proj_in"},
+    {"mid_block.resnets.1.conv2", "middle_block.2.out_layers.3"},
+    {"up_blocks.0.upsamplers.0.conv", "output_blocks.2.1.conv"},
+    {"up_blocks.1.attentions.2.proj_in", "output_blocks.5.1.proj_in"},
+    {"up_blocks.1.resnets.2.time_emb_proj", "output_blocks.5.0.emb_layers.1"},
+    {"up_blocks.2.upsamplers.0.conv", "output_blocks.8.2.conv"},
+    {"up_blocks.3.attentions.2.transformer_blocks.0.ff.net.0.proj",
+     "output_blocks.11.1.transformer_blocks.0.ff.net.0.proj"},
+    {"conv_out", "out.2"}};
+
+std::string flat(std::string path) {
+  std::replace(path.begin(), path.end(), '.', '_');
+  return path;
+}
+
+TEST_F(Components, AUnetHasDiffusersLayoutOrStabilitys) {
+  std::vector<Tensor> diffusers_names, stability_names, diffusers, stability;
+  for (const auto& [one, other] : unet_names) {
+    for (const Tensor& tensor : kohya("lora_unet_" + flat(one))) diffusers_names.push_back(tensor);
+    for (const Tensor& tensor : kohya("lora_unet_" + flat(other))) stability_names.push_back(tensor);
+    diffusers.push_back({std::string(one) + ".weight", {4, 3}});
+    stability.push_back({std::string("model.diffusion_model.") + other + ".weight", {4, 3}});
+  }
+  const io::Model folder = base("p/unet", diffusers), single = io::Model::open(file(stability));
+  const io::Adapter adapters[] = {load(diffusers_names), load(stability_names)};
+  for (const io::Adapter& adapter : adapters) {
+    const std::vector<io::BoundModule> in_folder = io::bind(folder, adapter), in_file = io::bind(single, adapter);
+    for (std::size_t i = 0; i < std::size(unet_names); ++i) {
+      EXPECT_EQ(in_folder[i].tensor().info->name, diffusers[i].name);
+      EXPECT_EQ(in_file[i].tensor().info->name, stability[i].name);
+    }
+  }
+  // A module that the base lacks is named.
+  stability.erase(stability.begin() + 4);
+  expect_pieces(message([&] { io::bind(io::Model::open(file(stability)), adapters[0]); }),
+                {"'lora_unet_down_blocks_1_resnets_0_conv_shortcut'", "'input_blocks_4_0_skip_connection.weight'",
+                 "'model.diffusion_model'"});
+}
+
+TEST_F(Components, ASingleFileHasSeveral) {
+  std::vector<Tensor> tensors = kohya("lora_unet_down_blocks_0_attentions_0_proj_in");
+  for (const char* const module :
+       {"lora_te1_text_model_encoder_layers_0_mlp_fc1", "lora_te2_text_model_encoder_layers_0_mlp_fc1"})
+    for (const Tensor& tensor : kohya(module)) tensors.push_back(tensor);
+  const io::Adapter adapter = load(tensors);
+  const std::string unet = "model.diffusion_model.input_blocks.1.1.proj_in.weight",
+                    first = "conditioner.embedders.0.transformer.text_model.encoder.layers.0.mlp.fc1.weight",
+                    second = "conditioner.embedders.1.model.transformer.resblocks.0.";
+  std::vector<std::string> warnings;
+  const io::Model xl = io::Model::open(file({{unet, {4, 3}},
+                                             {first, {4, 3}},
+                                             {second + "mlp.c_fc.weight", {4, 3}},
+                                             {second + "attn.in_proj_weight", {9, 3}}}));
+  expect_pieces(message([&] { io::bind(xl, adapter); }),
+                {"'lora_te2_text_model_encoder_layers_0_mlp_fc1'", "OpenCLIP", "with_open_clip_names()"});
+  std::vector<io::AdapterModule> two(adapter.modules.begin(), adapter.modules.begin() + 2);
+  EXPECT_EQ(bound(xl, {"two", adapter.folder, two}, warnings), (std::vector<std::string>{unet, first}));
+  EXPECT_TRUE(warnings.empty());
+  // A file of the denoiser alone.
+  EXPECT_EQ(bound(io::Model::open(file({{unet, {4, 3}}})), adapter, warnings), std::vector<std::string>{unet});
+  ASSERT_EQ(warnings.size(), 1u);
+  expect_pieces(warnings[0], {"passed over 2 of its 3 modules", "text_encoder, text_encoder_2"});
+}
+
+TEST_F(Components, TextEncodersInOpenClipsLayout) {
+  const std::string layer = "lora_te2_text_model_encoder_layers_3_", block = "conditioner.embedders.1.model.transformer.resblocks.3.";
+  const std::pair<const char*, const char*> plain[] = {
+      {"mlp_fc1", "mlp.c_fc"}, {"mlp_fc2", "mlp.c_proj"}, {"self_attn_out_proj", "attn.out_proj"}};
+  std::vector<Tensor> tensors, names;
+  for (const auto& [own, other] : plain) {
+    for (const Tensor& tensor : kohya(layer + own)) tensors.push_back(tensor);
+    names.push_back({block + other + ".weight", {4, 3}});
+  }
+  names.push_back({block + "attn.in_proj_weight", {12, 3}});
+  std::vector<Tensor> parts;  // q and v alone, of two ranks with one scaling
+  for (const auto& [own, rank] : {std::pair("self_attn_q_proj", 2u), std::pair("self_attn_v_proj", 1u)}) {
+    parts.push_back({layer + own + ".lora_down.weight", {rank, 3}});
+    parts.push_back({layer + own + ".lora_up.weight", {4, rank}});
+    parts.push_back({layer + own + ".alpha", {}, {static_cast<float>(rank) / 2}});
+  }
+  tensors.insert(tensors.end(), parts.begin(), parts.end());
+  const fs::path base = file(names), lora = file(tensors);
+  const io::Adapter named = io::with_open_clip_names(io::load_adapter(lora), io::Model::open(base));
+  ASSERT_EQ(named.modules.size(), 4u);
+  EXPECT_EQ(named.modules[3].tensor_name(), block + "attn.in_proj_weight");
+  EXPECT_EQ(named.modules[3].rank(), 3);
+  io::merge_model(base, {{named}}, folder_ / "merged", folder_ / "undo");
+  const io::Safetensors before = io::Safetensors::open(base), after = io::Safetensors::open(folder_ / "merged"),
+                        factors = io::Safetensors::open(lora);
+  const auto matrix = [](const io::Safetensors& from, const std::string& name) {
+    return from.read_matrix<float>(from.tensor(name));
+  };
+  // Multiples of 1/128 below 8: nothing is rounded.
+  lora::Matrix<float> expected = matrix(before, block + "attn.in_proj_weight");
+  for (const auto& [own, row] : {std::pair("self_attn_q_proj", 0), std::pair("self_attn_v_proj", 8)})
+    expected.middleRows(row, 4) += 0.5f * (matrix(factors, layer + own + ".lora_up.weight") *
+                                           matrix(factors, layer + own + ".lora_down.weight"));
+  EXPECT_EQ(matrix(after, block + "attn.in_proj_weight"), expected);
+  for (const auto& [own, other] : plain) {
+    const lora::Matrix<float> sum = matrix(before, block + other + ".weight") +
+                                    matrix(factors, layer + own + ".lora_up.weight") * matrix(factors, layer + own + ".lora_down.weight");
+    EXPECT_EQ(matrix(after, block + other + ".weight"), sum) << own;
+  }
+  io::unmerge_model(folder_ / "merged", folder_ / "undo", folder_ / "back");
+  EXPECT_EQ(test::read(folder_ / "back"), test::read(base));
+
+  parts.back().values[0] = 3;
+  const io::Adapter uneven = load(parts), other_kind = load({{layer + "self_attn_k_proj.diff", {4, 3}}});
+  const io::Model model = io::Model::open(base);
+  expect_pieces(message([&] { (void)io::with_open_clip_names(uneven, model); }), {layer + "self_attn_v_proj", "scaling", layer + "self_attn_q_proj", "one tensor"});
+  expect_pieces(message([&] { (void)io::with_open_clip_names(other_kind, model); }), {"self_attn_k_proj", "'dense'", "one update"});
+  // Another layout, and other modules, are left alone.
+  const io::Adapter projection = load(kohya("lora_te2_text_projection"));
+  EXPECT_TRUE(io::with_open_clip_names(projection, model).modules[0].is_flat);
+  EXPECT_TRUE(io::with_open_clip_names(uneven, io::Model::open(file({{"a.weight", {4, 3}}}))).modules[0].is_flat);
 }
 
 TEST_F(Components, ARenameSaysWhatStandsBeforeAPrefix) {

@@ -8,6 +8,8 @@
 #include <lora/io/gguf/adapter.hpp>
 #include <lora/io/gguf/names.hpp>
 #include <lora/io/gguf/writer.hpp>
+#include <lora/io/model/bind.hpp>
+#include <lora/io/model/merge_model.hpp>
 #include <lora/io/peft/load_adapter.hpp>
 
 #include <cmath>
@@ -72,12 +74,67 @@ TEST(GgufAdapter, IsThePeftAdapterUnderOtherNames) {
   EXPECT_EQ(gguf.modules.size(), 9u);
   expect_same(io::from_gguf(gguf, architecture()), peft_adapter());
   expect_same(io::to_gguf(peft_adapter(), architecture()), gguf);
+}
 
-  // As PEFT saved it, with copies of the base's embeddings and output layer.
-  const io::Adapter peft = io::load_adapter(llama() / "adapter");
-  expect_pieces(message([&] { (void)io::to_gguf(peft, architecture()); }),
-                {"base_layer.weight", "whole tensor", "bind()"});
-  expect_same(io::to_gguf(peft, architecture(), io::BaseCopies::leave_out), gguf);
+TEST(GgufAdapter, CopiesOfTheBasesTensorsAreNoObstacle) {
+  const auto with = [](const io::Adapter& adapter, const test::fs::path& base) {
+    std::vector<std::string> warnings;
+    io::Adapter out = io::without_base_copies(adapter, io::Model::open(base), &warnings);
+    EXPECT_TRUE(out.base_copies.empty());
+    EXPECT_EQ(out.file, nullptr);
+    return std::pair{std::move(out), std::move(warnings)};
+  };
+  // As PEFT saved it: lm_head.base_layer.weight and model.embed_tokens.base_layer.weight beside the factors.
+  const io::Adapter peft = io::load_adapter(llama() / "adapter"), gguf = io::to_gguf(peft, architecture());
+  ASSERT_EQ(gguf.base_copies.size(), 2u);
+  EXPECT_EQ(gguf.base_copies[0].tensor, "output.weight");
+  EXPECT_EQ(gguf.base_copies[1].tensor, "token_embd.weight");
+  expect_pieces(message([&] { (void)io::save_gguf_adapter(gguf, "none/a.gguf", "llama"); }),
+                {"'output.weight'", "without_base_copies()"});
+  const io::Adapter expected = io::load_gguf_adapter(llama() / "lora-f32.gguf");
+  expect_same(io::to_gguf(with(peft, llama() / "base.safetensors").first, architecture()), expected);
+  for (const char* const base : {"base-f32.gguf", "base-f16.gguf"}) {  // the copies' numbers, rounded in the second one
+    SCOPED_TRACE(base);
+    const auto [left, warnings] = with(gguf, llama() / base);
+    expect_same(left, expected);
+    EXPECT_TRUE(warnings.empty());
+    EXPECT_EQ(io::bind(io::Model::open(llama() / base), gguf).size(), 9u);
+  }
+  const auto [left, warnings] = with(gguf, llama() / "base-q8_0.gguf");
+  expect_same(left, expected);
+  ASSERT_EQ(warnings.size(), 2u);
+  expect_pieces(warnings[0],
+                {"'base_model.model.lm_head.base_layer.weight'", "'output.weight'", "could not be compared"});
+}
+
+TEST(GgufAdapter, WholeTensorsThatAreNoCopiesAreRefused) {
+  const test::Folder folder;
+  test::fs::copy(llama() / "adapter", folder / "adapter");
+  const test::fs::path file = folder / "adapter" / "adapter_model.safetensors";
+  std::string content = test::read(file);
+  {
+    const io::Safetensors opened = io::Safetensors::open(file);
+    const io::TensorInfo& copy = opened.tensor("base_model.model.lm_head.base_layer.weight");
+    content[static_cast<std::size_t>(opened.file_offset(copy)) + 3] ^= 1;  // an exponent's bit
+  }
+  test::write(file, content);
+  const io::Adapter other = io::load_adapter(folder / "adapter"), gguf = io::to_gguf(other, architecture());
+  for (const char* const base : {"base-f32.gguf", "base-f16.gguf"})
+    expect_pieces(message([&] { (void)io::without_base_copies(gguf, io::Model::open(llama() / base)); }),
+                  {"lm_head.base_layer.weight", "'output.weight'", "other numbers", "another base"});
+  expect_pieces(message([&] { (void)io::without_base_copies(other, io::Model::open(llama() / "base.safetensors")); }),
+                {"lm_head.base_layer.weight", "other numbers"});
+
+  // One that was trained in the base's place.
+  std::string config = test::read(folder / "adapter" / "adapter_config.json");
+  const std::string none = "\"modules_to_save\": null";
+  config.replace(config.find(none), none.size(), "\"modules_to_save\": [\"lm_head\"]");
+  test::write(folder / "adapter" / "adapter_config.json", config);
+  const io::Adapter trained = io::load_adapter(folder / "adapter");
+  expect_pieces(message([&] { (void)io::to_gguf(trained, architecture()); }),
+                {"lm_head", "trained in the base's place"});
+  expect_pieces(message([&] { (void)io::without_base_copies(trained, io::Model::open(llama() / "base.safetensors")); }),
+                {"lm_head", "trained in the base's place"});
 }
 
 TEST(GgufAdapter, DeltasArePeftsInBothOrders) {
@@ -293,7 +350,13 @@ TEST(GgufAdapter, WhatIsRefusedWhenReading) {
   expect_pieces(judge_loading({b}), {"'blk.0.attn_q'", "no lora_a"});
   expect_pieces(judge_loading({a, {b.name, GgmlType::F32, {5, 3}}}),
                 {"'blk.0.attn_q'", "one rank", "[2, 3]", "[5, 3]"});
-  expect_pieces(judge_loading({{a.name, GgmlType::F32, {2, 2, 3}}, b}), {"two dimensions", "[2, 2, 3]"});
+  expect_pieces(judge_loading({{a.name, GgmlType::F32, {2, 2, 3}}, b}),
+                {"'blk.0.attn_q'", "as many experts", "[2, 2, 3]", "[5, 2]"});
+  expect_pieces(judge_loading({{a.name, GgmlType::F32, {2, 2, 3}}, {b.name, GgmlType::F32, {3, 5, 2}}}),
+                {"as many experts", "[3, 5, 2]"});
+  expect_pieces(judge_loading({{a.name, GgmlType::F32, {2, 2, 3}}, {b.name, GgmlType::F32, {2, 5, 3}}}),
+                {"one rank", "[2, 5, 3]"});
+  expect_pieces(judge_loading({{a.name, GgmlType::F32, {1, 2, 2, 3}}, b}), {"three of experts'", "[1, 2, 2, 3]"});
   expect_pieces(judge_loading({a, b, {"blk.0.attn_norm.weight", GgmlType::F32, {3}}}),
                 {"'blk.0.attn_norm.weight'", "not supported"});
   expect_pieces(judge_loading({{a.name, GgmlType::F32, {0, std::uint64_t{1} << 62}}, {b.name, GgmlType::F32, {6, 0}}}),
@@ -308,6 +371,47 @@ TEST(GgufAdapter, WhatIsRefusedWhenReading) {
       {"aLoRA"});
   expect_pieces(judge_loading({a, b}, {}, 1, {{"general.type", "model"}}), {"general.type", "'adapter'", "'model'"});
   expect_pieces(judge_loading({a, b}, {}, 1, {{"general.type", "adapter"}}), {"adapter.type", "no such key"});
+}
+
+/// Experts: lora_a (experts, r, in), lora_b (experts, out, r), for a weight of (experts, out, in).
+TEST(GgufAdapter, OfExperts) {
+  const test::Folder folder;
+  const auto write = [](const test::fs::path& path, const io::GgufMetadata& metadata,
+                        const std::vector<std::pair<io::GgufTensor, std::vector<float>>>& tensors) {
+    std::vector<io::GgufTensor> infos;
+    for (const auto& [info, values] : tensors) infos.push_back(info);
+    io::GgufWriter writer(path, infos, metadata);
+    for (const auto& [info, values] : tensors) writer.write(std::as_bytes(std::span(values)));
+    writer.commit();
+  };
+  const std::vector<float> a{1, 2, 3, 4}, b{1, -1, 0.5f, 2}, w0{1, 2, 3, 4, 5, 6, 7, 8};
+  write(folder / "lora",
+        {{"general.architecture", "llama"},
+         {"general.type", "adapter"},
+         {"adapter.type", "lora"},
+         {"adapter.lora.alpha", 2.0f}},
+        {{{"blk.0.ffn_up_exps.weight.lora_a", GgmlType::F32, {2, 1, 2}}, a},
+         {{"blk.0.ffn_up_exps.weight.lora_b", GgmlType::F32, {2, 2, 1}}, b}});
+  write(folder / "base", {{"general.architecture", "llama"}},
+        {{{"blk.0.ffn_up_exps.weight", GgmlType::F32, {2, 2, 2}}, w0}});
+  const io::Adapter adapter = io::load_gguf_adapter(folder / "lora");
+  ASSERT_EQ(adapter.modules.size(), 2u);
+  EXPECT_EQ(adapter.modules[1].expert, 1);
+  EXPECT_EQ(adapter.modules[1].experts, 2);
+  EXPECT_EQ(adapter.modules[1].scaling(), 2);
+  io::merge_model(folder / "base", {{adapter}}, folder / "merged");
+  const Gguf merged = Gguf::open(folder / "merged");
+  std::vector<float> found(8);
+  merged.read(merged.tensors()[0], 0, std::as_writable_bytes(std::span(found)));
+  for (std::size_t expert = 0; expert < 2; ++expert)
+    for (std::size_t i = 0; i < 2; ++i)
+      for (std::size_t j = 0; j < 2; ++j) {
+        const std::size_t at = 4 * expert + 2 * i + j;
+        EXPECT_EQ(found[at], w0[at] + 2 * b[2 * expert + i] * a[2 * expert + j]) << at;
+      }
+  expect_pieces(message([&] { io::save_gguf_adapter(adapter, folder / "again", "llama"); }),
+                {"'blk.0.ffn_up_exps'", "an expert's"});
+  expect_pieces(message([&] { (void)io::from_gguf(adapter, architecture()); }), {"'blk.0.ffn_up_exps'", "found none"});
 }
 
 TEST(GgufAdapter, HalfPrecisionFactorsKeepTheirType) {
@@ -383,7 +487,7 @@ TEST(GgufNames, HeadsComeFromTheBase) {
 
   const io::Adapter adapter{
       "a", "a", {module("model.layers.0.self_attn.q_proj", update_of(2, lora::scaling::alpha(1)))}};
-  expect_pieces(message([&] { (void)io::to_gguf(adapter, {"llama"}); }), {"q_proj", "4 rows", "not known"});
+  expect_pieces(message([&] { (void)io::to_gguf(adapter, {"llama"}); }), {"q_proj", "4 rows", "num_attention_heads"});
   expect_pieces(message([&] { (void)io::to_gguf(adapter, {"llama", 4, 4}); }), {"q_proj", "4 rows", "found 4"});
   EXPECT_EQ(io::to_gguf(adapter, {"llama", 2, 2}).modules[0].path, "blk.0.attn_q");
   EXPECT_EQ(io::to_gguf(adapter, {"qwen2"}).modules[0].path, "blk.0.attn_q");

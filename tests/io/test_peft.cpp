@@ -308,7 +308,7 @@ TEST(LoadAdapter, EmptyFactorsAreLegal) {
 TEST(LoadAdapter, FoldersThatAreNone) {
   const test::Folder folder;
   expect_pieces(message([&] { io::load_adapter(folder / "no"); }), {"/no", "expected a folder"});
-  expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_config.json", "No such file"});
+  expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_config.json", "found neither"});
   test::write(folder / "adapter_model.bin", "pickle");
   expect_pieces(message([&] { io::load_adapter(folder.path()); }), {"adapter_model.bin", "pickle", "safe_serialization=True"});
   test::fs::create_directories(folder / "run/default");
@@ -342,7 +342,7 @@ TEST(LoadAdapter, FilesThatAreNotRegular) {
   for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
     SCOPED_TRACE(name);
     test::fs::rename(path(one, name), one.folder() / "kept");
-    expect_pieces(one.refused(), {name, "No such file"});
+    expect_pieces(one.refused(), {name, "fetch it as well"});
     ASSERT_EQ(::mkfifo(path(one, name).c_str(), 0600), 0);
     expect_pieces(one.refused(), {name, "expected a regular file"});
     test::fs::remove(path(one, name));

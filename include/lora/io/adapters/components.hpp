@@ -70,5 +70,28 @@ inline std::string_view component_of(std::string_view path) {
   return first.size() < path.size() && find_component(first) != nullptr ? first : std::string_view();
 }
 
+/// Where single-file checkpoints have a pipeline's components.
+struct ComponentPlace {
+  std::string_view beginning, component;
+};
+inline constexpr std::array single_file_places{ComponentPlace{"model.diffusion_model", "unet"},
+                                               ComponentPlace{"cond_stage_model.transformer", "text_encoder"},
+                                               ComponentPlace{"cond_stage_model.model", "text_encoder"},
+                                               ComponentPlace{"conditioner.embedders.0.transformer", "text_encoder"},
+                                               ComponentPlace{"conditioner.embedders.1.model", "text_encoder_2"},
+                                               ComponentPlace{"text_encoders.clip_l.transformer", "text_encoder"},
+                                               ComponentPlace{"text_encoders.clip_g.transformer", "text_encoder_2"},
+                                               ComponentPlace{"text_encoders.t5xxl.transformer", "text_encoder_3"}};
+
+/// The component that a base's tensor is of by its name, and the parts that say so; empty where none do.
+inline ComponentPlace place_of(std::string_view path) {
+  if (const std::string_view first = component_of(path); !first.empty()) return {first, first};
+  for (const ComponentPlace& place : single_file_places)
+    if (path.size() > place.beginning.size() && path.starts_with(place.beginning) &&
+        path[place.beginning.size()] == '.')
+      return place;
+  return {};
+}
+
 }  // namespace io::detail
 LORA_NAMESPACE_END

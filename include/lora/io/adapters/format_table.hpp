@@ -10,14 +10,16 @@
 #include "lora/io/gguf/adapter.hpp"
 #include "lora/io/kohya/reader.hpp"
 #include "lora/io/mlx/reader.hpp"
+#include "lora/io/model/model_files.hpp"
 #include "lora/io/peft/adapter_reader.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
+/// What cannot be examined is there: opening it says why.
 inline bool has_file(const std::filesystem::path& folder, std::string_view file) {
-  std::error_code ignored;
-  return std::filesystem::exists(folder / file, ignored);
+  std::error_code error;
+  return std::filesystem::exists(folder / file, error) || error;
 }
 
 /// What stands under a path, opened once for all rows.
@@ -59,18 +61,28 @@ inline void expect_peft_folder(const std::filesystem::path& folder) {
          has_file(std::filesystem::absolute(folder).parent_path(), "adapter_config.json")
              ? ": name the folder that it is in"
              : "");
-  if (!std::filesystem::is_directory(folder, ignored)) fail(folder, expected, "none");
-  if (!has_file(folder, "adapter_config.json")) {
-    const std::vector<std::string> below =
-        find_below(folder, [&](const std::filesystem::path& path) { return has_file(path, "adapter_config.json"); });
-    if (!below.empty())
-      fail(folder, expected, "one without them, but below it ", some_of(below), ": name the folder that is meant");
-  }
+  if (!std::filesystem::is_directory(folder, ignored)) fail(folder, expected, "none", nothing_there(folder));
   if (!has_file(folder, "adapter_model.safetensors") && has_file(folder, "adapter_model.bin"))
     fail(folder,
          "expected adapter_model.safetensors, found only adapter_model.bin (a pickle, which can run code): load the "
          "adapter where you "
          "trust it (PeftModel.from_pretrained) and save it with save_pretrained(..., safe_serialization=True)");
+  if (!has_file(folder, "adapter_config.json")) {
+    const std::vector<std::string> below =
+        find_below(folder, [&](const std::filesystem::path& path) { return has_file(path, "adapter_config.json"); });
+    if (!below.empty())
+      fail(folder, expected, "one without them, but below it ", some_of(below), ": name the folder that is meant");
+    if (has_file(folder, "adapter_model.safetensors"))
+      fail(folder, expected, "no adapter_config.json, which says the rank and alpha: fetch it as well");
+    const std::vector<std::string> names = names_in(folder);
+    const auto model =
+        std::find_if(names.begin(), names.end(), [](const std::string& name) { return model_file(name).has_value(); });
+    fail(
+        folder, expected, "neither of them",
+        model == names.end() ? "" : text(", but a model's ", in_quotes(*model), ": an adapter is meant, not its base"));
+  }
+  if (!has_file(folder, "adapter_model.safetensors"))
+    fail(folder, expected, "no adapter_model.safetensors, which has the factors: fetch it as well");
 }
 
 inline Adapter load_peft_as(const AdapterSource& source, PeftConfig::Unconverted unconverted) {
@@ -89,6 +101,11 @@ inline Adapter load_peft(const AdapterSource& source) { return load_peft_as(sour
 inline Adapter load_mlx(const AdapterSource& source) {
   const Safetensors file = Safetensors::open(source.path / mlx_weights);
   const std::filesystem::path config = source.path / "adapter_config.json";
+  if (!has_file(source.path, "adapter_config.json"))
+    fail(
+        source.path,
+        "expected a folder with adapters.safetensors and adapter_config.json, found no adapter_config.json, which says "
+        "the rank and scale: fetch it as well");
   return {source.name(), source.path, MlxReader(file, config).read()};
 }
 

@@ -4,7 +4,9 @@
 #include "lora/io/adapters/format_table.hpp"
 #include "lora/io/adapters/formats.hpp"
 #include "lora/io/adapters/save_table.hpp"
+#include "lora/io/kohya/open_clip.hpp"
 #include "lora/io/model/tensor_finder.hpp"
+#include "lora/io/peft/kernel.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -41,7 +43,12 @@ LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model*
     const std::vector<const ModelTensor*> tensors = finder.find();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       AdapterModule& module = out.modules[i];
-      if (tensors[i] == nullptr || !module.is_flat) continue;
+      if (tensors[i] == nullptr) continue;
+      // Factors are written as those of the base's own layer.
+      const std::span<const std::uint64_t> shape = tensors[i]->info->shape;
+      if (module.expert < 0 && detail::is_kernel_of(std::span<const Index>(module.kernel), shape))
+        module.kernel.assign(shape.begin() + 2, shape.end());
+      if (!module.is_flat) continue;
       const std::string& name = tensors[i]->info->name;
       module.path = name.substr(0, name.rfind('.'));
       if (!module.component.empty()) module.component = finder.component_of_base(module.component);
@@ -54,6 +61,10 @@ LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model*
                    ": expected a base that has it, found none", module.component.empty() ? "" : " for the component ",
                    module.component);
   return out;
+}
+
+LORA_FUNC Adapter with_open_clip_names(const Adapter& adapter, const Model& base) {
+  return detail::OpenClipNames(adapter, base).run();
 }
 
 LORA_FUNC Adapter of_component(const Adapter& adapter, std::string_view component) {

@@ -30,11 +30,17 @@ std::string_view adapter_format(const std::filesystem::path& path);
 std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target,
                                          std::string_view format);
 
-/// The same adapter under its bases' names: paths that have '_' for '.' (AdapterModule::is_flat) become those of the tensors they mean.
-/// `bases` are the components that it has modules for, in any order. Throws FileError, naming the module, when none has it, and as
-/// bind() does.
+/// The same adapter under its bases' names: paths that have '_' for '.' (AdapterModule::is_flat) become those of the
+/// tensors they mean, and factors of a 1x1 convolution get the dimensions that the tensor has, two or with a kernel.
+/// `bases` are the components that it has modules for, in any order. Throws FileError, naming the module, when none has
+/// it, and as bind() does.
 Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases,
                         std::span<const Rename> renames = {});
+
+/// The same adapter for a base that has text encoders in OpenCLIP's layout, as single files of Stable Diffusion XL have
+/// the second one: kohya's names become the base's, and LoRAs of q, k and v, which are one tensor there, one update. Others are left as they are.
+/// Throws FileError, naming the module, for parts that have other kinds, types, shapes or scalings than each other.
+Adapter with_open_clip_names(const Adapter& adapter, const Model& base);
 
 /// The modules of one component alone; an adapter without components becomes one of this component. Throws FileError when it has
 /// none.

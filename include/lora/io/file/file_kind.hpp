@@ -12,6 +12,10 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
+/// After what a file's length contradicts.
+inline constexpr std::string_view cut_off =
+    ": the file is cut off, as a download that was broken off leaves it: fetch it again";
+
 struct FileKind {
   std::string_view first_bytes, sentence;
 };

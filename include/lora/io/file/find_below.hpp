@@ -43,6 +43,15 @@ inline std::vector<std::string> find_below(const std::filesystem::path& folder,
   return out;
 }
 
+/// For a path under which there is nothing: what else a name like ORGANISATION/MODEL may be. "" or a sentence's end.
+inline std::string_view nothing_there(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const bool is_hub_name = path.is_relative() && std::distance(path.begin(), path.end()) == 2 &&
+                           *path.begin() != ".." && *path.begin() != "." &&
+                           !std::filesystem::exists(*path.begin(), ignored);
+  return is_hub_name ? " (a repository of the Hugging Face hub has to be fetched first, as with `hf download`)" : "";
+}
+
 /// "'a', 'b', 'c' and 5 more"
 inline std::string some_of(const std::vector<std::string>& names) {
   constexpr std::size_t most = 4;

@@ -38,7 +38,7 @@ LORA_FUNC InputFile::InputFile(std::filesystem::path path) : path_(std::move(pat
   file_ = detail::Descriptor(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file_.get() < 0) detail::fail_system(path_, "cannot open for reading", errno);
   const struct stat status = detail::status_of(file_, path_);
-  if (!S_ISREG(status.st_mode)) detail::fail(path_, "expected a regular file, found something else");
+  if (!S_ISREG(status.st_mode)) detail::fail(path_, "expected a regular file, found ", detail::kind_text(status));
   size_ = static_cast<std::uint64_t>(status.st_size);
   changed_ = detail::modification_time(status);
 }

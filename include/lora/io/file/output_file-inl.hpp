@@ -41,7 +41,7 @@ LORA_FUNC OutputFile::OutputFile(std::filesystem::path target, Sync sync, std::f
   // Followed for what it protects: a link to a file may be replaced, a link to a folder or device may not.
   const bool exists = replaces && ::stat(target_.c_str(), &status) == 0;
   if (exists && !S_ISREG(status.st_mode))
-    detail::fail(shown_, "cannot write: expected a regular file, found something else of that name");
+    detail::fail(shown_, "cannot write: expected a regular file, found ", detail::kind_text(status), " of that name");
   if (exists && ((status.st_mode & 0222) == 0 || ::access(target_.c_str(), W_OK) != 0))
     detail::fail(shown_, "cannot write: the file is write-protected");
   create();

@@ -13,3 +13,14 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
+
+/// What is no regular file, in words.
+inline std::string_view kind_text(const struct stat& status) {
+  return S_ISDIR(status.st_mode) ? "a folder" : "something else";
+}
+
+}  // namespace io::detail
+LORA_NAMESPACE_END

@@ -16,7 +16,7 @@ LORA_FUNC UpdateFile::UpdateFile(std::filesystem::path path, Sync sync) : path_(
   if (file_.get() < 0) detail::fail_system(path_, "cannot open for writing", errno);
   struct stat status {};
   if (::fstat(file_.get(), &status) != 0) detail::fail_system(path_, "cannot examine", errno);
-  if (!S_ISREG(status.st_mode)) detail::fail(path_, "expected a regular file, found something else");
+  if (!S_ISREG(status.st_mode)) detail::fail(path_, "expected a regular file, found ", detail::kind_text(status));
   if ((status.st_mode & 0222) == 0) detail::fail(path_, "cannot write: the file is write-protected");
   if (status.st_nlink > 1)
     detail::fail(path_, "cannot change it in place: expected a file with one name, found one with ", status.st_nlink,

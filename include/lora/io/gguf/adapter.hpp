@@ -10,7 +10,8 @@ namespace io {
 
 /// Reads a LoRA adapter for llama.cpp: a GGUF file with `general.type` "adapter" and `adapter.type` "lora", and for
 /// each weight W of the base a `W.lora_a` and a `W.lora_b` (r x in and out x r; of token_embd, an embedding, vocab x r
-/// and dim x r). Modules are named as the tensors are, "blk.0.attn_q"; from_gguf() gives them their names, and the rows
+/// and dim x r; of experts' weights experts x r x in and experts x out x r, which become a module for each expert).
+/// Modules are named as the tensors are, "blk.0.attn_q"; from_gguf() gives them their names, and the rows
 /// of q and k their order, in Hugging Face models. s = alpha / r with `adapter.lora.alpha`, and 1 where that is absent
 /// or 0, as in llama.cpp. Factors are F32, F16, BF16 or F64, or of a quantised type that can be read, which becomes
 /// float. Refused: a factor without its partner, ranks that differ, tensors other than factors, an adapter that acts

@@ -36,7 +36,7 @@ class GgufAdapterReader {
     for (const GgufTensor& tensor : file_.tensors()) add(tensor);
     if (pairs_.empty()) fail(file_.path(), "expected the factors of at least one module, found none");
     std::vector<AdapterModule> out;
-    for (const Pair& pair : pairs_) out.push_back(read(pair));
+    for (const Pair& pair : pairs_) read(pair, out);
     file_.file().expect_unchanged();
     return out;
   }
@@ -60,10 +60,11 @@ class GgufAdapterReader {
     if (name.size() <= lora_a_ending.size() || (!is_a && !is_b))
       fail(file_.path(), "tensor ", in_quotes(name),
            ": not supported: expected a factor, whose name ends in .weight.lora_a or .weight.lora_b");
-    if (tensor.shape.size() != 2)
+    if (tensor.shape.size() != 2 && tensor.shape.size() != 3)
       fail(file_.path(), "tensor ", in_quotes(name),
-           ": not supported: expected the two dimensions of a linear layer's factor, found ", shape_list(tensor.shape));
-    if (tensor.shape[0] == 0 || tensor.shape[1] == 0)
+           ": not supported: expected the two dimensions of a linear layer's factor, or three of experts', found ",
+           shape_list(tensor.shape));
+    if (std::find(tensor.shape.begin(), tensor.shape.end(), 0u) != tensor.shape.end())
       fail(file_.path(), "tensor ", in_quotes(name), ": expected a factor with elements, found ",
            shape_list(tensor.shape));
     const std::string module(name.substr(0, name.size() - lora_a_ending.size()));
@@ -72,16 +73,38 @@ class GgufAdapterReader {
     (is_a ? pairs_[place->second].a : pairs_[place->second].b) = &tensor;
   }
 
-  AdapterModule read(const Pair& pair) const {
+  void read(const Pair& pair, std::vector<AdapterModule>& out) const {
     const std::string where = "module " + in_quotes(pair.module);
     if (pair.a == nullptr || pair.b == nullptr)
       fail(file_.path(), where, ": expected lora_a and lora_b, found no ", pair.a == nullptr ? "lora_a" : "lora_b");
-    const bool is_embedding = is_token_embedding(pair.module);
-    if (pair.a->shape[is_embedding ? 1 : 0] != pair.b->shape[1])
-      fail(file_.path(), where, ": expected one rank, found lora_a ", shape_list(pair.a->shape), ", lora_b ",
-           shape_list(pair.b->shape));
-    AdapterModule out{pair.module, update(pair, is_embedding), false, dtype(*pair.a), dtype(*pair.b)};
-    out.is_embedding = is_embedding;
+    const std::vector<std::uint64_t>&a = pair.a->shape, &b = pair.b->shape;
+    const bool is_embedding = is_token_embedding(pair.module), are_experts = a.size() == 3;
+    const auto refuse = [&](std::string_view expected) {
+      fail(file_.path(), where, ": expected ", expected, ", found lora_a ", shape_list(a), ", lora_b ", shape_list(b));
+    };
+    if (a.size() != b.size() || (are_experts && (is_embedding || a[0] != b[0])))
+      refuse("factors of one linear layer, or of as many experts");
+    if (a[a.size() - (is_embedding ? 1 : 2)] != b.back()) refuse("one rank");
+    const std::uint64_t experts = are_experts ? a[0] : 1;
+    for (std::uint64_t expert = 0; expert < experts; ++expert) {
+      AdapterModule& module =
+          out.emplace_back(AdapterModule{pair.module, update(part(*pair.a, expert), part(*pair.b, expert), pair.module),
+                                         false, dtype(*pair.a), dtype(*pair.b)});
+      module.is_embedding = is_embedding;
+      if (!are_experts) continue;
+      module.expert = static_cast<Index>(expert);
+      module.experts = static_cast<Index>(experts);
+    }
+  }
+
+  /// One expert's matrix of a tensor of three dimensions; another tensor as it is.
+  static GgufTensor part(const GgufTensor& tensor, std::uint64_t expert) {
+    GgufTensor out = tensor;
+    if (tensor.shape.size() != 3) return out;
+    out.shape.erase(out.shape.begin());
+    const std::uint64_t bytes = tensor.bytes() / tensor.shape[0];
+    out.begin = tensor.begin + expert * bytes;
+    out.end = out.begin + bytes;
     return out;
   }
 
@@ -91,17 +114,17 @@ class GgufAdapterReader {
   }
 
   /// In the type of both factors, or else in double when one is F64, in float when none is.
-  AdapterUpdate update(const Pair& pair, bool is_embedding) const {
-    ScalarType type = *scalar_type(dtype(*pair.a));
-    if (const ScalarType other = *scalar_type(dtype(*pair.b)); other != type)
+  AdapterUpdate update(const GgufTensor& lora_a, const GgufTensor& lora_b, const std::string& module) const {
+    ScalarType type = *scalar_type(dtype(lora_a));
+    if (const ScalarType other = *scalar_type(dtype(lora_b)); other != type)
       type = type == ScalarType::float64 || other == ScalarType::float64 ? ScalarType::float64 : ScalarType::float32;
     return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
-      const Matrix<Scalar> a = file_.read_matrix<Scalar>(*pair.a), b = file_.read_matrix<Scalar>(*pair.b);
+      const Matrix<Scalar> a = file_.read_matrix<Scalar>(lora_a), b = file_.read_matrix<Scalar>(lora_b);
       try {
-        if (is_embedding) return LowRank<Scalar>(b, a.transpose().eval(), scaling_);
+        if (is_token_embedding(module)) return LowRank<Scalar>(b, a.transpose().eval(), scaling_);
         return LowRank<Scalar>(b, a, scaling_);
       } catch (const ValueError& error) {
-        fail(file_.path(), "module ", in_quotes(pair.module), ": ", bare(error));
+        fail(file_.path(), "module ", in_quotes(module), ": ", bare(error));
       }
     });
   }

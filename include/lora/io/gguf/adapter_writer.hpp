@@ -22,7 +22,8 @@ class GgufAdapterWriter {
     if (adapter.modules.empty()) fail(file, "expected an adapter with at least one module, found none");
     if (!adapter.base_copies.empty())
       fail(file, "expected an adapter of factors alone, found the whole tensor ",
-           in_quotes(adapter.base_copies.front().tensor));
+           in_quotes(adapter.base_copies.front().tensor),
+           ": without_base_copies() leaves out what is a copy of the base's");
     for (const AdapterModule& module : adapter.modules) add(module);
     set_alpha(scaling);
   }

@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/file/tensor_bytes.hpp"
 #include "lora/io/gguf/gguf.hpp"
 #include "lora/io/safetensors/convert.hpp"
-#include "lora/io/safetensors/tensor_info.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -16,8 +16,7 @@ LORA_FUNC Gguf Gguf::open(const std::filesystem::path& path) {
 }
 
 LORA_FUNC const GgufTensor& Gguf::tensor(std::string_view name) const {
-  if (const GgufTensor* found = find(name)) return *found;
-  detail::fail(path(), "expected a tensor ", detail::in_quotes(name), ", found none of that name");
+  return detail::expect_found(path(), find(name), name);
 }
 
 LORA_FUNC std::optional<std::uint64_t> Gguf::unsigned_value(std::string_view key) const {
@@ -36,10 +35,7 @@ LORA_FUNC std::optional<std::uint64_t> Gguf::unsigned_value(std::string_view key
 }
 
 LORA_FUNC void Gguf::read(const GgufTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
-  if (offset > tensor.bytes() || into.size() > tensor.bytes() - offset)
-    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected at most ", tensor.bytes(),
-                 " bytes to be read, found ", into.size(), " from byte ", offset, " on");
-  file_.read(file_offset(tensor) + offset, into);
+  detail::read_bytes(file_, tensor, file_offset(tensor), offset, into);
 }
 
 LORA_FUNC void Gguf::refuse_type(std::string_view key, std::string_view expected, const GgufValue& found) const {
@@ -47,14 +43,12 @@ LORA_FUNC void Gguf::refuse_type(std::string_view key, std::string_view expected
 }
 
 LORA_FUNC void Gguf::expect_dimensions(const GgufTensor& tensor, std::size_t count) const {
-  if (tensor.shape.size() != count)
-    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected ",
-                 count == 1 ? "one dimension" : "two dimensions", ", found the shape ",
-                 detail::shape_list(tensor.shape));
+  detail::expect_dimension_count(path(), tensor, count);
   if (!is_readable(tensor.type))
     detail::fail(path(), "tensor ", detail::in_quotes(tensor.name),
                  ": expected numbers, or one of the quantised types that ",
-                 "can be read (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q8_K), found ", name(tensor.type));
+                 "can be read (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q8_K), found ", name(tensor.type),
+                 ": take the file that it was quantised from, or one in F16 or BF16");
 }
 
 LORA_FUNC void Gguf::read_elements(const GgufTensor& tensor, ScalarType type, void* out) const {

@@ -1,19 +1,21 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/core/matrix.hpp"
 #include "lora/io/file/input_file.hpp"
+#include "lora/io/file/matrix_reader.hpp"
 #include "lora/io/gguf/dequantize.hpp"
 #include "lora/io/gguf/header.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// A GGUF file, open for reading and completely checked. Its header is in memory, its data is read when asked for.
+/// A GGUF file, open for reading and completely checked. Its header is in memory, its data is read when asked for:
+/// bytes, or matrices (MatrixReader) of F16, BF16, F32 and F64 and of quantised types (is_readable), which are
+/// dequantised to float first.
 ///
 ///     const io::Gguf file = io::Gguf::open("model-Q4_K_M.gguf");
 ///     const auto W = file.read_matrix<float>(file.tensor("blk.0.attn_q.weight"));    // dequantised
-class Gguf {
+class Gguf : public detail::MatrixReader<Gguf> {
  public:
   /// Opens and checks. Throws FileError naming the file, the tensor or key, what was expected and what was found.
   static Gguf open(const std::filesystem::path& path);
@@ -54,32 +56,9 @@ class Gguf {
   /// shorter.
   void read(const GgufTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const;
 
-  /// A tensor of two dimensions, rows x cols as in PyTorch, as a matrix. F16, BF16, F32 and F64 are read bit for bit
-  /// when T is that type, exactly towards a wider one, rounded once towards a narrower one; quantised types
-  /// (is_readable) are dequantised to float, then converted. Throws FileError naming the tensor. Allocates the matrix
-  /// and less than 1 MiB.
-  template <class T>
-  Matrix<T> read_matrix(const GgufTensor& tensor) const {
-    static_assert(lora::detail::is_scalar_v<T>,
-                  "lora::io: a matrix is read as float, double, Eigen::half or Eigen::bfloat16");
-    expect_dimensions(tensor, 2);
-    Matrix<T> out(static_cast<Index>(tensor.shape[0]), static_cast<Index>(tensor.shape[1]));
-    read_elements(tensor, lora::detail::ScalarTraits<T>::type, out.data());
-    return out;
-  }
-
-  /// A tensor of one dimension as a column vector; everything else as of read_matrix.
-  template <class T>
-  Eigen::Matrix<T, Eigen::Dynamic, 1> read_vector(const GgufTensor& tensor) const {
-    static_assert(lora::detail::is_scalar_v<T>,
-                  "lora::io: a vector is read as float, double, Eigen::half or Eigen::bfloat16");
-    expect_dimensions(tensor, 1);
-    Eigen::Matrix<T, Eigen::Dynamic, 1> out(static_cast<Index>(tensor.shape[0]));
-    read_elements(tensor, lora::detail::ScalarTraits<T>::type, out.data());
-    return out;
-  }
-
  private:
+  friend class detail::MatrixReader<Gguf>;
+
   Gguf(InputFile file, GgufHeader header) : file_(std::move(file)), header_(std::move(header)) {}
 
   [[noreturn]] void refuse_type(std::string_view key, std::string_view expected, const GgufValue& found) const;

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/file/file_kind.hpp"
 #include "lora/io/gguf/header.hpp"
 #include "lora/io/gguf/header_reader.hpp"
 
@@ -75,7 +76,8 @@ LORA_FUNC void GgufHeader::check(const std::filesystem::path& file, std::uint64_
     if (tensor.begin % alignment_ != 0)
       complain("expected an offset that is a multiple of the alignment, ", alignment_, ", found ", tensor.begin);
     if (tensor.end > data_size)
-      complain("expected its data to end within the ", data_size, " bytes of data, found an end at ", tensor.end);
+      complain("expected its data to end within the ", data_size, " bytes of data, found an end at ", tensor.end,
+               detail::cut_off);
     if (const std::uint64_t next = detail::aligned(end, alignment_); tensor.begin != next)
       complain("expected its data to begin at byte ", next, ", after the tensor before it, found ", tensor.begin,
                tensor.begin > next ? ": the bytes between belong to no tensor" : ": the two share bytes");

@@ -53,22 +53,25 @@ class GgufRenaming {
   GgufRenaming(const Adapter& adapter, const GgufArchitecture& architecture, bool to_gguf)
       : adapter_(adapter), architecture_(architecture), row_(architecture_row(architecture.name)), to_gguf_(to_gguf) {}
 
-  Adapter run(BaseCopies copies) const {
-    for (const BaseCopy& copy : adapter_.base_copies)
-      if (copy.is_trained || copies == BaseCopies::refuse)
-        fail(adapter_.folder, "tensor ", in_quotes(copy.name), ": expected factors alone, found a whole tensor",
-             copy.is_trained ? " that was trained in the base's place"
-                             : ": leave it out when it is a copy of the base's, which bind() with the base tells");
+  Adapter run() const {
     Adapter out = adapter_;
-    out.base_copies.clear();
-    out.file.reset();
+    for (BaseCopy& copy : out.base_copies) {
+      if (copy.is_trained)
+        fail(adapter_.folder, "tensor ", in_quotes(copy.name),
+             ": expected factors and copies of the base's tensors, found a whole tensor that was trained in the base's "
+             "place");
+      const std::size_t dot = copy.tensor.rfind('.');
+      const auto name = dot == copy.tensor.npos ? std::nullopt : renamed(std::string_view(copy.tensor).substr(0, dot));
+      if (!name)
+        fail(adapter_.folder, "tensor ", in_quotes(copy.name), ": expected a copy of a tensor of ", architecture_.name,
+             " that ", has_a_name(), ", found ", in_quotes(copy.tensor));
+      copy.tensor = *name + copy.tensor.substr(dot);
+    }
     for (AdapterModule& module : out.modules) {
       const std::string_view path = module.path;
-      std::optional<std::string> name = to_gguf_ ? gguf_name(path, architecture_) : module_name(path, architecture_);
+      std::optional<std::string> name = renamed(path);
       if (!name)
-        refuse(module,
-               text("expected a module of ", architecture_.name, " that ",
-                    to_gguf_ ? "has a name in GGUF files" : "has a name in Hugging Face's model", ", found none"));
+        refuse(module, text("expected a module of ", architecture_.name, " that ", has_a_name(), ", found none"));
       if (module.parameter != "weight" || module.expert >= 0)
         refuse(module, text("expected an update of a matrix, found one of ", in_quotes(module.tensor_name()),
                             module.expert >= 0 ? ", an expert's" : ""));
@@ -83,6 +86,13 @@ class GgufRenaming {
   }
 
  private:
+  std::optional<std::string> renamed(std::string_view path) const {
+    return to_gguf_ ? gguf_name(path, architecture_) : module_name(path, architecture_);
+  }
+  std::string_view has_a_name() const {
+    return to_gguf_ ? "has a name in GGUF files" : "has a name in Hugging Face's model";
+  }
+
   [[noreturn]] void refuse(const AdapterModule& module, std::string_view problem) const {
     fail(adapter_.folder, "module ", in_quotes(module.path), ": ", problem);
   }
@@ -90,8 +100,11 @@ class GgufRenaming {
   AdapterUpdate reordered(const AdapterModule& module, std::uint64_t heads) const {
     const auto rows = static_cast<std::uint64_t>(module.rows());
     if (heads == 0 || heads > rows || rows % (2 * heads) != 0)
-      refuse(module, text("expected a number of heads, each of an even number of rows, to reorder its ", rows,
-                          " rows by, found ", heads, heads == 0 ? " (not known)" : ""));
+      refuse(
+          module,
+          text("expected a number of heads, each of an even number of rows, to reorder its ", rows, " rows by, found ",
+               heads,
+               heads == 0 ? " (config.json has no num_attention_heads, or a GGUF base no attention.head_count)" : ""));
     const std::vector<Index> from = reordered_rows(module.rows(), heads, to_gguf_);
     std::optional<AdapterUpdate> out;
     const auto take = [&](const auto& update) { out = with_rows(update, from); };
@@ -168,11 +181,11 @@ LORA_FUNC std::optional<std::string> module_name(std::string_view gguf, const Gg
   return std::nullopt;
 }
 
-LORA_FUNC Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture, BaseCopies copies) {
-  return detail::GgufRenaming(adapter, architecture, true).run(copies);
+LORA_FUNC Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture) {
+  return detail::GgufRenaming(adapter, architecture, true).run();
 }
 LORA_FUNC Adapter from_gguf(const Adapter& adapter, const GgufArchitecture& architecture) {
-  return detail::GgufRenaming(adapter, architecture, false).run(BaseCopies::refuse);
+  return detail::GgufRenaming(adapter, architecture, false).run();
 }
 
 }  // namespace io

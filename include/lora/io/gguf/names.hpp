@@ -33,16 +33,13 @@ struct GgufArchitecture {
 std::optional<std::string> gguf_name(std::string_view module, const GgufArchitecture& architecture);
 std::optional<std::string> module_name(std::string_view gguf, const GgufArchitecture& architecture);
 
-/// What to_gguf does with whole tensors in an adapter's file (Adapter::base_copies) that are not marked as trained:
-/// refuse the adapter, or leave them out. PEFT writes copies of embeddings and output layers; bind() tells whether they
-/// are copies.
-enum class BaseCopies { refuse, leave_out };
-
 /// An adapter for a Hugging Face model as one for its GGUF conversion, and back: names, and the order of rows (of B,
 /// and of DoRA's magnitude). Throw FileError, naming the module, for one that has no name there, an update other than
 /// LoRA and DoRA where rows are reordered, heads that do not fit its rows, biases, experts and trained tensors;
-/// ValueError for an architecture that is not known.
-Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture, BaseCopies copies = BaseCopies::refuse);
+/// ValueError for an architecture that is not known. PEFT's copies of embeddings and output layers
+/// (Adapter::base_copies) get their names there as well; bind() compares them with the base, without_base_copies()
+/// leaves them out.
+Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture);
 Adapter from_gguf(const Adapter& adapter, const GgufArchitecture& architecture);
 
 }  // namespace io

@@ -33,9 +33,17 @@ inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType b
   });
 }
 
-/// Whether the first elements of a whole tensor of the adapter's file, as many as the base's has, are those of the base.
-inline bool begins_as(const Safetensors& file, const TensorInfo& copy, const ModelTensor& tensor, ReadBase read) {
+/// Whether a tensor of a GGUF file has numbers that no copy can be compared with.
+inline bool is_stored_in_blocks(const Model& model, const ModelTensor& tensor) {
+  return model.shard_of(tensor).is_quantized(*tensor.info);
+}
+
+/// Whether the first elements of a whole tensor of the adapter's file, as many as the base's has, are those of the base. A GGUF file
+/// may have rounded them.
+inline bool begins_as(const Safetensors& file, const TensorInfo& copy, const Model& model, const ModelTensor& tensor,
+                      ReadBase read) {
   const TensorInfo& base = *tensor.info;
+  const bool may_be_rounded = model.shard_of(tensor).gguf() != nullptr;
   if (copy.dtype != base.dtype && (!scalar_type(copy.dtype) || !scalar_type(base.dtype))) return false;
   const bool is_same_type = copy.dtype == base.dtype;
   const std::uint64_t copy_size = is_same_type ? 1 : bits(copy.dtype) / 8, base_size = is_same_type ? 1 : bits(base.dtype) / 8;
@@ -48,14 +56,18 @@ inline bool begins_as(const Safetensors& file, const TensorInfo& copy, const Mod
     theirs.resize(count * copy_size);
     read(tensor, at * base_size, ours);
     file.read(copy, at * copy_size, theirs);
-    if (!are_copies(copy.dtype, theirs, base.dtype, ours, count)) return false;
+    if (!are_copies(copy.dtype, theirs, base.dtype, ours, count) &&
+        (!may_be_rounded || !are_copies(base.dtype, ours, copy.dtype, theirs, count)))
+      return false;
   }
   return true;
 }
 
-/// Whether the whole tensor of the adapter's file is that of the base.
-inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const ModelTensor& tensor, ReadBase read) {
-  return copy.shape == tensor.info->shape && begins_as(file, copy, tensor, read);
+/// Whether the whole tensor of the adapter's file is that of the base; of one that is quantised only the shape is compared.
+inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model& model, const ModelTensor& tensor,
+                    ReadBase read) {
+  if (is_stored_in_blocks(model, tensor)) return copy.shape == model.shard_of(tensor).gguf()->tensor(tensor.info->name).shape;
+  return copy.shape == tensor.info->shape && begins_as(file, copy, model, tensor, read);
 }
 
 /// Whether two tensors of adapters' files, which stand for one of the base, or for tied ones, are the same.

@@ -22,5 +22,25 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
   return std::move(out.modules);
 }
 
+LORA_FUNC Adapter without_base_copies(const Adapter& adapter, const Model& base, std::vector<std::string>* warnings) {
+  Adapter out = adapter;
+  if (adapter.base_copies.empty()) return out;
+  detail::TensorFinder finder(base, adapter, {});
+  finder.find();
+  const detail::Replacements found =
+      detail::ReplacementFinder(
+          base, adapter, [&](const std::string& name) { return finder.find_other(name); },
+          [](const std::string& name) { return name; },
+          [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { base.read(tensor, offset, into); })
+          .find();
+  if (!found.all.empty())
+    detail::fail(adapter.folder, "tensor ", detail::in_quotes(found.all.front().name),
+                 ": expected updates and copies of the base's tensors, found one that was trained in the base's place");
+  if (warnings != nullptr) warnings->insert(warnings->end(), found.warnings.begin(), found.warnings.end());
+  out.base_copies.clear();
+  out.file.reset();
+  return out;
+}
+
 }  // namespace io
 LORA_NAMESPACE_END

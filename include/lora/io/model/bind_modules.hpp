@@ -4,14 +4,38 @@
 /// The weights that the modules of an adapter change. For bodies (-inl.hpp).
 
 #include "lora/io/model/bound_module.hpp"
+#include "lora/io/model/conv1d.hpp"
 #include "lora/io/model/expert_tensors.hpp"
 #include "lora/io/model/replacements.hpp"
 #include "lora/io/model/tensor_finder.hpp"
+#include "lora/io/peft/kernel.hpp"
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/peft/names.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
+
+/// In which orders a weight has a module's shape.
+struct FittingOrders {
+  template <class Size>
+  FittingOrders(const AdapterModule& module, const std::vector<Size>& shape)
+      : plain(is(module.rows(), shape[0]) && is(module.cols(), shape[1])),
+        transposed(is(module.rows(), shape[1]) && is(module.cols(), shape[0])) {}
+  bool plain, transposed;
+
+ private:
+  template <class Size>
+  static bool is(Index own, Size size) {
+    return own < 0 || own == static_cast<Index>(size);
+  }
+};
+
+/// Whether the base says that a module's weight is stored (in, out).
+inline std::optional<bool> stored_transposed(const Conv1DLayers& conv1d, const AdapterModule& module,
+                                             const TensorInfo& tensor) {
+  if (module.is_embedding || module.expert >= 0 || module.parameter != "weight") return std::nullopt;
+  return conv1d.is_transposed(std::string_view(tensor.name).substr(0, tensor.name.rfind('.')));
+}
 
 /// An update with another scaling.
 inline EitherUpdate with_scaling(const EitherUpdate& update, const Scaling& scaling) {
@@ -24,7 +48,7 @@ inline EitherUpdate with_scaling(const EitherUpdate& update, const Scaling& scal
 
 /// The weight that a module means in a tensor, which will have `rows` rows by then; with the scaling of `scaled_as`. Throws FileError when
 /// the tensor cannot be merged.
-inline BoundModule bind_module(const Model& model, const Adapter& adapter,
+inline BoundModule bind_module(const Model& model, const Conv1DLayers& conv1d, const Adapter& adapter,
                                const std::vector<const ModelTensor*>& tensors, std::size_t i, std::uint64_t rows,
                                const AdapterModule& scaled_as) {
   const ModelTensor& tensor = *tensors[i];
@@ -37,8 +61,8 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter,
   if (file.is_quantized(info))
     refuse("expected F16, BF16, F32 or F64 to merge into, found ", file.type_name(info), quantised_remedy);
   if (const auto quantised = quantised_module(info.name); quantised && !info.name.ends_with(".weight"))
-    refuse("expected ", in_quotes(text(quantised->module, ".weight")), " to merge into, found only what ",
-           quantised->maker, " stores for it", quantised_remedy);
+    refuse("expected ", in_quotes(quantised->weight()), " to merge into, found only what ", quantised->maker,
+           " stores for it", quantised_remedy);
   if (is_quantised(info.dtype))
     refuse("expected F16, BF16, F32 or F64 to merge into, found ", name(info.dtype), quantised_remedy);
   if (is_left_empty(info)) refuse(left_empty);
@@ -58,11 +82,11 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter,
     expect_dimensions(shape.size() == 1, "the one dimension of a bias");
     shape.push_back(1);
   } else if (shape.size() > 2) {
-    // LoRA's factors have the kernel's dimensions where they are a convolution's.
+    // LoRA's factors have the kernel's dimensions where they are a convolution's, unless that is 1.
     const bool says_kernel = module.update.kind() == "LoRA" || module.update.kind() == "DoRA";
-    const bool is_kernel_of = std::equal(module.kernel.begin(), module.kernel.end(), shape.begin() + 2, shape.end());
-    expect_dimensions(!module.is_embedding && (!says_kernel || !module.kernel.empty()), "two dimensions");
-    expect_dimensions(shape.size() <= 5 && (!says_kernel || is_kernel_of),
+    const bool is_own = is_kernel_of(std::span<const Index>(module.kernel), std::span<const Index>(shape));
+    expect_dimensions(!module.is_embedding && (!says_kernel || !module.kernel.empty() || is_own), "two dimensions");
+    expect_dimensions(shape.size() <= 5 && (!says_kernel || is_own),
                       text("a convolution's (out, in, kernel...) with the kernel ",
                            shape_list(std::vector<std::uint64_t>(module.kernel.begin(), module.kernel.end()))));
     is_kernel = true;
@@ -79,14 +103,14 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter,
           shape[0] == module.rows() && module.cols() % std::max<Index>(shape[1], 1) == 0
               ? ": a grouped one, which an update whose A is not grouped does not fit: it can only be used unmerged"
               : ""));
-    if (is_kernel && info.shape.size() == 3 && module.update.kind() == "LoKr")
-      throw ShapeError(
-          "lora: LoKr on a convolution over one dimension: PEFT trains another product there than LyCORIS does");
     const bool is_matrix = !is_kernel && module.parameter != "bias";
+    const FittingOrders fitting(module, shape);
+    const std::optional<bool> told =
+        fitting.plain && fitting.transposed ? stored_transposed(conv1d, module, info) : std::nullopt;
     const bool is_transposed = !is_matrix ? false
                                : module.expert >= 0 && info.shape.size() == 3 && module.rows() == module.cols()
-                                   ? are_experts_transposed(model, adapter, tensors, i)
-                                   : module.is_transposed(shape[0], shape[1]);
+                                   ? file.gguf() == nullptr && are_experts_transposed(model, adapter, tensors, i)
+                                   : told.value_or(module.is_transposed(shape[0], shape[1]));
     if (is_transposed) std::swap(shape[0], shape[1]);
     const Index kernel = is_kernel && info.shape[1] != 0 ? shape[1] / static_cast<Index>(info.shape[1]) : 1;
     const bool has_own_scaling =
@@ -108,8 +132,9 @@ inline BoundModule bind_module(const Model& model, const Adapter& adapter,
 }
 
 /// PEFT writes one fan_in_fan_out for a model that may have layers of both kinds. Shapes tell them apart but for square
-/// weights: refused when the shape of another module says that the flag is not true of all.
-inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
+/// weights: where the base does not tell of those either, they are refused when the shape of another module says that
+/// the flag is not true of all.
+inline void expect_clear_orientation(const Model& base, const Conv1DLayers& conv1d, const Adapter& adapter,
                                      const std::vector<const ModelTensor*>& tensors) {
   const AdapterModule *square = nullptr, *contrary = nullptr;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -117,12 +142,10 @@ inline void expect_clear_orientation(const Model& base, const Adapter& adapter,
     if (tensors[i] == nullptr || module.is_embedding || module.expert >= 0 || module.parameter == "bias") continue;
     const std::vector<std::uint64_t>& shape = tensors[i]->info->shape;
     if (shape.size() != 2) continue;
-    const auto is = [](Index own, std::uint64_t size) { return own < 0 || static_cast<std::uint64_t>(own) == size; };
-    const bool plain = is(module.rows(), shape[0]) && is(module.cols(), shape[1]),
-               transposed = is(module.rows(), shape[1]) && is(module.cols(), shape[0]);
-    if (plain && transposed)
-      square = &module;
-    else if (plain != transposed && transposed != module.fan_in_fan_out)
+    const FittingOrders fitting(module, shape);
+    if (fitting.plain && fitting.transposed)
+      square = stored_transposed(conv1d, module, *tensors[i]->info) ? square : &module;
+    else if (fitting.plain != fitting.transposed && fitting.transposed != module.fan_in_fan_out)
       contrary = &module;
   }
   if (square != nullptr && contrary != nullptr)
@@ -144,7 +167,8 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   TensorFinder finder(model, adapter, renames);
   std::vector<const ModelTensor*> tensors = finder.find();
   const std::vector<std::size_t> scaled_as = assign_experts(model, adapter, tensors);
-  expect_clear_orientation(model, adapter, tensors);
+  const Conv1DLayers conv1d(model);
+  expect_clear_orientation(model, conv1d, adapter, tensors);
   BoundAdapter out;
   Replacements found = ReplacementFinder(
                            model, adapter, [&](const std::string& name) { return finder.find_other(name); },
@@ -161,8 +185,9 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   for (std::size_t i = 0; i < tensors.size(); ++i)
     if (tensors[i] != nullptr)
       out.modules.push_back(
-          bind_module(model, adapter, tensors, i, rows_of(*tensors[i]), adapter.modules[scaled_as[i]]));
+          bind_module(model, conv1d, adapter, tensors, i, rows_of(*tensors[i]), adapter.modules[scaled_as[i]]));
   out.warnings = finder.warnings();
+  out.warnings.insert(out.warnings.end(), found.warnings.begin(), found.warnings.end());
   return out;
 }
 

@@ -38,6 +38,14 @@ class FlatNames {
       if (const std::optional<std::string> key = flat(base_.unwrapped(t))) tensors_[*key].push_back(t);
   }
 
+  /// Whether the base has a tensor whose name so turned is `name` or ends in it.
+  static bool has(const BaseNames& base, std::string_view name) {
+    std::string_view before;
+    for (std::size_t t = 0; t < base.size(); ++t)
+      if (ends_flat(base.unwrapped(t), name, before)) return true;
+    return false;
+  }
+
   struct Missing {
     std::size_t name = 0;
     std::string found = "found none";

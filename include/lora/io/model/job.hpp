@@ -56,6 +56,19 @@ inline void warn_of_other_weights(const std::vector<std::string>& copies, bool i
   }
 }
 
+/// Warns of Git LFS pointers among those that are only copied: the merged weights are right all the same.
+inline void warn_of_pointers(const Model& model, const std::vector<std::string>& copies,
+                             std::vector<std::string>& warnings) {
+  for (const std::string& copy : copies) {
+    std::error_code ignored;
+    const std::filesystem::path path = model.path() / copy;
+    if (const auto size = std::filesystem::file_size(path, ignored); ignored || size > 1024) continue;
+    const std::string first = first_bytes(InputFile(path));
+    if (first.starts_with(file_kinds[0].first_bytes))
+      warnings.push_back(text(printable(copy), ": ", file_kinds[0].sentence, "; it is copied as it is"));
+  }
+}
+
 /// The files of models and adapters, as inputs for expect_apart.
 inline std::vector<std::filesystem::path> inputs_of(const std::vector<ActiveAdapter>& adapters,
                                                     std::vector<std::filesystem::path> others) {
@@ -206,6 +219,7 @@ LORA_ON_CALL_DECLARED inline Job plan_job(const Model& model, const UndoFile* ol
   job.effects.resize(job.targets.size());
   job.count();
   warn_of_other_weights(job.copies, in_place, warnings);
+  if (!in_place) warn_of_pointers(model, job.copies, warnings);
   return job;
 }
 

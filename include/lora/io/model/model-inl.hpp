@@ -3,6 +3,7 @@
 
 #include "lora/core/sorted.hpp"
 #include "lora/io/file/folder.hpp"
+#include "lora/io/file/tensor_bytes.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/model/unfinished.hpp"
@@ -55,6 +56,9 @@ LORA_FUNC Model Model::open_unfinished(const std::filesystem::path& path) {
   std::error_code ignored;
   Model model(path);
   model.is_folder_ = std::filesystem::is_directory(path, ignored);
+  if (!std::filesystem::exists(path, ignored) && !ignored)
+    detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with one, found nothing of that name",
+                 detail::nothing_there(path));
   if (!model.is_folder_) {
     model.add_shard("", path);
   } else if (const auto file = detail::model_in(path); !file) {
@@ -77,8 +81,7 @@ LORA_FUNC const ModelTensor* Model::find(std::string_view name) const {
 }
 
 LORA_FUNC const ModelTensor& Model::tensor(std::string_view name) const {
-  if (const ModelTensor* found = find(name)) return *found;
-  detail::fail(path_, "expected a tensor ", detail::in_quotes(name), ", found none of that name");
+  return detail::expect_found(path_, find(name), name);
 }
 
 LORA_FUNC void Model::read(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
@@ -132,7 +135,12 @@ LORA_FUNC void Model::open_shards(const std::string& index_file) {
   if (!names.contains(single) && std::filesystem::exists(path_ / single, ignored))
     detail::fail(path_, "expected one model, found two: ", printable(single), " and the shards of ",
                  printable(index_file));
-  for (const std::string& name : names) add_shard(name, path_ / name);
+  for (const std::string& name : names) {
+    if (!std::filesystem::exists(path_ / name, ignored) && !ignored)
+      detail::fail(path_ / name, "expected a shard, which ", printable(index_file),
+                   " lists, found none: fetch it as well");
+    add_shard(name, path_ / name);
+  }
   if (const std::vector<std::string> extra = detail::expect_indexed(shards_, names_, file, *entries); !extra.empty())
     warnings_.push_back(
         detail::text(printable(index_file), ": weight_map: passed over what no shard has: ", detail::some_of(extra)));

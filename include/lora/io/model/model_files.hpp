@@ -74,6 +74,16 @@ inline bool is_adapter_file(std::string_view name) {
   return name == "adapter_config.json" || name.starts_with("adapter_model.");
 }
 
+/// Whether a file is one of several by its name: model-00001-of-00003.safetensors.
+inline bool is_shard_name(std::string_view name) {
+  const std::size_t of = name.rfind("-of-");
+  const auto is_number = [](std::string_view digits) {
+    return digits.size() == 5 && digits.find_first_not_of("0123456789") == digits.npos;
+  };
+  return of != name.npos && of >= 6 && name[of - 6] == '-' && is_number(name.substr(of - 5, 5)) &&
+         is_number(name.substr(of + 4, 5));
+}
+
 /// What a folder without a model has, for messages: "" or a sentence's end with the remedy.
 inline std::string instead_of_model(const std::filesystem::path& folder) {
   std::vector<std::string> others, pickles, gguf;
@@ -91,12 +101,20 @@ inline std::string instead_of_model(const std::filesystem::path& folder) {
     return std::any_of(names.begin(), names.end(),
                        [](const std::string& name) { return model_file(name).has_value(); });
   });
+  if (std::any_of(others.begin(), others.end(), [](const std::string& name) { return is_shard_name(name); }))
+    return text(", but shards without their index: ", some_of(others),
+                ": fetch the index (model.safetensors.index.json) as well");
   if (!others.empty()) return text(", but ", some_of(others), ": name the file that is meant");
   if (!below.empty()) return text(", but below it ", some_of(below), ": name the folder that is meant");
   if (!pickles.empty()) return text(", but ", some_of(pickles), " (a pickle, which can run code): ", torch_remedy);
   if (!gguf.empty())
     return text(", but ", some_of(gguf), " (GGUF): name the file that is meant");
   if (is_adapter) return ", but an adapter's: name the model that it is for";
+  const std::vector<std::string> adapters = find_below(folder, [](const std::filesystem::path& path) {
+    std::error_code ignored;
+    return std::filesystem::exists(path / "adapter_config.json", ignored);
+  });
+  if (!adapters.empty()) return text(", but adapters below it: ", some_of(adapters));
   return "";
 }
 

@@ -5,40 +5,54 @@
 
 #include "lora/io/model/model.hpp"
 
+#include <array>
+#include <optional>
+
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// What a quantiser stores for a module's weight.
+/// What a quantiser stores for a module's weight, or for a parameter.
 struct Quantised {
   std::string_view module, maker;
-  bool is_weight;  ///< the numbers themselves, no scale or the like
+  bool is_weight;             ///< the numbers themselves, no scale or the like
+  bool is_parameter = false;  ///< `module` is the weight's own name
+
+  /// What the weight itself is called.
+  std::string weight() const { return text(module, is_parameter ? "" : ".weight"); }
 };
-inline constexpr std::array<Quantised, 18> quantised_endings{{
-    {".qweight", "GPTQ or AWQ", true},
-    {".weight_packed", "compressed-tensors", true},
-    {".W_q", "HQQ", true},
-    {".q_weight", "EXL2", true},
-    {".weight._data", "quanto", true},
-    {".weight._scale", "quanto", false},
-    {".qzeros", "GPTQ or AWQ", false},
-    {".scales", "GPTQ or AWQ", false},
-    {".g_idx", "GPTQ", false},
-    {".weight_scale", "compressed-tensors or FP8", false},
-    {".weight_scale_inv", "FP8", false},
-    {".weight.absmax", "bitsandbytes", false},
-    {".weight.quant_map", "bitsandbytes", false},
-    {".weight.quant_state.bitsandbytes__nf4", "bitsandbytes", false},
-    {".absmax", "bitsandbytes", false},
-    {".quant_map", "bitsandbytes", false},
-    {".SCB", "bitsandbytes", false},
-    {".codebooks", "AQLM", true},
-}};
+inline constexpr std::array quantised_endings{
+    Quantised{".qweight", "GPTQ or AWQ", true},
+    Quantised{".weight_packed", "compressed-tensors", true},
+    Quantised{".W_q", "HQQ", true},
+    Quantised{".q_weight", "EXL2", true},
+    Quantised{".weight._data", "quanto", true},
+    Quantised{".weight._scale", "quanto", false},
+    Quantised{".qzeros", "GPTQ or AWQ", false},
+    Quantised{".scales", "GPTQ or AWQ", false},
+    Quantised{".g_idx", "GPTQ", false},
+    Quantised{".weight_scale", "compressed-tensors or FP8", false},
+    Quantised{".weight_scale_inv", "FP8", false},
+    Quantised{".weight.absmax", "bitsandbytes", false},
+    Quantised{".weight.quant_map", "bitsandbytes", false},
+    Quantised{".weight.quant_state.bitsandbytes__nf4", "bitsandbytes", false},
+    Quantised{".absmax", "bitsandbytes", false},
+    Quantised{".quant_map", "bitsandbytes", false},
+    Quantised{".SCB", "bitsandbytes", false},
+    Quantised{".codebooks", "AQLM", true},
+    Quantised{".Qidxs", "QuIP#", true},
+    Quantised{".trellis", "EXL3", true},
+    Quantised{".weight_scale_2", "NVFP4", false},
+    Quantised{".weight_global_scale", "compressed-tensors (NVFP4)", false},
+    Quantised{".weight_scales", "EETQ", false},
+    Quantised{"_blocks", "MXFP4", true, true},
+    Quantised{"_scales", "MXFP4", false, true},
+};
 
 /// What a tensor is by its name: `M.qweight` is that of M. Nothing for a name that is no quantiser's.
 inline std::optional<Quantised> quantised_module(std::string_view tensor) {
-  for (const auto& [ending, maker, is_weight] : quantised_endings)
+  for (const auto& [ending, maker, is_weight, is_parameter] : quantised_endings)
     if (tensor.size() > ending.size() && tensor.ends_with(ending))
-      return Quantised{tensor.substr(0, tensor.size() - ending.size()), maker, is_weight};
+      return Quantised{tensor.substr(0, tensor.size() - ending.size()), maker, is_weight, is_parameter};
   return std::nullopt;
 }
 

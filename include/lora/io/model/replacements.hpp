@@ -18,6 +18,8 @@ struct Replacements {
 
   /// Embeddings that are replaced, where neither the file nor the base has an output layer: one that is tied to them stays as it was.
   const ModelTensor* trained_apart = nullptr;
+
+  std::vector<std::string> warnings;  ///< about copies that could not be compared
 };
 
 /// Sorts an adapter's whole tensors. Throws FileError, naming the tensor and both shapes, for one that is neither trained, as the
@@ -52,10 +54,10 @@ class ReplacementFinder {
         replace(group);
       else if (!is_that_of_embeddings(group))
         add(group);
-      if (is_head(module_of(group.name)) && out_.all.size() != before && !agrees_with_embeddings(group))
+      if (is_output(group.name) && out_.all.size() != before && !agrees_with_embeddings(group))
         out_.own_heads.push_back(out_.all.back().name);
     }
-    const auto is_of_head = [](const auto& name) { return is_head(module_of(name)); };
+    const auto is_of_head = [](const auto& name) { return is_output(name); };
     if (std::none_of(groups_.begin(), groups_.end(), [&](const Group& group) { return is_of_head(group.name); }) &&
         std::none_of(base_.tensors().begin(), base_.tensors().end(),
                      [&](const ModelTensor& tensor) { return is_of_head(tensor.info->name); }))
@@ -69,6 +71,15 @@ class ReplacementFinder {
 
  private:
   static std::string_view module_of(std::string_view tensor) { return tensor.substr(0, tensor.rfind('.')); }
+
+  /// Whether it is an output layer's; GGUF calls that "output".
+  static bool is_output(std::string_view tensor) { return is_head(module_of(tensor)) || module_of(tensor) == "output"; }
+
+  void warn_of_blocks(const TensorInfo& copy, const TensorInfo& base) {
+    out_.warnings.push_back(text("the adapter ", printable(adapter_.name), ": passed over ", in_quotes(copy.name),
+                                 " as a copy of the base's ", in_quotes(base.name),
+                                 ": its shape is the same, its numbers could not be compared, since the base's are quantised"));
+  }
 
   /// The whole tensors that stand for one of the base's.
   struct Group {
@@ -123,12 +134,15 @@ class ReplacementFinder {
     const BaseCopy *grown = nullptr, *tied = nullptr;
     for (const BaseCopy* const copy : group.copies) {
       const TensorInfo& info = info_of(*copy);
-      if (is_copy(*adapter_.file, info, *group.tensor, read_)) continue;
+      if (is_copy(*adapter_.file, info, base_, *group.tensor, read_)) {
+        if (is_stored_in_blocks(base_, *group.tensor)) warn_of_blocks(info, base);
+        continue;
+      }
       if (!group.trained.empty() && are_equal(adapter_, *group.trained[0], adapter_, *copy)) continue;
-      if (is_grown(info, base) && begins_as(*adapter_.file, info, *group.tensor, read_)) {
+      if (is_grown(info, base) && begins_as(*adapter_.file, info, base_, *group.tensor, read_)) {
         if (grown != nullptr) expect_equal({grown, copy});
         grown = copy;
-      } else if (group.trained.empty() && is_head(module_of(group.name)) && is_new_embedding(*copy)) {
+      } else if (group.trained.empty() && is_output(group.name) && is_new_embedding(*copy)) {
         tied = copy;
       } else {
         refuse_shape(*copy);
@@ -139,7 +153,7 @@ class ReplacementFinder {
       const BaseCopy& copy = *group.trained[0];
       const TensorInfo& info = info_of(copy);
       if (!can_convert(info, base) || (info.shape != base.shape && !is_grown(info, base))) refuse_shape(copy);
-      if (!is_copy(*adapter_.file, info, *group.tensor, read_)) put(group, &copy, nullptr, info.shape);
+      if (!is_copy(*adapter_.file, info, base_, *group.tensor, read_)) put(group, &copy, nullptr, info.shape);
     } else if (!group.rows.empty()) {
       put_rows(group, *group.rows[0], grown);
     } else if (grown != nullptr) {
@@ -185,18 +199,18 @@ class ReplacementFinder {
   /// Whether the tensor is that of the base's embeddings, which the adapter changes: PEFT trains a copy of these, and the layer
   /// that was tied to them stays as it was.
   bool is_head_apart(const Group& group, const BaseCopy& copy) const {
-    return is_head(module_of(group.name)) &&
+    return is_output(group.name) &&
            std::any_of(embeddings_.begin(), embeddings_.end(), [&](const ModelTensor* tensor) {
              const TensorInfo& info = info_of(copy);
              return (info.shape == tensor->info->shape || is_grown(info, *tensor->info)) &&
-                    begins_as(*adapter_.file, info, *tensor, read_);
+                    begins_as(*adapter_.file, info, base_, *tensor, read_);
            });
   }
 
   /// Of tied layers a model's file has one, PEFT writes both. Whether an output layer that the base does not have is what the
   /// embeddings become.
   bool is_that_of_embeddings(const Group& group) const {
-    if (!is_head(module_of(group.name))) return false;
+    if (!is_output(group.name)) return false;
     if (agrees_with_embeddings(group)) return true;
     const BaseCopy* const whole = group.whole();
     return whole != nullptr && group.rows.empty() &&
@@ -204,7 +218,7 @@ class ReplacementFinder {
              const bool is_trained = std::any_of(groups_.begin(), groups_.end(), [&](const Group& other) {
                return other.tensor == tensor && !(other.trained.empty() && other.rows.empty());
              });
-             return !is_trained && is_copy(*adapter_.file, info_of(*whole), *tensor, read_);
+             return !is_trained && is_copy(*adapter_.file, info_of(*whole), base_, *tensor, read_);
            });
   }
 

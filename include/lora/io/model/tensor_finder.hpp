@@ -4,8 +4,10 @@
 /// How the modules of an adapter find their tensors in a model. For bodies (-inl.hpp).
 
 #include "lora/io/adapters/components.hpp"
+#include "lora/io/kohya/unet_layouts.hpp"
 #include "lora/io/model/flat_names.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/model_files.hpp"
 #include "lora/io/model/module_names.hpp"
 #include "lora/io/model/quantised.hpp"
 #include "lora/io/model/tied_head.hpp"
@@ -70,7 +72,9 @@ class TensorFinder {
   /// What the base calls a component: by its folder's name, or in its tensors' names.
   std::string component_of_base(std::string_view component) const {
     const std::string folder = folder_component();
-    return !has_names_of(component) && is_same_component(folder, component) ? folder : in_base(component);
+    if (const ComponentPlace place = place_in_base(component); !place.component.empty())
+      return std::string(place.component);
+    return is_same_component(folder, component) ? folder : std::string(component);
   }
 
   /// After find(): a sentence about the modules that are passed over, when some are.
@@ -84,7 +88,7 @@ class TensorFinder {
       for (const bool is_weight : {true, false})  // the weight itself before what belongs to it
         for (const ModelTensor& tensor : base.tensors())
           if (const auto found = quantised_module(tensor.info->name); found && found->is_weight == is_weight)
-            if (std::string weight = text(found->module, ".weight"); base.find(weight) == nullptr)
+            if (std::string weight = found->weight(); base.find(weight) == nullptr)
               aliases_.emplace_back(std::move(weight), &tensor);
       const auto by_name = [](const Alias& a, const Alias& b) { return a.first < b.first; };
       const auto are_same = [](const Alias& a, const Alias& b) { return a.first == b.first; };
@@ -160,28 +164,64 @@ class TensorFinder {
     std::vector<FlatNames::Wanted> names;
     const std::size_t begin = group.prefix == nullptr ? 0 : group.prefix->prefix.size();
     for (const std::size_t i : group.wanted) names.push_back({module_of(i).path.substr(begin), module_of(i).parameter});
-    std::optional<std::string> beginning;
-    for (const Rename& rename : renames_)
-      if (group.prefix != nullptr && is_rename_of_prefix(rename, group.prefix->prefix)) beginning = rename.to;
-    FlatNames finder(names_, std::move(names), in_base(group.component), beginning, group.fits);
-    group.found = finder.find();
-    group.missing = finder.missing().name;
-    group.why = finder.missing().found;
-    group.name = text(in_quotes(finder.spelled(group.missing)), " (with '_' for '.')");
+    find_flat(group, names);
+    if (!group.found.empty() || !is_same_component(group.component, "unet")) return group.found;
+    const std::vector<FlatNames::Wanted> others = in_other_layout(names);
+    const auto is_same = [](const FlatNames::Wanted& a, const FlatNames::Wanted& b) { return a.name == b.name; };
+    if (!std::equal(names.begin(), names.end(), others.begin(), is_same)) find_flat(group, others);
     return group.found;
   }
 
-  /// The component as the base's own names call it, when their first parts are components'.
-  std::string in_base(std::string_view component) const {
-    for (std::size_t t = 0; t < names_.size(); ++t) {
-      const std::string_view first = component_of(names_.unwrapped(t));
-      if (!first.empty() && is_same_component(first, component)) return std::string(first);
-    }
-    return std::string(component);
+  /// Fills found; or missing and why, unless an attempt before found more.
+  void find_flat(Group& group, const std::vector<FlatNames::Wanted>& names) const {
+    std::optional<std::string> beginning;
+    for (const Rename& rename : renames_)
+      if (group.prefix != nullptr && is_rename_of_prefix(rename, group.prefix->prefix)) beginning = rename.to;
+    const std::string_view place = place_in_base(group.component).beginning;
+    FlatNames finder(names_, names, place.empty() ? group.component : std::string(place), beginning, group.fits);
+    group.found = finder.find();
+    if (!group.found.empty() || (!group.name.empty() && finder.missing().name <= group.missing)) return;
+    group.missing = finder.missing().name;
+    group.why = finder.missing().found;
+    group.name = text(in_quotes(finder.spelled(group.missing)), " (with '_' for '.')");
   }
-  bool has_names_of(std::string_view component) const {
+
+  /// The names that modules of a UNet have in the other of its two layouts.
+  std::vector<FlatNames::Wanted> in_other_layout(std::vector<FlatNames::Wanted> names) const {
+    const UnetLayouts layouts;
+    for (FlatNames::Wanted& wanted : names) {
+      const std::vector<std::string> others = layouts.others(wanted.name);
+      const auto known = std::find_if(others.begin(), others.end(), [&](const std::string& other) {
+        return FlatNames::has(names_, text(other, ".", wanted.parameter));
+      });
+      if (!others.empty()) wanted.name = known == others.end() ? others.front() : *known;
+    }
+    return names;
+  }
+
+  /// Where the base's own names have a component; empty where they have none of it.
+  ComponentPlace place_in_base(std::string_view component) const {
     for (std::size_t t = 0; t < names_.size(); ++t)
-      if (const std::string_view first = component_of(names_.unwrapped(t)); !first.empty() && is_same_component(first, component)) return true;
+      if (const ComponentPlace place = place_of(names_.unwrapped(t));
+          !place.component.empty() && is_same_component(place.component, component))
+        return place;
+    return {};
+  }
+  bool has_names_of(std::string_view component) const { return !place_in_base(component).component.empty(); }
+
+  bool is_gguf_adapter() const {
+    const Gguf* const gguf = base_.shards().front().gguf();
+    const GgufValue* const type = gguf == nullptr ? nullptr : gguf->header().find_value("general.type");
+    const auto* const found = type == nullptr ? nullptr : std::get_if<std::string>(type);
+    return found != nullptr && *found == "adapter";
+  }
+
+  /// Whether the base has a component's text encoder as OpenCLIP does, whose q, k and v are one tensor.
+  bool is_open_clip(std::string_view component) const {
+    for (std::size_t t = 0; t < names_.size(); ++t)
+      if (names_.unwrapped(t).ends_with(".attn.in_proj_weight") &&
+          is_same_component(place_of(names_.unwrapped(t)).component, component))
+        return true;
     return false;
   }
 
@@ -269,13 +309,24 @@ class TensorFinder {
 
   [[noreturn]] void refuse(std::size_t i, const Group& group, std::string_view found) const {
     const std::string& path = module_of(i).path;
-    fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()), ": expected a tensor ",
-         group.name, ", ", found,
-         base_.shards().front().gguf() != nullptr && !path.starts_with("blk.")
+    fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()),
+         ": expected a tensor ", group.name, ", ", found,
+         is_gguf_adapter() ? " (the base is a GGUF adapter: name the model that it is for)"
+         : base_.shards().front().gguf() != nullptr && !path.starts_with("blk.") && path != "output" &&
+                 path != "token_embd"
              ? " (to_gguf() gives an adapter the names of a GGUF model)"
+         : !base_.is_folder() && is_shard_name(base_.path().filename().string())
+             ? " (the base is one of several shards by its name: name the folder that they are in)"
+         : group.is_flat && is_open_clip(group.component)
+             ? " (the base has this text encoder in OpenCLIP's layout, whose names with_open_clip_names() gives to "
+               "weights of attention and of the MLP; the adapter's other components alone: lora convert --component "
+               "NAME, of_component())"
+         : module_of(i).parameter == "bias" && module_of(i).update.kind() == "LoRA"
+             ? " (lora_bias changes the module's bias: without one in the base, as in PEFT, it cannot be merged)"
          : is_head(path)
              ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
-             : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
+             : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, "
+               "Rename)");
   }
 
   static constexpr std::size_t none = static_cast<std::size_t>(-1);

@@ -28,8 +28,8 @@ inline bool is_head(std::string_view module) {
 
 /// The module of the embeddings that an output layer may be tied to.
 inline bool is_embedding(std::string_view module) {
-  static constexpr std::array<std::string_view, 5> embeddings{"embed_tokens", "wte", "word_embeddings", "embed_in",
-                                                              "shared"};
+  static constexpr std::array<std::string_view, 6> embeddings{
+      "embed_tokens", "wte", "word_embeddings", "embed_in", "shared", "token_embd"};  // the last is GGUF's
   return std::any_of(embeddings.begin(), embeddings.end(),
                      [&](std::string_view name) { return is_at_end(module, name); });
 }

@@ -34,10 +34,11 @@ LORA_FUNC bool AdapterModule::is_transposed(Index stored_rows, Index stored_cols
   const bool plain = !is_embedding && fits(rows(), stored_rows) && fits(cols(), stored_cols);
   const bool transposed = fits(rows(), stored_cols) && fits(cols(), stored_rows);
   if (!plain && !transposed)
-    throw ShapeError(detail::text("lora: module ", detail::in_quotes(path), ": expected a base weight of ",
-                                  is_embedding ? lora::detail::shape_text(cols(), rows()) : lora::detail::shape_text(rows(), cols()),
-                                  is_embedding ? " (vocabulary, dimension)" : " (or its transpose)", ", found ",
-                                  lora::detail::shape_text(stored_rows, stored_cols)));
+    throw ShapeError(
+        detail::text("lora: module ", detail::in_quotes(path), ": expected a base weight of ",
+                     is_embedding ? lora::detail::shape_text(cols(), rows()) : lora::detail::shape_text(rows(), cols()),
+                     is_embedding ? " (vocabulary, dimension)" : " (or its transpose)", ", found ",
+                     lora::detail::shape_text(stored_rows, stored_cols), " (is the adapter for another model?)"));
   return is_embedding || (plain && transposed ? fan_in_fan_out : transposed);
 }
 

@@ -67,6 +67,20 @@ inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
       in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
 }
 
+/// What is known of a peft_type that is not supported: "" or a sentence's end.
+inline std::string_view why_not(const Json& type) {
+  for (const std::string_view name :
+       {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "ADAPTION_PROMPT"})
+    if (is_string(type, name))
+      return ": it adds to what the model reads and changes no weight, so that there is nothing to merge";
+  for (const std::string_view name : {"OFT", "BOFT", "HRA", "POLY", "XLORA"})
+    if (is_string(type, name))
+      return name == "POLY" || name == "XLORA"
+                 ? ": it mixes several updates for each input, so that no one weight has them merged"
+                 : ": it mixes the columns of a weight: merge it with PEFT (merge_and_unload)";
+  return "";
+}
+
 /// A list of strings; empty when the key is missing or null.
 inline std::vector<std::string> strings(const JsonFields& in, std::string_view key) {
   std::vector<std::string> out;
@@ -141,7 +155,7 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in, Unconverted uncon
     if (detail::is_string(type, known.name)) type_ = &known;
   if (type_ == nullptr)
     in.refuse("peft_type", "expected \"LORA\", \"LOHA\", \"LOKR\", \"VERA\" or \"IA3\", the types supported, found ",
-              detail::description(type));
+              detail::description(type), detail::why_not(type));
   if (type_->reads("r")) rank_ = in.positive("r", in.required("r", "the rank"));
   if (!type_->alpha_key.empty()) alpha_ = in.finite(type_->alpha_key, in.required(type_->alpha_key, "a number"));
   const auto flag = [&](std::string_view key) { return type_->reads(key) && in.flag(key); };

@@ -79,8 +79,17 @@ class FactorWriter {
       if (found == nullptr || (module.parameter == "bias" && part.name != "lora_B")) continue;
       const PeftPiece& piece = piece_of(part.name, module.is_embedding);
       if (piece.is_shared && expect_one(out, module, *found)) continue;
-      put(out, {&module, part.name, found->view, dtype_of_part(module, *found),
-                {peft_name(module, module.path, piece), DType::F32, shape_of_part(module, part, found->view)}});
+      std::vector<std::uint64_t> shape = shape_of_part(module, part, found->view);
+      if (part.name == "lokr_w2" && shape.size() == 3)
+        fail(target_, "module ", in_quotes(module.path), ": ", peft_lokr_of_one_dimension);
+      static constexpr std::array<std::string_view, 3> cores{"hada_t1", "hada_t2",
+                                                             "lokr_t2"};  // of two dimensions at least
+      if (shape.size() == 3 && std::find(cores.begin(), cores.end(), part.name) != cores.end()) shape.push_back(1);
+      put(out, {&module,
+                part.name,
+                found->view,
+                dtype_of_part(module, *found),
+                {peft_name(module, module.path, piece), DType::F32, std::move(shape)}});
     }
   }
 

@@ -151,7 +151,12 @@ class ModuleReader {
         if (missing.empty() && group.of(part.name) == nullptr && !has_shared(part.name)) missing = part.name;
       }
     fail(file_.path(), "module ", in_quotes(group.module), ": expected ", names,
-         missing == magnitude_name ? ", as adapter_config.json says (use_dora)" : "", ", found no ", missing);
+         missing == magnitude_name ? ", as adapter_config.json says (use_dora)" : "", ", found no ", missing,
+         missing == "vera_A" || missing == "vera_B"
+             ? ": it was saved without its projections (save_projection), which PEFT draws anew from "
+               "projection_prng_key; load "
+               "it with PEFT, set save_projection to true in its configuration, and save it again"
+             : "");
   }
 
   /// What a part is as a matrix: a tensor of more than two dimensions is its first one x the product of the rest.
@@ -174,6 +179,8 @@ class ModuleReader {
       refuse_tensor(file_.path(), tensor,
                     text("expected two dimensions, those of a linear layer's factor, or more, a convolution's, found ",
                          shape_list(shape)));
+    if (part.piece->part == "lokr_w2" && shape.size() == 3)
+      refuse_tensor(file_.path(), tensor, peft_lokr_of_one_dimension);
     const std::uint64_t cols = shape[0] == 0 ? 0 : count / shape[0];
     if (part.piece->part == "lora_B" && cols != shape[1])
       refuse_tensor(file_.path(), tensor,

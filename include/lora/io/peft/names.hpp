@@ -86,6 +86,11 @@ inline constexpr std::string_view left_empty =
     "expected numbers, found an empty tensor, as DeepSpeed's ZeRO-3 saves one whose parts were not gathered: save it again with "
     "stage3_gather_16bit_weights_on_model_save, or convert the checkpoint with zero_to_fp32.py";
 
+/// PEFT pads w1's shape in front there, not behind as LyCORIS does and it does itself in every other case.
+inline constexpr std::string_view peft_lokr_of_one_dimension =
+    "not supported: a whole lokr_w2 of a convolution over one dimension, whose product with w1 PEFT takes in another "
+    "order than LyCORIS";
+
 /// The tensor of the base model that a whole tensor in an adapter's file is a copy of, or stands for: `lm_head.weight` for
 /// `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight`, `...lm_head.modules_to_save.weight` and
 /// `...lm_head.token_adapter.base_layer.weight`. Nothing for a tensor of the adapter's own.
@@ -132,7 +137,8 @@ inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorI
   if (is_left_empty(tensor)) refuse_tensor(file, tensor, left_empty);
   const std::optional<PlacedPiece> found = find_piece(name);
   if (!unwrapped.has_peft_prefix && !(found && found->piece->is_shared && name.starts_with(shared_prefix)))
-    refuse_tensor(file, tensor, "expected a name that begins with base_model.model.");
+    refuse_tensor(file, tensor,
+                  "expected a name that begins with base_model.model., as PEFT's save_pretrained writes it");
   if (!found)
     refuse_tensor(file, tensor, "not supported: expected a name that ends in .lora_A.weight or .lora_B.weight, or that of another "
                                 "kind's tensor");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/core/sorted.hpp"
+#include "lora/io/file/file_kind.hpp"
 #include "lora/io/safetensors/header.hpp"
 #include "lora/io/safetensors/header_events.hpp"
 
@@ -74,7 +75,7 @@ LORA_FUNC void SafetensorsHeader::expect_length(const std::filesystem::path& fil
     detail::fail(file, "header: expected a length of at most ", max_header_bytes, " bytes, found ", length(raw));
   if (length(raw) > file_size - 8)
     detail::fail(file, "header: expected a length of at most ", file_size - 8, " bytes, the rest of the file, found ",
-                 length(raw));
+                 length(raw), detail::cut_off);
 }
 
 LORA_FUNC std::uint64_t SafetensorsHeader::length(std::string_view raw) {
@@ -127,7 +128,8 @@ LORA_FUNC void SafetensorsHeader::check(const std::filesystem::path& file, std::
       complain("expected its data to begin at byte ", end, ", where the tensor before it ends, found ", tensor.begin,
                tensor.begin > end ? ": the bytes between belong to no tensor" : ": the two share bytes");
     if (tensor.end > data_size)
-      complain("expected its data to end within the ", data_size, " bytes of data, found an end at ", tensor.end);
+      complain("expected its data to end within the ", data_size, " bytes of data, found an end at ", tensor.end,
+               detail::cut_off);
     end = tensor.end;
   }
   if (end != data_size)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/io/file/file_kind.hpp"
+#include "lora/io/file/tensor_bytes.hpp"
 #include "lora/io/safetensors/convert.hpp"
 #include "lora/io/safetensors/safetensors.hpp"
 
@@ -38,22 +39,15 @@ LORA_FUNC Safetensors Safetensors::open(const std::filesystem::path& path) {
 }
 
 LORA_FUNC const TensorInfo& Safetensors::tensor(std::string_view name) const {
-  if (const TensorInfo* found = find(name)) return *found;
-  detail::fail(path(), "expected a tensor ", detail::in_quotes(name), ", found none of that name");
+  return detail::expect_found(path(), find(name), name);
 }
 
 LORA_FUNC void Safetensors::read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> into) const {
-  if (offset > tensor.bytes() || into.size() > tensor.bytes() - offset)
-    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected at most ", tensor.bytes(),
-                 " bytes to be read, found ", into.size(), " from byte ", offset, " on");
-  file_.read(file_offset(tensor) + offset, into);
+  detail::read_bytes(file_, tensor, file_offset(tensor), offset, into);
 }
 
 LORA_FUNC void Safetensors::expect_dimensions(const TensorInfo& tensor, std::size_t count) const {
-  if (tensor.shape.size() != count)
-    detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected ",
-                 count == 1 ? "one dimension" : "two dimensions", ", found the shape ",
-                 detail::shape_list(tensor.shape));
+  detail::expect_dimension_count(path(), tensor, count);
   if (!scalar_type(tensor.dtype))
     detail::fail(path(), "tensor ", detail::in_quotes(tensor.name), ": expected F16, BF16, F32 or F64, found ",
                  name(tensor.dtype));

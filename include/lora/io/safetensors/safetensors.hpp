@@ -1,15 +1,16 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/core/matrix.hpp"
 #include "lora/io/file/input_file.hpp"
+#include "lora/io/file/matrix_reader.hpp"
 #include "lora/io/safetensors/header.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-/// A safetensors file, open for reading and completely checked.
-class Safetensors {
+/// A safetensors file, open for reading and completely checked. Tensors of F16, BF16, F32 and F64 are read as matrices
+/// (MatrixReader).
+class Safetensors : public detail::MatrixReader<Safetensors> {
  public:
   /// Opens and checks. Throws FileError naming the file, the tensor, what was expected and what was found.
   static Safetensors open(const std::filesystem::path& path);
@@ -37,31 +38,9 @@ class Safetensors {
   /// shorter.
   void read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> into) const;
 
-  /// A tensor of two dimensions as a matrix. F16, BF16, F32 and F64 are read: bit for bit when T is that type, exactly
-  /// towards a wider one, rounded once towards a narrower one. Throws FileError naming the tensor. Allocates the
-  /// matrix, and 64 KiB when the types differ.
-  template <class T>
-  Matrix<T> read_matrix(const TensorInfo& tensor) const {
-    static_assert(lora::detail::is_scalar_v<T>,
-                  "lora::io: a matrix is read as float, double, Eigen::half or Eigen::bfloat16");
-    expect_dimensions(tensor, 2);
-    Matrix<T> out(static_cast<Index>(tensor.shape[0]), static_cast<Index>(tensor.shape[1]));
-    read_elements(tensor, lora::detail::ScalarTraits<T>::type, out.data());
-    return out;
-  }
-
-  /// A tensor of one dimension as a column vector; everything else as of read_matrix.
-  template <class T>
-  Eigen::Matrix<T, Eigen::Dynamic, 1> read_vector(const TensorInfo& tensor) const {
-    static_assert(lora::detail::is_scalar_v<T>,
-                  "lora::io: a vector is read as float, double, Eigen::half or Eigen::bfloat16");
-    expect_dimensions(tensor, 1);
-    Eigen::Matrix<T, Eigen::Dynamic, 1> out(static_cast<Index>(tensor.shape[0]));
-    read_elements(tensor, lora::detail::ScalarTraits<T>::type, out.data());
-    return out;
-  }
-
  private:
+  friend class detail::MatrixReader<Safetensors>;
+
   Safetensors(InputFile file, SafetensorsHeader header) : file_(std::move(file)), header_(std::move(header)) {}
 
   /// Throws FileError unless the tensor has a scalar type and as many dimensions.

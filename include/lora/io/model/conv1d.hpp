@@ -1,0 +1,75 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// transformers' Conv1D: layers of GPT-2 and its kin whose weights are stored (in, out). For bodies (-inl.hpp).
+
+#include "lora/io/model/model.hpp"
+#include "lora/io/text/json.hpp"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
+
+/// Which of a base's weights are stored (in, out), told by the base itself: the biases of its layers, which have one
+/// number for each output, or its configuration. PEFT goes by the classes of the modules, and its fan_in_fan_out is
+/// that of the last one.
+class Conv1DLayers {
+ public:
+  explicit Conv1DLayers(const Model& base) {
+    bool is_transposed = false, is_plain = false;
+    for (const ModelTensor& tensor : base.tensors()) {
+      const std::string_view name = tensor.info->name;
+      const std::vector<std::uint64_t>& shape = tensor.info->shape;
+      if (!name.ends_with(weight) || shape.size() != 2 || shape[0] == shape[1]) continue;
+      const std::string_view module = name.substr(0, name.size() - weight.size());
+      if (!has_its_name(module)) continue;
+      const ModelTensor* const bias = base.find(text(module, ".bias"));
+      if (bias == nullptr || bias->info->shape.size() != 1) continue;
+      is_transposed = is_transposed || bias->info->shape[0] == shape[1];
+      is_plain = is_plain || bias->info->shape[0] == shape[0];
+    }
+    if (is_transposed != is_plain)
+      are_transposed_ = is_transposed;
+    else if (!is_transposed && says_conv1d(base))
+      are_transposed_ = true;
+  }
+
+  /// Whether a module's weight is stored (in, out); nothing where the base does not tell.
+  std::optional<bool> is_transposed(std::string_view module) const {
+    if (has_its_name(module)) return are_transposed_;
+    return are_transposed_.value_or(false) ? std::optional(false) : std::nullopt;  // of such a model others are plain
+  }
+
+ private:
+  static constexpr std::string_view weight = ".weight";
+
+  /// The names that its layers have; those of some other models are Linear layers.
+  static bool has_its_name(std::string_view module) {
+    static constexpr std::array<std::string_view, 4> names{"c_attn", "q_attn", "c_proj", "c_fc"};
+    const std::string_view last = module.substr(module.rfind('.') + 1);  // npos + 1 is 0
+    return std::find(names.begin(), names.end(), last) != names.end();
+  }
+
+  static bool says_conv1d(const Model& base) {
+    static constexpr std::array<std::string_view, 4> types{"gpt2", "openai-gpt", "imagegpt", "decision_transformer"};
+    const std::filesystem::path file =
+        (base.is_folder() ? base.path() : std::filesystem::absolute(base.path()).parent_path()) / "config.json";
+    std::error_code ignored;
+    if (!std::filesystem::exists(file, ignored)) return false;
+    try {
+      const Json config = read_json_file(file, std::uint64_t{8} << 20);
+      const std::string type = JsonFields(file, config).string_or_empty("model_type");
+      return std::find(types.begin(), types.end(), type) != types.end();
+    } catch (const FileError&) {
+      return false;
+    }
+  }
+
+  std::optional<bool> are_transposed_;
+};
+
+}  // namespace io::detail
+LORA_NAMESPACE_END
