@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
-// Mixed batches, an adapter of its own for every column or few columns, beside one adapter for all of them, and beside one read
-// of the weight's memory.
+// Mixed batches, an adapter of its own for every column or few columns, beside one adapter for all of them, and beside
+// one read of the weight's memory.
 //
 //   bench_mixed [--full] [Google Benchmark's options]
 //
@@ -17,9 +17,9 @@ using bench::Case;
 /// Columns go round the adapters in this order: group by group, or as far apart as can be.
 enum class Arrival { sorted, in_turns };
 
-/// Passes of a mixed batch with columns in turns, between those with sorted columns and those with one adapter for all columns, whose
-/// factors are in the compute type (each twice, in this order and backwards). In the counters are the time of one adapter's in ms, and
-/// the ratios of the first to the two others.
+/// Passes of a mixed batch with columns in turns, between those with sorted columns and those with one adapter for all
+/// columns, whose factors are in the compute type (each twice, in this order and backwards). In the counters are the
+/// time of one adapter's in ms, and the ratios of the first to the two others.
 template <class T, class Factor>
 void mixed(benchmark::State& state, const Case& c, lora::Index adapters) {
   using Compute = lora::compute_t<T>;
@@ -58,7 +58,8 @@ void mixed(benchmark::State& state, const Case& c, lora::Index adapters) {
     ratios.push_back(time / one_time);
     order_ratios.push_back(time / sorted_time);
   }
-  bench::count(state, sizeof(T) * c.elements() + static_cast<double>(adapters * c.rank * (c.out + c.in)) * sizeof(Factor),
+  bench::count(state,
+               sizeof(T) * c.elements() + static_cast<double>(adapters * c.rank * (c.out + c.in)) * sizeof(Factor),
                2.0 * static_cast<double>(c.batch) * (c.elements() + static_cast<double>(c.rank * (c.out + c.in))));
   state.counters["one_ms"] = 1e3 * bench::median(of_one_times);
   state.counters["over_one"] = bench::median(ratios);

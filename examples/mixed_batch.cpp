@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
-// One batch in which every column has an adapter of its own, through two layers of a model step. Checks itself and returns 0 or 1.
+// One batch in which every column has an adapter of its own, through two layers of a model step. Checks itself and
+// returns 0 or 1.
 
 #include <lora/lora.hpp>
 

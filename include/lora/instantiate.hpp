@@ -58,9 +58,8 @@ template ActiveSet<Computed> bind_merged_pass<Stored>(const Lines<const Stored>&
                                                       const UndoRecord&, const ActiveSet<Computed>&, const Context&);
 #define LORA_FORWARD(Order)                                                                                          \
   template void forward_pass<Stored, Order>(const Lines<const Stored>&, const ColumnForms<Computed>&,                \
-                                            const Computed*,                                                         \
-                                            const ActivationRef<Computed>&, const ActivationRef<Computed>&,          \
-                                            const Context&);                                                         \
+                                            const Computed*, const ActivationRef<Computed>&,                         \
+                                            const ActivationRef<Computed>&, const Context&);                         \
   template std::size_t forward_workspace<Stored, Order>(Index, Index, const FormSizes<Computed>&, Index, Index);      \
   template void conv_pass<Stored, Order>(const ConvPlan&, const Lines<const Stored>&, const Form<Computed>*,         \
                                          const Computed*, const ActivationRef<Computed>&,                            \

@@ -1,6 +1,6 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-// Mixed batches: every column has the bits that it has alone, whatever the sets, the routes, the number of columns, types, orders,
-// threads and layers; and sets that keep their factors in 16 bits do what those in the compute type do.
+// Mixed batches: every column has the bits that it has alone, whatever the sets, the routes, the number of columns,
+// types, orders, threads and layers; and sets that keep their factors in 16 bits do what those in the compute type do.
 
 #include "lora/layer/any_linear.hpp"
 #include "lora/layer/conv.hpp"
@@ -69,7 +69,8 @@ TYPED_TEST(RoutesLaws, EveryColumnHasTheBitsItHasAlone) {
   using C = typename TestFixture::Computed;
   constexpr lora::StorageOrder Order = TestFixture::order;
   Random random(300);
-  for (const auto& [rows, cols, wild] : {std::tuple<Index, Index, bool>{37, 70, false}, {16, 33, true}, {1, 1, false}}) {
+  for (const auto& [rows, cols, wild] :
+       {std::tuple<Index, Index, bool>{37, 70, false}, {16, 33, true}, {1, 1, false}}) {
     const auto w0 = wild ? reference::any_patterns<T, Order>(random, rows, cols)
                          : reference::gaussian<T, Order>(random, rows, cols);
     const Eigen::Matrix<C, Eigen::Dynamic, 1> bias = reference::gaussian<C>(random, rows, 1);
@@ -270,7 +271,8 @@ TYPED_TEST(RoutesLaws, ConvolutionsHaveThem) {
     const lora::ConvGeometry geometry{.kernel = {3, 2}, .padding = {1, 0}, .groups = groups};
     const Index out = 18, in = 4, cols = in / groups * 6, batch = 20;
     const std::vector<Index> size{5, 4};
-    const lora::Conv<T, TestFixture::order> layer(reference::gaussian<T, TestFixture::order>(random, out, cols), geometry);
+    const lora::Conv<T, TestFixture::order> layer(reference::gaussian<T, TestFixture::order>(random, out, cols),
+                                                  geometry);
     const typename TestFixture::Sets sets(random, layer, out, cols);
     const auto X = reference::gaussian<C, lora::column_major>(random, in * 20, batch);
     const auto list = reference::random_routes(random, batch, 13);

@@ -1,6 +1,6 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-// Embeddings and convolutions, and batches of columns with adapters of their own, with adapters as PEFT saved them, beside what PEFT made
-// of them in float64.
+// Embeddings and convolutions, and batches of columns with adapters of their own, with adapters as PEFT saved them,
+// beside what PEFT made of them in float64.
 
 #include "lora/io/safetensors/safetensors.hpp"
 #include "lora/io/text/json.hpp"
@@ -255,8 +255,7 @@ TEST_F(GoldenMixedBatch, OfLinearLayersGivesWhatPeftGives) {
     const auto X = lora::samples(input.data(), columns, W.cols());
     const Doubles expected = lora::samples(output.data(), columns, W.rows());
     Doubles sizes(W.rows(), columns);
-    for (Index c = 0; c < columns; ++c)
-      sizes.col(c) = own.sizes_of(c / positions) * X.col(c).cast<double>().cwiseAbs();
+    for (Index c = 0; c < columns; ++c) sizes.col(c) = own.sizes_of(c / positions) * X.col(c).cast<double>().cwiseAbs();
     const Eigen::VectorXf b = Eigen::Map<const Eigen::VectorXf>(bias.data(), bias.size());
     if (b.size() != 0) sizes.colwise() += b.cast<double>().cwiseAbs();
     const lora::Linear<float> layer(W, b);

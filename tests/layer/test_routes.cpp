@@ -29,7 +29,8 @@ TEST(Routes, GroupColumnsByTheirSets) {
   EXPECT_EQ(groups_of(routes), (std::vector<std::vector<Index>>{{-1, 2}, {0, 1, 4}, {2, 0, 3}, {7, 5}}));
   EXPECT_EQ(std::vector(routes.order().begin(), routes.order().end()), (std::vector<Index>{2, 1, 4, 0, 3, 5}));
   EXPECT_EQ(std::vector(routes.offsets().begin(), routes.offsets().end()), (std::vector<Index>{0, 1, 3, 5, 6}));
-  EXPECT_EQ(groups_of(Routes(std::vector<std::uint8_t>{3, 0, 3})), (std::vector<std::vector<Index>>{{0, 1}, {3, 0, 2}}));
+  EXPECT_EQ(groups_of(Routes(std::vector<std::uint8_t>{3, 0, 3})),
+            (std::vector<std::vector<Index>>{{0, 1}, {3, 0, 2}}));
   EXPECT_EQ(Routes().batch(), 0);
   EXPECT_EQ(Routes(std::vector<int>()).groups(), 0);
   EXPECT_EQ(Routes().offsets().size(), 1u);
@@ -51,9 +52,18 @@ class RouteErrors : public ::testing::Test {
 
   template <class Error>
   void expect(const Routes& routes, const std::vector<Set>& sets, const std::string& message) {
-    EXPECT_EQ(message_of<Error>([&] { layer.forward_into(X, Y, {routes, sets}); }), "lora: Linear::forward_into: " + message);
-    EXPECT_EQ(message_of<Error>([&] { any.forward_into(X, Y, {routes, sets}); }), "lora: Linear::forward_into: " + message);
-    EXPECT_EQ(message_of<Error>([&] { lora::forward_into(w0, {routes, sets}, X, Y); }), "lora: forward_into: " + message);
+    EXPECT_EQ(message_of<Error>([&] {
+                layer.forward_into(X, Y, {routes, sets});
+              }),
+              "lora: Linear::forward_into: " + message);
+    EXPECT_EQ(message_of<Error>([&] {
+                any.forward_into(X, Y, {routes, sets});
+              }),
+              "lora: Linear::forward_into: " + message);
+    EXPECT_EQ(message_of<Error>([&] {
+                lora::forward_into(w0, {routes, sets}, X, Y);
+              }),
+              "lora: forward_into: " + message);
     EXPECT_TRUE((Y.array() == 5.0f).all());
   }
 
@@ -80,9 +90,11 @@ TEST_F(RouteErrors, NameTheColumnAndTheSet) {
                            "set 1, the route of column 2: the set has gains that come from W0 (DoRA): expected one of "
                            "lora::for_weight(set, W0), found one that knows no weight");
   const Set of_another = lora::for_weight(dora, reference::gaussian<float>(random, rows, cols));
-  const std::string message =
-      message_of<lora::StateError>([&] { layer.forward_into(X, Y, {Routes{-1, 0, 0, 0}, std::vector{of_another}}); });
-  EXPECT_EQ(message.rfind("lora: Linear::forward_into: set 0, the route of column 1: the active set has the gains", 0), 0u)
+  const std::string message = message_of<lora::StateError>([&] {
+    layer.forward_into(X, Y, {Routes{-1, 0, 0, 0}, std::vector{of_another}});
+  });
+  EXPECT_EQ(message.rfind("lora: Linear::forward_into: set 0, the route of column 1: the active set has the gains", 0),
+            0u)
       << message;
   EXPECT_TRUE((Y.array() == 5.0f).all());
 }
@@ -99,7 +111,9 @@ TEST_F(RouteErrors, MergedLayersNeedW0) {
   layer.attach("a", good.updates()[0].update);
   layer.activate({{"a", 1.0}});
   layer.merge();
-  EXPECT_EQ(message_of<lora::StateError>([&] { layer.forward_into(X, Y, {routes, sets}); }),
+  EXPECT_EQ(message_of<lora::StateError>([&] {
+              layer.forward_into(X, Y, {routes, sets});
+            }),
             "lora: Linear::forward_into: the layer is merged; sets of columns need W0: unmerge it first");
   EXPECT_TRUE((Y.array() == 5.0f).all());
   layer.unmerge();
@@ -117,16 +131,21 @@ TEST_F(RouteErrors, OfOtherShapesOfX) {
 TEST_F(RouteErrors, OfEmbeddingsAndConvolutions) {
   lora::Embedding<float> tokens(w0.transpose());
   const std::vector<int> four{1, 2, 3, 4};
-  EXPECT_EQ(message_of<lora::ShapeError>([&] { tokens.forward_into(four, Y, {Routes{0, 0, 0}, std::vector{good}}); }),
+  EXPECT_EQ(message_of<lora::ShapeError>([&] {
+              tokens.forward_into(four, Y, {Routes{0, 0, 0}, std::vector{good}});
+            }),
             "lora: Embedding::forward_into: expected X and Y of 3 columns, one for each route, found 4");
   EXPECT_THROW(tokens.forward_into(four, Y, {Routes{0, 0, 0, 0}, std::vector{other}}), lora::ShapeError);
   EXPECT_THROW(tokens.forward_into(four, Y, {Routes{0, 0, 0, 1}, std::vector{good}}), lora::ValueError);
   EXPECT_THROW(tokens.forward_into(four, Y, {Routes{-1, -1, 0, -1}, std::vector{dora}}), lora::StateError);
-  EXPECT_THROW(tokens.forward_into(std::vector{1, 2, 30, 4}, Y, {Routes{0, 0, 0, 0}, std::vector{good}}), lora::ValueError);
+  EXPECT_THROW(tokens.forward_into(std::vector{1, 2, 30, 4}, Y, {Routes{0, 0, 0, 0}, std::vector{good}}),
+               lora::ValueError);
   lora::Conv<float> conv(w0, {.kernel = {3}});
   const lora::Activations<float> images = reference::gaussian<float, lora::column_major>(random, 30, 4);
   const std::vector<Index> size{3};
-  EXPECT_EQ(message_of<lora::ValueError>([&] { conv.forward_into(images, Y, size, {Routes{0, 0, 3, 0}, std::vector{good}}); }),
+  EXPECT_EQ(message_of<lora::ValueError>([&] {
+              conv.forward_into(images, Y, size, {Routes{0, 0, 3, 0}, std::vector{good}});
+            }),
             "lora: Conv::forward_into: the route of column 2: expected a set below 1, found 3");
   EXPECT_THROW(conv.forward_into(images, Y, size, {Routes{-1, -1, -1, 0}, std::vector{other}}), lora::ShapeError);
   EXPECT_THROW(conv.forward_into(images, Y, size, {Routes{-1, -1, -1, 0}, std::vector{dora}}), lora::StateError);

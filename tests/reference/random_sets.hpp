@@ -21,12 +21,13 @@ template <class Factor>
 lora::DoRA<Factor> random_dora(Random& random, Index rows, Index cols, Index rank) {
   lora::Matrix<Factor> m(rows, 1);
   for (Index i = 0; i < rows; ++i)
-    m(i, 0) = narrow<Factor>(static_cast<Compute<Factor>>(std::sqrt(static_cast<double>(cols)) * (1 + 0.1 * random.normal())));
+    m(i, 0) = narrow<Factor>(
+        static_cast<Compute<Factor>>(std::sqrt(static_cast<double>(cols)) * (1 + 0.1 * random.normal())));
   return {random_low_rank<Factor>(random, rows, cols, rank), m};
 }
 
-/// The updates of each set; factors of 16 bits where C is float. Some come in one type, some in several, with gains before and
-/// behind them.
+/// The updates of each set; factors of 16 bits where C is float. Some come in one type, some in several, with gains
+/// before and behind them.
 template <class C>
 std::vector<std::vector<lora::ActiveUpdate<C>>> random_sets(Random& random, Index rows, Index cols) {
   using Brain = std::conditional_t<std::is_same_v<C, float>, Eigen::bfloat16, C>;

@@ -56,7 +56,8 @@ struct ConvScratch {
         sample(scratch.take<Compute>(padded(plan.channels * ConvPlan::product(plan.size), 16))),
         padded_sample(scratch.take<Compute>(plan.channels * ConvPlan::product(plan.padded_size()))),
         patches(scratch.take<Compute>(plan.patch_rows() * band)),
-        products_size(forward_workspace<T, Order>(out / plan.groups, plan.patch_rows(), FormSizes<Compute>(form), band, tasks)),
+        products_size(
+            forward_workspace<T, Order>(out / plan.groups, plan.patch_rows(), FormSizes<Compute>(form), band, tasks)),
         products(scratch.take<std::byte>(static_cast<Index>(products_size))) {}
 
   Index band;

@@ -4,6 +4,7 @@
 #include "lora/kernel/activations.hpp"
 #include "lora/kernel/forward.hpp"
 #include "lora/kernel/routed.hpp"
+#include "lora/kernel/routed_kernels.hpp"
 #include "lora/kernel/wide.hpp"
 
 LORA_TAGGED_BEGIN

@@ -102,7 +102,8 @@ template <class T, StorageOrder Order>
 void forward_pass(const Lines<const T>& weight, const ColumnForms<compute_t<T>>& forms, const compute_t<T>* bias,
                   const ActivationRef<compute_t<T>>& X, const ActivationRef<compute_t<T>>& Y, const Context& context);
 
-/// Bytes of scratch memory that such a pass needs at most with so many tasks, for any groups of so many columns or fewer.
+/// Bytes of scratch memory that such a pass needs at most with so many tasks, for any groups of so many columns or
+/// fewer.
 template <class T, StorageOrder Order>
 std::size_t forward_workspace(Index rows, Index cols, const FormSizes<compute_t<T>>& sizes, Index batch, Index tasks);
 

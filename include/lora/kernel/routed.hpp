@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// What precedes W X where columns have forms of their own: each group's X packed by itself, and its H and D X. Everything that
-/// depends on an instruction set or on the type of factors is behind RoutedKernels.
+/// What precedes W X where columns have forms of their own: each group's X packed by itself, and its H and D X.
+/// Everything that depends on an instruction set or on the type of factors is behind RoutedKernels.
 
 #include "lora/kernel/forward.hpp"
 #include "lora/kernel/routed_kernels.hpp"
@@ -25,19 +25,12 @@ Index groups_of(const ColumnForms<Compute>& forms, Index first, Index batch, Col
 template <class Compute>
 const ColumnGroup<Compute>* group_of(const ColumnGroup<Compute>* groups, Index count, Index c) {
   return std::upper_bound(groups, groups + count, c,
-                          [](Index column, const ColumnGroup<Compute>& other) { return column < other.first; }) - 1;
+                          [](Index column, const ColumnGroup<Compute>& other) { return column < other.first; }) -
+         1;
 }
 
-/// Where what is made for groups goes, and its sizes.
-template <class Compute>
-struct GroupMemory {
-  const RoutedKernels<Compute>& kernels;
-  Compute *panels, *H, *DX;
-  Index most_depth, dense_stride, most_tasks;
-};
-
-/// Calls run(group, first, last) for shares of all groups' units, in as many tasks as their work is worth. units(group), and
-/// work(group) for one of them in multiply-adds.
+/// Calls run(group, first, last) for shares of all groups' units, units(group) each, in as many tasks as their work is
+/// worth: work(group) multiply-adds for one of them.
 template <class Compute>
 void share_groups(Executor& executor, Index most, const ColumnGroup<Compute>* groups, Index count,
                   FunctionRef<Index(const ColumnGroup<Compute>&)> units,
@@ -93,7 +86,8 @@ Index prepare_groups(const GroupMemory<Compute>& memory, Index rows, const Activ
       [&](const Group& group, Index first, Index last) {
         first *= width;
         last = std::min(last * width, group.count);
-        X.kernels->pack_panels(X.columns(group.first + first, last - first), width, group.panels + first * depth_of_panel);
+        X.kernels->pack_panels(X.columns(group.first + first, last - first), width,
+                               group.panels + first * depth_of_panel);
       });
   // A matrix of a few columns takes as long as its memory.
   const auto work = [&](const Group& group) { return 4 * cols * (group.count + 3); };

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// What passes need whose columns have forms of their own, or factors in 16 bits, besides the kernels of one form for all
-/// columns: see routed_kernels() in update/form_builder.hpp. Programs with neither do not compile it.
+/// What passes need whose columns have forms of their own, or factors in 16 bits, besides the kernels of one form for
+/// all columns: see routed_kernels() in update/form_builder.hpp. Programs with neither do not compile it.
 
 #include "lora/kernel/skinny.hpp"
 #include "lora/update/form_builder.hpp"
@@ -18,10 +18,10 @@ struct RoutedKernels {
   Index width;  ///< of a panel of X
   /// For RoutedColumns.
   void (*finish)(const ForwardTerms<Compute>& terms, Index first, Index rows, Compute* results, Index height);
-  /// Rows `first` to `last` of M X, of a row-major M without gaps of this type, in the order of forward passes, into result.Y.
-  /// Any number of columns, in panels of `width`.
-  void (*multiply)(ScalarType type, const void* M, Index cols, const Compute* panels, const ForwardTerms<Compute>& result,
-                   Index first, Index last);
+  /// Rows `first` to `last` of M X, of a row-major M without gaps of this type, in the order of forward passes, into
+  /// result.Y. Any number of columns, in panels of `width`.
+  void (*multiply)(ScalarType type, const void* M, Index cols, const Compute* panels,
+                   const ForwardTerms<Compute>& result, Index first, Index last);
   /// B of a form that keeps it in 16 bits, in the compute type as Form::B() has it, on a 64-byte boundary.
   void (*widen_B)(const Form<Compute>& form, Compute* out);
 };
@@ -29,6 +29,14 @@ struct RoutedKernels {
 }  // namespace detail
 LORA_NAMESPACE_END
 LORA_TAGGED_BEGIN
+
+/// Where what is made for groups goes, and its sizes.
+template <class Compute>
+struct GroupMemory {
+  const RoutedKernels<Compute>& kernels;
+  Compute *panels, *H, *DX;
+  Index most_depth, dense_stride, most_tasks;
+};
 
 #define LORA_TARGET_FILE "lora/kernel/routed_kernels.inc"
 #include "lora/simd/for_each_target.inc"

@@ -87,7 +87,8 @@ struct ColumnGroup {
   Index B_stride;             ///< and its bytes for epilogue_rows rows
 };
 
-/// Groups of columns one behind the other, and what continues their results of up to epilogue_rows rows: see epilogue().
+/// Groups of columns one behind the other, and what continues their results of up to epilogue_rows rows: see
+/// epilogue().
 template <class Compute>
 struct RoutedColumns {
   const ColumnGroup<Compute>* groups;

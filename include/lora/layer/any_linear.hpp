@@ -33,8 +33,9 @@ class LinearInterface {
   virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
   virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const ActiveSet<Compute>* set,
                        const Context& context) const = 0;
-  virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const RoutedSets<Compute>& routes,
-                       const ColumnForms<Compute>& forms, const Context& context) const = 0;
+  virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y,
+                       const RoutedSets<Compute>& routes, const ColumnForms<Compute>& forms,
+                       const Context& context) const = 0;
 };
 
 }  // namespace detail

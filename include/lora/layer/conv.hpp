@@ -147,8 +147,8 @@ class Conv : private Linear<Scalar, Order, Own> {
     run(X, Y, size, &set, context);
   }
 
-  /// The same with a set of its own for every column: forward_into(X, Y, size, {routes, sets}), see layer/routes.hpp. Throws
-  /// as well what lora::forward_into throws for routes.
+  /// The same with a set of its own for every column: forward_into(X, Y, size, {routes, sets}), see layer/routes.hpp.
+  /// Throws as well what lora::forward_into throws for routes.
   template <class DerivedX, class Results>
   void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, std::span<const Index> size,
                     const RoutedSets<Compute>& routes, const Context& context = {}) const {
@@ -164,8 +164,8 @@ class Conv : private Linear<Scalar, Order, Own> {
       run(X, Y, size, routes.of_group(g), context, routes.routes.columns(g));
   }
 
-  /// Bytes of scratch memory that forward_into(X, Y, size, set) needs at most, with routes for the set that needs the most:
-  /// see Context::workspace.
+  /// Bytes of scratch memory that forward_into(X, Y, size, set) needs at most, with routes for the set that needs the
+  /// most: see Context::workspace.
   [[nodiscard]] std::size_t forward_workspace(std::span<const Index> size, const Set& set,
                                               const Context& context = {}) const {
     const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);

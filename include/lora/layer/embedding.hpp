@@ -123,8 +123,8 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
     look_up(tokens, Y, &form, context);
   }
 
-  /// The same with a set of its own for every token: forward_into(tokens, Y, {routes, sets}), see layer/routes.hpp. Throws
-  /// as well what lora::forward_into throws for routes.
+  /// The same with a set of its own for every token: forward_into(tokens, Y, {routes, sets}), see layer/routes.hpp.
+  /// Throws as well what lora::forward_into throws for routes.
   template <std::ranges::contiguous_range Tokens, class Results>
   void forward_into(const Tokens& tokens, Results&& Y, const RoutedSets<Compute>& routes,
                     const Context& context = {}) const {
@@ -139,8 +139,8 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
     }
   }
 
-  /// Bytes of scratch memory that forward_into(tokens, Y, set) needs at most, with routes for the set of the largest rank:
-  /// see Context::workspace.
+  /// Bytes of scratch memory that forward_into(tokens, Y, set) needs at most, with routes for the set of the largest
+  /// rank: see Context::workspace.
   [[nodiscard]] std::size_t forward_workspace(const Set& set, const Context& context = {}) const {
     return detail::lookup_workspace<Compute>(dim(), &set.form(),
                                              std::max(detail::executor_of(context).concurrency(), 1));
@@ -173,8 +173,9 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
     detail::ActivationRef<Compute> y = detail::results_of<Compute>(Y);
     if (!places.empty()) y = y.in_order(places.data()).columns(0, static_cast<Index>(places.size()));
     detail::lookup_pass<Value>(
-        lines, form, [&](Index i) { return static_cast<Index>(data[places.empty() ? i : places[static_cast<std::size_t>(i)]]); },
-        y, context);
+        lines, form,
+        [&](Index i) { return static_cast<Index>(data[places.empty() ? i : places[static_cast<std::size_t>(i)]]); }, y,
+        context);
   }
 };
 

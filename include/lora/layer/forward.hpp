@@ -78,16 +78,18 @@ void forward_into(const Weight& W, const std::type_identity_t<ActiveSet<detail::
   detail::forward_with_bias(W, set, X, Y, nullptr, context);
 }
 
-/// The same with a set of its own for every column (layer/routes.hpp): a column gets the bits that it gets alone. W is read once
-/// for all of them, each set's factors once, so ActiveSet::in_storage_type() pays off. Throws ShapeError and StateError as above,
-/// naming a column, ShapeError also for another number of routes than of columns, ValueError for the number of a set that is not there.
+/// The same with a set of its own for every column (layer/routes.hpp): a column gets the bits that it gets alone. W is
+/// read once for all of them, each set's factors once, so ActiveSet::in_storage_type() pays off. Throws ShapeError and
+/// StateError as above, naming a column, ShapeError also for another number of routes than of columns, ValueError for
+/// the number of a set that is not there.
 ///
 ///     lora::forward_into(W, {routes, sets}, X, Y, bias, context);
 template <class Weight, class Derived, class Results, class DerivedBias>
 void forward_into(const Weight& W, const std::type_identity_t<RoutedSets<detail::WeightCompute<const Weight>>>& routes,
                   const Eigen::MatrixBase<Derived>& X, Results&& Y, const Eigen::MatrixBase<DerivedBias>& bias,
                   const Context& context = {}) {
-  detail::forward_with_bias(W, routes, X, Y, detail::bias_of<detail::WeightCompute<const Weight>>(bias, W.rows()), context);
+  detail::forward_with_bias(W, routes, X, Y, detail::bias_of<detail::WeightCompute<const Weight>>(bias, W.rows()),
+                            context);
 }
 template <class Weight, class Derived, class Results>
 void forward_into(const Weight& W, const std::type_identity_t<RoutedSets<detail::WeightCompute<const Weight>>>& routes,
@@ -119,7 +121,8 @@ template <class Weight>
 
 /// The same for any routes over these sets (a vector, span or array of them) and at most so many columns.
 template <class Weight, std::ranges::contiguous_range Sets>
-[[nodiscard]] std::size_t forward_workspace(const Weight& W, const Sets& sets, Index batch, const Context& context = {}) {
+[[nodiscard]] std::size_t forward_workspace(const Weight& W, const Sets& sets, Index batch,
+                                            const Context& context = {}) {
   using Compute = detail::WeightCompute<const Weight>;
   using Value = std::remove_const_t<detail::WeightScalar<const Weight>>;
   constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;

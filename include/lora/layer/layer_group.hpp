@@ -105,8 +105,8 @@ class LayerGroup {
   }
   const std::vector<ActiveName>& active() const { return active_; }
 
-  /// The sets of a layer for mixed batches (layer/routes.hpp): one for each of these lists of adapters, as activate() takes them, with
-  /// factors in their storage type. Made once, for routes that are the lists' numbers:
+  /// The sets of a layer for mixed batches (layer/routes.hpp): one for each of these lists of adapters, as activate()
+  /// takes them, with factors in their storage type. Made once, for routes that are the lists' numbers:
   ///
   ///     const auto sets = model.sets_of("encoder.0.query", {{}, {{"science", 1.0}}, {{"games", 0.5}, {"science", 0.5}}});
   ///     model["encoder.0.query"].forward_into(X, Y, {lora::Routes{1, 2, 0, 1}, sets}, context);

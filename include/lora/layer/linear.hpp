@@ -165,8 +165,8 @@ class Linear {
   const std::vector<ActiveName>& active() const { return active_; }
   const Set& active_set() const { return set_; }
 
-  /// The set of these attached updates, with the gains of this layer's W0, active or not: for forward_into(). Throws what
-  /// activate() throws for names.
+  /// The set of these attached updates, with the gains of this layer's W0, active or not: for forward_into(). Throws
+  /// what activate() throws for names.
   [[nodiscard]] Set set_of(std::span<const ActiveName> names, const Context& context = {}) const {
     return weight_.for_weight(attached_.make_set(names), context);
   }
@@ -245,8 +245,9 @@ class Linear {
     forward_with(X, Y, &set, context);
   }
 
-  /// The same with a set of its own for every column: forward_into(X, Y, {routes, sets}), see layer/routes.hpp. A column gets the
-  /// bits that it gets alone; W is read once for all of them. Throws as well what lora::forward_into throws for routes.
+  /// The same with a set of its own for every column: forward_into(X, Y, {routes, sets}), see layer/routes.hpp. A
+  /// column gets the bits that it gets alone; W is read once for all of them. Throws as well what lora::forward_into
+  /// throws for routes.
   template <class DerivedX, class Results>
   void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const RoutedSets<Compute>& routes,
                     const Context& context = {}) const {

@@ -26,9 +26,8 @@ LORA_FUNC void Routes::assign(Index batch, FunctionRef<Index(Index column)> rout
     routes_[c] = route(static_cast<Index>(c));
   }
   const auto route_of = [&](Index column) { return routes_[static_cast<std::size_t>(column)]; };
-  std::sort(order_.begin(), order_.end(), [&](Index a, Index b) {
-    return route_of(a) != route_of(b) ? route_of(a) < route_of(b) : a < b;
-  });
+  std::sort(order_.begin(), order_.end(),
+            [&](Index a, Index b) { return route_of(a) != route_of(b) ? route_of(a) < route_of(b) : a < b; });
   for (std::size_t place = 0; place < size; ++place) {
     const Index set = route_of(order_[place]);
     if (!sets_.empty() && sets_.back() == set) continue;

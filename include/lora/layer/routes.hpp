@@ -13,14 +13,15 @@
 
 LORA_NAMESPACE_BEGIN
 
-/// The route of every column of X: which of a layer's active sets it gets. Made once for a model step and used by all layers, each
-/// with sets of its own.
+/// The route of every column of X: which of a layer's active sets it gets. Made once for a model step and used by all
+/// layers, each with sets of its own.
 ///
 ///     const lora::Routes routes{2, 0, lora::Routes::base, 2};   // columns 0 and 3: set 2; column 2: W0 alone
 ///     query.forward_into(X, Y, {routes, query_sets}, context);               // query_sets: a vector of ActiveSet<float>
 ///     value.forward_into(X, Y, {routes, value_sets}, context);
 ///
-/// Routes are in any order; columns with the same one are worked on together. Many threads may use an object that none changes.
+/// Routes are in any order; columns with the same one are worked on together. Many threads may use an object that none
+/// changes.
 class Routes {
  public:
   /// The route of a column without a set.
@@ -29,16 +30,15 @@ class Routes {
   /// No columns.
   Routes() = default;
 
-  /// A range of integers in memory (a vector, span or array), one for each column: the number of its set, from 0 on, or `base`.
-  /// Throws ValueError for other negative numbers. Allocates.
+  /// A range of integers in memory (a vector, span or array), one for each column: the number of its set, from 0 on, or
+  /// `base`. Throws ValueError for other negative numbers. Allocates.
   template <std::ranges::contiguous_range Sets>
     requires std::integral<std::ranges::range_value_t<Sets>>
-  explicit Routes(const Sets& sets) {
-    assign(sets);
-  }
+  explicit Routes(const Sets& sets) { assign(sets); }
   explicit Routes(std::initializer_list<Index> sets) { assign(sets); }
 
-  /// Other routes in the place of these. Allocates only for more columns than there have been. Nothing has changed when it throws.
+  /// Other routes in the place of these. Allocates only for more columns than there have been. Nothing has changed when
+  /// it throws.
   template <std::ranges::contiguous_range Sets>
     requires std::integral<std::ranges::range_value_t<Sets>>
   void assign(const Sets& sets) {
@@ -57,7 +57,8 @@ class Routes {
   Index set(Index group) const { return sets_[static_cast<std::size_t>(group)]; }
   std::span<const Index> columns(Index group) const {
     const auto first = static_cast<std::size_t>(offsets_[static_cast<std::size_t>(group)]);
-    return std::span(order_).subspan(first, static_cast<std::size_t>(offsets_[static_cast<std::size_t>(group) + 1]) - first);
+    return std::span(order_).subspan(first,
+                                     static_cast<std::size_t>(offsets_[static_cast<std::size_t>(group) + 1]) - first);
   }
 
   /// All columns, group by group, and where in this list each group begins; the last entry is the number of columns.
@@ -75,7 +76,8 @@ class Routes {
 /// Routes and the sets of one layer, for one call: looks at both.
 template <class Compute>
 struct RoutedSets {
-  RoutedSets(const Routes& own_routes, std::span<const ActiveSet<Compute>> own_sets) : routes(own_routes), sets(own_sets) {}
+  RoutedSets(const Routes& own_routes, std::span<const ActiveSet<Compute>> own_sets)
+      : routes(own_routes), sets(own_sets) {}
 
   const Routes& routes;
   std::span<const ActiveSet<Compute>> sets;
@@ -85,24 +87,26 @@ struct RoutedSets {
     return routes.set(group) == Routes::base ? nullptr : &sets[static_cast<std::size_t>(routes.set(group))];
   }
 
-  /// Throws ShapeError unless there are so many columns, ValueError for the number of a set that is not there. `what` begins the
-  /// message.
+  /// Throws ShapeError unless there are so many columns, ValueError for the number of a set that is not there. `what`
+  /// begins the message.
   void expect_batch(const char* what, Index batch) const {
     if (routes.batch() != batch)
-      throw ShapeError(detail::text("lora: ", what, ": expected X and Y of ", routes.batch(), " columns, one for each route, found ",
-                                    batch));
+      throw ShapeError(detail::text("lora: ", what, ": expected X and Y of ", routes.batch(),
+                                    " columns, one for each route, found ", batch));
     const Index count = static_cast<Index>(sets.size()), last = routes.groups() - 1;
     if (last >= 0 && routes.set(last) >= count)
-      throw ValueError(detail::text("lora: ", what, ": the route of column ", routes.columns(last)[0], ": expected a set below ", count,
-                                    ", found ", routes.set(last)));
+      throw ValueError(detail::text("lora: ", what, ": the route of column ", routes.columns(last)[0],
+                                    ": expected a set below ", count, ", found ", routes.set(last)));
   }
 };
 
 namespace detail {
 
-/// Throws unless every set that has a route is for weights like W and, with gains from W0, for this one. `what` begins messages.
+/// Throws unless every set that has a route is for weights like W and, with gains from W0, for this one. `what` begins
+/// messages.
 template <class Compute, class Derived>
-void expect_routes(const char* what, const RoutedSets<Compute>& routed, const Eigen::DenseBase<Derived>& W, Index batch) {
+void expect_routes(const char* what, const RoutedSets<Compute>& routed, const Eigen::DenseBase<Derived>& W,
+                   Index batch) {
   routed.expect_batch(what, batch);
   for (Index g = 0; g < routed.routes.groups(); ++g) {
     const ActiveSet<Compute>* const set = routed.of_group(g);
@@ -110,7 +114,8 @@ void expect_routes(const char* what, const RoutedSets<Compute>& routed, const Ei
     const auto check = [&](const char* name) {
       set->expect_fits(name, W.rows(), W.cols());
       if (!set->is_bound())
-        throw StateError(text("lora: ", name, ": the set has gains that come from W0 (DoRA): expected one of "
+        throw StateError(text("lora: ", name,
+                              ": the set has gains that come from W0 (DoRA): expected one of "
                               "lora::for_weight(set, W0), found one that knows no weight"));
       set->expect_weight(name, W);
     };
@@ -130,7 +135,8 @@ void with_column_forms(const RoutedSets<Compute>& routed, const Use& use) {
     return set == nullptr ? nullptr : &set->form();
   };
   const Routes& routes = routed.routes;
-  use(ColumnForms<Compute>(routed_kernels<Compute>(), routes.groups(), routes.offsets().data(), routes.order().data(), form_of));
+  use(ColumnForms<Compute>(routed_kernels<Compute>(), routes.groups(), routes.offsets().data(), routes.order().data(),
+                           form_of));
 }
 
 }  // namespace detail

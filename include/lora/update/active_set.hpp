@@ -62,9 +62,10 @@ class ActiveSet {
     requires std::derived_from<std::remove_const_t<Kind>, Update<Compute>>
   ActiveSet(const std::shared_ptr<Kind>& update) : ActiveSet(ActiveUpdate<Compute>(update)) {}
 
-  /// The same set, the same bits, with its low-rank factors in the half or bfloat16 that they came in: half the memory, and half
-  /// the traffic of forward passes of few columns, as in mixed batches (layer/routes.hpp). Factors are in the compute type all the same where
-  /// the set's are not of one 16-bit type, or gains of columns, or of rows twice, were multiplied into them. Throws what the constructor throws.
+  /// The same set, the same bits, with its low-rank factors in the half or bfloat16 that they came in: half the memory,
+  /// and half the traffic of forward passes of few columns, as in mixed batches (layer/routes.hpp). Factors are in the
+  /// compute type all the same where the set's are not of one 16-bit type, or gains of columns, or of rows twice, were
+  /// multiplied into them. Throws what the constructor throws.
   [[nodiscard]] static ActiveSet in_storage_type(std::vector<ActiveUpdate<Compute>> updates);
   [[nodiscard]] static ActiveSet in_storage_type(std::initializer_list<ActiveUpdate<Compute>> updates) {
     return in_storage_type(std::vector(updates));

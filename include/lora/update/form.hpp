@@ -28,8 +28,8 @@ struct ExtrasKernels;
 template <class Compute>
 struct RoutedKernels;
 
-/// Low-rank factors in the 16 bits that they came in. What a form has as B(i, k) is b = scales[k] * B(i, k), and g(i) * b for
-/// k < gained, each product rounded.
+/// Low-rank factors in the 16 bits that they came in. What a form has as B(i, k) is b = scales[k] * B(i, k), and g(i) *
+/// b for k < gained, each product rounded.
 template <class Compute>
 struct StoredFactors {
   ScalarType type;
@@ -109,7 +109,8 @@ class Form {
   friend class FormBuilder;
 
   Compute stored_number(std::uint16_t bits) const {
-    return static_cast<Compute>(type_ == ScalarType::half ? detail::half_to_float(bits) : detail::bfloat16_to_float(bits));
+    return static_cast<Compute>(type_ == ScalarType::half ? detail::half_to_float(bits)
+                                                          : detail::bfloat16_to_float(bits));
   }
 
   Index rows_ = 0, cols_ = 0, depth_ = 0;

@@ -71,8 +71,8 @@ LORA_NOINLINE inline AlignedMatrix<std::uint16_t, row_major> copy_of_bits(const 
 
 /// Factors from row `first` of A and column `first` of B on, of `depth`, to where a form has them.
 template <class T>
-LORA_NOINLINE void place_factors(const AlignedMatrix<T, row_major>& B, const AlignedMatrix<T, row_major>& A, Index first,
-                                 Index depth, T* all_B, T* all_A) {
+LORA_NOINLINE void place_factors(const AlignedMatrix<T, row_major>& B, const AlignedMatrix<T, row_major>& A,
+                                 Index first, Index depth, T* all_B, T* all_A) {
   const Index rank = A.rows(), cols = A.cols();
   std::copy_n(A.data(), rank * cols, all_A + first * cols);
   for (Index i = 0; i < B.rows(); ++i)
@@ -293,7 +293,8 @@ bool FormBuilder<Compute>::take_stored() {
   std::fill_n(form_.stored_B_.data(), tiles * depth * detail::epilogue_rows, std::uint16_t{0});
   Index first = 0;
   for (const Factors& factors : factors_) {
-    detail::place_factors(factors.stored_B, factors.stored_A, first, depth, form_.stored_B_.data(), form_.stored_A_.data());
+    detail::place_factors(factors.stored_B, factors.stored_A, first, depth, form_.stored_B_.data(),
+                          form_.stored_A_.data());
     std::fill_n(form_.scales_.data() + first, factors.rank(), factors.scale);
     first += factors.rank();
     if (factors.gained) form_.gained_ = first;

@@ -42,8 +42,8 @@ class FormBuilder {
   Index rows() const { return form_.rows_; }
   Index cols() const { return form_.cols_; }
 
-  /// Keeps factors in 16 bits where all are of one type of 16 bits and none is changed by column gains, or by row gains twice;
-  /// not for double. Call it first.
+  /// Keeps factors in 16 bits where all are of one type of 16 bits and none is changed by column gains, or by row gains
+  /// twice; not for double. Call it first.
   void keep_stored() {
     if constexpr (sizeof(Compute) == sizeof(float)) stored_kernels_ = &detail::routed_kernels<Compute>();
   }
