@@ -73,6 +73,17 @@ std::optional<double> delta_norm(const io::AdapterUpdate& update) {
   return out;
 }
 
+/// A folder with none of the files of a model or an adapter.
+void expect_content(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored) || io::Model::is_in(path)) return;
+  try {
+    static_cast<void>(io::Model::open(path));
+  } catch (const io::FileError& error) {
+    throw io::FileError(text(error.what(), " (an adapter's folder has adapter_config.json)"));
+  }
+}
+
 struct Inspect {
   fs::path path;
   bool json = false;
@@ -83,6 +94,7 @@ struct Inspect {
       inspect_adapter(io::load_adapter(path));
       return 0;
     }
+    expect_content(path);
     if (!io::is_gguf_file(path) && !fs::is_directory(path, ignored)) {
       io::Safetensors file = io::Safetensors::open(path);
       if (io::is_undo_file(file)) {

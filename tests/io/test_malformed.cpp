@@ -161,15 +161,15 @@ TEST(MalformedDeathTest, ConfigurationsTakeASmallMultipleOfTheirSize) {
   const std::string begin = R"({"peft_type":"LORA","r":2,"lora_alpha":4,)";
   std::string heavy = begin + R"("rank_pattern":{)", classes = heavy, names = begin + R"("target_modules":[)";
   for (int i = 0; i < 300; ++i) {
-    heavy += lora::detail::text(i == 0 ? "" : ",", "\"(((a{20}){20}){20})", i, "\":2");
-    classes += lora::detail::text(i == 0 ? "" : ",", "\"", repeated("[^\\\\W\\\\D]", 800), i, "\":2");
+    heavy += lora::detail::text(i == 0 ? "" : ",", "\"", i, repeated("((a*)*)+", 1000), "\":2");
+    classes += lora::detail::text(i == 0 ? "" : ",", "\"", i, repeated("[^\\\\w\\\\d]", 800), "\":2");
   }
   for (int i = 0; i < 300'000; ++i) names += lora::detail::text(i == 0 ? "\"" : ",\"", "a.very.long.name.", i, "\"");
   const struct {
     std::string text;
     bool is_refused;
   } cases[] = {{heavy + "}}", true},
-               {classes + "}}", true},
+               {classes + "}}", false},
                {names + "]}", false},
                {begin + "\"x\":[" + repeated("[],", 2'000'000) + "[]]}", true}};
   for (const auto& c : cases)

@@ -52,6 +52,8 @@ LORA_FUNC Model Model::open(const std::filesystem::path& path) {
   return model;
 }
 
+LORA_FUNC bool Model::is_in(const std::filesystem::path& folder) { return detail::model_in(folder).has_value(); }
+
 LORA_FUNC Model Model::open_unfinished(const std::filesystem::path& path) {
   std::error_code ignored;
   Model model(path);

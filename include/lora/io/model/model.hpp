@@ -26,6 +26,9 @@ class Model {
  public:
   static constexpr std::string_view single_name = "model.safetensors", index_name = "model.safetensors.index.json";
 
+  /// Whether the folder has a model's file or index at its top. Throws FileError where it has two models.
+  static bool is_in(const std::filesystem::path& folder);
+
   /// Throws FileError when the path is neither a safetensors or GGUF file nor such a folder; when the index is damaged, names
   /// files outside of the folder, a tensor in another shard than the one that has it, or not all that its shards have;
   /// when two shards have a tensor of the same name; when the folder has two models, as an index and a

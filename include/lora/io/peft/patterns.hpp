@@ -3,6 +3,7 @@
 
 /// The keys of rank_pattern and alpha_pattern. For bodies (-inl.hpp).
 
+#include "lora/io/error.hpp"
 #include "lora/io/text/utf8.hpp"
 
 #include <algorithm>
@@ -32,7 +33,8 @@ inline bool is_word(char32_t c) {
 /// keys share what they begin with, so that an adapter may have one for each of its modules.
 class PatternKeys {
  public:
-  /// Throws ValueError when the key is no regular expression, or uses what is not supported.
+  /// Throws ValueError when the key is no regular expression, or uses what is not supported, or the keys take too much memory
+  /// together.
   void add(const std::string& key) {
     key_ = decode(key);
     at_ = 0;
@@ -77,7 +79,7 @@ class PatternKeys {
 
   static constexpr State none = static_cast<State>(-1);
   static constexpr std::uint64_t max_steps = 100'000'000;
-  static constexpr std::size_t max_depth = 50;
+  static constexpr std::size_t max_depth = 50, max_states = 1'000'000;
 
   static Text decode(std::string_view characters) {
     Text out;
@@ -150,6 +152,7 @@ class PatternKeys {
     return key_[at_++];
   }
   State new_state() {
+    if (states_.size() == max_states) refuse("the patterns of one adapter take too much memory together");
     states_.emplace_back();
     return static_cast<State>(states_.size() - 1);
   }
