@@ -6,6 +6,8 @@
 #include "lora/compose.hpp"
 
 #include "lora/compose/composition-inl.hpp"
+#include "lora/compose/extract-inl.hpp"
+#include "lora/compose/interference-inl.hpp"
 #include "lora/compose/options-inl.hpp"
 
 #if !LORA_HEADER_ONLY

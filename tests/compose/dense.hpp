@@ -32,7 +32,9 @@ inline Svd svd(const Doubles& M) {
   const Eigen::JacobiSVD<Doubles> found(M, Eigen::ComputeThinU | Eigen::ComputeThinV);
   return {found.matrixU(), found.singularValues(), found.matrixV()};
 }
-inline Svd first(const Svd& all, Index count) { return {all.U.leftCols(count), all.s.head(count), all.V.leftCols(count)}; }
+inline Svd first(const Svd& all, Index count) {
+  return {all.U.leftCols(count), all.s.head(count), all.V.leftCols(count)};
+}
 inline Doubles product(const Svd& svd) { return svd.U * svd.s.asDiagonal() * svd.V.transpose(); }
 inline Doubles best(const Doubles& M, Index rank) { return product(first(svd(M), rank)); }
 inline Index rank(const Vector& s) { return (s.array() > 1e-12 * s(0)).count(); }
@@ -67,19 +69,22 @@ inline double sign(double x) { return (x > 0) - (x < 0); }
 
 /// The int(density n) elements of the largest magnitude, in row-major order where they are equal.
 inline Doubles pruned(const Doubles& M, double density) {
+  const lora::Matrix<double> by_rows = M;
   std::vector<Index> order(static_cast<std::size_t>(M.size()));
   std::iota(order.begin(), order.end(), Index{0});
-  const auto at = [&](Index i) { return std::abs(M(i / M.cols(), i % M.cols())); };
-  std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return at(a) > at(b); });
-  Doubles out = Doubles::Zero(M.rows(), M.cols());
+  const double* const at = by_rows.data();
+  std::stable_sort(order.begin(), order.end(), [at](Index a, Index b) { return std::abs(at[a]) > std::abs(at[b]); });
+  lora::Matrix<double> out = lora::Matrix<double>::Zero(M.rows(), M.cols());
   for (std::size_t k = 0; k < static_cast<std::size_t>(density * static_cast<double>(M.size())); ++k)
-    out(order[k] / M.cols(), order[k] % M.cols()) = M(order[k] / M.cols(), order[k] % M.cols());
+    out.data()[order[k]] = at[order[k]];
   return out;
 }
 
 /// TIES of pruned tensors.
-inline Doubles elected(const std::vector<Doubles>& tensors, const std::vector<double>& weights, const compose::Options& options) {
-  const bool mergekit = options.rules == compose::Rules::mergekit, total = options.majority_sign == compose::MajoritySign::total;
+inline Doubles elected(const std::vector<Doubles>& tensors, const std::vector<double>& weights,
+                       const compose::Options& options) {
+  const bool mergekit = options.rules == compose::Rules::mergekit,
+             total = options.majority_sign == compose::MajoritySign::total;
   Doubles out = Doubles::Zero(tensors[0].rows(), tensors[0].cols());
   for (Index i = 0; i < out.rows(); ++i)
     for (Index j = 0; j < out.cols(); ++j) {
@@ -144,7 +149,8 @@ inline std::pair<std::vector<Doubles>, std::vector<Doubles>> factors(const Set& 
 }
 
 /// Gaussian updates of these ranks.
-inline Set gaussian(std::uint64_t seed, Index rows, Index cols, const std::vector<Index>& ranks, std::vector<double> coefficients = {}) {
+inline Set gaussian(std::uint64_t seed, Index rows, Index cols, const std::vector<Index>& ranks,
+                    std::vector<double> coefficients = {}) {
   reference::Random random(seed);
   std::vector<lora::ActiveUpdate<double>> updates;
   for (std::size_t t = 0; t < ranks.size(); ++t) {

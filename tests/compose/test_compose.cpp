@@ -5,12 +5,12 @@
 #include "compose/dense.hpp"
 #include "reference/expect.hpp"
 
+#include <lora/update/dense.hpp>
+#include <lora/update/dora.hpp>
 #include <lora/update/ia3.hpp>
 #include <lora/update/locon.hpp>
 #include <lora/update/loha.hpp>
 #include <lora/update/vera.hpp>
-#include <lora/update/dense.hpp>
-#include <lora/update/dora.hpp>
 #include <lora/weight/merge.hpp>
 
 namespace {
@@ -26,7 +26,8 @@ void expect_delta(const compose::Composition<Compute>& made, const Doubles& expe
   EXPECT_LE((delta(made) - expected).norm(), tolerance(made));
 }
 
-/// The sum without truncation, concatenated and compressed; cut to every rank it is the dense SVD's, and the error its tail.
+/// The sum without truncation, concatenated and compressed; cut to every rank it is the dense SVD's, and the error its
+/// tail.
 void expect_sums(const Set& set) {
   const Doubles whole = sum(set);
   const Svd all = svd(whole);
@@ -45,7 +46,9 @@ void expect_sums(const Set& set) {
     EXPECT_LE(std::abs(cut.norm - whole.norm()), tolerance(cut));
     // The subspaces are the dense ones where the spectrum has a gap behind R.
     const double gap = R < all.s.size() ? all.s(R - 1) - all.s(R) : all.s(R - 1);
-    if (gap > 1e-3 * all.s(0)) { EXPECT_LE((delta(cut) - best(whole, R)).norm(), 1e4 * tolerance(cut)) << "rank " << R; }
+    if (gap > 1e-3 * all.s(0)) {
+      EXPECT_LE((delta(cut) - best(whole, R)).norm(), 1e4 * tolerance(cut)) << "rank " << R;
+    }
   }
 }
 
@@ -138,7 +141,8 @@ TEST(Sums, AreOfTheFactorsOwnTypes) {
 
 TEST(Sums, TakeOtherKindsOfLowRankByTheirForm) {
   reference::Random random(10);
-  const Matrix<double> shared_B = reference::gaussian<double>(random, 40, 3), shared_A = reference::gaussian<double>(random, 3, 50),
+  const Matrix<double> shared_B = reference::gaussian<double>(random, 40, 3),
+                       shared_A = reference::gaussian<double>(random, 3, 50),
                        b = reference::gaussian<double>(random, 40, 1), d = reference::gaussian<double>(random, 3, 1);
   const lora::VeRA<double> vera(lora::VeRAMatrices(shared_B, shared_A), b, d, 50);
   const Set set = gaussian(11, 40, 50, {2}, {0.5});
@@ -152,7 +156,8 @@ TEST(Sums, MergeAndUnmergeExactly) {
   reference::Random random(12);
   Matrix<float> W = reference::gaussian<float>(random, 48, 40, 0.02);
   const Matrix<float> W0 = W;
-  const Matrix<float> B = reference::gaussian<float>(random, 48, 4), A = reference::gaussian<float>(random, 4, 40, 1e-3);
+  const Matrix<float> B = reference::gaussian<float>(random, 48, 4),
+                      A = reference::gaussian<float>(random, 4, 40, 1e-3);
   const lora::LowRank<float> style(B, A, lora::scaling::alpha(4)), formal(B * 2, A * -3, lora::scaling::alpha(2));
   for (const Method method : compose::methods()) {
     const auto made = compose::combine<float>({{style, 0.6}, {formal, 0.4}}, method, {.density = 0.5, .seed = 3});
@@ -171,10 +176,12 @@ TEST(Sums, HaveTheSameBitsInEveryRunAndOnAnyExecutor) {
       for (int i = tasks; i-- > 0;) task(i);
     }
   } backwards;
+  const reference::Threads one(1);
   const Set set = gaussian(13, 60, 50, {4, 4, 4});
   for (const Method method : compose::methods()) {
     const compose::Options options{.density = 0.5, .seed = 5};
-    const auto a = compose::combine<double>(set, method, options), b = compose::combine<double>(set, method, options, {&backwards});
+    const auto a = compose::combine<double>(set, method, options),
+               b = compose::combine<double>(set, method, options, {&backwards});
     EXPECT_TRUE(reference::same_bits(a.update.B(), b.update.B())) << compose::name(method);
     EXPECT_TRUE(reference::same_bits(a.update.A(), b.update.A())) << compose::name(method);
   }
@@ -183,7 +190,8 @@ TEST(Sums, HaveTheSameBitsInEveryRunAndOnAnyExecutor) {
 // ---- Errors
 
 void expect_pieces(const std::string& message, std::initializer_list<const char*> pieces) {
-  for (const char* piece : pieces) EXPECT_NE(message.find(piece), std::string::npos) << message << "\nwithout " << piece;
+  for (const char* piece : pieces)
+    EXPECT_NE(message.find(piece), std::string::npos) << message << "\nwithout " << piece;
 }
 
 TEST(ComposeErrors, NameTheUpdateThatIsNotOfLowRank) {
@@ -195,25 +203,31 @@ TEST(ComposeErrors, NameTheUpdateThatIsNotOfLowRank) {
   expect_pieces(refused(lora::DoRA<double>(low_rank, Matrix<double>::Ones(12, 1))), {"update 2", "DoRA", "W0"});
   expect_pieces(refused(lora::Dense<double>(Matrix<double>::Ones(12, 10))), {"update 2", "dense", "low rank"});
   const Matrix<double> l = Matrix<double>::Ones(12, 1);
-  expect_pieces(refused(lora::IA3<double>({{"ia3_l", {"l", l}}}, lora::scaling::fixed(1)).sized(12, 10)), {"update 2", "IA3", "W0"});
+  expect_pieces(refused(lora::IA3<double>({{"ia3_l", {"l", l}}}, lora::scaling::fixed(1)).sized(12, 10)),
+                {"update 2", "IA3", "W0"});
 }
 
 TEST(ComposeErrors, NameWhatDoesNotFit) {
   const Set set = gaussian(15, 12, 10, {2, 3});
-  expect_pieces(message_of<lora::ValueError>([] { (void)compose::svd<double>(Set()); }), {"at least one update", "none"});
-  expect_pieces(message_of<lora::ValueError>([] { (void)compose::method_named("slerp"); }), {"cat, linear, svd", "found slerp"});
-  for (const Method method : {Method::linear, Method::ties, Method::dare_linear, Method::dare_ties, Method::magnitude_prune})
+  expect_pieces(message_of<lora::ValueError>([] { (void)compose::svd<double>(Set()); }),
+                {"at least one update", "none"});
+  expect_pieces(message_of<lora::ValueError>([] { (void)compose::method_named("slerp"); }),
+                {"cat, linear, svd", "found slerp"});
+  for (const Method method :
+       {Method::linear, Method::ties, Method::dare_linear, Method::dare_ties, Method::magnitude_prune})
     expect_pieces(message_of<lora::ValueError>([&] { (void)compose::combine<double>(set, method); }),
                   {std::string(compose::name(method)).c_str(), "one rank", "2 and 3"});
   for (const double density : {0.0, -0.5, 1.5, std::numeric_limits<double>::quiet_NaN()})
     for (const Method method : {Method::ties_svd, Method::dare_linear_svd, Method::core_ties, Method::knots})
-      expect_pieces(message_of<lora::ValueError>([&] { (void)compose::combine<double>(set, method, {.density = density}); }),
-                    {"density in (0, 1]"});
+      expect_pieces(
+          message_of<lora::ValueError>([&] { (void)compose::combine<double>(set, method, {.density = density}); }),
+          {"density in (0, 1]"});
   expect_pieces(message_of<lora::ValueError>([&] { (void)Truncation::rank(0); }), {"rank", "found 0"});
   for (const double share : {0.0, 1.5, std::numeric_limits<double>::quiet_NaN()})
     expect_pieces(message_of<lora::ValueError>([&] { (void)Truncation::energy(share); }), {"energy in (0, 1]"});
   expect_pieces(message_of<lora::ValueError>([&] { (void)compose::iso_cts<double>(set, 1.5); }), {"[0, 1]", "1.5"});
-  EXPECT_THROW((void)compose::svd<double>({{set.updates()[0].update, std::numeric_limits<double>::infinity()}}), lora::ValueError);
+  EXPECT_THROW((void)compose::svd<double>({{set.updates()[0].update, std::numeric_limits<double>::infinity()}}),
+               lora::ValueError);
   const Set other = gaussian(16, 12, 11, {2});
   EXPECT_THROW((void)compose::svd<double>({set.updates()[0], other.updates()[0]}), lora::ShapeError);
 }
@@ -222,11 +236,23 @@ TEST(ComposeErrors, NameFactorsThatOverflow) {
   const Matrix<float> B = Matrix<float>::Constant(4, 1, 1e30f), A = Matrix<float>::Constant(1, 4, 1e30f);
   const lora::LowRank<float> large(B, A, lora::scaling::alpha(1));
   EXPECT_THROW((void)compose::svd<float>(large), lora::ValueError);
+  const lora::LowRank<double> larger(Matrix<double>::Constant(4, 1, 1e200), Matrix<double>::Constant(1, 4, 1e200),
+                                     lora::scaling::alpha(1));
+  EXPECT_THROW((void)compose::svd<double>(larger), lora::ValueError);
 }
 
 TEST(Methods, HaveNames) {
   EXPECT_EQ(compose::methods().size(), 17u);
   for (const Method method : compose::methods()) EXPECT_EQ(compose::method_named(compose::name(method)), method);
+}
+
+TEST(Methods, SayWhatTheyHeed) {
+  using compose::methods;
+  EXPECT_EQ(std::count_if(methods().begin(), methods().end(), compose::prunes), 10);
+  EXPECT_EQ(std::count_if(methods().begin(), methods().end(), compose::prunes_at_random), 4);
+  EXPECT_EQ(std::count_if(methods().begin(), methods().end(), compose::truncates), 11);
+  EXPECT_FALSE(compose::prunes(Method::iso_cts));
+  EXPECT_FALSE(compose::truncates(Method::cat));
 }
 
 }  // namespace

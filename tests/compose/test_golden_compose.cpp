@@ -45,8 +45,8 @@ class Case {
     return Set(updates);
   }
 
-  /// PEFT's delta, as out x in. What it merged with use_rslora has the scaling of the combined adapter, alpha / sqrt(r), which it
-  /// forgot: the combination's own delta is that one divided by it.
+  /// PEFT's delta, as out x in. What it merged with use_rslora has the scaling of the combined adapter, alpha /
+  /// sqrt(r), which it forgot: the combination's own delta is that one divided by it.
   Doubles delta(const std::string& label, const Json& combination, const std::string& path) const {
     Doubles out = expect.read_matrix<double>(flat(expect.tensor("delta64." + label + "." + path)));
     const std::string kind = modules().at(path).at("a").at("kind").get<std::string>();
@@ -74,17 +74,22 @@ class Case {
 inline compose::Options options_of(const Json& combination) {
   compose::Options out;
   out.density = combination.value("density", 1.0);
-  if (combination.value("majority_sign_method", "total") == "frequency") out.majority_sign = compose::MajoritySign::frequency;
+  if (combination.value("majority_sign_method", "total") == "frequency")
+    out.majority_sign = compose::MajoritySign::frequency;
   if (combination.contains("svd_rank"))
     out.truncation = compose::Truncation::rank(combination.at("svd_rank").get<lora::Index>());
   return out;
 }
 
-inline Doubles product(const lora::LowRank<double>& update) { return update.scaling() * Doubles(update.B() * update.A()); }
+inline Doubles product(const lora::LowRank<double>& update) {
+  return update.scaling() * Doubles(update.B() * update.A());
+}
 
-/// How far a float64 SVD of this size may be from another one: its own backward error against the gap behind the last value kept,
-/// which in these random cases is above 1e-3 of the norm. Sums of products alone are nearer.
-inline double tolerance(const Doubles& expected) { return 1e3 * 64 * std::numeric_limits<double>::epsilon() * expected.norm(); }
+/// How far a float64 SVD of this size may be from another one: its own backward error against the gap behind the last
+/// value kept, which in these random cases is above 1e-3 of the norm. Sums of products alone are nearer.
+inline double tolerance(const Doubles& expected) {
+  return 1e3 * 64 * std::numeric_limits<double>::epsilon() * expected.norm();
+}
 
 class GoldenCompositions : public testing::TestWithParam<const char*> {};
 
@@ -123,7 +128,8 @@ class DareOfPeft : public testing::Test {
       std::vector<std::byte> bytes(info.bytes());
       golden_.expect.read(info, 0, bytes);
       Doubles mask(tensors[0].rows(), tensors[0].cols());
-      for (lora::Index i = 0; i < mask.size(); ++i) mask.data()[i] = std::to_integer<int>(bytes[static_cast<std::size_t>(i)]);
+      for (lora::Index i = 0; i < mask.size(); ++i)
+        mask.data()[i] = std::to_integer<int>(bytes[static_cast<std::size_t>(i)]);
       masks.push_back(mask);
     }
     const auto is_kept = [&](lora::Index task, lora::Index element) {
@@ -136,7 +142,8 @@ class DareOfPeft : public testing::Test {
     const lora::FunctionRef<bool(lora::Index, lora::Index)> given(is_kept);
     const compose::Options options = options_of(combination);
     const lora::detail::PruningRule rule{lora::detail::Pruning::random, elects_sign, options, 0, &given};
-    const lora::detail::TaskTensors all{static_cast<lora::Index>(tensors.size()), tensors[0].rows(), tensors[0].cols(), fill};
+    const lora::detail::TaskTensors all{static_cast<lora::Index>(tensors.size()), tensors[0].rows(), tensors[0].cols(),
+                                        fill};
     Doubles out(tensors[0].rows(), tensors[0].cols());
     lora::detail::PrunedMerge(all, weights, rule).fill(0, out.rows(), out.data());
     return out;
@@ -170,7 +177,8 @@ TEST_F(DareOfPeft, WithItsMasksGivesItsDeltas) {
         const lora::LowRank<double> whole(sum, Doubles::Identity(sum.cols(), sum.cols()), lora::scaling::fixed(1));
         found = product(compose::svd<double>(whole, compose::Truncation::rank(4)).update);
       } else {
-        found = merged(B, weights_B, masks + "B.", combination, elects) * merged(A, weights_A, masks + "A.", combination, elects);
+        found = merged(B, weights_B, masks + "B.", combination, elects) *
+                merged(A, weights_A, masks + "A.", combination, elects);
       }
       const Doubles expected = golden_.delta(label, combination, path);
       EXPECT_LE((found - expected).norm(), tolerance(expected));

@@ -11,8 +11,8 @@ using compose::Method;
 using compose::Options;
 using compose::Truncation;
 
-/// Bound for results that go through the polar factor or singular vectors: these move by the rounding over the least singular value of
-/// what they are of, which is above 1e-3 of the largest in the cases here.
+/// Bound for results that go through the polar factor or singular vectors: these move by the rounding over the least
+/// singular value of what they are of, which is above 1e-3 of the largest in the cases here.
 template <class Compute>
 void expect_near(const compose::Composition<Compute>& made, const Doubles& expected) {
   EXPECT_LE((delta(made) - expected).norm(), 1e3 * tolerance(made));
@@ -58,10 +58,10 @@ TEST_P(Rules, OfTiesHoldInTheBasisOfKnots) {
   expect_near(compose::knots<double>(set, options()), U * ties(parts, set, options()));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Rules,
-                         testing::Combine(testing::Values(compose::MajoritySign::total, compose::MajoritySign::frequency),
-                                          testing::Values(compose::Rules::peft, compose::Rules::mergekit),
-                                          testing::Values(0.1, 0.5, 1.0)));
+INSTANTIATE_TEST_SUITE_P(
+    All, Rules,
+    testing::Combine(testing::Values(compose::MajoritySign::total, compose::MajoritySign::frequency),
+                     testing::Values(compose::Rules::peft, compose::Rules::mergekit), testing::Values(0.1, 0.5, 1.0)));
 
 TEST(MagnitudePruning, KeepsTheFirstOfEqualElements) {
   // Deltas of two magnitudes: of 24 elements 11 are kept, the 6 of the larger one and the first 5 others.
@@ -69,7 +69,8 @@ TEST(MagnitudePruning, KeepsTheFirstOfEqualElements) {
   B << 1, -1, 2, 1;
   A << 1, -1, 1, 1, -1, 1;
   const lora::LowRank<double> update(B, A, lora::scaling::fixed(0.5));
-  const auto made = compose::magnitude_prune_svd<double>(update, {.truncation = Truncation::none(), .density = 11.5 / 24});
+  const auto made =
+      compose::magnitude_prune_svd<double>(update, {.truncation = Truncation::none(), .density = 11.5 / 24});
   expect_near(made, pruned(0.5 * Doubles(B) * Doubles(A), 11.5 / 24));
   EXPECT_NEAR(made.norm, std::sqrt(6.0 + 5 * 0.25), 1e-12);
 }
@@ -83,7 +84,8 @@ TEST(RandomPruning, KeepsAShareAndDividesByIt) {
   const Index rows = 60, cols = 50;
   const Set set = gaussian(5, rows, cols, {40}, {1.0});
   const Doubles whole = delta(set, 0);
-  const auto made = compose::dare_linear_svd<double>(set, {.truncation = Truncation::none(), .density = 0.3, .seed = 1});
+  const auto made =
+      compose::dare_linear_svd<double>(set, {.truncation = Truncation::none(), .density = 0.3, .seed = 1});
   const Doubles found = delta(made);
   Index kept = 0;
   for (Index i = 0; i < rows; ++i)
@@ -99,7 +101,9 @@ TEST(RandomPruning, KeepsAShareAndDividesByIt) {
 TEST(RandomPruning, IsTheSeeds) {
   const Set set = gaussian(6, 30, 20, {3, 3});
   for (const Method method : {Method::dare_linear, Method::dare_ties, Method::dare_linear_svd, Method::dare_ties_svd}) {
-    const auto with = [&](std::uint64_t seed) { return delta(compose::combine<double>(set, method, {.density = 0.5, .seed = seed})); };
+    const auto with = [&](std::uint64_t seed) {
+      return delta(compose::combine<double>(set, method, {.density = 0.5, .seed = seed}));
+    };
     EXPECT_EQ(with(1), with(1));
     EXPECT_GT((with(1) - with(2)).norm(), 1e-3) << compose::name(method);
   }
@@ -120,14 +124,15 @@ TEST(RandomPruning, OfMergekitIsNotDividedByItsVotes) {
 }
 
 TEST(Pruning, OfLargeDeltasComesNearToTheBestRank) {
-  const Index size = 1030;  // more than is decomposed whole
+  const Index size = 520;  // more than is decomposed whole
   const Set set = gaussian(9, size, size + 10, {4, 4}, {0.5, 0.4});
   const Options options{.truncation = Truncation::rank(6), .density = 0.5};
   const auto made = compose::ties_svd<double>(set, options);
   const lora::Matrix<double> whole = ties(deltas(set), set, options);
   EXPECT_LE(std::abs(made.norm - whole.norm()), 1e-12 * whole.norm());
   EXPECT_LE(std::abs(made.error - (whole - delta(made)).norm()), 1e-10 * whole.norm());
-  const lora::LowRank<double> as_factors(whole, lora::Matrix<double>::Identity(size + 10, size + 10), lora::scaling::fixed(1));
+  const lora::LowRank<double> as_factors(whole, lora::Matrix<double>::Identity(size + 10, size + 10),
+                                         lora::scaling::fixed(1));
   const auto best = compose::svd<double>(as_factors, Truncation::rank(6));
   EXPECT_GE(made.error, best.error * (1 - 1e-12));
   EXPECT_LE(made.error, best.error * (1 + 1e-4));
@@ -162,7 +167,8 @@ TEST(TsvM, IsThePapersAlgorithm) {
 TEST(TsvM, OfOrthogonalUpdatesIsTheirSum) {
   lora::Matrix<double> B = lora::Matrix<double>::Zero(8, 2), A = lora::Matrix<double>::Zero(2, 8), B2 = B, A2 = A;
   B(0, 0) = B(1, 1) = A(0, 0) = A(1, 1) = B2(2, 0) = B2(3, 1) = A2(0, 2) = A2(1, 3) = 1.5;
-  const Set set({{lora::LowRank<double>(B, A, lora::scaling::fixed(1)), 0.5}, {lora::LowRank<double>(B2, A2, lora::scaling::fixed(2)), -1.0}});
+  const Set set({{lora::LowRank<double>(B, A, lora::scaling::fixed(1)), 0.5},
+                 {lora::LowRank<double>(B2, A2, lora::scaling::fixed(2)), -1.0}});
   expect_near(compose::tsv_m<double>(set), sum(set));
   expect_near(compose::orthogonal<double>(set), sum(set));
 }
@@ -207,6 +213,26 @@ TEST(IsoCts, IsThePapersAlgorithm) {
     SCOPED_TRACE(fraction);
     expect_near(compose::iso_cts<double>(set, fraction), mean * polar(beside(U)) * polar(beside(V)).transpose());
   }
+}
+
+TEST(Isotropic, GivesDirectionsThatNoUpdateHasNoWeight) {
+  const Set set = gaussian(16, 30, 26, {4, 3});
+  const lora::LowRank<double> zero(lora::Matrix<double>::Zero(30, 3), lora::Matrix<double>::Zero(3, 26),
+                                   lora::scaling::fixed(1));
+  const Set more({set.updates()[0], {zero, 1.0}, set.updates()[1], {set.updates()[0].update, 0.0}});
+  const auto flat = compose::iso_c<double>(set);
+  expect_near(compose::iso_c<double>(more, Truncation::rank(20)), delta(flat));
+  EXPECT_EQ(compose::iso_c<double>(more, Truncation::rank(20)).update.rank(), 7);
+  expect_near(compose::tsv_m<double>(more), delta(compose::tsv_m<double>(set)));
+  // Updates that lie in the common directions have none of their own.
+  const Set same({set.updates()[0], {set.updates()[0].update, 0.5}});
+  const Svd all = first(svd(sum(same)), 4);
+  const auto made = compose::iso_cts<double>(same, 0.5);
+  const Doubles outside = delta(made) - all.U * (all.U.transpose() * delta(made));
+  EXPECT_LE(outside.norm(), 1e3 * tolerance(made));
+  for (const Method method :
+       {Method::tsv_m, Method::iso_c, Method::iso_cts, Method::orthogonal, Method::knots, Method::core_ties})
+    EXPECT_EQ(compose::combine<double>({{zero, 1.0}, {zero, -1.0}}, method).norm, 0.0) << compose::name(method);
 }
 
 TEST(Orthogonal, LeavesEarlierUpdatesAlone) {

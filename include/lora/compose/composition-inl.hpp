@@ -31,8 +31,8 @@ CompositionTerm form_term(const std::shared_ptr<const Update<Compute>>& update, 
   struct Memory {
     Matrix<Compute> B, A;
   };
-  const auto memory = std::make_shared<Memory>(Memory{Matrix<Compute>(form.rows(), form.depth()),
-                                                      Matrix<Compute>(form.depth(), form.cols())});
+  const auto memory = std::make_shared<Memory>(
+      Memory{Matrix<Compute>(form.rows(), form.depth()), Matrix<Compute>(form.depth(), form.cols())});
   for (Index i = 0; i < form.rows(); ++i)
     for (Index k = 0; k < form.depth(); ++k) memory->B(i, k) = form.B(i, k);
   std::copy_n(form.A(), memory->A.size(), memory->A.data());
@@ -51,15 +51,19 @@ std::vector<CompositionTerm> composition_terms(const ActiveSet<Compute>& set) {
     }
     if (!term) term = form_term(active.update, where);
     term->coefficient = active.coefficient;
-    if (!out.empty()) expect_shape(text("compose: ", where), out.front().B.rows, out.front().A.cols, term->B.rows, term->A.cols);
+    if (!out.empty())
+      expect_shape(text("compose: ", where), out.front().B.rows, out.front().A.cols, term->B.rows, term->A.cols);
     out.push_back(std::move(*term));
   }
   if (out.empty()) throw ValueError("lora: compose: expected at least one update, found none");
   return out;
 }
 
-LORA_FUNC ComposedFactors compose_terms(std::span<const CompositionTerm> terms, compose::Method method,
-                                        const compose::Options& options, const Context& context) {
+#if LORA_HEADER_ONLY
+template <class>
+#endif
+ComposedFactors compose_terms(std::span<const CompositionTerm> terms, compose::Method method,
+                              const compose::Options& options, const Context& context) {
   using M = compose::Method;
   using compose::Truncation;
   ComposedFactors out;

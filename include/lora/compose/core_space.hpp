@@ -1,34 +1,43 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The core: delta_t = U (L_t s_t R_t^T) V^T with U and V orthonormal, the same for all updates (Panariello et al., "Accurate and
-/// Efficient Low-Rank Model Merging in Core Space", 2025). For bodies (-inl.hpp).
+/// The core: delta_t = U (L_t s_t R_t^T) V^T with U and V orthonormal, the same for all updates (Panariello et al.,
+/// "Accurate and Efficient Low-Rank Model Merging in Core Space", 2025). For bodies (-inl.hpp).
 
-#include "lora/compose/composition.hpp"
 #include "lora/compose/spectral.hpp"
+#include "lora/compose/terms.hpp"
+#include "lora/core/context.hpp"
+#include "lora/simd/fp_environment.hpp"
 #include "lora/update/factors.hpp"
 
 #include <exception>
-#include <memory>
+#include <span>
+#include <vector>
 
 LORA_TAGGED_BEGIN
 
 /// A matrix in double, or its transpose.
-LORA_NOINLINE inline ColumnMatrix columns_of(const MatrixView& view) {
+template <class = void>
+LORA_NOINLINE ColumnMatrix columns_of(const MatrixView& view) {
   Matrix<double> rows(view.rows, view.cols);
   for (Index i = 0; i < view.rows; ++i) read_row(view, i, rows.data() + i * view.cols);
   return rows;
 }
-LORA_NOINLINE inline ColumnMatrix transposed_columns_of(const MatrixView& view) {
+template <class = void>
+LORA_NOINLINE ColumnMatrix transposed_columns_of(const MatrixView& view) {
   ColumnMatrix columns(view.cols, view.rows);  // column i is row i
   for (Index i = 0; i < view.rows; ++i) read_row(view, i, columns.data() + i * view.cols);
   return columns;
 }
 
 /// A matrix of doubles in memory that is the same for every compiler flag.
-inline AlignedMatrix<double, row_major> aligned_copy(const ColumnMatrix& M) { return AlignedMatrix<double, row_major>(M); }
+template <class = void>
+AlignedMatrix<double, row_major> aligned_copy(const ColumnMatrix& M) {
+  return AlignedMatrix<double, row_major>(M);
+}
 
-/// Runs two pieces of work, at the same time where there are threads; what the first, or else the second, throws comes out.
+/// Runs two pieces of work, at the same time where there are threads; what the first, or else the second, throws comes
+/// out.
 template <class First, class Second>
 void run_both(const Context& context, const First& first, const Second& second) {
   std::exception_ptr errors[2];
@@ -47,6 +56,7 @@ void run_both(const Context& context, const First& first, const Second& second) 
     if (error) std::rethrow_exception(error);
 }
 
+template <class = void>
 class CoreSpace {
  public:
   CoreSpace(std::span<const CompositionTerm> terms, const Context& context) : terms_(terms) {
@@ -56,8 +66,9 @@ class CoreSpace {
       begin += term.rank();
     }
     depth_ = begin;
-    run_both(context, [&] { make(U_, T_, [](const CompositionTerm& term) { return columns_of(term.B); }); },
-             [&] { make(V_, X_, [](const CompositionTerm& term) { return transposed_columns_of(term.A); }); });
+    run_both(
+        context, [&] { make(U_, T_, [](const CompositionTerm& term) { return columns_of(term.B); }); },
+        [&] { make(V_, X_, [](const CompositionTerm& term) { return transposed_columns_of(term.A); }); });
   }
 
   Index count() const { return static_cast<Index>(terms_.size()); }
@@ -79,7 +90,8 @@ class CoreSpace {
   /// The sum of all c_t delta_t.
   ColumnMatrix sum() const {
     ColumnMatrix scaled = T_;
-    for (Index t = 0; t < count(); ++t) scaled.middleCols(begins_[static_cast<std::size_t>(t)], term(t).rank()) *= weight(t);
+    for (Index t = 0; t < count(); ++t)
+      scaled.middleCols(begins_[static_cast<std::size_t>(t)], term(t).rank()) *= weight(t);
     return product_transposed(scaled, X_);
   }
 
@@ -93,23 +105,25 @@ class CoreSpace {
 
  private:
   template <class Columns>
-  void make(std::unique_ptr<OrthonormalBasis>& basis, ColumnMatrix& triangle, const Columns& columns) const {
+  void make(std::unique_ptr<OrthonormalBasis<>>& basis, ColumnMatrix& triangle, const Columns& columns) const {
     ColumnMatrix stack(static_cast<Index>(columns(terms_.front()).rows()), depth_);
-    for (Index t = 0; t < count(); ++t) stack.middleCols(begins_[static_cast<std::size_t>(t)], term(t).rank()) = columns(term(t));
-    basis = std::make_unique<OrthonormalBasis>(stack);
+    for (Index t = 0; t < count(); ++t)
+      stack.middleCols(begins_[static_cast<std::size_t>(t)], term(t).rank()) = columns(term(t));
+    basis = std::make_unique<OrthonormalBasis<>>(stack);
     triangle = basis->triangle();
   }
 
   std::span<const CompositionTerm> terms_;
   std::vector<Index> begins_;
   Index depth_ = 0;
-  std::unique_ptr<OrthonormalBasis> U_, V_;
+  std::unique_ptr<OrthonormalBasis<>> U_, V_;
   ColumnMatrix T_, X_;
 };
 
-/// An upper bound on what arithmetic in double does to sums of the terms, by the textbook bound of Householder's QR (Higham, "Accuracy
-/// and Stability of Numerical Algorithms", 2002, theorem 19.4) and of the SVD.
-inline double sum_rounding(std::span<const CompositionTerm> terms) {
+/// An upper bound on what arithmetic in double does to sums of the terms, by the textbook bound of Householder's QR
+/// (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, theorem 19.4) and of the SVD.
+template <class = void>
+double sum_rounding(std::span<const CompositionTerm> terms) {
   double magnitude = 0, depth = 0;
   for (const CompositionTerm& term : terms) {
     magnitude += std::abs(term.coefficient * term.scaling) * columns_of(term.B).norm() * columns_of(term.A).norm();

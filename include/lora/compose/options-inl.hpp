@@ -9,17 +9,41 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-inline constexpr std::array composition_methods{
-    compose::Method::cat,           compose::Method::linear,          compose::Method::svd,
-    compose::Method::ties,          compose::Method::dare_linear,     compose::Method::dare_ties,
-    compose::Method::magnitude_prune, compose::Method::ties_svd,      compose::Method::dare_linear_svd,
-    compose::Method::dare_ties_svd, compose::Method::magnitude_prune_svd, compose::Method::core_ties,
-    compose::Method::knots,         compose::Method::tsv_m,           compose::Method::iso_c,
-    compose::Method::iso_cts,       compose::Method::orthogonal};
+inline constexpr std::array composition_methods{compose::Method::cat,
+                                                compose::Method::linear,
+                                                compose::Method::svd,
+                                                compose::Method::ties,
+                                                compose::Method::dare_linear,
+                                                compose::Method::dare_ties,
+                                                compose::Method::magnitude_prune,
+                                                compose::Method::ties_svd,
+                                                compose::Method::dare_linear_svd,
+                                                compose::Method::dare_ties_svd,
+                                                compose::Method::magnitude_prune_svd,
+                                                compose::Method::core_ties,
+                                                compose::Method::knots,
+                                                compose::Method::tsv_m,
+                                                compose::Method::iso_c,
+                                                compose::Method::iso_cts,
+                                                compose::Method::orthogonal};
 
-inline constexpr std::array<std::string_view, composition_methods.size()> composition_names{
-    "cat",           "linear",    "svd",   "ties",  "dare_linear", "dare_ties", "magnitude_prune", "ties_svd", "dare_linear_svd",
-    "dare_ties_svd", "magnitude_prune_svd", "core_ties", "knots", "tsv_m", "iso_c", "iso_cts", "orthogonal"};
+inline constexpr std::array<std::string_view, composition_methods.size()> composition_names{"cat",
+                                                                                            "linear",
+                                                                                            "svd",
+                                                                                            "ties",
+                                                                                            "dare_linear",
+                                                                                            "dare_ties",
+                                                                                            "magnitude_prune",
+                                                                                            "ties_svd",
+                                                                                            "dare_linear_svd",
+                                                                                            "dare_ties_svd",
+                                                                                            "magnitude_prune_svd",
+                                                                                            "core_ties",
+                                                                                            "knots",
+                                                                                            "tsv_m",
+                                                                                            "iso_c",
+                                                                                            "iso_cts",
+                                                                                            "orthogonal"};
 
 }  // namespace detail
 namespace compose {
@@ -38,6 +62,16 @@ LORA_FUNC Method method_named(std::string_view name) {
 }
 
 LORA_FUNC std::span<const Method> methods() { return lora::detail::composition_methods; }
+
+LORA_FUNC bool prunes_at_random(Method method) { return compose::name(method).starts_with("dare"); }
+LORA_FUNC bool prunes(Method method) {
+  const std::string_view own = compose::name(method);
+  return own.find("ties") != own.npos || prunes_at_random(method) || own.starts_with("magnitude") ||
+         method == Method::knots;
+}
+LORA_FUNC bool truncates(Method method) {
+  return compose::name(method).ends_with("svd") || static_cast<int>(method) >= static_cast<int>(Method::core_ties);
+}
 
 LORA_FUNC Truncation Truncation::rank(Index R) {
   if (R < 1) throw ValueError(lora::detail::text("lora: compose: expected a rank of at least 1, found ", R));

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The methods of combining updates, by the names that PEFT and the papers give them, and what they are told besides. docs/COMPOSE.md
-/// has their formulas and sources.
+/// The methods of combining updates, by the names that PEFT and the papers give them, and what they are told besides.
+/// docs/COMPOSE.md has their formulas and sources.
 
 #include "lora/core/error.hpp"
 
@@ -15,23 +15,23 @@ LORA_NAMESPACE_BEGIN
 namespace compose {
 
 enum class Method : std::uint8_t {
-  cat,                  ///< factors side by side: the exact sum, of the sum of the ranks
-  linear,               ///< PEFT's: weighted sums of the factors, which is not the weighted sum of the deltas
-  svd,                  ///< the sum, cut to a rank in the best way
-  ties,                 ///< TIES on the factors, as PEFT; so the next three
-  dare_linear,          ///< random pruning, then linear
-  dare_ties,            ///< random pruning, then the vote of TIES
-  magnitude_prune,      ///< pruning by magnitude, then linear
-  ties_svd,             ///< the same rules on the deltas, then an SVD, as PEFT
+  cat,              ///< factors side by side: the exact sum, of the sum of the ranks
+  linear,           ///< PEFT's: weighted sums of the factors, which is not the weighted sum of the deltas
+  svd,              ///< the sum, cut to a rank in the best way
+  ties,             ///< TIES on the factors, as PEFT; so the next three
+  dare_linear,      ///< random pruning, then linear
+  dare_ties,        ///< random pruning, then the vote of TIES
+  magnitude_prune,  ///< pruning by magnitude, then linear
+  ties_svd,         ///< the same rules on the deltas, then an SVD, as PEFT
   dare_linear_svd,
   dare_ties_svd,
   magnitude_prune_svd,
-  core_ties,            ///< TIES on the matrices of Core Space
-  knots,                ///< TIES on the right factors of the SVD of all deltas side by side
-  tsv_m,                ///< each delta's singular vectors, made orthogonal to all others'
-  iso_c,                ///< the sum with a flat spectrum
-  iso_cts,              ///< the sum's first directions and each delta's own, with a flat spectrum
-  orthogonal,           ///< each delta outside of the row and column spaces of those before it
+  core_ties,   ///< TIES on the matrices of Core Space
+  knots,       ///< TIES on the right factors of the SVD of all deltas side by side
+  tsv_m,       ///< each delta's singular vectors, made orthogonal to all others'
+  iso_c,       ///< the sum with a flat spectrum
+  iso_cts,     ///< the sum's first directions and each delta's own, with a flat spectrum
+  orthogonal,  ///< each delta outside of the row and column spaces of those before it
 };
 
 /// Its name: "dare_ties_svd".
@@ -42,6 +42,11 @@ Method method_named(std::string_view name);
 
 /// All of them.
 std::span<const Method> methods();
+
+/// Which options a method heeds: density and majority_sign or not, seed, truncation.
+bool prunes(Method method);
+bool prunes_at_random(Method method);
+bool truncates(Method method);
 
 /// How much of a spectrum is kept.
 class Truncation {
@@ -69,12 +74,13 @@ class Truncation {
   double energy_;
 };
 
-/// How TIES finds the sign of an element: of the sum of the values, or of the sum of their signs. A sum of 0 counts as positive.
+/// How TIES finds the sign of an element: of the sum of the values, or of the sum of their signs. A sum of 0 counts as
+/// positive.
 enum class MajoritySign : std::uint8_t { total, frequency };
 
-/// Whose rules pruned elements are merged by. mergekit differs from PEFT where it lets the coefficients take part in the vote, divides
-/// TIES by the sum of the coefficients that agree instead of their number, leaves dare_ties undivided, and rescales a randomly pruned
-/// tensor to its L1 norm instead of by 1 / density.
+/// Whose rules pruned elements are merged by. mergekit differs from PEFT where it lets the coefficients take part in
+/// the vote, divides TIES by the sum of the coefficients that agree instead of their number, leaves dare_ties
+/// undivided, and rescales a randomly pruned tensor to its L1 norm instead of by 1 / density.
 enum class Rules : std::uint8_t { peft, mergekit };
 
 struct Options {

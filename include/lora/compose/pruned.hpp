@@ -1,15 +1,15 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Rules about single elements. Each tensor t_i of the updates is pruned, to the int(density n) elements of the largest magnitude or to
-/// a random share (then divided by the density), and then
+/// Rules about single elements. Each tensor t_i of the updates is pruned, to the int(density n) elements of the largest
+/// magnitude or to a random share (then divided by the density), and then
 ///
 ///   linear: sum over i of w_i t_i,   TIES: sum of w_i t_i over those that agree / max(how many agree, 1)
 ///
-/// where t_i agrees with the majority when its sign is that of the sum of all t_i (or of their signs). The tensors are the factors, A
-/// and B apart, with w_i = +- sqrt(abs(c_i s_i)) as in linear(); or of the methods named _svd the deltas s_i B_i A_i with w_i = c_i,
-/// and what comes out is cut by an SVD. (Yadav et al., "TIES-Merging", 2023; Yu et al., "Language Models are Super Mario", 2024; as
-/// PEFT's add_weighted_adapter.)
+/// where t_i agrees with the majority when its sign is that of the sum of all t_i (or of their signs). The tensors are
+/// the factors, A and B apart, with w_i = +- sqrt(abs(c_i s_i)) as in linear(); or of the methods named _svd the deltas
+/// s_i B_i A_i with w_i = c_i, and what comes out is cut by an SVD. (Yadav et al., "TIES-Merging", 2023; Yu et al.,
+/// "Language Models are Super Mario", 2024; as PEFT's add_weighted_adapter.)
 
 #include "lora/compose/composition.hpp"
 
@@ -39,12 +39,13 @@ template <class Compute>
 
 /// Pruned by magnitude, then linear. On factors; throws ValueError when ranks differ.
 template <class Compute>
-[[nodiscard]] Composition<Compute> magnitude_prune(const std::type_identity_t<ActiveSet<Compute>>& set, double density) {
+[[nodiscard]] Composition<Compute> magnitude_prune(const std::type_identity_t<ActiveSet<Compute>>& set,
+                                                   double density) {
   return combine<Compute>(set, Method::magnitude_prune, {.density = density});
 }
 
-/// The same rules on deltas, then an SVD. Deltas are made a few rows at a time, several times over: time O(out in sum r_t) for each of
-/// up to some ten passes.
+/// The same rules on deltas, then an SVD. Deltas are made a few rows at a time, several times over: time O(out in sum
+/// r_t) for each of up to some ten passes.
 template <class Compute>
 [[nodiscard]] Composition<Compute> ties_svd(const std::type_identity_t<ActiveSet<Compute>>& set, const Options& options,
                                             const Context& context = {}) {

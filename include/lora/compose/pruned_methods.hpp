@@ -13,20 +13,22 @@ LORA_TAGGED_BEGIN
 /// Which rule a method is.
 inline PruningRule pruning_rule(compose::Method method, const compose::Options& options) {
   using M = compose::Method;
-  const bool random = method == M::dare_linear || method == M::dare_ties || method == M::dare_linear_svd || method == M::dare_ties_svd;
-  const bool plain = method == M::dare_linear || method == M::dare_linear_svd || method == M::magnitude_prune ||
-                     method == M::magnitude_prune_svd;
-  return {random ? Pruning::random : Pruning::magnitude, !plain, options};
+  const bool is_sum = method == M::dare_linear || method == M::dare_linear_svd || method == M::magnitude_prune ||
+                      method == M::magnitude_prune_svd;
+  return {compose::prunes_at_random(method) ? Pruning::random : Pruning::magnitude, !is_sum, options};
 }
 
 /// Throws ValueError unless 0 < density <= 1.
-inline void expect_density(const compose::Options& options) {
+template <class = void>
+void expect_density(const compose::Options& options) {
   if (!(options.density > 0 && options.density <= 1))
     throw ValueError(text("lora: compose: expected a density in (0, 1], found ", options.density));
 }
 
 /// The factors pruned and merged, B and A apart.
-LORA_NOINLINE inline ComposedFactors merge_factors(std::span<const CompositionTerm> terms, compose::Method method, PruningRule rule) {
+template <class = void>
+LORA_NOINLINE ComposedFactors merge_factors(std::span<const CompositionTerm> terms, compose::Method method,
+                                            PruningRule rule) {
   expect_one_rank(terms, method);
   const FactorWeights weights(terms);
   double magnitudes[2] = {0, 0};
@@ -53,7 +55,9 @@ LORA_NOINLINE inline ComposedFactors merge_factors(std::span<const CompositionTe
 /// Tensors that are products: L_t (n x r_t) times the transpose of R_t (m x r_t), times a number.
 class ProductTensors {
  public:
-  void add(const ColumnMatrix& L, const ColumnMatrix& R, double scale) { tasks_.push_back({padded_rows(L), padded_rows(R), scale}); }
+  void add(const ColumnMatrix& L, const ColumnMatrix& R, double scale) {
+    tasks_.push_back({padded_rows(L), padded_rows(R), scale});
+  }
 
   void fill(Index task, Index first, Index count, double* out) const {
     const Task& own = tasks_[static_cast<std::size_t>(task)];
@@ -66,7 +70,8 @@ class ProductTensors {
   template <class Use>
   auto with_tensors(const Use& use) const {
     const auto filler = [this](Index task, Index first, Index count, double* out) { fill(task, first, count, out); };
-    return use(TaskTensors{static_cast<Index>(tasks_.size()), tasks_.front().L.rows(), tasks_.front().R.rows(), filler});
+    return use(
+        TaskTensors{static_cast<Index>(tasks_.size()), tasks_.front().L.rows(), tasks_.front().R.rows(), filler});
   }
 
  private:
@@ -85,8 +90,9 @@ class ProductTensors {
 };
 
 /// The products pruned and merged by their coefficients, cut by an SVD.
-LORA_NOINLINE inline TruncatedSpectrum merge_products(const ProductTensors& products, std::span<const CompositionTerm> terms,
-                                                      const PruningRule& rule, const compose::Truncation& truncation) {
+template <class = void>
+LORA_NOINLINE TruncatedSpectrum merge_products(const ProductTensors& products, std::span<const CompositionTerm> terms,
+                                               const PruningRule& rule, const compose::Truncation& truncation) {
   std::vector<double> coefficients;
   for (const CompositionTerm& term : terms) coefficients.push_back(term.coefficient);
   return products.with_tensors([&](const TaskTensors& tensors) {
@@ -97,18 +103,21 @@ LORA_NOINLINE inline TruncatedSpectrum merge_products(const ProductTensors& prod
 }
 
 /// A bound for sums whose terms were divided by the density.
-inline double pruned_rounding(std::span<const CompositionTerm> terms, const PruningRule& rule) {
+template <class = void>
+double pruned_rounding(std::span<const CompositionTerm> terms, const PruningRule& rule) {
   return sum_rounding(terms) / (rule.pruning == Pruning::random ? rule.options.density : 1.0);
 }
 
 /// The deltas pruned and merged, cut by an SVD.
-LORA_NOINLINE inline ComposedFactors merge_deltas(std::span<const CompositionTerm> terms, const PruningRule& rule,
-                                                  const compose::Truncation& truncation) {
+template <class = void>
+LORA_NOINLINE ComposedFactors merge_deltas(std::span<const CompositionTerm> terms, const PruningRule& rule,
+                                           const compose::Truncation& truncation) {
   ProductTensors products;
-  for (const CompositionTerm& term : terms) products.add(columns_of(term.B), transposed_columns_of(term.A), term.scaling);
+  for (const CompositionTerm& term : terms)
+    products.add(columns_of(term.B), transposed_columns_of(term.A), term.scaling);
   const TruncatedSpectrum sum = merge_products(products, terms, rule, truncation);
-  return {aligned_copy(scaled_columns(sum.kept.U, sum.kept.s)), aligned_copy(sum.kept.V.transpose()), sum.norm, sum.error,
-          pruned_rounding(terms, rule)};
+  return {aligned_copy(scaled_columns(sum.kept.U, sum.kept.s)), aligned_copy(sum.kept.V.transpose()), sum.norm,
+          sum.error, pruned_rounding(terms, rule)};
 }
 
 LORA_TAGGED_END

@@ -8,8 +8,8 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// Numbers from a seed, a stream of it and a position: the same on every machine, in any order (splitmix64; Steele, Lea & Flood, "Fast
-/// splittable pseudorandom number generators", 2014).
+/// Numbers from a seed, a stream of it and a position: the same on every machine, in any order (splitmix64; Steele, Lea
+/// & Flood, "Fast splittable pseudorandom number generators", 2014).
 class RandomStream {
  public:
   RandomStream(std::uint64_t seed, std::uint64_t stream) : key_(mix(mix(seed + step) + step * (stream + 1))) {}

@@ -1,7 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Orthonormal bases and singular values, by Eigen, in double. For bodies (-inl.hpp).
+/// Orthonormal bases and singular values, by Eigen, in double. For bodies (-inl.hpp). What is a template of no
+/// parameter, here and in the methods, is so that only a program that combines updates compiles Eigen's decompositions.
 
 #include "lora/compose/options.hpp"
 #include "lora/core/matrix.hpp"
@@ -20,12 +21,22 @@ using ColumnMatrix = Matrix<double, column_major>;
 inline constexpr double unit_roundoff = std::numeric_limits<double>::epsilon() / 2;
 
 /// X Y, X^T Y and X Y^T: Eigen's products are compiled here alone.
-LORA_NOINLINE inline ColumnMatrix product(const ColumnMatrix& X, const ColumnMatrix& Y) { return X * Y; }
-LORA_NOINLINE inline ColumnMatrix transposed_product(const ColumnMatrix& X, const ColumnMatrix& Y) { return X.transpose() * Y; }
-LORA_NOINLINE inline ColumnMatrix product_transposed(const ColumnMatrix& X, const ColumnMatrix& Y) { return X * Y.transpose(); }
+template <class = void>
+LORA_NOINLINE ColumnMatrix product(const ColumnMatrix& X, const ColumnMatrix& Y) {
+  return X * Y;
+}
+template <class = void>
+LORA_NOINLINE ColumnMatrix transposed_product(const ColumnMatrix& X, const ColumnMatrix& Y) {
+  return X.transpose() * Y;
+}
+template <class = void>
+LORA_NOINLINE ColumnMatrix product_transposed(const ColumnMatrix& X, const ColumnMatrix& Y) {
+  return X * Y.transpose();
+}
 
 /// X diag(s).
-inline ColumnMatrix scaled_columns(ColumnMatrix X, const Eigen::VectorXd& s) {
+template <class = void>
+ColumnMatrix scaled_columns(ColumnMatrix X, const Eigen::VectorXd& s) {
   for (Index j = 0; j < X.cols(); ++j) X.col(j) *= s(j);
   return X;
 }
@@ -44,7 +55,9 @@ struct Spectrum {
   }
 };
 
-/// M = Q R with Q orthonormal, M.rows() x depth(), kept as Householder's reflections: also where M's columns depend on each other.
+/// M = Q R with Q orthonormal, M.rows() x depth(), kept as Householder's reflections: also where M's columns depend on
+/// each other.
+template <class = void>
 class OrthonormalBasis {
  public:
   explicit OrthonormalBasis(const ColumnMatrix& M) : rows_(M.rows()), depth_(std::min(M.rows(), M.cols())), qr_(M) {}
@@ -68,10 +81,11 @@ class OrthonormalBasis {
   Eigen::HouseholderQR<ColumnMatrix> qr_;
 };
 
-/// The thin SVD. Long matrices go through their QR.
-LORA_NOINLINE inline Spectrum spectrum_of(const ColumnMatrix& M) {
+/// The thin SVD. Long matrices go through their QR. Throws ValueError when an element is not finite.
+template <class = void>
+LORA_NOINLINE Spectrum spectrum_of(const ColumnMatrix& M) {
   if (M.rows() > 2 * M.cols()) {
-    const OrthonormalBasis basis(M);
+    const OrthonormalBasis<> basis(M);
     Spectrum out = spectrum_of(basis.triangle());
     out.U = basis.times(out.U);
     return out;
@@ -81,25 +95,29 @@ LORA_NOINLINE inline Spectrum spectrum_of(const ColumnMatrix& M) {
     std::swap(out.U, out.V);
     return out;
   }
+  if (!M.allFinite()) throw ValueError("lora: compose: expected factors whose products are finite, found an overflow");
   const Eigen::BDCSVD<ColumnMatrix> svd(M, Eigen::ComputeThinU | Eigen::ComputeThinV);
   return {svd.matrixU(), svd.singularValues(), svd.matrixV()};
 }
 
 /// How many singular values of an m x n matrix differ from zero by more than rounding.
-inline Index numerical_rank(const Eigen::VectorXd& s, Index m, Index n) {
+template <class = void>
+Index numerical_rank(const Eigen::VectorXd& s, Index m, Index n) {
   const double noise = 2 * unit_roundoff * static_cast<double>(m + n) * (s.size() == 0 ? 0.0 : s(0));
   return std::count_if(s.begin(), s.end(), [&](double value) { return value > noise; });
 }
 
 /// The square root of the sum of squares of s from `first` on, the smallest first.
-inline double tail_norm(const Eigen::VectorXd& s, Index first) {
+template <class = void>
+double tail_norm(const Eigen::VectorXd& s, Index first) {
   double sum = 0;
   for (Index i = s.size(); i-- > first;) sum += s(i) * s(i);
   return std::sqrt(sum);
 }
 
 /// How many singular values of an m x n matrix a truncation keeps, at least one.
-inline Index kept_count(const Eigen::VectorXd& s, const compose::Truncation& truncation, Index m, Index n) {
+template <class = void>
+Index kept_count(const Eigen::VectorXd& s, const compose::Truncation& truncation, Index m, Index n) {
   Index count = numerical_rank(s, m, n);
   if (truncation.rule() == compose::Truncation::Rule::rank) count = std::min(truncation.rank(), s.size());
   if (truncation.rule() == compose::Truncation::Rule::energy) {
@@ -122,7 +140,8 @@ struct TruncatedSpectrum {
 };
 
 /// The SVD of the whole matrix, cut.
-inline TruncatedSpectrum truncated(Spectrum spectrum, const compose::Truncation& truncation, Index m, Index n) {
+template <class = void>
+TruncatedSpectrum truncated(Spectrum spectrum, const compose::Truncation& truncation, Index m, Index n) {
   const Index count = kept_count(spectrum.s, truncation, m, n);
   TruncatedSpectrum out{{}, tail_norm(spectrum.s, 0), tail_norm(spectrum.s, count)};
   spectrum.keep(count);
@@ -130,9 +149,24 @@ inline TruncatedSpectrum truncated(Spectrum spectrum, const compose::Truncation&
   return out;
 }
 
-/// The matrix with orthonormal columns that is nearest to M: P Q^T for M = P S Q^T (the polar factor). Directions that M lacks stay
-/// away: there it is a partial isometry.
-inline ColumnMatrix nearest_orthonormal(const ColumnMatrix& M) {
+/// The same for methods that give every direction they keep a weight of its own: of those alone that stand for more than
+/// `noise`, at least one.
+template <class = void>
+TruncatedSpectrum truncated_to_signal(Spectrum spectrum, const compose::Truncation& truncation, Index m, Index n,
+                                      double noise = 0) {
+  const Index signal = std::count_if(spectrum.s.begin(), spectrum.s.end(), [&](double value) { return value > noise; });
+  const Index count =
+      std::min(kept_count(spectrum.s, truncation, m, n), std::min(signal, numerical_rank(spectrum.s, m, n)));
+  TruncatedSpectrum out{{}, tail_norm(spectrum.s, 0), tail_norm(spectrum.s, std::max<Index>(count, 1))};
+  spectrum.keep(std::max<Index>(count, 1));
+  out.kept = std::move(spectrum);
+  return out;
+}
+
+/// The matrix with orthonormal columns that is nearest to M: P Q^T for M = P S Q^T (the polar factor). Directions that
+/// M lacks stay away: there it is a partial isometry.
+template <class = void>
+ColumnMatrix nearest_orthonormal(const ColumnMatrix& M) {
   Spectrum spectrum = spectrum_of(M);
   spectrum.keep(numerical_rank(spectrum.s, M.rows(), M.cols()));
   return product_transposed(spectrum.U, spectrum.V);

@@ -8,14 +8,16 @@
 LORA_TAGGED_BEGIN
 
 /// The left singular vectors of M that stand for more than rounding.
-inline ColumnMatrix column_space(const ColumnMatrix& M) {
+template <class = void>
+ColumnMatrix column_space(const ColumnMatrix& M) {
   Spectrum spectrum = spectrum_of(M);
   return spectrum.U.leftCols(std::max<Index>(numerical_rank(spectrum.s, M.rows(), M.cols()), 1));
 }
 
-/// Orthonormal columns with signs that the factors alone decide: each has a product with the sum of the columns of `stack` that is not
-/// negative. Votes about signs see them where there is a draw.
-inline ColumnMatrix oriented(ColumnMatrix P, const ColumnMatrix& stack) {
+/// Orthonormal columns with signs that the factors alone decide: each has a product with the sum of the columns of
+/// `stack` that is not negative. Votes about signs see them where there is a draw.
+template <class = void>
+ColumnMatrix oriented(ColumnMatrix P, const ColumnMatrix& stack) {
   const ColumnMatrix sum = stack.rowwise().sum();
   for (Index j = 0; j < P.cols(); ++j)
     if (P.col(j).dot(sum.col(0)) < 0) P.col(j) *= -1;
@@ -23,17 +25,19 @@ inline ColumnMatrix oriented(ColumnMatrix P, const ColumnMatrix& stack) {
 }
 
 /// The SVD of L R^T, through the QR of both.
-inline Spectrum product_spectrum(const ColumnMatrix& L, const ColumnMatrix& R) {
-  const OrthonormalBasis left(L), right(R);
+template <class = void>
+Spectrum product_spectrum(const ColumnMatrix& L, const ColumnMatrix& R) {
+  const OrthonormalBasis<> left(L), right(R);
   Spectrum out = spectrum_of(product_transposed(left.triangle(), right.triangle()));
   out.U = left.times(out.U);
   out.V = right.times(out.V);
   return out;
 }
 
-LORA_NOINLINE inline ComposedFactors compose_core_ties(std::span<const CompositionTerm> terms, const PruningRule& rule,
-                                                       const compose::Truncation& truncation, const Context& context) {
-  const CoreSpace core(terms, context);
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_core_ties(std::span<const CompositionTerm> terms, const PruningRule& rule,
+                                                const compose::Truncation& truncation, const Context& context) {
+  const CoreSpace<> core(terms, context);
   const ColumnMatrix P = oriented(column_space(core.all_left()), core.all_left()),
                      Q = oriented(column_space(core.all_right()), core.all_right());
   ProductTensors products;
@@ -49,15 +53,17 @@ LORA_NOINLINE inline ComposedFactors compose_core_ties(std::span<const Compositi
   return out;
 }
 
-LORA_NOINLINE inline ComposedFactors compose_knots(std::span<const CompositionTerm> terms, const PruningRule& rule,
-                                                   const compose::Truncation& truncation, const Context& context) {
-  const CoreSpace core(terms, context);
-  // With A_t^T = Q_t X_t all deltas side by side are U [L_1 s_1 X_1^T ...] diag(Q_1^T ...): U times the left singular vectors
-  // of the small matrix in the middle are theirs.
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_knots(std::span<const CompositionTerm> terms, const PruningRule& rule,
+                                            const compose::Truncation& truncation, const Context& context) {
+  const CoreSpace<> core(terms, context);
+  // With A_t^T = Q_t X_t all deltas side by side are U [L_1 s_1 X_1^T ...] diag(Q_1^T ...): U times the left singular
+  // vectors of the small matrix in the middle are theirs.
   std::vector<ColumnMatrix> parts;
   Index width = 0;
   for (Index t = 0; t < core.count(); ++t) {
-    parts.push_back(product_transposed(core.left(t) * core.term(t).scaling, OrthonormalBasis(core.right(t)).triangle()));
+    parts.push_back(
+        product_transposed(core.left(t) * core.term(t).scaling, OrthonormalBasis<>(core.right(t)).triangle()));
     width += parts.back().cols();
   }
   ColumnMatrix beside(core.rows(), width);
@@ -71,14 +77,15 @@ LORA_NOINLINE inline ComposedFactors compose_knots(std::span<const CompositionTe
   for (Index t = 0; t < core.count(); ++t)
     products.add(transposed_product(P, core.left(t)), transposed_columns_of(core.term(t).A), core.term(t).scaling);
   const TruncatedSpectrum sum = merge_products(products, terms, rule, truncation);
-  return {aligned_copy(core.times_U(product(P, scaled_columns(sum.kept.U, sum.kept.s)))), aligned_copy(sum.kept.V.transpose()), sum.norm,
-          sum.error, pruned_rounding(terms, rule)};
+  return {aligned_copy(core.times_U(product(P, scaled_columns(sum.kept.U, sum.kept.s)))),
+          aligned_copy(sum.kept.V.transpose()), sum.norm, sum.error, pruned_rounding(terms, rule)};
 }
 
 /// Singular triplets of several matrices side by side.
+template <class = void>
 class JoinedSpectra {
  public:
-  explicit JoinedSpectra(const CoreSpace& core) : core_(core) {}
+  explicit JoinedSpectra(const CoreSpace<>& core) : core_(core) {}
 
   void add(Spectrum spectrum) {
     size_ += spectrum.size();
@@ -102,83 +109,93 @@ class JoinedSpectra {
   }
 
  private:
-  const CoreSpace& core_;
+  const CoreSpace<>& core_;
   std::vector<Spectrum> spectra_;
   Index size_ = 0;
 };
 
-LORA_NOINLINE inline ComposedFactors compose_tsv_m(std::span<const CompositionTerm> terms, const compose::Truncation& truncation,
-                                                   const Context& context) {
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_tsv_m(std::span<const CompositionTerm> terms,
+                                            const compose::Truncation& truncation, const Context& context) {
   using Rule = compose::Truncation::Rule;
-  const CoreSpace core(terms, context);
-  const compose::Truncation each = truncation.rule() != Rule::rank
-                                       ? truncation
-                                       : compose::Truncation::rank(std::max<Index>(truncation.rank() / core.count(), 1));
-  JoinedSpectra joined(core);
-  double squares = 0;
+  const CoreSpace<> core(terms, context);
+  const compose::Truncation each =
+      truncation.rule() != Rule::rank ? truncation
+                                      : compose::Truncation::rank(std::max<Index>(truncation.rank() / core.count(), 1));
+  JoinedSpectra<> joined(core);
+  double left_out = 0, all_deltas = 0;
   for (Index t = 0; t < core.count(); ++t) {
-    const double weight = core.weight(t);
-    if (weight >= 0 && weight <= 0) continue;
-    TruncatedSpectrum own = truncated(product_spectrum(core.left(t) * weight, core.right(t)), each, core.rows(), core.cols());
-    squares += own.error * own.error;
+    TruncatedSpectrum own = truncated_to_signal(product_spectrum(core.left(t) * core.weight(t), core.right(t)), each,
+                                                core.rows(), core.cols());
+    // Directions of no delta would push others aside.
+    if (!(own.norm > 0) && (joined.size() > 0 || t + 1 < core.count())) continue;
+    left_out += own.error * own.error;
+    all_deltas += own.norm * own.norm;
     joined.add(std::move(own.kept));
   }
   Spectrum all = joined.orthonormal();
   ComposedFactors out = core.factors(all);
-  out.norm = product_norm(out);
-  out.error = std::sqrt(squares);
+  out.norm = std::sqrt(all_deltas);
+  out.error = std::sqrt(left_out);
   out.rounding = sum_rounding(terms);
   return out;
 }
 
-LORA_NOINLINE inline ComposedFactors compose_iso_c(std::span<const CompositionTerm> terms, const compose::Truncation& truncation,
-                                                   const Context& context) {
-  const CoreSpace core(terms, context);
-  TruncatedSpectrum sum = truncated(spectrum_of(core.sum()), truncation, core.rows(), core.cols());
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_iso_c(std::span<const CompositionTerm> terms,
+                                            const compose::Truncation& truncation, const Context& context) {
+  const CoreSpace<> core(terms, context);
+  TruncatedSpectrum sum = truncated_to_signal(spectrum_of(core.sum()), truncation, core.rows(), core.cols());
   sum.kept.s.setConstant(sum.kept.s.mean());
   ComposedFactors out = core.factors(sum.kept);
-  out.norm = product_norm(out);
+  out.norm = sum.norm;
   out.error = sum.error;
   out.rounding = sum_rounding(terms);
   return out;
 }
 
-LORA_NOINLINE inline ComposedFactors compose_iso_cts(std::span<const CompositionTerm> terms, double common_fraction,
-                                                     const compose::Truncation& truncation, const Context& context) {
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_iso_cts(std::span<const CompositionTerm> terms, double common_fraction,
+                                              const compose::Truncation& truncation, const Context& context) {
   if (!(common_fraction >= 0 && common_fraction <= 1))
     throw ValueError(text("lora: compose: expected a share of common directions in [0, 1], found ", common_fraction));
-  const CoreSpace core(terms, context);
-  Spectrum sum = spectrum_of(core.sum());
-  const Index all = std::min(kept_count(sum.s, truncation, core.rows(), core.cols()), sum.size());
+  const CoreSpace<> core(terms, context);
+  const TruncatedSpectrum cut = truncated_to_signal(spectrum_of(core.sum()), truncation, core.rows(), core.cols());
   // As many own directions for each update, and what is left over is common.
-  const double own = (static_cast<double>(all) * (1 - common_fraction)) / static_cast<double>(core.count());
+  const Index all = cut.kept.size();
+  const double own = static_cast<double>(all) * (1 - common_fraction) / static_cast<double>(core.count());
   const Index each = std::min(static_cast<Index>(std::nearbyint(own)), all / core.count());
-  const double error = tail_norm(sum.s, all);
+  Spectrum sum = cut.kept;
   sum.keep(all - each * core.count());
-  JoinedSpectra joined(core);
+  JoinedSpectra<> joined(core);
   for (Index t = 0; t < core.count() && each > 0; ++t) {
-    const ColumnMatrix left = core.left(t) * core.weight(t);
-    Spectrum outside = product_spectrum(left - product(sum.U, transposed_product(sum.U, left)), core.right(t));
-    outside.keep(std::min(each, outside.size()));
-    joined.add(std::move(outside));
+    const ColumnMatrix left = core.left(t) * core.weight(t), right = core.right(t);
+    const double noise =
+        4 * unit_roundoff * static_cast<double>(core.rows() + core.cols()) * left.norm() * right.norm();
+    TruncatedSpectrum outside =
+        truncated_to_signal(product_spectrum(left - product(sum.U, transposed_product(sum.U, left)), right),
+                            compose::Truncation::rank(each), core.rows(), core.cols(), noise);
+    if (outside.kept.s(0) > noise) joined.add(std::move(outside.kept));
   }
   joined.add(std::move(sum));
   Spectrum joint = joined.orthonormal();
   joint.s.setConstant(joint.s.mean());
   ComposedFactors out = core.factors(joint);
-  out.norm = product_norm(out);
-  out.error = error;
+  out.norm = cut.norm;
+  out.error = cut.error;
   out.rounding = sum_rounding(terms);
   return out;
 }
 
 /// The orthonormal basis of the columns so far, and what of new columns lies outside of it.
+template <class = void>
 class GrowingBasis {
  public:
   explicit GrowingBasis(Index rows) : Q_(rows, 0) {}
 
   ColumnMatrix outside(ColumnMatrix M) const {
-    for (int twice = 0; twice < 2; ++twice) M -= product(Q_, transposed_product(Q_, M));  // once leaves a rounded part inside
+    for (int twice = 0; twice < 2; ++twice)
+      M -= product(Q_, transposed_product(Q_, M));  // once leaves a rounded part inside
     return M;
   }
 
@@ -195,10 +212,11 @@ class GrowingBasis {
   ColumnMatrix Q_;
 };
 
-LORA_NOINLINE inline ComposedFactors compose_orthogonal(std::span<const CompositionTerm> terms,
-                                                        const compose::Truncation& truncation, const Context& context) {
-  const CoreSpace core(terms, context);
-  GrowingBasis columns(core.rows()), rows(core.cols());
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_orthogonal(std::span<const CompositionTerm> terms,
+                                                 const compose::Truncation& truncation, const Context& context) {
+  const CoreSpace<> core(terms, context);
+  GrowingBasis<> columns(core.rows()), rows(core.cols());
   ColumnMatrix M = ColumnMatrix::Zero(core.rows(), core.cols());
   for (Index t = 0; t < core.count(); ++t) {
     M += product_transposed(columns.outside(core.left(t)) * core.weight(t), rows.outside(core.right(t)));

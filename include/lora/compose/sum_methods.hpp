@@ -9,19 +9,23 @@
 LORA_TAGGED_BEGIN
 
 /// ||B A|| in Frobenius norm, out of the r x r products of each factor with itself.
-LORA_NOINLINE inline double product_norm(const ColumnMatrix& B, const ColumnMatrix& A) {
+template <class = void>
+LORA_NOINLINE double product_norm(const ColumnMatrix& B, const ColumnMatrix& A) {
   return std::sqrt(std::max(transposed_product(B, B).cwiseProduct(product_transposed(A, A)).sum(), 0.0));
 }
-LORA_NOINLINE inline double product_norm(const ComposedFactors& factors) {
+template <class = void>
+LORA_NOINLINE double product_norm(const ComposedFactors& factors) {
   return product_norm(factors.B.map(), factors.A.map());
 }
 
 /// A bound on the rounding of factors that are a few operations away from the terms' own.
-inline double factor_bound(const ComposedFactors& factors, Index operations) {
+template <class = void>
+double factor_bound(const ComposedFactors& factors, Index operations) {
   return 2 * unit_roundoff * static_cast<double>(operations) * factors.B.map().norm() * factors.A.map().norm();
 }
 
-LORA_NOINLINE inline ComposedFactors compose_cat(std::span<const CompositionTerm> terms) {
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_cat(std::span<const CompositionTerm> terms) {
   Index depth = 0;
   for (const CompositionTerm& term : terms) depth += term.rank();
   ComposedFactors out{{terms.front().B.rows, depth}, {depth, terms.front().A.cols}};
@@ -37,9 +41,10 @@ LORA_NOINLINE inline ComposedFactors compose_cat(std::span<const CompositionTerm
   return out;
 }
 
-LORA_NOINLINE inline ComposedFactors compose_svd(std::span<const CompositionTerm> terms,
-                                                 const compose::Truncation& truncation, const Context& context) {
-  const CoreSpace core(terms, context);
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_svd(std::span<const CompositionTerm> terms, const compose::Truncation& truncation,
+                                          const Context& context) {
+  const CoreSpace<> core(terms, context);
   const TruncatedSpectrum sum = truncated(spectrum_of(core.sum()), truncation, core.rows(), core.cols());
   ComposedFactors out = core.factors(sum.kept);
   out.norm = sum.norm;
@@ -62,14 +67,17 @@ struct FactorWeights {
 };
 
 /// Throws ValueError unless all updates have one rank.
-inline void expect_one_rank(std::span<const CompositionTerm> terms, compose::Method method) {
+template <class = void>
+void expect_one_rank(std::span<const CompositionTerm> terms, compose::Method method) {
   for (const CompositionTerm& term : terms)
     if (term.rank() != terms.front().rank())
-      throw ValueError(text("lora: compose: ", compose::name(method), " adds factors: expected updates of one rank, found ",
-                            terms.front().rank(), " and ", term.rank(), "; svd and cat take any"));
+      throw ValueError(text("lora: compose: ", compose::name(method),
+                            " adds factors: expected updates of one rank, found ", terms.front().rank(), " and ",
+                            term.rank(), "; svd and cat take any"));
 }
 
-LORA_NOINLINE inline ComposedFactors compose_linear(std::span<const CompositionTerm> terms) {
+template <class = void>
+LORA_NOINLINE ComposedFactors compose_linear(std::span<const CompositionTerm> terms) {
   expect_one_rank(terms, compose::Method::linear);
   const FactorWeights weights(terms);
   const auto add = [&](MatrixView CompositionTerm::*factor, const std::vector<double>& own) {

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The rules about single elements: pruning, the vote about signs, the sum. All of it in double and in a fixed order: the same bits on
-/// every machine. For bodies (-inl.hpp).
+/// The rules about single elements: pruning, the vote about signs, the sum. All of it in double and in a fixed order:
+/// the same bits on every machine. For bodies (-inl.hpp).
 
 #include "lora/compose/options.hpp"
 #include "lora/compose/random_stream.hpp"
@@ -17,7 +17,8 @@
 
 LORA_TAGGED_BEGIN
 
-/// Tensors of one shape, one for each update; `fill` makes rows of one, row-major without gaps, the same numbers each time.
+/// Tensors of one shape, one for each update; `fill` makes rows of one, row-major without gaps, the same numbers each
+/// time.
 struct TaskTensors {
   Index count, rows, cols;
   FunctionRef<void(Index task, Index first, Index rows, double* out)> fill;
@@ -104,7 +105,8 @@ class PrunedMerge {
     for (Index first = 0; first < tensors_.rows; first += rows) {
       const Index taken = std::min(rows, tensors_.rows - first);
       tensors_.fill(task, first, taken, values.data());
-      for (Index i = 0; i < taken * tensors_.cols; ++i) use(first * tensors_.cols + i, values[static_cast<std::size_t>(i)]);
+      for (Index i = 0; i < taken * tensors_.cols; ++i)
+        use(first * tensors_.cols + i, values[static_cast<std::size_t>(i)]);
     }
   }
 
@@ -121,7 +123,8 @@ class PrunedMerge {
       std::fill(counts.begin(), counts.end(), 0);
       for_elements(task, [&](Index, double value) {
         const std::uint64_t pattern = magnitude(value);
-        if (shift == 48 || pattern >> (shift + 16) == cut.pattern >> (shift + 16)) ++counts[(pattern >> shift) & 0xffff];
+        if (shift == 48 || pattern >> (shift + 16) == cut.pattern >> (shift + 16))
+          ++counts[(pattern >> shift) & 0xffff];
       });
       std::uint64_t bin = 0xffff;
       for (; counts[bin] < wanted; --bin) wanted -= counts[bin];

@@ -1,0 +1,292 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+// lora compose: several adapters made into one.
+
+#include "commands.hpp"
+#include "merging.hpp"
+#include "signals.hpp"
+#include "table.hpp"
+#include "text.hpp"
+
+#include <lora/compose.hpp>
+#include <lora/exact/checksum.hpp>
+#include <lora/io/model/merge_tensor.hpp>
+
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+namespace cli {
+namespace {
+
+namespace io = lora::io;
+namespace composing = lora::compose;
+
+struct Compose {
+  AdapterOptions adapters;
+  fs::path out;
+  std::string method_name = "svd", majority_sign = "total", rules = "peft";
+  lora::Index rank = 0;
+  double energy = 0, density = 0, common_fraction = 0.8;
+  std::uint64_t seed = 0;
+  CommonOptions common;
+  const CLI::App* command = nullptr;
+
+  int run() {
+    const composing::Method method = composing::method_named(method_name);
+    const composing::Options options = options_for(method);
+    note_signals();
+    Eigen::setNbThreads(1);  // Eigen's products have the same bits then, whatever --threads says
+    const std::vector<ChosenAdapter> chosen = adapters.load();
+    active(chosen);  // some coefficient is not 0
+    expect_apart(files_of(chosen), {out});
+    for (const ChosenAdapter& one : chosen) expect_combinable(one.adapter);
+    std::vector<Module> modules = collect(chosen);
+    std::vector<io::detail::Task> tasks;
+    for (Module& module : modules)
+      tasks.push_back({module.bytes(),
+                       [&, &module = module](io::detail::Buffer&, const lora::Context& context) -> io::detail::Finish {
+                         io::detail::named(module.parts.front().adapter->folder, "module", module.first().path, [&] {
+                           if (module.computes_in_double())
+                             module.compose<double>(method, options, context);
+                           else
+                             module.compose<float>(method, options, context);
+                         });
+                         return {};
+                       }});
+    Progress progress("compose", common.quiet);
+    const io::TaskOptions task_options = common.task_options(progress);
+    io::detail::run_tasks(tasks, task_options);
+    progress.clear();
+    io::detail::expect_not_cancelled(task_options);
+    io::save_adapter(made_of(modules, chosen), out);
+    print(common.json ? json(modules, chosen) : report(modules, chosen));
+    return 0;
+  }
+
+ private:
+  /// One tensor of the base, and what the adapters do to it.
+  struct Module {
+    std::vector<io::detail::MergePart> parts;
+    std::optional<io::AdapterUpdate> made = std::nullopt;
+    lora::Index made_rank = 0;
+    double norm = 0, error = 0;
+
+    const io::AdapterModule& first() const { return *parts.front().module; }
+    std::string name() const {
+      return first().expert < 0 ? first().tensor_name() : text(first().tensor_name(), "[", first().expert, "]");
+    }
+    bool computes_in_double() const {
+      return std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.update.index() == 1; });
+    }
+
+    /// The memory that a composition takes, about.
+    std::uint64_t bytes() const {
+      lora::Index depth = 0;
+      for (const auto& part : parts) depth += part.module->rank();
+      return static_cast<std::uint64_t>(8 * (4 * depth * (first().rows() + first().cols()) + 6 * depth * depth));
+    }
+
+    template <class Compute>
+    void compose(composing::Method method, composing::Options options, const lora::Context& context) {
+      const auto set = io::detail::active_set<Compute>(parts);
+      if (first().parameter == "bias") {  // a bias's A is the number 1
+        const lora::Matrix<Compute> sum = lora::delta<Compute>(set, first().rows(), 1, context);
+        keep(lora::LowRank<Compute>(sum, lora::Matrix<Compute>::Ones(1, 1), lora::scaling::alpha(1)));
+        norm = sum.template cast<double>().norm();
+        return;
+      }
+      const std::string own = name();
+      options.seed ^= lora::detail::checksum(reinterpret_cast<const unsigned char*>(own.data()), own.size());
+      const composing::Composition<Compute> found = composing::combine<Compute>(set, method, options, context);
+      keep(found.update);
+      norm = found.norm;
+      error = found.error;
+    }
+    template <class Compute>
+    void keep(const lora::LowRank<Compute>& update) {
+      made.emplace(update);
+      made_rank = update.rank();
+    }
+  };
+
+  composing::Options options_for(composing::Method method) const {
+    const bool has_rank = command->count("--rank") != 0, has_energy = command->count("--energy") != 0,
+               has_density = command->count("--density") != 0;
+    const auto refuse = [&](bool is_wrong, const char* option, const char* why) {
+      if (is_wrong) throw UsageError(text(option, ": ", method_name, " ", why));
+    };
+    refuse(has_rank && has_energy, "--rank", "takes a rank or an energy, not both");
+    refuse(has_rank && !composing::truncates(method), "--rank", "cuts nothing: its rank follows from the adapters'");
+    refuse(has_energy && !composing::truncates(method), "--energy",
+           "cuts nothing: its rank follows from the adapters'");
+    refuse(!has_density && composing::prunes(method), "--density",
+           "prunes: expected the share that it keeps, found none");
+    refuse(has_density && !composing::prunes(method), "--density", "prunes nothing");
+    refuse(command->count("--seed") != 0 && !composing::prunes_at_random(method), "--seed", "has nothing random");
+    composing::Options options;
+    if (has_rank) options.truncation = composing::Truncation::rank(rank);
+    if (has_energy) options.truncation = composing::Truncation::energy(energy);
+    if (has_density) options.density = density;
+    if (majority_sign == "frequency") options.majority_sign = composing::MajoritySign::frequency;
+    if (rules == "mergekit") options.rules = composing::Rules::mergekit;
+    options.seed = seed;
+    options.common_fraction = common_fraction;
+    return options;
+  }
+
+  static void expect_combinable(const io::Adapter& adapter) {
+    for (const fs::path& file : io::files_of(adapter))
+      if (io::is_gguf_file(file))
+        fail(file,
+             "expected an adapter with Hugging Face's names, found a GGUF file: `lora convert --to peft` makes one");
+    for (const io::BaseCopy& copy : adapter.base_copies)
+      if (copy.is_trained)
+        fail(adapter.folder, "expected factors alone, found ", in_quotes(copy.name),
+             ", a tensor that was trained in the base's place: such tensors cannot be combined");
+  }
+
+  /// The adapters' modules, in the order in which they come first.
+  static std::vector<Module> collect(const std::vector<ChosenAdapter>& chosen) {
+    std::vector<Module> out;
+    std::map<std::string, std::size_t> places;
+    for (const ChosenAdapter& one : chosen)
+      for (const io::AdapterModule& module : one.adapter.modules) {
+        Module found;
+        found.parts.push_back({&one.adapter, &module, module.update, one.coefficient});
+        const auto [place, is_new] = places.try_emplace(module.component + "/" + found.name(), out.size());
+        if (is_new) {
+          out.push_back(std::move(found));
+          continue;
+        }
+        Module& known = out[place->second];
+        const io::AdapterModule& first = known.first();
+        if (first.rows() != module.rows() || first.cols() != module.cols() || first.kernel != module.kernel ||
+            first.is_embedding != module.is_embedding)
+          fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
+               shape_text(first.rows(), first.cols()), ", as in ",
+               in_quotes(known.parts.front().adapter->folder.string()), ", found ",
+               shape_text(module.rows(), module.cols()), first.kernel != module.kernel ? " with another kernel" : "");
+        known.parts.push_back(found.parts.front());
+      }
+    return out;
+  }
+
+  io::Adapter made_of(const std::vector<Module>& modules, const std::vector<ChosenAdapter>& chosen) const {
+    io::Adapter adapter{out.filename().string(), out, {}};
+    const io::Adapter& first = chosen.front().adapter;
+    const auto all_have = [&](std::string io::Adapter::*word) {
+      return std::all_of(chosen.begin(), chosen.end(),
+                         [&](const auto& one) { return one.adapter.*word == first.*word; });
+    };
+    if (all_have(&io::Adapter::base_model)) adapter.base_model = first.base_model;
+    if (all_have(&io::Adapter::task_type)) adapter.task_type = first.task_type;
+    for (const Module& module : modules) {
+      io::AdapterModule made = module.first();
+      made.update = *module.made;
+      made.a_dtype = made.b_dtype = made.magnitude_dtype = std::nullopt;
+      adapter.modules.push_back(std::move(made));
+    }
+    return adapter;
+  }
+
+  static double relative_error(const Module& module) { return module.norm > 0 ? module.error / module.norm : 0; }
+
+  std::string report(const std::vector<Module>& modules, const std::vector<ChosenAdapter>& chosen) const {
+    Table table({"module", "adapters", "rank", "norm", "left out"});
+    double worst = 0, squares = 0, left_out = 0;
+    for (const Module& module : modules) {
+      table.add({module.name(), text(module.parts.size()), text(module.made_rank), number_text(module.norm),
+                 percent_text(module.error, module.norm)});
+      worst = std::max(worst, relative_error(module));
+      squares += module.norm * module.norm;
+      left_out += module.error * module.error;
+    }
+    return text(table, "composed ", count_text(chosen.size(), "adapter"), " by ", method_name, ", ",
+                count_text(modules.size(), "module"), "; truncation left out ",
+                percent_text(std::sqrt(left_out), std::sqrt(squares)), " of the norm, at most ", percent_text(worst, 1),
+                " of a module: ", path_text(out), '\n');
+  }
+
+  std::string json(const std::vector<Module>& modules, const std::vector<ChosenAdapter>& chosen) const {
+    nlohmann::ordered_json names = nlohmann::ordered_json::array(), rows = nlohmann::ordered_json::array();
+    for (const ChosenAdapter& one : chosen)
+      names.push_back({{"name", json_text(one.adapter.name)}, {"coefficient", one.coefficient}});
+    for (const Module& module : modules)
+      rows.push_back({{"module", json_text(module.name())},
+                      {"adapters", module.parts.size()},
+                      {"rank", module.made_rank},
+                      {"norm", module.norm},
+                      {"error", module.error},
+                      {"relative_error", relative_error(module)}});
+    return nlohmann::ordered_json{{"command", "compose"},
+                                  {"out", json_text(out.string())},
+                                  {"method", method_name},
+                                  {"adapters", std::move(names)},
+                                  {"modules", std::move(rows)}}
+               .dump(2, ' ', true) +
+           '\n';
+  }
+};
+
+}  // namespace
+
+void add_compose(CLI::App& program, Run& run) {
+  CLI::App* command = program.add_subcommand("compose", "Make several adapters into one PEFT folder");
+  const auto compose = std::make_shared<Compose>();
+  compose->command = command;
+  compose->adapters.add_to(*command, false);
+  std::vector<std::string> names;
+  for (const composing::Method method : composing::methods()) names.emplace_back(composing::name(method));
+  command->add_option("--method", compose->method_name, "How (default svd), see below")
+      ->type_name("METHOD")
+      ->check(CLI::IsMember(names));
+  command
+      ->add_option("--rank", compose->rank,
+                   "The rank of every module (default, of PEFT's methods: the largest of the adapters')")
+      ->type_name("R")
+      ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_option("--energy", compose->energy,
+                   "Instead: the least rank with this share of the sum of squares, in (0, 1]")
+      ->type_name("E");
+  command
+      ->add_option("--density", compose->density,
+                   "Of methods that prune: the share of the elements that is kept, in (0, 1]")
+      ->type_name("D");
+  command
+      ->add_option("--majority-sign", compose->majority_sign,
+                   "Of TIES: the sign of the sum (total, the default) or of most (frequency)")
+      ->type_name("HOW")
+      ->check(CLI::IsMember({"total", "frequency"}));
+  command->add_option("--rules", compose->rules, "Of methods that prune: those of peft (the default) or mergekit")
+      ->type_name("WHOSE")
+      ->check(CLI::IsMember({"peft", "mergekit"}));
+  command->add_option("--seed", compose->seed, "Of dare methods: which elements are kept (default 0)")->type_name("S");
+  command
+      ->add_option("--common-fraction", compose->common_fraction,
+                   "Of iso_cts: the share of common directions (default 0.8)")
+      ->type_name("F");
+  command->add_option("--out", compose->out, "A PEFT folder; its two files are replaced when they exist")
+      ->type_name("DIR")
+      ->required()
+      ->check(not_empty);
+  compose->common.add_to(*command, false);
+  command->footer(text(
+      "Examples:\n"
+      "  lora compose --adapter adapters/games=0.6 --adapter adapters/science=0.4 --rank 16 --out both\n"
+      "  lora compose --adapter adapters/games --adapter adapters/science --method ties_svd --density 0.5 --out both\n"
+      "  lora compose --adapter adapters/games --energy 0.99 --out smaller\n\n"
+      "Methods: cat (the exact sum), svd (the sum, cut in the best way), linear, ties, dare_linear, dare_ties, "
+      "magnitude_prune\n"
+      "(PEFT's, on factors of one rank), these four with _svd (on the deltas), core_ties, knots, tsv_m, iso_c, "
+      "iso_cts, orthogonal.\n"
+      "docs/COMPOSE.md has the formulas. A negative coefficient takes an adapter away. A module that some adapters "
+      "lack is made of those\n"
+      "that have it. The seed and a module's name decide what is random. Factors are written as F32, those of F64 "
+      "adapters as F64.\n",
+      coefficient_rules));
+  command->callback([compose, &run] { run = [compose] { return compose->run(); }; });
+}
+
+}  // namespace cli

@@ -1,0 +1,50 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/compose/composition-inl.hpp"
+#include "lora/compose/extract.hpp"
+
+LORA_TAGGED_BEGIN
+
+/// Row i of a weight. Throws ValueError when it is not finite.
+inline void read_finite_row(const char* what, const MatrixView& weight, Index i, double* out) {
+  read_row(weight, i, out);
+  for (Index j = 0; j < weight.cols; ++j)
+    if (!is_finite(out[j]))
+      throw ValueError(text("lora: extract: ", what, ": expected finite numbers, found ",
+                            is_nan(out[j]) ? "NaN" : "infinity", " at (", i, ", ", j, ")"));
+}
+
+LORA_TAGGED_END
+LORA_NAMESPACE_BEGIN
+namespace detail {
+
+#if LORA_HEADER_ONLY
+template <class>
+#endif
+ComposedFactors extract_factors(const MatrixView& tuned, const MatrixView& base,
+                                const compose::Truncation& truncation) {
+  expect_shape("extract: the base weight", tuned.rows, tuned.cols, base.rows, base.cols);
+  if (tuned.rows == 0 || tuned.cols == 0)
+    throw ShapeError(
+        text("lora: extract: expected a weight with elements, found ", shape_text(tuned.rows, tuned.cols)));
+  ComposedFactors out;
+  with_fp_environment([&] {
+    std::vector<double> row(static_cast<std::size_t>(base.cols));
+    const auto fill = [&](Index first, Index count, double* rows) {
+      for (Index i = 0; i < count; ++i, rows += tuned.cols) {
+        read_finite_row("the tuned weight", tuned, first + i, rows);
+        read_finite_row("the base weight", base, first + i, row.data());
+        for (Index j = 0; j < tuned.cols; ++j) rows[j] -= row[static_cast<std::size_t>(j)];
+      }
+    };
+    const TruncatedSpectrum change = truncated_svd({tuned.rows, tuned.cols, fill}, truncation);
+    out = {aligned_copy(scaled_columns(change.kept.U, change.kept.s)), aligned_copy(change.kept.V.transpose()),
+           change.norm, change.error,
+           4 * unit_roundoff * static_cast<double>((tuned.rows + tuned.cols) * change.kept.size()) * change.norm};
+  });
+  return out;
+}
+
+}  // namespace detail
+LORA_NAMESPACE_END

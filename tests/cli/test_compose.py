@@ -1,0 +1,154 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+"""lora compose: several adapters made into one folder."""
+
+import json
+import unittest
+from fractions import Fraction
+
+from support import FORMATS, GOLDEN, Tensors, ToolTest, gaussian, save_adapter, sha256, tensor
+
+CASE = GOLDEN / "10_weighted_mixed_rank"
+PREFIX = "base_model.model."
+
+
+def delta(folder, module):
+    """s B A of a module, as exact fractions."""
+    tensors = Tensors(folder / "adapter_model.safetensors")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    a, b = (tensors.fractions(f"{PREFIX}{module}.lora_{which}.weight") for which in "AB")
+    rank = config["rank_pattern"].get(module, config["r"])
+    scaling = Fraction(config["alpha_pattern"].get(module, config["lora_alpha"])) / rank
+    assert rank == len(a) == len(b[0]), "the configuration has the factors' rank"
+    return [[scaling * sum(row[k] * a[k][j] for k in range(len(a))) for j in range(len(a[0]))] for row in b]
+
+
+def norm(rows):
+    return float(sum(x * x for row in rows for x in row)) ** 0.5
+
+
+def combined(deltas):
+    """The sum of c delta for (c, delta)."""
+    return [[sum(c * d[i][j] for c, d in deltas) for j in range(len(deltas[0][1][0]))] for i in range(len(deltas[0][1]))]
+
+
+def difference(a, b):
+    return norm([[x - y for x, y in zip(p, q)] for p, q in zip(a, b)])
+
+
+class Compose(ToolTest):
+    MODULES = ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj"]
+    WEIGHTS = {"a": 1.0, "b": -0.6, "c": 0.4}
+
+    def compose(self, *extra, out="out", weights=None, **options):
+        arguments = []
+        for name, weight in (weights or self.WEIGHTS).items():
+            arguments += ["--adapter", f"{CASE / f'adapter_{name}'}={weight}"]
+        self.run_tool("compose", *arguments, "--out", self.folder / out, *extra, **options)
+        return self.folder / out
+
+    def whole(self, module):
+        return combined([(Fraction(weight), delta(CASE / f"adapter_{name}", module)) for name, weight in self.WEIGHTS.items()])
+
+    def test_cat_is_the_sum(self):
+        out = self.compose("--method", "cat")
+        for module in self.MODULES:
+            self.assertLessEqual(difference(delta(out, module), self.whole(module)), 1e-6 * norm(self.whole(module)))
+        config = json.loads((out / "adapter_config.json").read_text())
+        self.assertEqual((config["r"], config["lora_alpha"], config["peft_type"]), (10, 10, "LORA"))
+        self.assertFalse(config["use_rslora"])
+        self.assertIn("10", self.printed)
+        self.assertIn("composed 3 adapters by cat, 2 modules", self.printed)
+
+    def test_svd_tells_its_error(self):
+        out = self.compose("--rank", "3", "--json")
+        report = json.loads(self.printed)
+        self.assertEqual((report["command"], report["method"], len(report["adapters"])), ("compose", "svd", 3))
+        self.assertEqual([adapter["coefficient"] for adapter in report["adapters"]], [1.0, -0.6, 0.4])
+        self.assertEqual([row["module"] for row in report["modules"]], [f"{module}.weight" for module in self.MODULES])
+        for module, row in zip(self.MODULES, report["modules"]):
+            whole = self.whole(module)
+            self.assertEqual((row["rank"], row["adapters"]), (3, 3))
+            self.assertAlmostEqual(row["norm"], norm(whole), delta=1e-6 * norm(whole))
+            self.assertAlmostEqual(row["error"], difference(delta(out, module), whole), delta=1e-5 * norm(whole))
+            self.assertAlmostEqual(row["relative_error"], row["error"] / row["norm"], delta=1e-9)
+        self.compose("--energy", "1", out="whole")
+        for module in self.MODULES:
+            self.assertLessEqual(difference(delta(self.folder / "whole", module), self.whole(module)), 1e-5 * norm(self.whole(module)))
+
+    def test_modules_that_some_adapters_lack(self):
+        shapes = {"m.q": (6, 5, 2), "m.k": (4, 5, 3), "m.v": (7, 3, 1)}
+        for name, modules in (("one", ["m.q", "m.k"]), ("two", ["m.v", "m.q"])):
+            factors = {}
+            for i, module in enumerate(modules):
+                rows, cols, rank = shapes[module]
+                factors[module] = (tensor("F32", gaussian(i, rank, cols)), tensor("F32", gaussian(i + 9, rows, rank)))
+            tensors = Tensors()
+            for module, (a, b) in factors.items():
+                tensors[f"{PREFIX}{module}.lora_A.weight"], tensors[f"{PREFIX}{module}.lora_B.weight"] = a, b
+            folder = self.folder / name
+            folder.mkdir()
+            tensors.save(folder / "adapter_model.safetensors")
+            (folder / "adapter_config.json").write_text(json.dumps(
+                {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "rank_pattern": {"m.k": 3, "m.v": 1}, "alpha_pattern": {},
+                 "target_modules": modules}))
+        self.run_tool("compose", "--adapter", "one=0.5", "--adapter", "two=2", "--method", "cat", "--out", "out")
+        for module, parts in (("m.q", [("one", 0.5), ("two", 2)]), ("m.k", [("one", 0.5)]), ("m.v", [("two", 2)])):
+            expected = combined([(Fraction(c), delta(self.folder / name, module)) for name, c in parts])
+            self.assertLessEqual(difference(delta(self.folder / "out", module), expected), 1e-6 * norm(expected), module)
+        config = json.loads((self.folder / "out/adapter_config.json").read_text())
+        self.assertEqual(sorted(config["target_modules"]), ["m.k", "m.q", "m.v"])
+
+    def test_the_same_bytes_for_any_number_of_threads_and_by_the_seed(self):
+        for method in ("svd", "dare_linear_svd", "tsv_m", "iso_cts", "knots"):
+            extra = ["--method", method, "--rank", "4"]
+            if method in ("dare_linear_svd", "knots"):
+                extra += ["--density", "0.5"]
+            hashes = {sha256(self.compose(*extra, "--threads", str(threads), out=f"{method}{threads}") / "adapter_model.safetensors")
+                      for threads in (1, 2, 3)}
+            self.assertEqual(len(hashes), 1, method)
+        seeds = {sha256(self.compose("--method", "dare_ties_svd", "--density", "0.5", "--seed", str(seed), out=f"seed{seed}")
+                        / "adapter_model.safetensors") for seed in (1, 2)}
+        self.assertEqual(len(seeds), 2)
+
+    def test_a_composition_can_be_merged_and_taken_out(self):
+        out = self.compose("--rank", "4")
+        base = CASE / "base.safetensors"
+        self.merge(base, out)
+        self.assertEqual(sha256(self.unmerge()), sha256(base))
+
+    def test_biases_are_added(self):
+        source = GOLDEN / "08_bias_lora_bias" / "adapter"
+        self.run_tool("compose", "--adapter", f"{source}=2", "--adapter", f"{source}=-0.5", "--method", "cat", "--out", "out")
+        before, after = (Tensors(folder / "adapter_model.safetensors") for folder in (source, self.folder / "out"))
+        scaling = json.loads((source / "adapter_config.json").read_text())
+        names = [name for name in before if name.endswith("lora_B.bias")]
+        self.assertTrue(names)
+        for name in names:
+            form = FORMATS[before[name][0]]
+            self.assertEqual(before[name][1], after[name][1])
+            for i in range(before[name][1][0]):
+                x, y = (Fraction(FORMATS[t[name][0]].value(int.from_bytes(t[name][2][i * form.size:(i + 1) * form.size], "little")))
+                        for t in (before, after))
+                s = Fraction(scaling["lora_alpha"]) / scaling["r"]
+                self.assertAlmostEqual(float(y), float(Fraction(3, 2) * s * x), delta=1e-6 * abs(float(x)) + 1e-12)
+
+    def test_what_cannot_be_meant(self):
+        a, b = CASE / "adapter_a", CASE / "adapter_b"
+        two = ["--adapter", a, "--adapter", b, "--out", "out"]
+        self.expect_error(2, ["--method", "slerp"], "compose", *two, "--method", "slerp")
+        self.expect_error(2, ["--density", "expected the share"], "compose", *two, "--method", "ties_svd")
+        self.expect_error(2, ["--density", "prunes nothing"], "compose", *two, "--density", "0.5")
+        self.expect_error(2, ["--seed", "nothing random"], "compose", *two, "--seed", "1")
+        self.expect_error(2, ["--rank", "cuts nothing"], "compose", *two, "--method", "cat", "--rank", "3")
+        self.expect_error(2, ["--rank", "not both"], "compose", *two, "--rank", "3", "--energy", "0.5")
+        self.expect_error(1, ["one rank", "2 and 5"], "compose", *two, "--method", "linear")
+        self.expect_error(1, ["density in (0, 1]"], "compose", *two, "--method", "ties_svd", "--density", "1.5")
+        self.expect_error(1, ["energy in (0, 1]"], "compose", *two, "--energy", "0")
+        self.expect_error(1, ["DoRA", "W0"], "compose", "--adapter", GOLDEN / "07_dora_linear/adapter", "--out", "out")
+        self.expect_error(1, ["trained in the base's place"], "compose", "--adapter", GOLDEN / "14_modules_to_save/adapter", "--out", "out")
+        save_adapter(self.folder / "other", {self.MODULES[0]: (tensor("F32", gaussian(1, 2, 3)), tensor("F32", gaussian(2, 4, 2)))})
+        self.expect_error(1, [self.MODULES[0], "11 x 14", "4 x 3"], "compose", "--adapter", a, "--adapter", "other", "--out", "out")
+
+
+if __name__ == "__main__":
+    unittest.main()

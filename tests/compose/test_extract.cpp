@@ -1,0 +1,64 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+/// Updates out of weights that were trained as a whole.
+
+#include "compose/dense.hpp"
+#include "reference/expect.hpp"
+
+namespace {
+
+using namespace dense;
+using compose::Truncation;
+using reference::message_of;
+
+TEST(Extract, GivesTheBestUpdateOfItsRank) {
+  reference::Random random(1);
+  const lora::Matrix<float> W0 = reference::gaussian<float>(random, 40, 30, 0.02);
+  const lora::Matrix<Eigen::bfloat16> base = W0.cast<Eigen::bfloat16>();
+  const lora::Matrix<float, lora::column_major> tuned = W0 + reference::gaussian<float>(random, 40, 30, 0.01);
+  const Doubles change = tuned.cast<double>() - base.cast<float>().cast<double>();
+  const Svd all = svd(change);
+  for (const Index R : {1, 5, 30}) {
+    const auto made = compose::extract(tuned, base, Truncation::rank(R));
+    EXPECT_EQ(made.update.rank(), R);
+    EXPECT_LE(std::abs((change - delta(made)).norm() - all.s.tail(30 - R).norm()), made.rounding);
+    EXPECT_NEAR(made.error, all.s.tail(30 - R).norm(), made.rounding);
+    EXPECT_NEAR(made.norm, change.norm(), made.rounding);
+  }
+}
+
+TEST(Extract, FindsTheUpdateThatWasMergedIntoALargeWeight) {
+  reference::Random random(2);
+  const Index rows = 560, cols = 530;  // more than is decomposed whole
+  const lora::Matrix<float> W0 = reference::gaussian<float>(random, rows, cols, 0.02);
+  const lora::Matrix<double> B = reference::gaussian<double>(random, rows, 4),
+                             A = reference::gaussian<double>(random, 4, cols, 0.01);
+  const lora::Matrix<double> tuned = W0.cast<double>() + B * A;
+  const auto made = compose::extract(tuned, W0, Truncation::rank(4));
+  EXPECT_LE((delta(made) - Doubles(B * A)).norm(), 1e-10 * (B * A).norm());
+  // Out of ||M||^2 - ||M V||^2, which can be told to the root of the unit roundoff.
+  EXPECT_LE(made.relative_error(), 1e-7);
+  EXPECT_EQ(compose::extract(tuned, W0, Truncation::energy(0.999999)).update.rank(), 4);
+}
+
+TEST(Extract, OfNoChangeIsZero) {
+  const lora::Matrix<float> W = lora::Matrix<float>::Ones(5, 4);
+  const auto made = compose::extract(W, W, Truncation::none());
+  EXPECT_EQ(made.update.rank(), 1);
+  EXPECT_EQ(delta(made).norm(), 0.0);
+}
+
+TEST(Extract, RefusesWhatDoesNotFit) {
+  lora::Matrix<float> W = lora::Matrix<float>::Ones(5, 4);
+  const lora::Matrix<float> other = lora::Matrix<float>::Ones(4, 5);
+  EXPECT_THROW((void)compose::extract(W, other, Truncation::rank(1)), lora::ShapeError);
+  const lora::Matrix<float> base = W;
+  W(3, 2) = std::numeric_limits<float>::infinity();
+  const std::string message =
+      message_of<lora::ValueError>([&] { (void)compose::extract(W, base, Truncation::rank(1)); });
+  EXPECT_NE(message.find("infinity at (3, 2)"), std::string::npos) << message;
+  const lora::Matrix<float> nothing(0, 4);
+  EXPECT_THROW((void)compose::extract(nothing, nothing, Truncation::rank(1)), lora::ShapeError);
+}
+
+}  // namespace

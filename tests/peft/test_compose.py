@@ -1,0 +1,88 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+"""PEFT loads what `lora compose` wrote, and merged in float64 it is what PEFT's own add_weighted_adapter gives.
+
+Usage: test_compose.py TOOL GOLDEN
+"""
+
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+import warnings
+
+MISSING = [name for name in ("torch", "safetensors", "transformers", "peft") if importlib.util.find_spec(name) is None]
+if MISSING:
+    print("skipped: this Python has no", ", ".join(MISSING))
+    sys.exit(77)
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers.pytorch_utils import Conv1D
+
+LAYERS = {"linear": lambda m: torch.nn.Linear(m["in"], m["out"], bias=False), "fan_in_fan_out": lambda m: Conv1D(m["out"], m["in"]),
+          "embedding": lambda m: torch.nn.Embedding(m["in"], m["out"]),
+          "conv2d": lambda m: torch.nn.Conv2d(m["in"], m["out"], m["conv"]["kernel"], padding=m["conv"]["padding"])}
+
+
+class Block(torch.nn.Module):
+    """A module with any children."""
+
+
+def make_model(modules):
+    """A float64 model of zeros with a layer at each path."""
+    model = Block()
+    for path, about in modules.items():
+        node = model
+        *parents, name = path.split(".")
+        for parent in parents:
+            if parent not in node._modules:
+                node.add_module(parent, Block())
+            node = node._modules[parent]
+        layer = LAYERS[about["a"]["kind"]](about["a"])
+        torch.nn.init.zeros_(layer.weight)
+        node.add_module(name, layer)
+    return model.double()
+
+
+class Compositions(unittest.TestCase):
+    def test_are_those_of_peft(self):
+        compared = 0
+        for case in ("10_weighted_same_rank", "10_weighted_mixed_rank", "10_weighted_layers"):
+            about = json.loads((GOLDEN / case / "case.json").read_text())
+            expect = load_file(GOLDEN / case / "expect.safetensors")
+            for label, combination in about["combinations"].items():
+                if "svd_clamp" in combination:
+                    continue
+                with self.subTest(case=case, label=label), tempfile.TemporaryDirectory(prefix="lora-peft-") as folder:
+                    compared += self.check(GOLDEN / case, about, expect, label, combination, f"{folder}/out")
+        self.assertGreaterEqual(compared, 40)
+
+    def check(self, case, about, expect, label, combination, out):
+        options = ["--method", combination["combination_type"]]
+        for key, option in (("density", "--density"), ("svd_rank", "--rank"), ("majority_sign_method", "--majority-sign")):
+            if key in combination:
+                options += [option, str(combination[key])]
+        for name, weight in zip(combination["adapters"], combination["weights"]):
+            options += ["--adapter", f"{case / about['adapters'][name]}={weight}"]
+        subprocess.run([TOOL, "compose", *options, "--out", out, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            adapted = PeftModel.from_pretrained(make_model(about["modules"]), out)
+        merged = adapted.merge_and_unload().state_dict()
+        for path in about["modules"]:
+            wanted, found = expect[f"delta64.{label}.{path}"], merged[f"{path}.weight"]
+            # The tool rounds both factors to float32: their product moves by twice that of the factors' norms, which for so few
+            # directions are within a hundred times that of the product.
+            tolerance = 100 * 2 * 2.0**-24 * float(wanted.norm())
+            self.assertLessEqual(float((found - wanted).norm()), tolerance, path)
+        return len(about["modules"])
+
+
+if __name__ == "__main__":
+    GOLDEN = pathlib.Path(sys.argv.pop(2)).resolve()
+    TOOL = str(pathlib.Path(sys.argv.pop(1)).resolve())
+    unittest.main()
