@@ -74,7 +74,7 @@ class GgufAdapterReader {
   }
 
   void read(const Pair& pair, std::vector<AdapterModule>& out) const {
-    const std::string where = "module " + in_quotes(pair.module);
+    const std::string where = text("module ", in_quotes(pair.module));
     if (pair.a == nullptr || pair.b == nullptr)
       fail(file_.path(), where, ": expected lora_a and lora_b, found no ", pair.a == nullptr ? "lora_a" : "lora_b");
     const std::vector<std::uint64_t>&a = pair.a->shape, &b = pair.b->shape;

@@ -138,7 +138,7 @@ inline bool expect_untied_head(const Model& model, const std::vector<BoundModule
   const std::filesystem::path file = config_file(model);
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) return false;
-  const std::string tensor = in_quotes(head);
+  const TextPiece tensor = in_quotes(head);
   TiedHead found;
   try {
     read_tied_head(read_json_file(file, max_config_bytes), found);

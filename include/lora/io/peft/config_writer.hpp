@@ -59,7 +59,7 @@ class PeftConfigWriter {
   /// By this word PEFT knows that no module has factors, and loads modules_to_save all the same.
   static constexpr std::string_view no_targets = "dummy-target-modules";
 
-  static std::string where(const AdapterModule& module) { return "module " + in_quotes(module.path) + ": "; }
+  static std::string where(const AdapterModule& module) { return text("module ", in_quotes(module.path), ": "); }
   static Scaling::Rule rule(bool rank_stabilized) {
     return rank_stabilized ? Scaling::Rule::alpha_over_sqrt_rank : Scaling::Rule::alpha_over_rank;
   }
