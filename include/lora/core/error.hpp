@@ -45,40 +45,61 @@ class RecordError : public Error {
 
 namespace detail {
 
-/// A piece of a message: text, or a number written out. Cheap to make and to throw away where nothing is wrong.
+/// A piece of a message: a text, a number, or a text in another form. Three words, written out only where something is wrong;
+/// what it is of must live as long.
 class TextPiece {
  public:
-  TextPiece(std::string_view text) : text_(text.data()), size_(text.size()) {}
+  using Append = void (*)(std::string& out, const TextPiece& piece);
+
+  /// What `append` makes of a text.
+  TextPiece(std::string_view text, Append append) : text_(text.data()), size_(text.size()), append_(append) {}
+
+  TextPiece(std::string_view text) : TextPiece(text, &append_text) {}
   TextPiece(const std::string& text) : TextPiece(std::string_view(text)) {}
   TextPiece(const char* text) : TextPiece(std::string_view(text)) {}
-  TextPiece(char letter) : size_(1) { number_[0] = letter; }
+  TextPiece(char letter) : letter_(letter), append_(&append_letter) {}
   template <class Number>
     requires std::is_arithmetic_v<Number>
   TextPiece(Number number) {
-    if constexpr (std::is_floating_point_v<Number>)
-      write(static_cast<double>(number));
-    else if constexpr (std::is_signed_v<Number>)
-      write(static_cast<long long>(number));
-    else
-      write(static_cast<unsigned long long>(number));
+    if constexpr (std::is_floating_point_v<Number>) {
+      double_ = static_cast<double>(number);
+      append_ = &append_number<&TextPiece::double_>;
+    } else if constexpr (std::is_signed_v<Number>) {
+      signed_ = static_cast<long long>(number);
+      append_ = &append_number<&TextPiece::signed_>;
+    } else {
+      unsigned_ = static_cast<unsigned long long>(number);
+      append_ = &append_number<&TextPiece::unsigned_>;
+    }
   }
 
-  std::string_view view() const { return {text_ == nullptr ? number_ : text_, size_}; }
+  /// Of one that was made of a text.
+  std::string_view text() const { return {text_, size_}; }
+  void append_to(std::string& out) const { append_(out, *this); }
 
  private:
-  template <class Number>
-  LORA_NOINLINE void write(Number number) {
-    size_ = static_cast<std::size_t>(std::to_chars(number_, number_ + sizeof number_, number).ptr - number_);
+  static void append_text(std::string& out, const TextPiece& piece) { out += piece.text(); }
+  static void append_letter(std::string& out, const TextPiece& piece) { out += piece.letter_; }
+  template <auto number>
+  static void append_number(std::string& out, const TextPiece& piece) {
+    char digits[32];
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, piece.*number).ptr);
   }
 
-  const char* text_ = nullptr;
+  union {
+    const char* text_;
+    char letter_;
+    double double_;
+    long long signed_;
+    unsigned long long unsigned_;
+  };
   std::size_t size_ = 0;
-  char number_[32];
+  Append append_;
 };
 
 LORA_NOINLINE inline std::string join(std::initializer_list<TextPiece> pieces) {
   std::string out;
-  for (const TextPiece& piece : pieces) out += piece.view();
+  for (const TextPiece& piece : pieces) piece.append_to(out);
   return out;
 }
 

@@ -9,7 +9,7 @@ LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
 
-LORA_FUNC void fail_with(const std::filesystem::path& file, std::initializer_list<lora::detail::TextPiece> pieces) {
+LORA_FUNC void fail_with(const std::filesystem::path& file, std::initializer_list<TextPiece> pieces) {
   throw FileError(text("lora: ", printable(file.string(), 400), ": ", lora::detail::join(pieces)));
 }
 

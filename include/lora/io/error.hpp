@@ -18,13 +18,18 @@ class FileError : public Error {
 
 namespace detail {
 
-inline std::string in_quotes(std::string_view name) { return text("'", printable(name), "'"); }
+using lora::detail::TextPiece;
+
+/// A name out of a file, printable(), for messages. The name must outlive it.
+inline TextPiece in_quotes(std::string_view name) {
+  return {name, [](std::string& out, const TextPiece& piece) { out += text("'", printable(piece.text()), "'"); }};
+}
 
 /// Throws FileError: "lora: <file>: <pieces>".
-[[noreturn]] void fail_with(const std::filesystem::path& file, std::initializer_list<lora::detail::TextPiece> pieces);
+[[noreturn]] void fail_with(const std::filesystem::path& file, std::initializer_list<TextPiece> pieces);
 template <class... Pieces>
 [[noreturn]] void fail(const std::filesystem::path& file, const Pieces&... pieces) {
-  fail_with(file, {lora::detail::TextPiece(pieces)...});
+  fail_with(file, {TextPiece(pieces)...});
 }
 
 /// Throws FileError with the operating system's reason for a call that has just failed.

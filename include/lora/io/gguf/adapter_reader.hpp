@@ -73,7 +73,7 @@ class GgufAdapterReader {
   }
 
   AdapterModule read(const Pair& pair) const {
-    const std::string where = "module " + in_quotes(pair.module);
+    const std::string where = text("module ", in_quotes(pair.module));
     if (pair.a == nullptr || pair.b == nullptr)
       fail(file_.path(), where, ": expected lora_a and lora_b, found no ", pair.a == nullptr ? "lora_a" : "lora_b");
     const bool is_embedding = is_token_embedding(pair.module);

@@ -179,7 +179,7 @@ inline GgufMetadata read_gguf_metadata(GgufHeaderReader& reader, std::uint64_t c
     std::string key = reader.string("a key");
     if (key.empty() || key.size() > GgufLimits::max_key_bytes)
       reader.refuse("expected a key of 1 to ", GgufLimits::max_key_bytes, " bytes, found ", key.size());
-    reader.set_part("metadata " + in_quotes(key));
+    reader.set_part(text("metadata ", in_quotes(key)));
     GgufValue value = reader.value();
     out.emplace_back(std::move(key), std::move(value));
   }
@@ -193,7 +193,7 @@ inline GgufTensor read_gguf_tensor(GgufHeaderReader& reader, std::uint64_t numbe
   out.name = reader.string("a name");
   if (out.name.empty() || out.name.size() > GgufLimits::max_name_bytes)
     reader.refuse("expected a name of 1 to ", GgufLimits::max_name_bytes, " bytes, found ", out.name.size());
-  reader.set_part("tensor " + in_quotes(out.name));
+  reader.set_part(text("tensor ", in_quotes(out.name)));
   const auto dimensions = reader.number<std::uint32_t>("a number of dimensions");
   if (dimensions > GgufLimits::max_dimensions)
     reader.refuse("expected at most ", GgufLimits::max_dimensions, " dimensions, found ", dimensions);

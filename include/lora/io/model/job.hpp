@@ -88,7 +88,8 @@ class OriginalReader {
     for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)].push_back(&tensor);
   }
 
-  void operator()(const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) const {
+  LORA_ON_CALL_DECLARED void operator()(const ModelTensor& tensor, std::uint64_t offset,
+                                        std::span<std::byte> into) const {
     const auto found = tensors_.find(&tensor);
     if (found == tensors_.end()) return merged_.read(tensor, offset, into);
     if (last_ != &tensor) {

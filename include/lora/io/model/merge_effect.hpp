@@ -5,6 +5,7 @@
 
 #include "lora/core/function_ref.hpp"
 #include "lora/io/file/find_below.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 #include "lora/update/factors.hpp"
@@ -39,8 +40,8 @@ bool all_finite(std::span<const T> numbers) {
 
 /// Compares merged bytes with those before; read(offset, into) copies these, of the first part and where the result is
 /// not finite: in the usual case the numbers are looked at once.
-inline MergeEffect effect_of(ScalarType type, std::span<const std::byte> merged,
-                             FunctionRef<void(std::uint64_t, std::span<std::byte>)> read) {
+LORA_ON_CALL_DECLARED inline MergeEffect effect_of(ScalarType type, std::span<const std::byte> merged,
+                                                   FunctionRef<void(std::uint64_t, std::span<std::byte>)> read) {
   return visit_type(type, [&]<class T>(std::type_identity<T>) {
     constexpr std::size_t step = std::size_t{1} << 14;
     const std::span<const T> all(reinterpret_cast<const T*>(merged.data()), merged.size() / sizeof(T));
@@ -113,7 +114,7 @@ inline void warn_of_effects(const std::vector<ActiveAdapter>& adapters, const st
   }
   for (std::size_t t = 0; t < targets.size(); ++t) {
     const std::vector<MergePart>& parts = targets[t].parts;
-    const std::string name = in_quotes(targets[t].tensor->info->name);
+    const TextPiece name = in_quotes(targets[t].tensor->info->name);
     if (effects[t].is_same && parts.size() > 1 &&
         !std::any_of(parts.begin(), parts.end(), [](const MergePart& part) { return adds_nothing(part); }))
       warnings.push_back(text("the adapters together change nothing in ", name,

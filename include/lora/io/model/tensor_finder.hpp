@@ -154,7 +154,7 @@ class TensorFinder {
       group.found = group.finder->find();
       group.missing = group.finder->missing().name;
       group.why = group.finder->missing().found;
-      group.name = in_quotes(group.finder->wanted(group.missing));
+      group.name = text(in_quotes(group.finder->wanted(group.missing)));
       return group.found;
     }
     std::vector<FlatNames::Wanted> names;

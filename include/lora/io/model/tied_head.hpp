@@ -108,7 +108,7 @@ inline void expect_untied_head(const Model& model, const std::vector<BoundModule
       (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) return;
-  const std::string tensor = in_quotes(head->info->name);
+  const TextPiece tensor = in_quotes(head->info->name);
   TiedHead found;
   try {
     read_tied_head(read_json_file(file, std::uint64_t{8} << 20), found);

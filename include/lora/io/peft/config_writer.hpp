@@ -54,7 +54,7 @@ class PeftConfigWriter {
   }
 
  private:
-  static std::string where(const AdapterModule& module) { return "module " + in_quotes(module.path) + ": "; }
+  static std::string where(const AdapterModule& module) { return text("module ", in_quotes(module.path), ": "); }
   static Scaling::Rule rule(bool rank_stabilized) {
     return rank_stabilized ? Scaling::Rule::alpha_over_sqrt_rank : Scaling::Rule::alpha_over_rank;
   }

@@ -41,7 +41,7 @@ class HeaderEvents final : public JsonEvents {
       tensors.back().dtype = *dtype;
       state_ = State::tensor;
     } else {
-      unexpected("the string " + in_quotes(value));
+      unexpected(text("the string ", in_quotes(value)));
     }
   }
   void on_key(std::string& key) override {
@@ -121,8 +121,8 @@ class HeaderEvents final : public JsonEvents {
   std::string where() const {
     if (state_ == State::start || state_ == State::top) return "header: ";
     if (state_ == State::metadata_value) return "header: __metadata__: ";
-    if (state_ == State::metadata) return "header: __metadata__: key " + in_quotes(metadata.back().first) + ": ";
-    return "tensor " + in_quotes(tensors.back().name) + ": ";
+    if (state_ == State::metadata) return text("header: __metadata__: key ", in_quotes(metadata.back().first), ": ");
+    return text("tensor ", in_quotes(tensors.back().name), ": ");
   }
   [[noreturn]] void unexpected(std::string_view found) const {
     const char* expected = "a JSON object";

@@ -28,7 +28,7 @@ inline std::string description(const Json& json) {
     case Json::value_t::number_integer:
     case Json::value_t::number_unsigned: return std::to_string(integer(json));
     case Json::value_t::number_float: return text("the number ", number(json));
-    case Json::value_t::string: return "the string " + in_quotes(json.get_ref<const std::string&>());
+    case Json::value_t::string: return text("the string ", in_quotes(json.get_ref<const std::string&>()));
     case Json::value_t::array: return "a list";
     default: return "an object";
   }

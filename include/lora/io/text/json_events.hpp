@@ -81,9 +81,10 @@ inline void parse_json(const std::filesystem::path& file, std::string_view part,
   // It would also take a zero byte for the end, whatever follows.
   if (const std::size_t zero = characters.find('\0'); zero != characters.npos)
     fail(file, part, "expected JSON, found a zero byte at byte ", zero + 1);
-  // Json::sax_parse() would bring the readers of all of nlohmann's binary formats with it: a second of compile time.
+  // Json::sax_parse() would bring the readers of all of nlohmann's binary formats with it: a second of compile time. And its own
+  // header has the parser for nlohmann::json compiled already.
   auto input = nlohmann::detail::input_adapter(characters.data(), characters.data() + characters.size());
-  nlohmann::detail::parser<Json, decltype(input)>(std::move(input)).sax_parse(&adapter);
+  nlohmann::detail::parser<nlohmann::json, decltype(input)>(std::move(input)).sax_parse(&adapter);
 }
 
 /// Throws FileError when a key occurs twice.
