@@ -17,7 +17,7 @@ namespace compose {
 
 /// A LowRank out of a weight that was trained as a whole: tuned - base = U S V^T, cut; B = U_R S_R, A = V_R^T. Both are
 /// any Eigen objects with memory, out x in, and may have different types. A matrix with more than 512 rows and columns
-/// is decomposed by subspace iteration (docs/COMPOSE.md), in double and a few rows at a time, and `error` is the
+/// is decomposed in Krylov spaces (docs/COMPOSE.md), in double and a few rows at a time, and `error` is the
 /// result's own. Throws ShapeError, and ValueError for weights that are not finite. Reads both several times.
 ///
 ///     auto update = lora::compose::extract(W_tuned, W_base, lora::compose::Truncation::rank(32)).update;

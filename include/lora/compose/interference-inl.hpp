@@ -31,13 +31,13 @@ LORA_NOINLINE void measure_weight(const MatrixView& W0, const ColumnMatrix& U, c
     for (Index i = 0; i < count; ++i) read_row(W0, first + i, rows + i * W0.cols);
   };
   const RowMatrix M{W0.rows, W0.cols, fill};
-  SubspaceIteration<> iteration(M, std::min<Index>({8, W0.rows, W0.cols}));
-  double before = 0, found = iteration.step(1);
-  for (int passes = 1; passes < 30 && found - before > 1e-5 * found; ++passes) {
+  KrylovSpace<> space(M, std::min<Index>({8, W0.rows, W0.cols}));
+  double before = 0, found = space.step(1);
+  for (int passes = 1; passes < 20 && found - before > 1e-5 * found; ++passes) {
     before = found;
-    found = iteration.step(1);
+    found = space.step(1);
   }
-  out.weight_norm = std::sqrt(iteration.squares());
+  out.weight_norm = std::sqrt(space.squares());
   out.weight_spectral_norm = std::sqrt(found);
   ColumnMatrix left(W0.rows, V.cols()), right = ColumnMatrix::Zero(W0.cols, U.cols());  // W0 V and W0^T U
   M.for_blocks([&](Index first, const ColumnMatrix& block) {

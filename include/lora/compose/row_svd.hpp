@@ -30,51 +30,65 @@ struct RowMatrix {
 /// Of a matrix one of whose sides has at most so many elements the whole SVD is made.
 inline constexpr Index whole_svd_limit = 512;
 
-/// Block subspace iteration with `size` columns: V spans the leading right singular vectors when this has been called
-/// often enough; then M V = U S W^T gives U, S and V W (Halko, Martinsson & Tropp, "Finding Structure with Randomness",
-/// 2011, algorithm 4.4). Each call of step() makes all of M once.
+/// The block Krylov space of M^T M from a random block: V spans the leading right singular vectors better with every
+/// step, which makes all of M once; then M V = U S W^T gives U, S and V W (Golub & Underwood's block Lanczos, 1977,
+/// with full orthogonalisation; Musco & Musco, "Randomized Block Krylov Methods", 2015).
 template <class = void>
-class SubspaceIteration {
+class KrylovSpace {
  public:
-  SubspaceIteration(const RowMatrix& M, Index size) : M_(M), Z_(M.cols, size) {
+  KrylovSpace(const RowMatrix& M, Index block) : M_(M), basis_(M.cols), next_(M.cols, block) {
     const RandomStream random(0, 0);
-    for (Index i = 0; i < Z_.size(); ++i) Z_.data()[i] = random.uniform(static_cast<std::uint64_t>(i)) - 0.5;
+    for (Index i = 0; i < next_.size(); ++i) next_.data()[i] = random.uniform(static_cast<std::uint64_t>(i)) - 0.5;
   }
 
-  /// Returns the sum of squares of the first `count` singular values of M V: it grows towards that of M.
+  /// Returns the sum of the first `count` squared singular values of M in the space: it grows towards that of M.
   double step(Index count) {
-    const OrthonormalBasis<> basis(Z_);
-    V_ = basis.times(ColumnMatrix::Identity(basis.depth(), basis.depth()));
-    Y_.resize(M_.rows, V_.cols());
-    Z_ = ColumnMatrix::Zero(M_.cols, V_.cols());
-    squares_ = 0;
-    M_.for_blocks([&](Index first, const ColumnMatrix& block) {
-      const ColumnMatrix Y = transposed_product(block, V_);
-      Y_.middleRows(first, Y.rows()) = Y;
-      Z_ += product(block, Y);
-      squares_ += block.squaredNorm();
-    });
-    spectrum_ = spectrum_of(Y_);
-    const double norm = spectrum_.s.head(std::min(count, spectrum_.size())).norm();
-    return norm * norm;
+    const Index grown = basis_.add(next_), size = basis_.all().cols();
+    if (grown > 0) {
+      const ColumnMatrix fresh = basis_.all().rightCols(grown);
+      next_ = ColumnMatrix::Zero(M_.cols, grown);
+      squares_ = 0;
+      M_.for_blocks([&](Index, const ColumnMatrix& block) {
+        next_ += product(block, transposed_product(block, fresh));
+        squares_ += block.squaredNorm();
+      });
+      const ColumnMatrix border = transposed_product(basis_.all(), next_);
+      gram_.conservativeResize(size, size);
+      gram_.rightCols(grown) = border;
+      gram_.bottomRows(grown) = border.transpose();
+      ritz_ = spectrum_of(gram_);
+    }
+    return ritz_.s.head(std::min(count, size)).sum();
   }
+
+  Index size() const { return basis_.all().cols(); }
 
   /// The sum of squares of all elements, after a step.
   double squares() const { return squares_; }
 
-  /// Of M V V^T.
-  Spectrum spectrum() const { return {spectrum_.U, spectrum_.s, product(V_, spectrum_.V)}; }
+  /// Of M in the first `count` directions of the space. Makes M once more.
+  Spectrum spectrum(Index count) const {
+    const ColumnMatrix V = product(basis_.all(), ritz_.U.leftCols(std::min(count, size())));
+    ColumnMatrix Y(M_.rows, V.cols());
+    M_.for_blocks([&](Index first, const ColumnMatrix& block) {
+      Y.middleRows(first, block.cols()) = transposed_product(block, V);
+    });
+    Spectrum out = spectrum_of(Y);
+    out.V = product(V, out.V);
+    return out;
+  }
 
  private:
   const RowMatrix& M_;
-  ColumnMatrix Z_, V_, Y_;
-  Spectrum spectrum_;
+  GrowingBasis<> basis_;
+  ColumnMatrix next_, gram_;  // gram_: of M times the basis
+  Spectrum ritz_;
   double squares_ = 0;
 };
 
 /// The leading part of a matrix's SVD, as much as a truncation wants. Of a matrix with more than whole_svd_limit rows
-/// and columns by iteration, until another pass over M takes less than 1e-6 off the square of the error; the error that
-/// is told is that of the result.
+/// and columns in a Krylov space, until another pass over M takes less than 1e-6 off the square of the error; the error
+/// that is told is that of the result.
 template <class = void>
 LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose::Truncation& truncation) {
   using Rule = compose::Truncation::Rule;
@@ -87,21 +101,21 @@ LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose:
     return truncated(spectrum_of(whole), truncation, M.rows, M.cols);
   }
   for (Index wanted = by_energy ? 64 : truncation.rank();; wanted *= 2) {
-    const Index size = std::min(least, wanted + std::max<Index>(16, wanted / 2));
-    SubspaceIteration<> iteration(M, size);
-    double before = 0, found = iteration.step(wanted);
-    const double squares = iteration.squares(), enough = by_energy ? truncation.energy() * squares : squares;
-    // A subspace that is too small for the energy is given up sooner.
+    const Index block = std::min(least, wanted + 8), most = std::max<Index>(512, 8 * block);
+    KrylovSpace<> space(M, block);
+    double before = 0, found = space.step(wanted);
+    const double squares = space.squares(), enough = by_energy ? truncation.energy() * squares : squares;
+    // A space that is too small for the energy is given up sooner.
     const auto goes_on = [&] {
-      return found - before > (found < enough && by_energy ? 1e-3 : 1e-6) * (squares - found);
+      return found - before > (found < enough && by_energy ? 1e-3 : 1e-6) * std::max(squares - found, 0.0);
     };
-    for (int passes = 1; passes < 60 && size < least && goes_on(); ++passes) {
+    while (space.size() + block <= most && goes_on()) {
       before = found;
-      found = iteration.step(wanted);
+      found = space.step(wanted);
     }
-    if (by_energy && found < enough && size < least) continue;
-    Spectrum spectrum = iteration.spectrum();
-    Index count = std::min(wanted, spectrum.size());
+    if (by_energy && found < enough && block < least) continue;
+    Spectrum spectrum = space.spectrum(wanted);
+    Index count = spectrum.size();
     if (by_energy) {
       double sum = 0;
       for (count = 0; count < spectrum.size() && (count == 0 || sum < enough); ++count)

@@ -149,8 +149,8 @@ TruncatedSpectrum truncated(Spectrum spectrum, const compose::Truncation& trunca
   return out;
 }
 
-/// The same for methods that give every direction they keep a weight of its own: of those alone that stand for more than
-/// `noise`, at least one.
+/// The same for methods that give every direction they keep a weight of its own: of those alone that stand for more
+/// than `noise`, at least one.
 template <class = void>
 TruncatedSpectrum truncated_to_signal(Spectrum spectrum, const compose::Truncation& truncation, Index m, Index n,
                                       double noise = 0) {
@@ -171,5 +171,34 @@ ColumnMatrix nearest_orthonormal(const ColumnMatrix& M) {
   spectrum.keep(numerical_rank(spectrum.s, M.rows(), M.cols()));
   return product_transposed(spectrum.U, spectrum.V);
 }
+
+/// The orthonormal basis of the columns so far, and what of new columns lies outside of it.
+template <class = void>
+class GrowingBasis {
+ public:
+  explicit GrowingBasis(Index rows) : Q_(rows, 0) {}
+
+  const ColumnMatrix& all() const { return Q_; }
+
+  ColumnMatrix outside(ColumnMatrix M) const {
+    for (int twice = 0; twice < 2; ++twice)
+      M -= product(Q_, transposed_product(Q_, M));  // once leaves a rounded part inside
+    return M;
+  }
+
+  /// Returns by how many columns it grew.
+  Index add(const ColumnMatrix& M) {
+    const Spectrum spectrum = spectrum_of(outside(M));
+    const double noise = 4 * unit_roundoff * static_cast<double>(Q_.rows() + M.cols()) * M.norm();
+    const Index count = std::count_if(spectrum.s.begin(), spectrum.s.end(), [&](double s) { return s > noise; });
+    const ColumnMatrix fresh = outside(spectrum.U.leftCols(count));
+    Q_.conservativeResize(Eigen::NoChange, Q_.cols() + count);
+    Q_.rightCols(count) = fresh;
+    return count;
+  }
+
+ private:
+  ColumnMatrix Q_;
+};
 
 LORA_TAGGED_END

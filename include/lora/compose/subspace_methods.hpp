@@ -187,31 +187,6 @@ LORA_NOINLINE ComposedFactors compose_iso_cts(std::span<const CompositionTerm> t
   return out;
 }
 
-/// The orthonormal basis of the columns so far, and what of new columns lies outside of it.
-template <class = void>
-class GrowingBasis {
- public:
-  explicit GrowingBasis(Index rows) : Q_(rows, 0) {}
-
-  ColumnMatrix outside(ColumnMatrix M) const {
-    for (int twice = 0; twice < 2; ++twice)
-      M -= product(Q_, transposed_product(Q_, M));  // once leaves a rounded part inside
-    return M;
-  }
-
-  void add(const ColumnMatrix& M) {
-    const Spectrum spectrum = spectrum_of(outside(M));
-    const double noise = 4 * unit_roundoff * static_cast<double>(Q_.rows() + M.cols()) * M.norm();
-    const Index count = std::count_if(spectrum.s.begin(), spectrum.s.end(), [&](double s) { return s > noise; });
-    const Index before = Q_.cols();
-    Q_.conservativeResize(Eigen::NoChange, before + count);
-    Q_.rightCols(count) = spectrum.U.leftCols(count);
-  }
-
- private:
-  ColumnMatrix Q_;
-};
-
 template <class = void>
 LORA_NOINLINE ComposedFactors compose_orthogonal(std::span<const CompositionTerm> terms,
                                                  const compose::Truncation& truncation, const Context& context) {
