@@ -81,18 +81,17 @@ void apply_everywhere(const UndoRecord& record) {
   namespace detail = lora::detail;
   using Compute = lora::compute_t<T>;
   const auto size = static_cast<std::size_t>(record.rows() * record.cols()) * sizeof(T);
-  const auto apply_with = [&](detail::TileKernels<T> tiles, detail::SumSteps<Compute> gains, detail::StorageSteps<Compute> storage,
+  const auto apply_with = [&](detail::TileKernels<T> tiles, const detail::TileSteps<Compute>& gains,
                               const detail::TileCodec& codec) {
     if (!UndoRecordAccess::gains(record).empty()) {
       tiles.add = nullptr;
-      tiles.sums = gains;
-      if constexpr (std::is_same_v<T, Compute>) tiles.storage = storage;
+      tiles.steps = tiles.steps_with_gains;
+      if constexpr (std::is_same_v<T, Compute>) tiles.steps = gains;
     }
     return apply<T>(record, detail::BlockKernels<T>(tiles, codec), *tiles.order);
   };
   const std::unique_ptr<T[]> expected =
-      apply_with(detail::portable::tile_kernels<T>(), detail::portable::gains_steps<Compute>(),
-                 detail::portable::storage_steps<Compute>(), {nullptr, nullptr, detail::portable::unpack_tiles});
+      apply_with(detail::portable::tile_kernels<T>(), detail::portable::gains_steps<Compute>(), {nullptr, nullptr, detail::portable::unpack_tiles});
   const auto compare = [&](const std::unique_ptr<T[]>& found) {
     require(std::memcmp(expected.get(), found.get(), size) == 0, "instruction sets disagree");
   };
@@ -100,11 +99,10 @@ void apply_everywhere(const UndoRecord& record) {
   const detail::TileCodec avx2{nullptr, nullptr, detail::avx2::unpack_tiles};
   const detail::TileCodec vbmi2{nullptr, nullptr, detail::avx512_vbmi2::unpack_tiles};
   const auto with_avx512 = [&](const detail::TileCodec& codec) {
-    return apply_with(detail::avx512::tile_kernels<T>(), detail::avx512::gains_steps<Compute>(),
-                      detail::avx512::storage_steps<Compute>(), codec);
+    return apply_with(detail::avx512::tile_kernels<T>(), detail::avx512::gains_steps<Compute>(), codec);
   };
   if (detail::machine_isa() >= lora::Isa::avx2)
-    compare(apply_with(detail::avx2::tile_kernels<T>(), detail::avx2::gains_steps<Compute>(), detail::avx2::storage_steps<Compute>(), avx2));
+    compare(apply_with(detail::avx2::tile_kernels<T>(), detail::avx2::gains_steps<Compute>(), avx2));
   if (detail::machine_isa() >= lora::Isa::avx512) compare(with_avx512(avx2));
   if (detail::machine_has_vbmi2()) compare(with_avx512(vbmi2));
 #else
