@@ -10,7 +10,7 @@
 
 #include <lora/compose.hpp>
 #include <lora/exact/checksum.hpp>
-#include <lora/io/model/merge_tensor.hpp>
+#include <lora/io/model/merge_plan.hpp>
 
 #include <map>
 
@@ -42,11 +42,11 @@ struct Compose {
     expect_apart(files_of(chosen), {out});
     for (const ChosenAdapter& one : chosen) expect_combinable(one.adapter);
     std::vector<Module> modules = collect(chosen);
-    std::vector<io::detail::Task> tasks;
+    std::vector<io::Task> tasks;
     for (Module& module : modules)
       tasks.push_back({module.bytes(),
-                       [&, &module = module](io::detail::Buffer&, const lora::Context& context) -> io::detail::Finish {
-                         io::detail::named(module.parts.front().adapter->folder, "module", module.first().path, [&] {
+                       [&, &module = module](io::Buffer&, const lora::Context& context) -> io::Finish {
+                         naming(module.parts.front().adapter->folder, module.first().path, [&] {
                            if (module.computes_in_double())
                              module.compose<double>(method, options, context);
                            else
@@ -56,9 +56,9 @@ struct Compose {
                        }});
     Progress progress("compose", common.quiet);
     const io::TaskOptions task_options = common.task_options(progress);
-    io::detail::run_tasks(tasks, task_options);
+    io::run_tasks(tasks, task_options);
     progress.clear();
-    io::detail::expect_not_cancelled(task_options);
+    io::expect_not_cancelled(task_options);
     io::save_adapter(made_of(modules, chosen), out);
     print(common.json ? json(modules, chosen) : report(modules, chosen));
     return 0;
@@ -67,7 +67,7 @@ struct Compose {
  private:
   /// One tensor of the base, and what the adapters do to it.
   struct Module {
-    std::vector<io::detail::MergePart> parts;
+    std::vector<io::MergePart> parts;
     std::optional<io::AdapterUpdate> made = std::nullopt;
     lora::Index made_rank = 0;
     double norm = 0, error = 0;
@@ -89,7 +89,7 @@ struct Compose {
 
     template <class Compute>
     void compose(composing::Method method, composing::Options options, const lora::Context& context) {
-      const auto set = io::detail::active_set<Compute>(parts);
+      const auto set = io::active_set<Compute>(parts);
       if (first().parameter == "bias") {  // a bias's A is the number 1
         const lora::Matrix<Compute> sum = lora::delta<Compute>(set, first().rows(), 1, context);
         keep(lora::LowRank<Compute>(sum, lora::Matrix<Compute>::Ones(1, 1), lora::scaling::alpha(1)));

@@ -8,7 +8,7 @@
 #include "text.hpp"
 
 #include <lora/compose/interference.hpp>
-#include <lora/io/model/merge_tensor.hpp>
+#include <lora/io/model/merge_plan.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -30,9 +30,9 @@ struct Report {
     const std::vector<ChosenAdapter> chosen = adapters.load(base);
     const io::Model model = io::Model::open(base);
     std::vector<std::string> warnings = model.warnings();
-    std::vector<Target> targets = io::detail::plan_merge(model, active(chosen), adapters.renames(), &warnings);
+    std::vector<Target> targets = io::plan_merge(model, active(chosen), adapters.renames(), &warnings).targets;
     std::erase_if(targets,
-                  [](const Target& target) { return target.replacement != nullptr; });  // nothing is added there
+                  [](const Target& target) { return target.parts.empty(); });  // nothing is added there
     print_warnings(warnings);
     const std::vector<Interference> found = measure(model, targets);
     print(common.json ? json(targets, found) : table(targets, found));
@@ -40,23 +40,23 @@ struct Report {
   }
 
  private:
-  using Target = io::detail::MergeTarget;
+  using Target = io::MergeTarget;
 
   std::vector<Interference> measure(const io::Model& model, const std::vector<Target>& targets) const {
     std::vector<Interference> out(targets.size());
-    std::vector<io::detail::Task> tasks;
+    std::vector<io::Task> tasks;
     for (std::size_t i = 0; i < targets.size(); ++i) {
-      const std::uint64_t bytes = io::detail::weight_size(targets[i]);
+      const std::uint64_t bytes = io::weight_size(targets[i]);
       tasks.push_back(
-          {bytes, [&, i, bytes](io::detail::Buffer& buffer, const lora::Context& context) -> io::detail::Finish {
+          {bytes, [&, i, bytes](io::Buffer& buffer, const lora::Context& context) -> io::Finish {
              const std::span<std::byte> weight = buffer.get(static_cast<std::size_t>(bytes));
-             model.read(*targets[i].tensor, io::detail::weight_offset(targets[i]), weight);
+             io::read_extended(model, targets[i], io::weight_offset(targets[i]), weight);
              out[i] = measure_layer(model, targets[i], weight, context);
              return {};
            }});
     }
     Progress progress("measuring", common.quiet);
-    io::detail::run_tasks(tasks, common.task_options(progress));
+    io::run_tasks(tasks, common.task_options(progress));
     model.expect_unchanged();
     return out;
   }
@@ -64,11 +64,11 @@ struct Report {
   static Interference measure_layer(const io::Model& model, const Target& target, std::span<std::byte> weight,
                                     const lora::Context& context) {
     Interference out;
-    io::detail::named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
+    naming(model.shard_of(*target.tensor).path(), target.module, [&] {
       io::visit_type(target.type, [&]<class T>(std::type_identity<T>) {
         using Compute = lora::compute_t<T>;
-        io::detail::with_weight<T>(weight, target.rows, target.cols, target.order, [&](auto W0) {
-          out = lora::compose::interference<Compute>(io::detail::active_set<Compute>(target.parts), W0, context);
+        io::with_weight<T>(weight, target.rows, target.cols, target.order, [&](auto W0) {
+          out = lora::compose::interference<Compute>(io::active_set<Compute>(target.parts), W0, context);
         });
       });
     });

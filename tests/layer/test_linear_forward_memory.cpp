@@ -181,10 +181,11 @@ TYPED_TEST(ForwardMemory, IsAllocatedOnceByMixedBatches) {
   for (const Index batch : {most, Index{1}, Index{9}, Index{32}, Index{50}})
     lists.push_back(reference::random_routes(random, batch, static_cast<Index>(sets.size())));
   lora::Routes routes(lists.front());
-  std::vector<std::byte> memory(lora::forward_workspace(layer.weight().matrix(), sets, most));
+  lora::DefaultExecutor executor(1);  // OpenMP's threads come with memory of their own
+  std::vector<std::byte> memory(lora::forward_workspace(layer.weight().matrix(), sets, most, {&executor}));
   lora::Workspace workspace{std::span(memory)};
   int before = allocations;
-  layer.forward_into(X, Y, {routes, sets}, {nullptr, &workspace});
+  layer.forward_into(X, Y, {routes, sets}, {&executor, &workspace});
   EXPECT_EQ(before, allocations) << "with a workspace";
   layer.forward_into(X, Y, {routes, sets});
   before = allocations;
