@@ -6,8 +6,9 @@
 #   bash tests/run.sh [--quick | --full]
 #
 # Where a suite takes minutes, a sample of it is run: some folders and half of the storage types and orders with the address
-# sanitizer, seconds of fuzzing, every eighth header alone, a crossed build or two for each setting. --full: all of everything, also the contract suite for 64-bit Arm under qemu, and the
-# benchmarks are compiled. --quick: the gcc build alone.
+# sanitizer, seconds of fuzzing, every eighth header alone, a crossed build or two for each setting. --full: all of
+# everything, also the contract suite for 64-bit Arm under qemu, and the benchmarks are compiled. --quick: the gcc build
+# alone.
 # LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
 

@@ -5,6 +5,7 @@
 #include "io/files.hpp"
 
 #include <lora/io.hpp>
+#include <lora/io/model/plan.hpp>
 
 namespace io = lora::io;
 namespace fs = std::filesystem;
@@ -51,6 +52,16 @@ class Grown : public testing::Test {
   }
   const test::Folder folder;
 };
+
+/// The output layer that is tied to embeddings is named only where models call it so.
+TEST(GrownNames, OfOutputLayersFollowThoseOfEmbeddings) {
+  using lora::io::detail::head_of;
+  EXPECT_EQ(head_of("model.embed_tokens"), "lm_head");
+  EXPECT_EQ(head_of("model.language_model.embed_tokens"), "lm_head");
+  EXPECT_EQ(head_of("language_model.model.embed_tokens"), "language_model.lm_head");
+  EXPECT_EQ(head_of("model.decoder.embed_tokens"), "") << "Whisper's is proj_out";
+  EXPECT_EQ(head_of("shared"), "");
+}
 
 TEST_F(Grown, BindTellsNamesAndShapes) {
   const io::Model model = io::Model::open(folder / "base");

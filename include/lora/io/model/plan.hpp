@@ -101,9 +101,7 @@ class MergePlanner {
   void add(const Replacement& found, const Adapter& adapter) {
     if (found.added_rows != nullptr) add_rows(found, adapter);
     if (found.copy == nullptr) return;
-    if (found.tensor == nullptr && std::any_of(made_.begin(), made_.end(), [&](const MergeTarget& made) {
-          return made.tensor->info->name == found.name;
-        }))
+    if (found.tensor == nullptr && is_made(found.name))
       fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to bring ",
            in_quotes(found.name), ", found another before it");
     if (found.tensor == nullptr) {
@@ -150,6 +148,9 @@ class MergePlanner {
 
   /// A new tensor that is what another one was before the merge.
   void add_copy(const ModelTensor& tensor, std::string name) {
+    if (is_made(name))
+      fail(base_.path(), "tensor ", in_quotes(name),
+           ": expected one adapter to bring it, found another that trains the embeddings it is tied to");
     const TensorInfo& info = *tensor.info;
     auto made = std::make_shared<const NewTensor>(base_.shards().size() - 1,
                                                   TensorInfo{std::move(name), info.dtype, info.shape, 0, info.bytes()});
@@ -165,6 +166,11 @@ class MergePlanner {
       if (target.replacement && target.replacement.copy->rows.empty())
         fail(rows.second.adapter->folder, "tensor ", in_quotes(rows.second.copy->name),
              ": expected one adapter to change ", in_quotes(tensor->info->name), ", found it replaced by another");
+      if (target.replacement && target.shape != rows.first)
+        fail(rows.second.adapter->folder, "tensor ", in_quotes(rows.second.copy->name), ": expected ", target.shape[0],
+             " rows, as ", in_quotes(target.replacement.adapter->folder.string()), " makes of ",
+             in_quotes(tensor->info->name), ", found ", rows.first[0],
+             ": the adapters were trained with vocabularies of different sizes");
       target.added_rows = rows.second;
       if (!target.replacement) target.shape = rows.first;
       if (!target.parts.empty())
@@ -182,6 +188,11 @@ class MergePlanner {
   }
 
  private:
+  bool is_made(std::string_view name) const {
+    return std::any_of(made_.begin(), made_.end(),
+                       [&](const MergeTarget& made) { return made.tensor->info->name == name; });
+  }
+
   static MergeTarget whole(const ModelTensor& tensor, std::string module) {
     return {
         &tensor, std::move(module), scalar_type(tensor.info->dtype).value_or(ScalarType::float32), 0, 0, row_major, -1,
@@ -217,21 +228,27 @@ class MergePlanner {
   std::vector<MergeTarget> made_;
 };
 
+/// The output layer that is tied to these embeddings, or "" where models call it differently (Whisper's is proj_out).
+inline std::string head_of(std::string_view embeddings) {
+  for (const std::string_view end : {"model.language_model.embed_tokens", "model.embed_tokens"})
+    if (is_at_end(embeddings, end)) return text(embeddings.substr(0, embeddings.size() - end.size()), "lm_head");
+  return "";
+}
+
 /// Embeddings that modules_to_save names are a copy in PEFT, and an output layer that was tied to them stays what it was: it becomes a
 /// tensor of its own, and the configuration no longer ties it. Where that cannot be done a warning says so.
 inline bool keep_head(const Model& base, const Replacement& embeddings, MergePlanner& planner, bool can_copy,
                       std::vector<std::string>* warnings) {
   if (!is_head_tied(base)) return false;
   const std::string_view name = embeddings.name;
-  const bool is_known =
-      is_at_end(name.substr(0, name.rfind('.')), "embed_tokens");  // of models that call the other lm_head
-  if (base.is_folder() && is_known && embeddings.shape == embeddings.tensor->info->shape) {
+  const std::string head = head_of(name.substr(0, name.rfind('.')));
+  if (base.is_folder() && !head.empty() && embeddings.shape == embeddings.tensor->info->shape) {
     if (!can_copy)
       fail(base.path(), "tensor ", in_quotes(name),
            ": expected the original model, of which an output layer of its own is made where the "
            "embeddings that it is tied to were trained, found one to switch from: unmerge it, and merge into the "
            "original");
-    planner.add_copy(*embeddings.tensor, "lm_head.weight");
+    planner.add_copy(*embeddings.tensor, head + ".weight");
     return true;
   }
   if (warnings != nullptr)

@@ -142,7 +142,7 @@ class ReplacementFinder {
       if (is_grown(info, base) && begins_as(*adapter_.file, info, base_, *group.tensor, read_)) {
         if (grown != nullptr) expect_equal({grown, copy});
         grown = copy;
-      } else if (group.trained.empty() && is_output(group.name) && is_new_embedding(*copy)) {
+      } else if (group.trained.empty() && group.rows.empty() && is_output(group.name) && is_new_embedding(*copy)) {
         tied = copy;
       } else {
         refuse_shape(*copy);
