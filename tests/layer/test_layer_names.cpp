@@ -3,6 +3,7 @@
 
 #include "lora/layer/conv.hpp"
 #include "lora/layer/embedding.hpp"
+#include "lora/update/dora.hpp"
 #include "reference/expect.hpp"
 
 namespace {
@@ -60,6 +61,36 @@ TEST(LayerNames, AreTheirOwn) {
               lora::Conv<float>(w0, {.kernel = {3, 3}}, w0.col(0).head(3));
             }),
             "lora: Conv: bias: expected 4 x 1, found 3 x 1");
+}
+
+/// A set with the gains of one weight is no set for another.
+TEST(LayerNames, GainsAreThoseOfOneWeight) {
+  const auto dora = [](Index out, Index in) {
+    return lora::DoRA<float>(lora::LowRank<float>(lora::Matrix<float>::Ones(out, 1), lora::Matrix<float>::Ones(1, in),
+                                                  lora::scaling::fixed(1)),
+                             lora::Matrix<float>::Ones(out, 1));
+  };
+  const lora::Matrix<float> w0 = lora::Matrix<float>::Ones(4, 9), other = 2 * w0;
+  const auto expect_refused = [](const auto& run, const char* call) {
+    EXPECT_EQ(reference::message_of<lora::StateError>(run).find(std::string("lora: ") + call), 0u)
+        << reference::message_of<lora::StateError>(run);
+  };
+
+  const lora::Embedding<float> embedding(w0), another(other);
+  const lora::ActiveSet<float> set = embedding.for_weight(dora(9, 4));
+  const std::vector<int> tokens{1, 3};
+  lora::Activations<float> Y(9, 2);
+  embedding.forward_into(tokens, Y, set);
+  expect_refused([&] { another.forward_into(tokens, Y, set); }, "Embedding::forward_into");
+
+  const lora::Conv<float> conv(w0, {.kernel = {3, 3}}), another_conv(other, {.kernel = {3, 3}});
+  const lora::ActiveSet<float> of_conv = conv.for_weight(dora(4, 9));
+  const std::vector<Index> size{3, 3};
+  const lora::Activations<float> X = lora::Activations<float>::Ones(9, 1);
+  lora::Activations<float> Z(4, 1);
+  conv.forward_into(X, Z, size, of_conv);
+  expect_refused([&] { another_conv.forward_into(X, Z, size, of_conv); }, "Conv::forward_into");
+  expect_refused([&] { conv.forward_into(X, Z, size, lora::ActiveSet<float>(dora(4, 9))); }, "");
 }
 
 }  // namespace

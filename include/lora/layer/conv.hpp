@@ -137,13 +137,13 @@ class Conv : private Linear<Scalar, Order, Own> {
   }
 
   /// The same with a set of this call's own instead of the active one; it may be one across groups: out x (in K).
-  /// Throws StateError when the layer is merged, or when the set needs for_weight().
+  /// Throws StateError when the layer is merged, when the set needs for_weight(), or has the gains of another weight.
   template <class DerivedX, class Results>
   void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, std::span<const Index> size, const Set& set,
                     const Context& context = {}) const {
     if (merged())
       throw StateError("lora: Conv::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
-    expect_fits(set);
+    expect_set(set);
     run(X, Y, size, &set, context);
   }
 
@@ -157,8 +157,7 @@ class Conv : private Linear<Scalar, Order, Own> {
     routes.expect_batch("Conv::forward_into", X.cols());
     for (Index g = 0; g < routes.routes.groups(); ++g)
       if (const Set* const set = routes.of_group(g); set != nullptr) {
-        expect_fits(*set);
-        set->form();  // throws when it is not bound
+        expect_set(*set);
       }
     for (Index g = 0; g < routes.routes.groups(); ++g)
       run(X, Y, size, routes.of_group(g), context, routes.routes.columns(g));
@@ -194,9 +193,12 @@ class Conv : private Linear<Scalar, Order, Own> {
     return plan;
   }
 
-  void expect_fits(const Set& set) const {
-    if (set.cols() != geometry_.across_cols() || set.rows() != rows())
-      set.expect_fits("Conv::forward_into", rows(), cols());
+  /// Of the weight's shape, or across its groups; bound, and to this weight.
+  void expect_set(const Set& set) const {
+    if (is_across(set) && set.rows() == rows()) return static_cast<void>(set.form());
+    set.expect_fits("Conv::forward_into", rows(), cols());
+    static_cast<void>(set.form());
+    set.expect_weight("Conv::forward_into", weight().matrix());
   }
 
   /// Columns in these places, or all of them.

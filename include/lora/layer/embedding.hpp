@@ -111,7 +111,7 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
   }
 
   /// The same with a set of this call's own instead of the active one. Throws StateError when the layer is merged, or
-  /// when the set needs for_weight().
+  /// when the set needs for_weight(), or has the gains of another weight.
   template <std::ranges::contiguous_range Tokens, class Results>
   void forward_into(const Tokens& tokens, Results&& Y, const Set& set, const Context& context = {}) const {
     if (merged())
@@ -119,6 +119,7 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
           "lora: Embedding::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
     set.expect_fits("Embedding::forward_into", dim(), vocab());
     const Form<Compute>& form = set.form();
+    set.expect_weight("Embedding::forward_into", Base::weight().matrix());
     expect_tokens(tokens, Y);
     look_up(tokens, Y, &form, context);
   }
