@@ -248,6 +248,19 @@ TEST(Orthogonal, LeavesEarlierUpdatesAlone) {
   EXPECT_LE((delta(again) - delta(set, 0)).norm(), 1e2 * tolerance(again));
 }
 
+TEST(Orthogonal, AnUpdateThatDoesNothingTakesNoSpace) {
+  const Set set = gaussian(17, 30, 26, {4, 3}, {0.0, 1.0});
+  const auto made = compose::orthogonal<double>(set);
+  EXPECT_LE((delta(made) - delta(set, 1)).norm(), 1e2 * tolerance(made));
+}
+
+TEST(Methods, RefuseUpdatesWithoutElements) {
+  const lora::LowRank<double> none(lora::Matrix<double>::Ones(3, 2), lora::Matrix<double>(2, 0), lora::scaling::fixed(1));
+  for (const Method method : {Method::svd, Method::ties, Method::ties_svd, Method::orthogonal})
+    EXPECT_THROW(static_cast<void>(compose::combine<double>({{none, 1.0}}, method)), lora::ShapeError)
+        << compose::name(method);
+}
+
 TEST(Linear, OfOneUpdateIsIt) {
   for (const double coefficient : {0.7, -0.7}) {
     const Set set = gaussian(15, 12, 10, {3}, {coefficient});

@@ -66,9 +66,10 @@ TEST_F(AdapterStore, FindBeginsALoadAndGivesNullUntilThen) {
   store.attach("a", file("a", 1));
   EXPECT_EQ(store.find("a"), nullptr);
   EXPECT_EQ(number_of(wait_for(store, "a")), 1);
+  EXPECT_EQ(number_of(store.find("a")), 1);
   const auto statistics = store.statistics();
   EXPECT_EQ(statistics.loads, 1u);
-  EXPECT_EQ(statistics.hits, 1u);
+  EXPECT_GE(statistics.hits, 1u);
   EXPECT_GE(statistics.misses, 1u);
   EXPECT_EQ(statistics.resident, 1u);
 }

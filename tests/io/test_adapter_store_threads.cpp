@@ -26,6 +26,15 @@ class Threads final : public lora::Executor {
   }
 };
 
+/// Sanitizers do, to find uses of it.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool keeps_freed_memory = true;
+#elif defined(__has_feature)
+constexpr bool keeps_freed_memory = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+constexpr bool keeps_freed_memory = false;
+#endif
+
 /// Bytes of the process.
 std::size_t resident_memory() {
   std::size_t all = 0, resident = 0;
@@ -98,7 +107,9 @@ TEST(AdapterStoreThreads, ReadersSeeWholeAdapters) {
     EXPECT_LE(store.statistics().bytes, (room + 3 + readers + 1) * one) << "the budget, what arrives, what is held";
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_LT(resident_memory(), memory_at_half + (64u << 20)) << "memory is flat";
+  if (!keeps_freed_memory) {
+    EXPECT_LT(resident_memory(), memory_at_half + (64u << 20)) << "memory is flat";
+  }
   EXPECT_EQ(wrong, 0u);
   EXPECT_GT(served, 0u);
   const auto statistics = store.statistics();
@@ -150,6 +161,47 @@ TEST(AdapterStoreThreads, PassesNeverMeetAHalfSwitch) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
   EXPECT_GT(passes, 0);
+}
+
+/// Passes of one thread that begin and end crosswise keep a change waiting until the last one has ended.
+TEST(AdapterStoreThreads, PassesThatOverlapAreOne) {
+  const lora::PassGate gate;
+  std::atomic<bool> changed{false};
+  std::optional<lora::PassGate::Pass> first = gate.enter(), second, third;
+  std::thread changer([&] { gate.change([&] { changed = true; }); });
+  const auto is_waiting = [&] {
+    bool refused = false;
+    std::thread([&] { refused = !gate.try_enter().has_value(); }).join();
+    return refused;
+  };
+  while (!is_waiting()) std::this_thread::yield();
+  second.emplace(gate.enter());
+  first.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  third.emplace(gate.enter());
+  second.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_FALSE(changed);
+  third.reset();
+  changer.join();
+  EXPECT_TRUE(changed);
+}
+
+/// A load does not wait for a change of the weights that waits for the pass of who asked for it.
+TEST(AdapterStoreThreads, AnAdapterCanBeAskedForInAPass) {
+  const test::Folder folder;
+  test::Group model = test::make_model();
+  Store store(model, 1 << 20);
+  store.attach("a", {{test::save_numbered(folder / "a", 1)}});
+  std::thread changer;
+  {
+    const auto pass = model.pass();
+    changer = std::thread([&] { model.merge(); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    EXPECT_EQ(number_of(store.get("a")), 1);
+  }
+  changer.join();
+  EXPECT_TRUE(model.merged());
 }
 
 TEST(AdapterStoreThreads, AChangeInAPassOfItsOwnThreadIsRefused) {

@@ -51,6 +51,9 @@ std::vector<CompositionTerm> composition_terms(const ActiveSet<Compute>& set) {
     }
     if (!term) term = form_term(active.update, where);
     term->coefficient = active.coefficient;
+    if (term->B.rows == 0 || term->A.cols == 0)
+      throw ShapeError(text("lora: compose: ", where, ": expected an update with elements, found ",
+                            shape_text(term->B.rows, term->A.cols)));
     if (!out.empty())
       expect_shape(text("compose: ", where), out.front().B.rows, out.front().A.cols, term->B.rows, term->A.cols);
     out.push_back(std::move(*term));

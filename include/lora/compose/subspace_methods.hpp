@@ -194,9 +194,13 @@ LORA_NOINLINE ComposedFactors compose_orthogonal(std::span<const CompositionTerm
   GrowingBasis<> columns(core.rows()), rows(core.cols());
   ColumnMatrix M = ColumnMatrix::Zero(core.rows(), core.cols());
   for (Index t = 0; t < core.count(); ++t) {
-    M += product_transposed(columns.outside(core.left(t)) * core.weight(t), rows.outside(core.right(t)));
-    columns.add(core.left(t));
-    rows.add(core.right(t));
+    const ColumnMatrix left = core.left(t) * core.weight(t);
+    M += product_transposed(columns.outside(left), rows.outside(core.right(t)));
+    Spectrum own = product_spectrum(left, core.right(t));  // the delta's spaces may be smaller than its factors'
+    own.keep(numerical_rank(own.s, core.rows(), core.cols()));
+    if (own.size() == 0) continue;
+    columns.add(own.U);
+    rows.add(own.V);
   }
   const TruncatedSpectrum sum = truncated(spectrum_of(M), truncation, core.rows(), core.cols());
   ComposedFactors out = core.factors(sum.kept);

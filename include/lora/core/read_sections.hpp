@@ -34,6 +34,9 @@ class ReadSections {
    public:
     explicit Section(std::atomic<unsigned>& readers) : readers_(&readers) { readers.fetch_add(1); }
     Section(Section&& other) noexcept : readers_(std::exchange(other.readers_, nullptr)) {}
+    /// One that begins in another: who waits for that waits for both.
+    Section(const Section& outer) : Section(*outer.readers_) {}
+    Section& operator=(const Section&) = delete;
     Section& operator=(Section&& other) noexcept {
       std::swap(readers_, other.readers_);
       return *this;

@@ -59,6 +59,9 @@ class LayerGroup {
   /// A pass over the layers, until it is destroyed on this thread. Waits while something changes them, and for nothing else.
   [[nodiscard]] PassGate::Pass pass() const { return gate_->enter(); }
 
+  /// The same, or nothing where it would have to wait.
+  [[nodiscard]] std::optional<PassGate::Pass> try_pass() const { return gate_->try_enter(); }
+
   /// Gives the layers named an adapter's updates, not yet active. Throws ValueError for a path without a layer, and what
   /// Linear::attach throws.
   void attach(const std::string& name, const std::vector<std::pair<std::string, Shared>>& updates) {

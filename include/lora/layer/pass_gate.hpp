@@ -21,21 +21,28 @@ LORA_NAMESPACE_BEGIN
 /// A change goes first: passes that come while it waits for others wait for it.
 class PassGate {
  public:
-  /// A pass, until it is destroyed, on the thread that entered.
+  /// A pass, until it is destroyed, on the thread that entered. Passes of one thread may end in any order.
   class Pass {
    public:
     Pass(Pass&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)), section_(std::move(other.section_)) {}
     Pass& operator=(Pass&&) = delete;
     ~Pass() {
       if (gate_ == nullptr) return;
-      std::vector<const PassGate*>& own = entered();
-      own.erase(std::find(own.rbegin(), own.rend(), gate_).base() - 1);
+      Own& own = entered();
+      const auto at = std::find_if(own.begin(), own.end(), [&](const Entered& entry) { return entry.gate == gate_; });
+      LORA_ASSERT(at != own.end());
+      if (--at->passes == 0) own.erase(at);
     }
 
    private:
     friend PassGate;
     Pass(const PassGate* gate, detail::ReadSections::Section section) : gate_(nullptr), section_(std::move(section)) {
-      entered().push_back(gate);
+      Own& own = entered();
+      const auto at = std::find_if(own.begin(), own.end(), [&](const Entered& entry) { return entry.gate == gate; });
+      if (at != own.end())
+        ++at->passes;
+      else
+        own.push_back({gate, 1, section_});
       gate_ = gate;
     }
 
@@ -57,8 +64,9 @@ class PassGate {
 
   /// Begins a pass unless a change runs or waits. Never waits.
   [[nodiscard]] std::optional<Pass> try_enter() const {
+    if (const Entered* const outer = own_entry()) return Pass(this, outer->section);
     detail::ReadSections::Section section = sections_.enter();
-    if (changing_.load() && !is_entered()) return std::nullopt;
+    if (changing_.load()) return std::nullopt;
     return Pass(this, std::move(section));
   }
 
@@ -84,14 +92,25 @@ class PassGate {
     std::atomic<bool>& changing;
   };
 
-  static std::vector<const PassGate*>& entered() {
-    thread_local std::vector<const PassGate*> gates;
-    return gates;
+  /// A gate that this thread has passes of. Its section ends with the last of them, so that one that begins in another is
+  /// waited for with it.
+  struct Entered {
+    const PassGate* gate;
+    int passes;
+    detail::ReadSections::Section section;
+  };
+  using Own = std::vector<Entered>;
+
+  static Own& entered() {
+    thread_local Own own;
+    return own;
   }
-  bool is_entered() const {
-    const std::vector<const PassGate*>& own = entered();
-    return std::find(own.begin(), own.end(), this) != own.end();
+  const Entered* own_entry() const {
+    const Own& own = entered();
+    const auto at = std::find_if(own.begin(), own.end(), [&](const Entered& entry) { return entry.gate == this; });
+    return at == own.end() ? nullptr : &*at;
   }
+  bool is_entered() const { return own_entry() != nullptr; }
 
   detail::ReadSections sections_;
   mutable std::mutex mutex_;

@@ -28,12 +28,10 @@ class SetsOfLayers {
   }
 
   std::vector<ActiveSet<Compute>> take() {
-    DefaultExecutor serial(1);  // a load is a task of an executor itself
-    const auto pass = model_.pass();
     std::vector<ActiveSet<Compute>> out;
     for (std::size_t i = 0; i < paths_.size(); ++i) {
       ActiveSet<Compute> set = ActiveSet<Compute>::in_storage_type(std::move(updates_[i]));
-      if (!set.is_bound()) set = model_[paths_[i]].for_weight(set, {&serial, nullptr});
+      if (!set.is_bound()) set = with_gains(set, paths_[i]);
       out.push_back(std::move(set));
     }
     return out;
@@ -56,6 +54,17 @@ class SetsOfLayers {
       refuse("expected an update of ", lora::detail::shape_text(layer.rows(), layer.cols()), ", as the layer, found ",
              lora::detail::shape_text(update.rows(), update.cols()));
     updates_[static_cast<std::size_t>(at - paths_.begin())].emplace_back(update_in<Compute>(update), coefficient);
+  }
+
+  /// A load is a task of an executor, and whoever waits for it may hold a pass: it neither uses the executor nor waits for a change
+  /// of the weights.
+  ActiveSet<Compute> with_gains(const ActiveSet<Compute>& set, const std::string& path) const {
+    const auto pass = model_.try_pass();
+    if (!pass)
+      throw StateError(lora::detail::text("lora: AdapterStore: layer ", in_quotes(path), ": the adapter's gains come from W0 (DoRA), "
+                                          "and the model's weights are being changed: load it again afterwards"));
+    DefaultExecutor serial(1);
+    return model_[path].for_weight(set, {&serial, nullptr});
   }
 
   const LayerGroup<Compute>& model_;
@@ -147,16 +156,17 @@ void AdapterStore<Compute>::switch_to(const std::string& name, std::vector<Adapt
     const std::lock_guard lock(mutex_);
     expect_entry(name);
   }
-  Pin pin = load(name, files);
-  const std::lock_guard lock(mutex_);
-  arriving_ -= pin->bytes();
+  Pin pin = load(name, files);  // goes away, when it has no place, before the lock does
+  std::unique_lock lock(mutex_);
+  const Pin own = std::move(pin);
+  arriving_ -= own->bytes();
   const Shared before = expect_entry(name);
   // An entry of its own: a load of the old files that is running finds itself detached.
   const auto entry = std::make_shared<Entry>(name, std::move(files));
   auto next = std::make_unique<Names>(*owned_names_);
   next->erase(before->name);
   next->emplace(entry->name, entry);
-  place(*entry, std::move(pin));
+  place(*entry, own);
   before->is_attached = false;
   publish(std::move(next));
   before->resident.store(nullptr);
@@ -281,24 +291,32 @@ void AdapterStore<Compute>::make_room(std::size_t bytes, std::string_view for_na
   };
   if (bytes > budget_)
     refuse([](const std::string& what) { return ValueError(what); }, "expected at most the budget, ", budget_, " bytes, found ", bytes);
-  const std::size_t alive = live_->load() - arriving_;
-  if (alive <= budget_) return;
-  std::vector<Entry*> idle;
-  for (const auto& [name, entry] : *owned_names_)
-    if (entry->pin != nullptr && entry->pin.use_count() == 1) idle.push_back(entry.get());
-  std::sort(idle.begin(), idle.end(), [](const Entry* a, const Entry* b) {
-    return a->last_use.load(std::memory_order_relaxed) < b->last_use.load(std::memory_order_relaxed);
-  });
-  std::size_t going = 0, count = 0;
-  while (count < idle.size() && alive - going > budget_) going += idle[count++]->pin->bytes();
-  if (alive - going > budget_)
-    refuse([](const std::string& what) { return StateError(what); }, "expected room for ", bytes, " bytes in a budget of ", budget_,
-           ", found ", alive - going - bytes, " bytes in adapters that are in use");
-  idle.resize(count);
-  for (Entry* const entry : idle) entry->resident.store(nullptr);
-  sections_.wait_for_readers();
-  for (Entry* const entry : idle) entry->pin.reset();
-  evictions_ += count;
+  while (true) {
+    const std::size_t alive = live_->load() - arriving_;
+    if (alive <= budget_) return;
+    std::vector<Entry*> idle;
+    for (const auto& [name, entry] : *owned_names_)
+      if (entry->pin != nullptr && entry->pin.use_count() == 1) idle.push_back(entry.get());
+    std::sort(idle.begin(), idle.end(), [](const Entry* a, const Entry* b) {
+      return a->last_use.load(std::memory_order_relaxed) < b->last_use.load(std::memory_order_relaxed);
+    });
+    std::size_t going = 0, count = 0;
+    while (count < idle.size() && alive - going > budget_) going += idle[count++]->pin->bytes();
+    if (alive - going > budget_)
+      refuse([](const std::string& what) { return StateError(what); }, "expected room for ", bytes, " bytes in a budget of ",
+             budget_, ", found ", alive - going - bytes, " bytes in adapters that are in use");
+    idle.resize(count);
+    for (Entry* const entry : idle) entry->resident.store(nullptr);
+    sections_.wait_for_readers();
+    for (Entry* const entry : idle) {
+      if (entry->pin.use_count() > 1) {  // a reader was faster
+        entry->resident.store(entry->pin.get());
+        continue;
+      }
+      entry->pin.reset();
+      ++evictions_;
+    }
+  }
 }
 
 // ---- loading -----------------------------------------------------------------------------------------------------------------
@@ -363,7 +381,8 @@ void AdapterStore<Compute>::load_in_background() {
         if (job.pin == nullptr && job.error == nullptr)
           throw StateError("lora: AdapterStore: the executor has left a load out");
         if (job.pin != nullptr) arriving_ -= job.pin->bytes();
-        if (job.pin != nullptr && entry.is_attached) place(entry, std::move(job.pin));
+        if (!entry.is_attached) job.pin.reset();
+        if (job.pin != nullptr) place(entry, std::move(job.pin));
       } catch (...) {
         job.error = std::current_exception();
       }

@@ -49,8 +49,8 @@ class AdapterStore {
  public:
   using Pin = AdapterPin<Compute>;
 
-  /// For the layers of a model, which outlives the store and keeps its layers; gains of DoRA come from their weights, which have to
-  /// be unmerged while adapters load. `budget`: bytes of adapters in memory, beside those that are being read. Loads run on `executor`, as
+  /// For the layers of a model, which outlives the store and keeps its layers. Gains of DoRA come from their weights: such an adapter
+  /// cannot be loaded while these change (StateError). `budget`: bytes of adapters in memory, beside those that are being read. Loads run on `executor`, as
   /// many at once as it has threads, called by a thread of the store's own; null: DefaultExecutor.
   AdapterStore(const LayerGroup<Compute>& model, std::size_t budget, Executor* executor = nullptr);
   AdapterStore(const AdapterStore&) = delete;

@@ -28,8 +28,13 @@ class StoredAdapter : public std::enable_shared_from_this<StoredAdapter<Compute>
 
   const std::string& name() const { return name_; }
 
-  /// The set of a layer by its number (AdapterStore::layer); empty where the adapter has nothing for it.
-  const ActiveSet<Compute>& set(std::size_t layer) const { return sets_[layer]; }
+  /// The set of a layer by its number (AdapterStore::layer); empty where the adapter has nothing for it. Throws ValueError when there
+  /// is no such layer.
+  const ActiveSet<Compute>& set(std::size_t layer) const {
+    if (layer >= sets_.size())
+      throw ValueError(lora::detail::text("lora: StoredAdapter: expected a layer below ", sets_.size(), ", found ", layer));
+    return sets_[layer];
+  }
   std::span<const ActiveSet<Compute>> sets() const { return sets_; }
 
   /// Of memory.
@@ -62,19 +67,18 @@ class AdapterBatch {
     if (pins.size() != columns.size())
       throw ShapeError(lora::detail::text("lora: AdapterBatch: expected a number of columns for each of ", pins.size(),
                                           " requests, found ", columns.size()));
+    for (std::size_t i = 0; i < pins.size(); ++i)
+      if (columns[i] < 0)
+        throw ValueError(lora::detail::text("lora: AdapterBatch: request ", i, ": expected a number of columns, found ", columns[i]));
     const std::size_t layers = layers_of(pins);
     pins_.clear();
     of_column_.clear();
-    for (std::size_t i = 0; i < pins.size(); ++i) {
-      if (columns[i] < 0)
-        throw ValueError(lora::detail::text("lora: AdapterBatch: request ", i, ": expected a number of columns, found ", columns[i]));
+    for (std::size_t i = 0; i < pins.size(); ++i)
       of_column_.insert(of_column_.end(), static_cast<std::size_t>(columns[i]), number_of(pins[i]));
-    }
-    sets_.resize(layers);
-    for (std::size_t layer = 0; layer < layers; ++layer) {
-      sets_[layer].clear();
+    if (layers > sets_.size()) sets_.resize(layers);
+    for (auto& sets : sets_) sets.clear();
+    for (std::size_t layer = 0; layer < layers; ++layer)
       for (const AdapterPin<Compute>& pin : pins_) sets_[layer].push_back(pin->set(layer));
-    }
     routes_.assign(of_column_);
   }
 
