@@ -3,12 +3,11 @@
 // lora report: how large adapters are beside a model's weights, and how they get in each other's way.
 
 #include "commands.hpp"
-#include "merging.hpp"
 #include "table.hpp"
 #include "text.hpp"
+#include "weights.hpp"
 
 #include <lora/compose/interference.hpp>
-#include <lora/io/model/merge_plan.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -19,7 +18,6 @@ namespace io = lora::io;
 using lora::compose::DeltaPair;
 using lora::compose::DeltaSize;
 using lora::compose::Interference;
-using Json = nlohmann::ordered_json;
 
 struct Report {
   fs::path base;
@@ -29,11 +27,8 @@ struct Report {
   int run() {
     const std::vector<ChosenAdapter> chosen = adapters.load(base);
     const io::Model model = io::Model::open(base);
-    std::vector<std::string> warnings = model.warnings();
-    std::vector<Target> targets = io::plan_merge(model, active(chosen), adapters.renames(), &warnings).targets;
-    std::erase_if(targets,
-                  [](const Target& target) { return target.parts.empty(); });  // nothing is added there
-    print_warnings(warnings);
+    std::vector<std::string> warnings;
+    const std::vector<Target> targets = changed_weights(model, chosen, adapters, warnings);
     const std::vector<Interference> found = measure(model, targets);
     print(common.json ? json(targets, found) : table(targets, found));
     return 0;
@@ -41,37 +36,19 @@ struct Report {
 
  private:
   using Target = io::MergeTarget;
+  using Json = nlohmann::ordered_json;
 
   std::vector<Interference> measure(const io::Model& model, const std::vector<Target>& targets) const {
     std::vector<Interference> out(targets.size());
-    std::vector<io::Task> tasks;
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-      const std::uint64_t bytes = io::weight_size(targets[i]);
-      tasks.push_back(
-          {bytes, [&, i, bytes](io::Buffer& buffer, const lora::Context& context) -> io::Finish {
-             const std::span<std::byte> weight = buffer.get(static_cast<std::size_t>(bytes));
-             io::read_extended(model, targets[i], io::weight_offset(targets[i]), weight);
-             out[i] = measure_layer(model, targets[i], weight, context);
-             return {};
-           }});
-    }
-    Progress progress("measuring", common.quiet);
-    io::run_tasks(tasks, common.task_options(progress));
-    model.expect_unchanged();
-    return out;
-  }
-
-  static Interference measure_layer(const io::Model& model, const Target& target, std::span<std::byte> weight,
-                                    const lora::Context& context) {
-    Interference out;
-    naming(model.shard_of(*target.tensor).path(), target.module, [&] {
-      io::visit_type(target.type, [&]<class T>(std::type_identity<T>) {
-        using Compute = lora::compute_t<T>;
-        io::with_weight<T>(weight, target.rows, target.cols, target.order, [&](auto W0) {
-          out = lora::compose::interference<Compute>(io::active_set<Compute>(target.parts), W0, context);
-        });
-      });
-    });
+    for_each_weight(model, targets, 1, "measuring", common,
+                    [&](std::size_t i, std::span<std::byte> weight, const lora::Context& context) {
+                      const Target& target = targets[i];
+                      io::read_extended(model, target, io::weight_offset(target), weight);
+                      with_weight_of(model, target, weight, [&]<class T>(auto W0) {
+                        using Compute = lora::compute_t<T>;
+                        out[i] = lora::compose::interference<Compute>(io::active_set<Compute>(target.parts), W0, context);
+                      });
+                    });
     return out;
   }
 

@@ -4,11 +4,10 @@
 // unmerge.
 
 #include "commands.hpp"
-#include "merging.hpp"
 #include "table.hpp"
 #include "text.hpp"
+#include "weights.hpp"
 
-#include <lora/io/model/merge_plan.hpp>
 #include <lora/layer/forward_bound.hpp>
 #include <lora/layer/linear.hpp>
 
@@ -73,10 +72,8 @@ struct Verify {
   int run() {
     const std::vector<ChosenAdapter> chosen = adapters.load(base);
     const io::Model model = io::Model::open(base);
-    std::vector<std::string> warnings = model.warnings();
-    std::vector<Target> targets = io::plan_merge(model, active(chosen), adapters.renames(), &warnings).targets;
-    std::erase_if(targets, [](const Target& target) { return target.parts.empty(); });  // nothing is computed there
-    print_warnings(warnings);
+    std::vector<std::string> warnings;
+    const std::vector<Target> targets = changed_weights(model, chosen, adapters, warnings);
     const std::vector<Outcome> outcomes = verify_layers(model, targets);
 
     std::size_t broken = 0, lost = 0;
@@ -102,21 +99,11 @@ struct Verify {
 
   std::vector<Outcome> verify_layers(const io::Model& model, const std::vector<Target>& targets) const {
     std::vector<Outcome> outcomes(targets.size());
-    std::vector<io::Task> tasks;
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-      const std::uint64_t bytes = 2 * io::weight_size(targets[i]);  // W and W0
-      tasks.push_back({bytes, [&, i, bytes](io::Buffer& buffer,
-                                              const lora::Context& context) -> io::Finish {
-                         const std::span<std::byte> both = buffer.get(static_cast<std::size_t>(bytes));
-                         outcomes[i] =
-                             verify_layer(model, targets[i], both.first(both.size() / 2), both.last(both.size() / 2),
-                                          context);
-                         return {};
-                       }});
-    }
-    Progress progress("verifying", common.quiet);
-    io::run_tasks(tasks, common.task_options(progress));
-    model.expect_unchanged();
+    for_each_weight(model, targets, 2, "verifying", common,  // W and W0
+                    [&](std::size_t i, std::span<std::byte> both, const lora::Context& context) {
+                      outcomes[i] = verify_layer(model, targets[i], both.first(both.size() / 2),
+                                                 both.last(both.size() / 2), context);
+                    });
     return outcomes;
   }
 
@@ -125,13 +112,9 @@ struct Verify {
     io::read_extended(model, target, io::weight_offset(target), original);
     std::copy(original.begin(), original.end(), bytes.begin());
     Outcome outcome;
-    naming(model.shard_of(*target.tensor).path(), target.module, [&] {
-      io::visit_type(target.type, [&]<class T>(std::type_identity<T>) {
-        io::with_weight<T>(bytes, target.rows, target.cols, target.order, [&](auto W) {
-          const decltype(W) W0(reinterpret_cast<T*>(original.data()), target.rows, target.cols);
-          outcome = verify<T>(W, W0, target, context);
-        });
-      });
+    with_weight_of(model, target, bytes, [&]<class T>(auto W) {
+      const decltype(W) W0(reinterpret_cast<T*>(original.data()), target.rows, target.cols);
+      outcome = verify<T>(W, W0, target, context);
     });
     outcome.restored = std::equal(original.begin(), original.end(), bytes.begin());
     return outcome;
