@@ -58,4 +58,11 @@ inline int number_of(const lora::io::AdapterPin<float>& pin) {
   return number;
 }
 
+/// Of memory that an adapter takes.
+inline std::size_t bytes_of(const Group& model, const std::vector<lora::io::AdapterFile>& files) {
+  Store store(model, 1 << 20);
+  store.attach("one", files);
+  return store.get("one")->bytes();
+}
+
 }  // namespace test

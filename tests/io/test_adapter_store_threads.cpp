@@ -54,12 +54,7 @@ TEST(AdapterStoreThreads, ReadersSeeWholeAdapters) {
   for (int i = 0; i < 2 * adapters; ++i) test::save_numbered(files(i).front().path, i);
   const test::Group model = test::make_model();
   Threads executor;
-  std::size_t one = 0;
-  {
-    Store store(model, 1 << 20);
-    store.attach("one", files(0));
-    one = store.get("one")->bytes();
-  }
+  const std::size_t one = test::bytes_of(model, files(0));
   Store store(model, room * one, &executor);
   // Adapter i has number i, or i + adapters after a switch; the last two come and go.
   for (int i = 0; i < adapters; ++i) store.attach(name(i), files(i));

@@ -48,12 +48,12 @@ class SetsOfLayers {
       refuse("expected an update of a linear layer's weight, found one of ", in_quotes(module.tensor_name()),
              module.is_embedding ? ", an embedding" : module.expert >= 0 ? ", an expert" : "");
     const AnyLinear<Compute>& layer = model_[module.path];
-    const AdapterUpdate update = std::visit([](const auto& shared) { return AdapterUpdate(shared); },
-                                            sized(module.update, layer.rows(), layer.cols(), 1));
-    if (update.rows() != layer.rows() || update.cols() != layer.cols())
-      refuse("expected an update of ", lora::detail::shape_text(layer.rows(), layer.cols()), ", as the layer, found ",
-             lora::detail::shape_text(update.rows(), update.cols()));
-    updates_[static_cast<std::size_t>(at - paths_.begin())].emplace_back(update_in<Compute>(update), coefficient);
+    try {
+      const EitherUpdate update = sized(module.update, layer.rows(), layer.cols(), 1);
+      updates_[static_cast<std::size_t>(at - paths_.begin())].emplace_back(update_in<Compute>(update), coefficient);
+    } catch (const Error& error) {
+      refuse(bare(error));
+    }
   }
 
   /// A load is a task of an executor, and whoever waits for it may hold a pass: it neither uses the executor nor waits for a change
@@ -141,12 +141,8 @@ void AdapterStore<Compute>::detach(const std::string& name) {
   const Shared entry = expect_entry(name);
   auto next = std::make_unique<Names>(*owned_names_);
   next->erase(name);
-  entry->is_attached = false;
   publish(std::move(next));
-  entry->resident.store(nullptr);
-  sections_.wait_for_readers();
-  entry->pin.reset();
-  load_ended_.notify_all();
+  leave(*entry);
 }
 
 template <class Compute>
@@ -156,22 +152,27 @@ void AdapterStore<Compute>::switch_to(const std::string& name, std::vector<Adapt
     const std::lock_guard lock(mutex_);
     expect_entry(name);
   }
-  Pin pin = load(name, files);  // goes away, when it has no place, before the lock does
-  std::unique_lock lock(mutex_);
-  const Pin own = std::move(pin);
-  arriving_ -= own->bytes();
+  Pin loaded = load(name, files);
+  const std::lock_guard lock(mutex_);
+  const Pin pin = std::move(loaded);  // goes away, when it has no place, before the lock does
+  arriving_ -= pin->bytes();
   const Shared before = expect_entry(name);
   // An entry of its own: a load of the old files that is running finds itself detached.
   const auto entry = std::make_shared<Entry>(name, std::move(files));
   auto next = std::make_unique<Names>(*owned_names_);
   next->erase(before->name);
   next->emplace(entry->name, entry);
-  place(*entry, own);
-  before->is_attached = false;
+  place(*entry, pin);
   publish(std::move(next));
-  before->resident.store(nullptr);
-  sections_.wait_for_readers();
-  before->pin.reset();
+  leave(*before);
+}
+
+/// Of an entry that no name leads to any more, since publish(): no reader can find it.
+template <class Compute>
+void AdapterStore<Compute>::leave(Entry& entry) {
+  entry.is_attached = false;
+  entry.resident.store(nullptr);
+  entry.pin.reset();
   load_ended_.notify_all();
 }
 

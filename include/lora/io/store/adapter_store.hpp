@@ -118,6 +118,7 @@ class AdapterStore {
   static void expect_files(std::string_view name, const std::vector<AdapterFile>& files);
   Shared expect_entry(std::string_view name) const;       // these need the mutex
   void publish(std::unique_ptr<const Names> names);
+  void leave(Entry& entry);
   void request(const Shared& entry);
   void place(Entry& entry, Pin pin);
   void make_room(std::size_t bytes, std::string_view for_name);
