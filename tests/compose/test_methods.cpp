@@ -144,7 +144,7 @@ TEST(Pruning, OfLargeDeltasComesNearToTheBestRank) {
   EXPECT_LE(more.update.rank(), 32);
 }
 
-TEST(TsvM, IsThePapersAlgorithm) {
+TEST(TsvM, IsThePapersAlgorithmAndWeighted) {
   const Set set = gaussian(10, 30, 26, {4, 4, 4});
   for (const Index each : {4, 2}) {
     std::vector<Doubles> U, V;
@@ -161,7 +161,29 @@ TEST(TsvM, IsThePapersAlgorithm) {
     const auto made = compose::tsv_m<double>(set, Truncation::rank(3 * each));
     expect_near(made, polar(beside(U)) * s.asDiagonal() * polar(beside(V)).transpose());
     EXPECT_NEAR(made.error, std::sqrt(cut), tolerance(made) + 1e-12);
+    const auto weighted = compose::weighted_tsv_m<double>(set, Truncation::rank(3 * each));
+    expect_near(weighted, polar(beside(U)) * s.asDiagonal() * polar(beside(V) * s.asDiagonal()).transpose());
+    EXPECT_NEAR(weighted.error, made.error, tolerance(made));
   }
+}
+
+/// Of two directions that both updates read, the strong one moves less: here s = 10 and 1, 60 degrees apart.
+TEST(TsvM, WeightsKeepStrongInputs) {
+  lora::Matrix<double> B(2, 1), B2(2, 1), A(1, 2), A2(1, 2);
+  B << 10, 0;
+  B2 << 0, 1;
+  A << 1, 0;
+  A2 << 0.5, std::sqrt(0.75);
+  const Set set({{lora::LowRank<double>(B, A, lora::scaling::fixed(1)), 1.0},
+                 {lora::LowRank<double>(B2, A2, lora::scaling::fixed(1)), 1.0}});
+  const auto moved = [&](const auto& made) {  // the cosine of what the strong update reads before and after
+    const lora::Matrix<double> D = delta(made);
+    return D(0, 0) / D.row(0).norm();
+  };
+  // Evenly: both turn by 15 degrees.
+  EXPECT_NEAR(moved(compose::tsv_m<double>(set)), std::cos(std::acos(-1.0) / 12), 1e-12);
+  // Turned by t they have 10 cos t + cos(30 degrees - t), the most where tan t = sin 30 / (10 + cos 30).
+  EXPECT_NEAR(moved(compose::weighted_tsv_m<double>(set)), std::cos(std::atan(0.5 / (10 + std::sqrt(0.75)))), 1e-12);
 }
 
 TEST(TsvM, OfOrthogonalUpdatesIsTheirSum) {
@@ -170,6 +192,7 @@ TEST(TsvM, OfOrthogonalUpdatesIsTheirSum) {
   const Set set({{lora::LowRank<double>(B, A, lora::scaling::fixed(1)), 0.5},
                  {lora::LowRank<double>(B2, A2, lora::scaling::fixed(2)), -1.0}});
   expect_near(compose::tsv_m<double>(set), sum(set));
+  expect_near(compose::weighted_tsv_m<double>(set), sum(set));
   expect_near(compose::orthogonal<double>(set), sum(set));
 }
 
@@ -224,6 +247,7 @@ TEST(Isotropic, GivesDirectionsThatNoUpdateHasNoWeight) {
   expect_near(compose::iso_c<double>(more, Truncation::rank(20)), delta(flat));
   EXPECT_EQ(compose::iso_c<double>(more, Truncation::rank(20)).update.rank(), 7);
   expect_near(compose::tsv_m<double>(more), delta(compose::tsv_m<double>(set)));
+  expect_near(compose::weighted_tsv_m<double>(more), delta(compose::weighted_tsv_m<double>(set)));
   // Updates that lie in the common directions have none of their own.
   const Set same({set.updates()[0], {set.updates()[0].update, 0.5}});
   const Svd all = first(svd(sum(same)), 4);
@@ -231,7 +255,8 @@ TEST(Isotropic, GivesDirectionsThatNoUpdateHasNoWeight) {
   const Doubles outside = delta(made) - all.U * (all.U.transpose() * delta(made));
   EXPECT_LE(outside.norm(), 1e3 * tolerance(made));
   for (const Method method :
-       {Method::tsv_m, Method::iso_c, Method::iso_cts, Method::orthogonal, Method::knots, Method::core_ties})
+       {Method::tsv_m, Method::weighted_tsv_m, Method::iso_c, Method::iso_cts, Method::orthogonal, Method::knots,
+        Method::core_ties})
     EXPECT_EQ(compose::combine<double>({{zero, 1.0}, {zero, -1.0}}, method).norm, 0.0) << compose::name(method);
 }
 

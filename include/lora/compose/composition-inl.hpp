@@ -102,7 +102,11 @@ ComposedFactors compose_terms(std::span<const CompositionTerm> terms, compose::M
         expect_density(options);
         out = compose_knots(terms, rule, uncut, context);
         break;
-      case M::tsv_m: out = compose_tsv_m(terms, uncut, context); break;
+      case M::tsv_m:
+      case M::weighted_tsv_m:
+        out = compose_tsv_m(terms, method == M::weighted_tsv_m ? InputWeights::singular_values : InputWeights::none,
+                            uncut, context);
+        break;
       case M::iso_c: out = compose_iso_c(terms, uncut, context); break;
       case M::iso_cts: out = compose_iso_cts(terms, options.common_fraction, uncut, context); break;
       case M::orthogonal: out = compose_orthogonal(terms, uncut, context); break;

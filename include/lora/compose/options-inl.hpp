@@ -23,6 +23,7 @@ inline constexpr std::array composition_methods{compose::Method::cat,
                                                 compose::Method::core_ties,
                                                 compose::Method::knots,
                                                 compose::Method::tsv_m,
+                                                compose::Method::weighted_tsv_m,
                                                 compose::Method::iso_c,
                                                 compose::Method::iso_cts,
                                                 compose::Method::orthogonal};
@@ -41,6 +42,7 @@ inline constexpr std::array<std::string_view, composition_methods.size()> compos
                                                                                             "core_ties",
                                                                                             "knots",
                                                                                             "tsv_m",
+                                                                                            "weighted_tsv_m",
                                                                                             "iso_c",
                                                                                             "iso_cts",
                                                                                             "orthogonal"};

@@ -29,6 +29,7 @@ enum class Method : std::uint8_t {
   core_ties,   ///< TIES on the matrices of Core Space
   knots,       ///< TIES on the right factors of the SVD of all deltas side by side
   tsv_m,       ///< each delta's singular vectors, made orthogonal to all others'
+  weighted_tsv_m,  ///< the same; on the side of the inputs strong directions give way less than weak ones
   iso_c,       ///< the sum with a flat spectrum
   iso_cts,     ///< the sum's first directions and each delta's own, with a flat spectrum
   orthogonal,  ///< each delta outside of the row and column spaces of those before it

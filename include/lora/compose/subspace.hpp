@@ -35,6 +35,15 @@ template <class Compute>
   return combine<Compute>(set, Method::tsv_m, {.truncation = truncation}, context);
 }
 
+/// tsv_m() with V' the polar factor of [V_1 S_1 ... V_k S_k]: the orthonormal matrix that minimises sum s_i |v'_i - v_i|^2, so
+/// that what an update reads strongly moves less than what others hardly read. Keeps more of the tasks of many updates than
+/// tsv_m() does (docs/STACKING.md). The columns of U' all count the same: weighting these as well loses again.
+template <class Compute>
+[[nodiscard]] Composition<Compute> weighted_tsv_m(const std::type_identity_t<ActiveSet<Compute>>& set,
+                                                  std::optional<Truncation> truncation = {}, const Context& context = {}) {
+  return combine<Compute>(set, Method::weighted_tsv_m, {.truncation = truncation}, context);
+}
+
 /// sum D_t = U S V^T; the result is mean(S) U V^T over the kept directions (Marczak et al., "No Task Left Behind:
 /// Isotropic Model Merging", 2025, section 4.1).
 template <class Compute>

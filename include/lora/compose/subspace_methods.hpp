@@ -81,6 +81,9 @@ LORA_NOINLINE ComposedFactors compose_knots(std::span<const CompositionTerm> ter
           aligned_copy(sum.kept.V.transpose()), sum.norm, sum.error, pruned_rounding(terms, rule)};
 }
 
+/// How much each direction of the inputs resists when all are made orthonormal.
+enum class InputWeights : std::uint8_t { none, singular_values };
+
 /// Singular triplets of several matrices side by side.
 template <class = void>
 class JoinedSpectra {
@@ -93,8 +96,9 @@ class JoinedSpectra {
   }
   Index size() const { return size_; }
 
-  /// All of them, with their vectors made orthonormal.
-  Spectrum orthonormal() const {
+  /// All of them, with their vectors made orthonormal: U' and V' minimise sum |u'_i - u_i|^2 and sum w_i |v'_i - v_i|^2, where
+  /// w_i is 1 or s_i (Procrustes' problem, solved by the polar factor of V diag(w)).
+  Spectrum orthonormal(InputWeights weights = InputWeights::none) const {
     Spectrum all{ColumnMatrix(core_.rows(), size_), Eigen::VectorXd(size_), ColumnMatrix(core_.cols(), size_)};
     Index begin = 0;
     for (const Spectrum& one : spectra_) {
@@ -104,7 +108,7 @@ class JoinedSpectra {
       begin += one.size();
     }
     all.U = nearest_orthonormal(all.U);
-    all.V = nearest_orthonormal(all.V);
+    all.V = nearest_orthonormal(weights == InputWeights::none ? all.V : scaled_columns(all.V, all.s));
     return all;
   }
 
@@ -115,7 +119,7 @@ class JoinedSpectra {
 };
 
 template <class = void>
-LORA_NOINLINE ComposedFactors compose_tsv_m(std::span<const CompositionTerm> terms,
+LORA_NOINLINE ComposedFactors compose_tsv_m(std::span<const CompositionTerm> terms, InputWeights weights,
                                             const compose::Truncation& truncation, const Context& context) {
   using Rule = compose::Truncation::Rule;
   const CoreSpace<> core(terms, context);
@@ -133,7 +137,7 @@ LORA_NOINLINE ComposedFactors compose_tsv_m(std::span<const CompositionTerm> ter
     all_deltas += own.norm * own.norm;
     joined.add(std::move(own.kept));
   }
-  Spectrum all = joined.orthonormal();
+  Spectrum all = joined.orthonormal(weights);
   ComposedFactors out = core.factors(all);
   out.norm = std::sqrt(all_deltas);
   out.error = std::sqrt(left_out);
