@@ -21,7 +21,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -B docs/site/prepare.py "$work"
 
-# Doxygen's own layout, but with what a class is for in front of the list of its members.
+# Doxygen's own layout, but with all that is said of a class in front of the list of its members.
 doxygen -l "$work/layout.xml"
 python3 - "$work/layout.xml" <<'PYTHON'
 import re, sys

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-"""What Doxygen reads in place of the tree's headers and guides, line for line: prepare.py OUT writes it under OUT.
+"""What Doxygen reads in place of the tree's headers and guides: prepare.py OUT writes it under OUT.
 
 Headers. A comment of `///` on a function also holds for the functions in the lines right below it, up to a blank line or the next
 comment. An override without one does what the base's comment says. Constructors and assignments that copy, move, are defaulted or
-deleted, without a comment, are left out. The comment under `#pragma once` is the
+deleted, without a comment, are left out, and so are classes that are private or protected members. The comment under `#pragma once` is the
 file's.
 
 Guides (Markdown). The page of docs/ENGINE.md is guide_engine.html, links between guides lead there, links to examples to their
@@ -30,6 +30,12 @@ def name_of(statement):
     return next((name for name in CALL.findall(statement) if name not in NO_NAMES), None)
 
 
+def without_templates(statement):
+    while (less := re.sub(r"<[^<>]*>", "", statement)) != statement:
+        statement = less
+    return statement
+
+
 def code_of(line):
     """A line without comments and with strings and characters blanked."""
     line = re.sub(r'"(?:\\.|[^"\\])*"', '""', line)
@@ -42,6 +48,8 @@ class Header:
         self.lines = lines
         self.out = list(lines)
         self.scopes = []  # True: of declarations
+        self.private = [False]  # of each scope: whether what comes is nobody else's
+        self.hidden = [None]  # of each scope: where it begins if it is a class that is private
         self.statement = ""  # the code of the statement so far
         self.begin = 0
         self.comment = None  # what the last comment says, while it holds
@@ -55,17 +63,38 @@ class Header:
     def run(self):
         self.file_comment()
         for i, line in enumerate(self.lines):
-            stripped = line.strip()
-            if not self.statement.strip() and self.of_declarations():
-                if not stripped or stripped.startswith("#") or re.match(r"(public|private|protected):", stripped):
-                    self.comment = None
-                    continue
-                if stripped.startswith("//"):
-                    self.out[i] = line.replace("\\", "\\\\")  # comments have no commands
-                    self.add_comment(stripped)
-                    continue
-            self.code(i, code_of(line))
-        return self.out
+            self.line(i, line, line.strip())
+        return self.with_code(self.out)
+
+    def line(self, i, line, stripped):
+        if not self.statement.strip() and self.of_declarations():
+            access = re.match(r"(public|private|protected):$", stripped)
+            if access:
+                self.private[-1] = access.group(1) != "public"
+                self.out[i] = line.replace("protected", "private")  # for the library's own classes
+            if access or not stripped or stripped.startswith("#"):
+                self.comment = None
+                return
+            if stripped.startswith("//"):
+                self.out[i] = line.replace("\\", "\\\\")  # comments have no commands
+                self.add_comment(stripped)
+                return
+        self.code(i, code_of(line))
+
+    @staticmethod
+    def with_code(lines):
+        """Indented lines of comments as C++: Doxygen colours them, and names lead to what they name."""
+        out, is_code = [], False
+        for line in lines:
+            indented = re.match(r"(\s*)/// {5}\S", line) or (is_code and re.match(r"(\s*)/// {6,}", line))
+            if indented and not is_code:
+                out.append(f"{indented.group(1)}/// \\code{{.cpp}}")
+            elif is_code and not indented:
+                out.append(f"{indent}/// \\endcode")
+            is_code = bool(indented)
+            indent = indented.group(1) if indented else ""
+            out.append(line)
+        return out
 
     def file_comment(self):
         """`/// ...` under #pragma once, with a blank line after it."""
@@ -97,25 +126,37 @@ class Header:
                 if c == "{":
                     self.scopes.append(bool(SCOPE.search(self.statement)) and "(" not in self.statement
                                        and "enum" not in self.statement and "=" not in re.sub(r"<.*>", "", self.statement))
+                    is_class = self.scopes[-1] and "namespace" not in self.statement
+                    self.hidden.append(self.begin if is_class and self.private[-1] else None)
+                    self.private.append(is_class and re.search(r"\bclass\b", without_templates(self.statement)) is not None)
                     if self.scopes[-1]:
                         self.end(i)
                         self.comment = None
                 elif c == "}" and self.statement.strip() == "}":
                     if self.scopes:
-                        self.scopes.pop()
+                        self.pop(i)
                     self.statement, self.comment = "", None
                 elif c == ";":
                     self.end(i)
             elif c == "{":
                 self.scopes.append(False)
+                self.private.append(False)
+                self.hidden.append(None)
             elif c == "}":
-                self.scopes.pop()
+                self.pop(i)
                 # A function's body ends its declaration; an initialiser or an enum goes on to its semicolon.
-                goes_on = code[at + 1 :].lstrip().startswith((";", ",", "{"))
+                goes_on = code[at + 1 :].lstrip().startswith((";", ",", "{", ")"))
                 if self.of_declarations() and not goes_on and re.search(r"\)[^=]*\{$", self.statement.rstrip()):
                     self.end(i)
         if self.statement.strip():
             self.statement += "\n"
+
+    def pop(self, i):
+        self.scopes.pop()
+        self.private.pop()
+        begin = self.hidden.pop()
+        if begin is not None:
+            self.out[begin : i + 1] = [""] * (i + 1 - begin)
 
     def end(self, i):
         statement = self.statement.strip()
@@ -126,12 +167,15 @@ class Header:
         if base := re.search(r"\b(?:class|struct)\b.*:\s*(?:public\s+)?(?:\w+::)*(\w+)[^:]*\{$", statement, re.S):
             self.base = base.group(1)
         name, group = name_of(statement), self.group
+        if name is None:
+            is_own = self.split(i, statement, is_own) or is_own
         if is_own and self.comment is not None:
             self.group = name is not None
             return
         if any("///<" in line for line in self.lines[self.begin : i + 1]):
             return
-        if SPECIAL.search(statement):
+        is_private_class = self.private[-1] and re.match(r"(class|struct)\b[^{]*;$", re.sub(r"^template\s*", "", without_templates(statement)))
+        if is_private_class or SPECIAL.search(statement):
             for j in range(self.begin, i + 1):
                 self.out[j] = ""
         elif name is not None and not statement.startswith("static_assert"):
@@ -142,12 +186,27 @@ class Header:
                 self.out[self.begin] = f"/** {says} */ {self.out[self.begin]}"
 
 
+    def split(self, i, statement, is_own):
+        """`T a = 0, b = 0;` with a comment becomes two declarations with it."""
+        parts = re.split(r",\s*(?![^<>]*>|[^{}]*\})", statement.removesuffix(";"))
+        first = re.match(r"([\w:<>, ]+\s)(\w+(\s*=.*)?)$", parts[0].strip(), re.S)
+        trailing = [line.split("///<")[1].strip() for line in self.lines[self.begin : i + 1] if "///<" in line]
+        comment = self.comment if is_own else " ".join(trailing)
+        if len(parts) == 1 or not first or not comment or re.match(r"(using|template|friend|enum|namespace)\b", statement):
+            return False
+        names = [first.group(2), *parts[1:]]
+        self.out[self.begin] = " ".join(f"/** {comment} */ {first.group(1)}{name.strip()};" for name in names)
+        for j in range(self.begin + 1, i + 1):
+            self.out[j] = ""
+        return True
+
+
 def page_of(path):
     """The page of a file of the tree, or None."""
     if path.suffix == ".md" and path.parent in (ROOT / "docs", ROOT) and path.name != "README.md":
         return f"guide_{path.stem.lower()}.html"
     if path.suffix == ".cpp" and path.parent == ROOT / "examples":
-        return re.sub("_", "__", path.stem) + "_8cpp-example.html"
+        return f"{path.stem}_8cpp-example.html"
     return None
 
 
@@ -178,6 +237,8 @@ def guide(path, text):
             line = re.sub(r"!\[([^\]]*)\]\(([^)]*/)?([^)/]+)\)", r'<img src="\3" alt="\1"/>', line)
             line = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", link, line)
         out.append(line)
+        if i == 0 and page_of(path) and text.count("\n## ") > 2:
+            out.append("\n[TOC]")
     return "\n".join(out)
 
 

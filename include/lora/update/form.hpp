@@ -50,7 +50,7 @@ struct Gains {
   std::vector<Compute> values;  ///< one for each row or column
 };
 
-/// See above. Made by FormBuilder.
+/// The one form that an active set reduces to, W' = round(g h W0 + acc) as said above. Made by FormBuilder.
 template <class Compute>
 class Form {
  public:
