@@ -46,4 +46,5 @@ LAYOUT_FILE = "$work/layout.xml"
 OUTPUT_DIRECTORY = "$out"
 PROJECT_NUMBER = $version
 END
+cat docs/site/search.css >>"$out/search/search.css"
 echo "lora: $out/index.html"
