@@ -39,11 +39,13 @@ set(CPACK_COMPONENT_HEADERS_DESCRIPTION
 set(CPACK_DEBIAN_COMPILED_PACKAGE_NAME liblora-compiled-dev)
 set(CPACK_DEBIAN_COMPILED_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_COMPILED_PACKAGE_DEPENDS "liblora-dev (= ${PROJECT_VERSION})")
-set(CPACK_COMPONENT_COMPILED_DESCRIPTION "The lora library compiled once, as an archive. Programs that link it see declarations alone.")
+set(CPACK_COMPONENT_COMPILED_DESCRIPTION
+    "The lora library compiled once, as an archive. Programs that link it see declarations alone.")
 
 set(CPACK_DEBIAN_TOOL_PACKAGE_NAME lora-tool)
 set(CPACK_DEBIAN_TOOL_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_TOOL_PACKAGE_SHLIBDEPS ON)
-set(CPACK_COMPONENT_TOOL_DESCRIPTION "The command line tool lora: merges adapters into models, verifies, switches, unmerges byte for byte.")
+set(CPACK_COMPONENT_TOOL_DESCRIPTION
+    "The command line tool lora: merges adapters into models, verifies, switches, unmerges byte for byte.")
 
 include(CPack)

@@ -2,13 +2,13 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 """What Doxygen reads in place of the tree's headers and guides: prepare.py OUT writes it under OUT.
 
-Headers. A comment of `///` on a function also holds for the functions in the lines right below it, up to a blank line or the next
-comment. An override without one does what the base's comment says. Constructors and assignments that copy, move, are defaulted or
-deleted, without a comment, are left out, and so are classes that are private or protected members. The comment under `#pragma once` is the
-file's.
+Headers. A comment of `///` on a function also holds for the functions in the lines right below it, up to a blank line
+or the next comment. An override without one does what the base's comment says. Constructors and assignments that copy,
+move, are defaulted or deleted, without a comment, are left out, and so are classes that are private or protected
+members.
 
-Guides (Markdown). The page of docs/ENGINE.md is guide_engine.html, links between guides lead there, links to examples to their
-pages; links to what the site does not have become their text.
+Guides (Markdown). The page of docs/ENGINE.md is guide_engine.html, links between guides lead there, links to examples to
+their pages; links to what the site does not have become their text.
 """
 
 import pathlib
@@ -124,11 +124,11 @@ class Header:
             if self.of_declarations():
                 self.statement += c
                 if c == "{":
-                    self.scopes.append(bool(SCOPE.search(self.statement)) and "(" not in self.statement
-                                       and "enum" not in self.statement and "=" not in re.sub(r"<.*>", "", self.statement))
+                    plain = without_templates(self.statement)
+                    self.scopes.append(bool(SCOPE.search(plain)) and not re.search(r"[(=]|\benum\b", plain))
                     is_class = self.scopes[-1] and "namespace" not in self.statement
                     self.hidden.append(self.begin if is_class and self.private[-1] else None)
-                    self.private.append(is_class and re.search(r"\bclass\b", without_templates(self.statement)) is not None)
+                    self.private.append(is_class and re.search(r"\bclass\b", plain) is not None)
                     if self.scopes[-1]:
                         self.end(i)
                         self.comment = None
@@ -174,7 +174,8 @@ class Header:
             return
         if any("///<" in line for line in self.lines[self.begin : i + 1]):
             return
-        is_private_class = self.private[-1] and re.match(r"(class|struct)\b[^{]*;$", re.sub(r"^template\s*", "", without_templates(statement)))
+        declared = re.sub(r"^template\s*", "", without_templates(statement))
+        is_private_class = self.private[-1] and re.match(r"(class|struct)\b[^{]*;$", declared)
         if is_private_class or SPECIAL.search(statement):
             for j in range(self.begin, i + 1):
                 self.out[j] = ""
@@ -245,7 +246,8 @@ def guide(path, text):
 def main():
     out = pathlib.Path(sys.argv[1])
     headers = (ROOT / "include").rglob("*.hpp")
-    guides = [path for folder in ("docs", "docs/site", "") for path in (ROOT / folder).glob("*.md") if path.name != "README.md"]
+    folders = [ROOT / "docs", ROOT / "docs" / "site", ROOT]
+    guides = [path for folder in folders for path in folder.glob("*.md") if path.name != "README.md"]
     for path in [*headers, *guides]:
         text = path.read_text(encoding="utf-8")
         text = guide(path, text) if path.suffix == ".md" else "\n".join(Header(text.split("\n")).run())

@@ -46,8 +46,9 @@ function(vcpkg_cmake_config_fixup)
   foreach(file IN LISTS files)
     file(READ "${file}" text)
     string(REPLACE "\${CMAKE_CURRENT_LIST_DIR}/../../../" "\${CMAKE_CURRENT_LIST_DIR}/../../" text "${text}")
-    string(REGEX REPLACE "(get_filename_component\\(_IMPORT_PREFIX \"\\\${_IMPORT_PREFIX}\" PATH\\)\n)(get_filename_component\\(_IMPORT_PREFIX \"\\\${_IMPORT_PREFIX}\" PATH\\)\n)"
-                         "\\1" text "${text}")
+    # one folder less above it
+    set(up "get_filename_component(_IMPORT_PREFIX \"\${_IMPORT_PREFIX}\" PATH)\n")
+    string(REPLACE "${up}${up}" "${up}" text "${text}")
     file(WRITE "${file}" "${text}")
   endforeach()
 endfunction()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-"""check_links.py SITE: every link between the pages of a folder leads to a file that is there, and to a place in it; every page is
-reached from index.html."""
+"""check_links.py SITE: every link between the pages of a folder leads to a file that is there, and to a place in it;
+every guide and class is reached from index.html."""
 
 import html.parser
 import pathlib

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-"""code_of_guides.py ROOT OUT: a source of all C++ in the guides, README and the comments of public headers, each piece in a function of
-its own. What a piece does not say (style, W0, pool ...) is declared in guides.hpp: in `guides`, and in `guides::NAME` for NAME.md,
-`guides::NAME_hpp` for NAME.hpp.
+"""code_of_guides.py ROOT OUT: a source of all C++ in README, the guides and the comments of headers, each piece in a
+function of its own. What a piece takes for given (style, W0, pool ...) is declared in guides.hpp: in `guides`, and in
+`guides::NAME` for NAME.md, `guides::NAME_hpp` for NAME.hpp.
 """
 
 import pathlib
@@ -11,7 +11,8 @@ import sys
 
 
 def pieces_of_guide(text):
-    return [(text[: match.start()].count("\n") + 2, match.group(1)) for match in re.finditer(r"```cpp\n(.*?)```", text, re.S)]
+    found = re.finditer(r"```cpp\n(.*?)```", text, re.S)
+    return [(text[: match.start()].count("\n") + 2, match.group(1)) for match in found]
 
 
 def pieces_of_header(text):

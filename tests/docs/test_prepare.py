@@ -17,7 +17,8 @@ def header(text):
 class Headers(unittest.TestCase):
     def test_a_comment_holds_for_the_functions_right_below(self):
         self.assertEqual(header("/// Out and in.\nint rows();\nint cols() { return 1; }\nint depth();"),
-                         "/// Out and in.\nint rows();\n/** Out and in. */ int cols() { return 1; }\n/** Out and in. */ int depth();")
+                         "/// Out and in.\nint rows();\n/** Out and in. */ int cols() { return 1; }\n"
+                         "/** Out and in. */ int depth();")
 
     def test_and_no_further_than_a_blank_line_or_the_next_comment(self):
         text = "/// One.\nint a();\n\nint b();\n/// Three.\nint c();\n"
@@ -39,8 +40,9 @@ class Headers(unittest.TestCase):
                          "struct S {\n\n\n};")
 
     def test_private_classes_are_left_out(self):
-        self.assertEqual(header("class S : public T<A> {\n  struct G {\n    int a;\n  };\n public:\n  struct H {\n  };\n  int c;\n};\nint d;"),
-                         "class S : public T<A> {\n\n\n\n public:\n  struct H {\n  };\n  int c;\n};\nint d;")
+        public = " public:\n  struct H {\n  };\n  int c;\n};\nint d;"
+        self.assertEqual(header("class S : public T<A> {\n  struct G {\n    int a;\n  };\n" + public),
+                         "class S : public T<A> {\n\n\n\n" + public)
 
     def test_declarators_of_one_line_share_its_comment(self):
         self.assertEqual(header("struct S {\n  int a = 0, b = 1;  ///< both\n};").split("\n")[1],
