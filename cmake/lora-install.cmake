@@ -1,5 +1,6 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-# Install rules: headers, the CMake package, and the tool where it is built.
+# Install rules: headers, the CMake package, pkg-config's files, the compiled library and the tool where they are built. The
+# install components: headers, compiled, tool.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -9,31 +10,43 @@ set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/lora")
 install(
   TARGETS lora
   EXPORT lora-targets
-  FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-install(EXPORT lora-targets NAMESPACE lora:: DESTINATION "${package_dir}")
+  FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT headers)
+install(EXPORT lora-targets NAMESPACE lora:: DESTINATION "${package_dir}" COMPONENT headers)
 
 # lora::io is exported on its own, so that find_package(lora) works on a machine without nlohmann_json.
 if(TARGET lora_io)
   install(
     TARGETS lora_io
     EXPORT lora-io-targets
-    FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-  install(EXPORT lora-io-targets NAMESPACE lora:: DESTINATION "${package_dir}")
+    FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT headers)
+  install(EXPORT lora-io-targets NAMESPACE lora:: DESTINATION "${package_dir}" COMPONENT headers)
 endif()
 
 # The compiled library: an archive for this machine, found as lora::compiled. It needs neither nlohmann_json nor OpenMP's
-# flags to be used; the archive's own dependencies are found by the package's configuration.
+# flags to be used; the archive's own dependencies are found by lora-compiled-dependencies.cmake, which is installed with it:
+# the headers' package says nothing of a machine.
 if(TARGET lora_compiled)
   install(
     TARGETS lora_compiled
     EXPORT lora-compiled-targets
-    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
-  install(EXPORT lora-compiled-targets NAMESPACE lora:: DESTINATION "${package_dir}")
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT compiled)
+  install(EXPORT lora-compiled-targets NAMESPACE lora:: DESTINATION "${package_dir}" COMPONENT compiled)
   get_target_property(lora_compiled_links lora_compiled INTERFACE_LINK_LIBRARIES)
-endif()
-set(lora_compiled_uses_openmp OFF)
-if(lora_compiled_links MATCHES "OpenMP")
-  set(lora_compiled_uses_openmp ON)
+  set(lora_compiled_uses_openmp OFF)
+  if(lora_compiled_links MATCHES "OpenMP")
+    set(lora_compiled_uses_openmp ON)
+  endif()
+  set(lora_compiled_dependencies "find_package(Threads QUIET)\n")
+  if(lora_compiled_uses_openmp)
+    string(APPEND lora_compiled_dependencies
+           "find_package(OpenMP QUIET COMPONENTS CXX)\n"
+           "if(NOT TARGET OpenMP::OpenMP_CXX)\n"
+           "  list(APPEND lora_compiled_missing_ \"OpenMP for C++, which it was compiled with\")\n"
+           "endif()\n")
+  endif()
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/lora-compiled-dependencies.cmake"
+       CONTENT "${lora_compiled_dependencies}")
+  install(FILES "${PROJECT_BINARY_DIR}/lora-compiled-dependencies.cmake" DESTINATION "${package_dir}" COMPONENT compiled)
 endif()
 
 configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/lora-config.cmake.in"
@@ -43,9 +56,14 @@ write_basic_package_version_file(
   COMPATIBILITY SameMinorVersion
   ARCH_INDEPENDENT)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/lora-config.cmake" "${CMAKE_CURRENT_BINARY_DIR}/lora-config-version.cmake"
-        DESTINATION "${package_dir}")
-install(FILES "${CMAKE_CURRENT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+        DESTINATION "${package_dir}" COMPONENT headers)
+install(FILES "${CMAKE_CURRENT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT headers)
+include("${CMAKE_CURRENT_LIST_DIR}/lora-pkgconfig.cmake")
 
 if(TARGET lora_tool)
-  install(TARGETS lora_tool RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  install(TARGETS lora_tool RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT tool)
+endif()
+
+if(PROJECT_IS_TOP_LEVEL)
+  include("${CMAKE_CURRENT_LIST_DIR}/lora-cpack.cmake")
 endif()

@@ -2,16 +2,17 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 # Makes sure that what lora is built with is there.
 #
-#   bash cmake/setup.sh tool|tests|all
+#   bash cmake/setup.sh tool|tests|all|docs
 #
 # tool: the command line tool. tests: also the gcc tests and the benchmarks. all: also the clang and aarch64 builds.
+# docs: what the documentation site is made with, and no more.
 # Looks first and does nothing when all is there. What is missing is installed with apt-get, as root or through a sudo
 # that asks for no password; otherwise the command is printed, and the script exits 1.
 set -euo pipefail
 
 case ${1-} in
-  tool | tests | all) purpose=$1 ;;
-  *) echo "usage: setup.sh tool|tests|all" >&2; exit 2 ;;
+  tool | tests | all | docs) purpose=$1 ;;
+  *) echo "usage: setup.sh tool|tests|all|docs" >&2; exit 2 ;;
 esac
 
 has_command() { command -v "$1" >/dev/null; }
@@ -32,6 +33,11 @@ missing_packages() {
     "$@" || missing+=("$package")
   }
   missing=()
+  if [[ $purpose == docs ]]; then
+    need doxygen has_command doxygen
+    need python3 has_command python3
+    return
+  fi
   need g++ compiles g++
   need cmake has_command cmake
   need ninja-build has_command ninja
@@ -78,6 +84,7 @@ if ((${#missing[@]})); then
   fi
 fi
 
+[[ $purpose == docs ]] && exit
 version=$(cmake --version | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p')
 if [[ $(printf '%s\n' 3.24 "$version" | sort -V | head -n 1) != 3.24 ]]; then
   echo "lora: expected CMake 3.24 or newer, found $version" >&2

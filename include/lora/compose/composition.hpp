@@ -15,7 +15,7 @@ namespace compose {
 /// Norms are Frobenius'.
 template <class Compute>
 struct Composition {
-  LowRank<Compute> update;
+  LowRank<Compute> update;  ///< what the updates were made into
 
   /// The norm of what was to be cut: of all that the method makes of the deltas, for iso_c and iso_cts of the sum whose
   /// spectrum they flatten, for tsv_m of all deltas side by side.
@@ -28,6 +28,7 @@ struct Composition {
   /// A bound on the norm of what rounding did to the update, the rounding of its factors to Compute included.
   double rounding = 0.0;
 
+  /// error / norm; 0 where there is nothing to cut.
   double relative_error() const { return norm > 0 ? error / norm : 0.0; }
 };
 

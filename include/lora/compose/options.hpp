@@ -14,6 +14,7 @@
 LORA_NAMESPACE_BEGIN
 namespace compose {
 
+/// How updates are combined: docs/COMPOSE.md has the formulas.
 enum class Method : std::uint8_t {
   cat,              ///< factors side by side: the exact sum, of the sum of the ranks
   linear,           ///< PEFT's: weighted sums of the factors, which is not the weighted sum of the deltas
@@ -23,9 +24,9 @@ enum class Method : std::uint8_t {
   dare_ties,        ///< random pruning, then the vote of TIES
   magnitude_prune,  ///< pruning by magnitude, then linear
   ties_svd,         ///< the same rules on the deltas, then an SVD, as PEFT
-  dare_linear_svd,
-  dare_ties_svd,
-  magnitude_prune_svd,
+  dare_linear_svd,  ///< dare_linear on the deltas, then an SVD
+  dare_ties_svd,  ///< dare_ties on the deltas, then an SVD
+  magnitude_prune_svd,  ///< magnitude_prune on the deltas, then an SVD
   core_ties,   ///< TIES on the matrices of Core Space
   knots,       ///< TIES on the right factors of the SVD of all deltas side by side
   tsv_m,       ///< each delta's singular vectors, made orthogonal to all others'
@@ -52,6 +53,7 @@ bool truncates(Method method);
 /// How much of a spectrum is kept.
 class Truncation {
  public:
+  /// By a rank, by a share of the energy, or not at all.
   enum class Rule : std::uint8_t { rank, energy, none };
 
   /// The first R singular values; fewer where a matrix has no more. Throws ValueError unless R >= 1.
@@ -63,6 +65,7 @@ class Truncation {
   /// All that differ from zero by more than rounding.
   static constexpr Truncation none() { return {Rule::none, 0, 1.0}; }
 
+  /// The rule, and the number that goes with it: R, or the share.
   Rule rule() const { return rule_; }
   Index rank() const { return rank_; }
   double energy() const { return energy_; }
@@ -84,6 +87,7 @@ enum class MajoritySign : std::uint8_t { total, frequency };
 /// undivided, and rescales a randomly pruned tensor to its L1 norm instead of by 1 / density.
 enum class Rules : std::uint8_t { peft, mergekit };
 
+/// What methods heed besides the set; see prunes() and the like.
 struct Options {
   /// Without: the largest rank among the updates for the methods that PEFT has, none for the others.
   std::optional<Truncation> truncation = {};
@@ -91,7 +95,9 @@ struct Options {
   /// Of the methods that prune: the share of the elements that is kept, 0 < density <= 1.
   double density = 1.0;
 
+  /// Of TIES: what decides on the sign of an element.
   MajoritySign majority_sign = MajoritySign::total;
+  /// Whose rules, where PEFT's and mergekit's differ.
   Rules rules = Rules::peft;
 
   /// Of the methods that prune at random: the same seed keeps the same elements, on every machine.

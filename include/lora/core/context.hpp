@@ -12,8 +12,8 @@ LORA_NAMESPACE_BEGIN
 /// with it (DefaultExecutor), without a workspace it uses memory of the calling thread's that grows and stays. Results are the
 /// same bits whatever stands here. Passes of several threads at once may share an executor, not a workspace.
 struct Context {
-  Executor* executor = nullptr;
-  Workspace* workspace = nullptr;
+  Executor* executor = nullptr;  ///< null: OpenMP's threads, or the caller's alone
+  Workspace* workspace = nullptr;  ///< null: memory of the calling thread's
 };
 
 LORA_NAMESPACE_END

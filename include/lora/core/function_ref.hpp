@@ -13,9 +13,11 @@ LORA_NAMESPACE_BEGIN
 template <class Signature>
 class FunctionRef;
 
+/// A reference to something that takes these arguments.
 template <class Result, class... Arguments>
 class FunctionRef<Result(Arguments...)> {
  public:
+  /// Refers to `callable`, which must outlive it.
   template <class Callable>
     requires(!std::is_same_v<Callable, FunctionRef> && std::is_object_v<Callable> &&
              std::is_invocable_r_v<Result, const Callable&, Arguments...>)
@@ -28,6 +30,7 @@ class FunctionRef<Result(Arguments...)> {
             return own(static_cast<Arguments>(arguments)...);
         }) {}
 
+  /// Calls it.
   Result operator()(Arguments... arguments) const { return call_(object_, static_cast<Arguments>(arguments)...); }
 
  private:

@@ -13,7 +13,9 @@ LORA_NAMESPACE_BEGIN
 /// The order of a matrix in memory.
 enum class StorageOrder : std::uint8_t { row_major = 0, column_major = 1 };
 
+/// The orders by their short names.
 inline constexpr StorageOrder row_major = StorageOrder::row_major;
+/// The orders by their short names.
 inline constexpr StorageOrder column_major = StorageOrder::column_major;
 
 /// An Eigen matrix with the order chosen by a StorageOrder.
@@ -35,10 +37,10 @@ using MatrixMap =
 /// A matrix in memory of any storage type and layout: element (i, j) lies i * row_stride + j * column_stride elements behind
 /// `data`.
 struct MatrixView {
-  const void* data = nullptr;
-  ScalarType type = ScalarType::float32;
-  Index rows = 0, cols = 0;
-  Index row_stride = 0, column_stride = 0;
+  const void* data = nullptr;  ///< element (0, 0)
+  ScalarType type = ScalarType::float32;  ///< of the elements
+  Index rows = 0, cols = 0;  ///< its shape
+  Index row_stride = 0, column_stride = 0;  ///< in elements
 };
 
 /// The memory of an Eigen object that has some (a Matrix, Map, Ref or Block), for UpdateTensor and FormBuilder.

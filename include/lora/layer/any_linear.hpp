@@ -51,16 +51,20 @@ class LinearInterface {
 template <class Compute>
 class AnyLinear {
  public:
+  /// Takes a layer over.
   template <class Scalar, StorageOrder Order, Ownership Own>
     requires std::is_same_v<compute_t<Scalar>, Compute>
   AnyLinear(Linear<Scalar, Order, Own>&& layer) : layer_(std::make_unique<Held<Scalar, Order, Own>>(std::move(layer))) {}
 
+  /// out and in.
   Index rows() const { return layer_->rows(); }
   Index cols() const { return layer_->cols(); }
   /// The weight's storage type.
   ScalarType type() const { return layer_->type(); }
+  /// Whether the active set is in the weight.
   bool merged() const { return layer_->merged(); }
 
+  /// As Linear::set_bias().
   template <class Derived>
   void set_bias(const Eigen::MatrixBase<Derived>& bias) {
     static_assert(sizeof(compute_t<typename Derived::Scalar>) <= sizeof(Compute),
@@ -69,6 +73,7 @@ class AnyLinear {
     layer_->set_bias(view_of(values));
   }
 
+  /// As Linear::attach().
   template <class Kind>
     requires std::derived_from<Kind, Update<Compute>>
   void attach(std::string name, const Kind& update) {
@@ -77,33 +82,46 @@ class AnyLinear {
   void attach(std::string name, std::shared_ptr<const Update<Compute>> update) {
     layer_->attach(std::move(name), std::move(update));
   }
+  /// As Linear::detach().
   void detach(const std::string& name) { layer_->detach(name); }
+  /// The names of the attached updates, in the order they came; whether one is attached.
   std::vector<std::string> attached() const { return layer_->attached(); }
   bool is_attached(const std::string& name) const { return layer_->is_attached(name); }
 
+  /// As Linear::activate(): on a merged layer a switch.
   void activate(std::span<const ActiveName> active, const Context& context = {}) { layer_->activate(active, context); }
   void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
     activate(std::span<const ActiveName>(active.begin(), active.size()), context);
   }
+  /// The active set, in order.
   const std::vector<ActiveName>& active() const { return layer_->active(); }
 
+  /// As Linear::merge() and Linear::unmerge().
   void merge(const Context& context = {}) { layer_->merge(context); }
   void unmerge(const Context& context = {}) { layer_->unmerge(context); }
+  /// The record of the merge. Throws StateError when the layer is not merged.
   const UndoRecord& record() const { return layer_->record(); }
+  /// As FrozenWeight::overflows().
   Index overflows() const { return layer_->overflows(); }
+  /// As Linear::delta().
   [[nodiscard]] Matrix<Compute> delta() const { return layer_->delta(); }
+  /// As Linear::resume().
   void resume(std::span<const ActiveName> active, const UndoRecord& record) { layer_->resume(active, record); }
   void resume(std::initializer_list<ActiveName> active, const UndoRecord& record) {
     resume(std::span<const ActiveName>(active.begin(), active.size()), record);
   }
+  /// As Linear::release().
   [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() { return layer_->release(); }
 
+  /// As Linear::set_of().
   [[nodiscard]] ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context = {}) const {
     return layer_->set_of(names, context);
   }
+  /// As Linear::for_weight().
   [[nodiscard]] ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context = {}) const {
     return layer_->for_weight(set, context);
   }
+  /// As Linear::forward_into(): with the active set, another one, or one for each column.
   template <class DerivedX, class Results>
   void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const Context& context = {}) const {
     forward_with(X, Y, nullptr, context);
@@ -123,6 +141,7 @@ class AnyLinear {
       });
     });
   }
+  /// As Linear::forward().
   template <class Derived>
   [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const Context& context = {}) const {
     Activations<Compute> Y(rows(), X.cols());
@@ -205,6 +224,7 @@ class AnyLinear {
   std::unique_ptr<detail::LinearInterface<Compute>> layer_;
 };
 
+/// Which class holds a layer.
 template <class Scalar, StorageOrder Order, Ownership Own>
 AnyLinear(Linear<Scalar, Order, Own>&&) -> AnyLinear<compute_t<Scalar>>;
 

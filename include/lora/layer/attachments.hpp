@@ -10,8 +10,8 @@ LORA_NAMESPACE_BEGIN
 
 /// One entry of a layer's active set: the name of an attached update and what it is multiplied with besides its own scaling.
 struct ActiveName {
-  std::string name;
-  double coefficient = 1.0;
+  std::string name;  ///< of an attached update
+  double coefficient = 1.0;  ///< 0 leaves it out
 
   friend bool operator==(const ActiveName& a, const ActiveName& b) {
     return a.name == b.name && !(a.coefficient < b.coefficient) && !(a.coefficient > b.coefficient);

@@ -31,8 +31,11 @@ class Conv : private Linear<Scalar, Order, Own> {
   using Base = Linear<Scalar, Order, Own>;
 
  public:
+  /// What it computes in.
   using typename Base::Compute;
+  /// An active set for it.
   using typename Base::Set;
+  /// The weight's storage type.
   using typename Base::Value;
 
   /// Copies W0, and the bias (out x 1) where there is one. Throws ShapeError when W0 does not fit the geometry,

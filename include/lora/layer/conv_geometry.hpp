@@ -11,8 +11,11 @@ LORA_NAMESPACE_BEGIN
 /// How a convolution goes over its input; one number per dimension (1 to 3), and what is left out is 1 (the padding,
 /// with zeros at both ends, 0). As PyTorch's Conv1d, Conv2d, Conv3d.
 struct ConvGeometry {
+  /// The sizes of the kernel.
   std::vector<Index> kernel;
+  /// How far apart its positions are, how many zeros stand at both ends, how far apart its elements are.
   std::vector<Index> stride = {}, padding = {}, dilation = {};
+  /// Of channels, each convolved by itself.
   Index groups = 1;
 };
 

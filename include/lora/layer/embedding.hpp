@@ -30,8 +30,11 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
   using Base = Linear<Scalar, transposed, Own>;
 
  public:
+  /// What it computes in.
   using typename Base::Compute;
+  /// An active set for it.
   using typename Base::Set;
+  /// The weight's storage type.
   using typename Base::Value;
 
   /// Copies W0 (vocab x dim).

@@ -32,6 +32,7 @@ LORA_NAMESPACE_BEGIN
 template <class Compute>
 class LayerGroup {
  public:
+  /// An update that layers hold together.
   using Shared = std::shared_ptr<const Update<Compute>>;
 
   /// Throws StateError when there is a layer with this path, or when layers are merged.
@@ -54,6 +55,7 @@ class LayerGroup {
   auto end() { return layers_.end(); }
   auto begin() const { return layers_.begin(); }
   auto end() const { return layers_.end(); }
+  /// How many layers there are.
   std::size_t size() const { return layers_.size(); }
 
   /// A pass over the layers, until it is destroyed on this thread. Waits while something changes them, and for nothing else.
@@ -106,6 +108,7 @@ class LayerGroup {
   void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
     activate(std::span<const ActiveName>(active.begin(), active.size()), context);
   }
+  /// The active adapters, in order.
   const std::vector<ActiveName>& active() const { return active_; }
 
   /// The sets of a layer for mixed batches (layer/routes.hpp): one for each of these lists of adapters, as activate()

@@ -24,10 +24,15 @@ LORA_NAMESPACE_BEGIN
 template <class Scalar, StorageOrder Order, Ownership Own>
 class Linear {
  public:
+  /// The weight with its merged set and record.
   using Weight = FrozenWeight<Scalar, Order, Own>;
+  /// The weight's storage type.
   using Value = std::remove_const_t<Scalar>;
+  /// What it computes in: float, or double for a weight of double.
   using Compute = typename Weight::Compute;
+  /// An active set for it.
   using Set = ActiveSet<Compute>;
+  /// A bias.
   using Vector = Eigen::Matrix<Compute, Eigen::Dynamic, 1>;
 
   /// Copies W0 (out x in), and the bias (out x 1) where there is one. Throws ShapeError.
@@ -140,6 +145,7 @@ class Linear {
 
   /// The names of the attached updates, in the order they came.
   std::vector<std::string> attached() const { return attached_.names(); }
+  /// Whether one has this name.
   bool is_attached(const std::string& name) const { return attached_.has(name); }
 
   /// Makes these the active set. On a merged layer that is a switch: one pass over the weight. Throws ValueError for a name

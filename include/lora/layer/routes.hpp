@@ -76,10 +76,13 @@ class Routes {
 /// Routes and the sets of one layer, for one call: looks at both.
 template <class Compute>
 struct RoutedSets {
+  /// Looks at both, which must outlive it.
   RoutedSets(const Routes& own_routes, std::span<const ActiveSet<Compute>> own_sets)
       : routes(own_routes), sets(own_sets) {}
 
+  /// Which set each column gets.
   const Routes& routes;
+  /// The sets that routes count.
   std::span<const ActiveSet<Compute>> sets;
 
   /// A group's set; null for none.

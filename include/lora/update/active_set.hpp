@@ -16,9 +16,10 @@ LORA_NAMESPACE_BEGIN
 /// a derived class down to its base.
 template <class Compute>
 struct ActiveUpdate {
-  std::shared_ptr<const Update<Compute>> update;
-  double coefficient = 1.0;
+  std::shared_ptr<const Update<Compute>> update;  ///< never null in a set
+  double coefficient = 1.0;  ///< 0 leaves it out
 
+  /// By value, by address, or shared; see above.
   template <class Kind>
     requires std::derived_from<Kind, Update<Compute>> && std::copy_constructible<Kind>
   ActiveUpdate(const Kind& kind, double c = 1.0) : update(detail::copied(kind)), coefficient(c) {}

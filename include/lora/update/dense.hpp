@@ -16,6 +16,7 @@ class Dense final : public Update<compute_t<Scalar>> {
                 "lora::Dense: the matrix must be of float, double, Eigen::half or Eigen::bfloat16");
 
  public:
+  /// What it computes in.
   using Compute = compute_t<Scalar>;
 
   /// Copies M. Throws ValueError when an element is not finite.

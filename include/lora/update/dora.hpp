@@ -16,6 +16,7 @@ LORA_NAMESPACE_BEGIN
 template <class Scalar>
 class DoRA final : public Update<compute_t<Scalar>> {
  public:
+  /// What it computes in.
   using Compute = compute_t<Scalar>;
 
   /// Copies the factors and the magnitude (out x 1). Throws what LowRank does, and ShapeError for a magnitude of another shape.
@@ -38,6 +39,7 @@ class DoRA final : public Update<compute_t<Scalar>> {
 
   Index rows() const override { return update_.rows(); }
   Index cols() const override { return update_.cols(); }
+  /// r.
   Index rank() const { return update_.rank(); }
 
   /// s B A, and m.

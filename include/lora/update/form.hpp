@@ -43,18 +43,20 @@ struct StoredFactors {
 /// Numbers that an update multiplied the rows or the columns of a weight with.
 template <class Compute>
 struct Gains {
+  /// What the numbers are of.
   enum class Axis : std::uint8_t { rows = 0, columns = 1 };
 
-  Axis axis = Axis::rows;
-  std::vector<Compute> values;
+  Axis axis = Axis::rows;  ///< which of the two
+  std::vector<Compute> values;  ///< one for each row or column
 };
 
-/// See above. Made by FormBuilder.
+/// The one form that an active set reduces to, W' = round(g h W0 + acc) as said above. Made by FormBuilder.
 template <class Compute>
 class Form {
  public:
   Form() = default;
 
+  /// out and in of the weight.
   Index rows() const { return rows_; }
   Index cols() const { return cols_; }
 

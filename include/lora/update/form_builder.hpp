@@ -39,6 +39,7 @@ class FormBuilder {
   /// the gains of an undo record, one for each call that scales, in order.
   FormBuilder(Index rows, Index cols, const FrozenRows* W0, std::span<const Gains<Compute>> recorded);
 
+  /// out and in of the weight.
   Index rows() const { return form_.rows_; }
   Index cols() const { return form_.cols_; }
 
@@ -62,6 +63,7 @@ class FormBuilder {
   /// The same of rows that `fill` makes, a few at a time: rows first ... first + count - 1, row-major without gaps, which are
   /// rounded to Compute once.
   void add_dense_rows(double scale, FunctionRef<void(Index first, Index count, double* rows)> fill);
+  /// W += scale M, of any Eigen object with memory.
   template <class Derived>
   void add_dense(double scale, const Eigen::DenseBase<Derived>& M) {
     add_dense(scale, view_of(M));

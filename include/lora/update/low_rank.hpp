@@ -18,6 +18,7 @@ class LowRank final : public Update<compute_t<Scalar>> {
                 "lora::LowRank: factors must be float, double, Eigen::half or Eigen::bfloat16");
 
  public:
+  /// What it computes in.
   using Compute = compute_t<Scalar>;
 
   /// Copies the factors. Throws ShapeError when B's columns and A's rows differ, ValueError when the rank is 0, or a factor or
@@ -32,6 +33,7 @@ class LowRank final : public Update<compute_t<Scalar>> {
 
   Index rows() const override { return B_.rows(); }
   Index cols() const override { return A_.cols(); }
+  /// r.
   Index rank() const { return A_.rows(); }
 
   /// The factors where they lie, row-major without gaps: out x r and r x in.

@@ -12,8 +12,10 @@ class Scaling {
   /// s = value / r, value / sqrt(r), or value.
   enum class Rule { alpha_over_rank, alpha_over_sqrt_rank, fixed };
 
+  /// A rule and its number.
   constexpr Scaling(Rule rule, double value) : rule_(rule), value_(value) {}
 
+  /// Which of the three.
   Rule rule() const { return rule_; }
 
   /// alpha, or the fixed scaling itself.

@@ -13,8 +13,8 @@ LORA_NAMESPACE_BEGIN
 
 /// One of an update's own tensors: what a file keeps of it. The name is PEFT's where PEFT has one, such as "lora_A".
 struct UpdateTensor {
-  std::string_view name;
-  MatrixView view;
+  std::string_view name;  ///< such as "lora_A"
+  MatrixView view;  ///< the update's own memory
 };
 
 /// What one weight, out x in, gets from one adapter: LowRank, DoRA, Dense, or a class of your own that says in add_to() what

@@ -30,7 +30,9 @@ class FrozenWeight {
                 "lora::FrozenWeight: an owned weight cannot be of a const type; use Ownership::view");
 
  public:
+  /// What it computes in.
   using Compute = compute_t<Value>;
+  /// An active set for it.
   using Set = ActiveSet<Compute>;
 
   /// Copies W0, to a cache line boundary and one line right behind the other.

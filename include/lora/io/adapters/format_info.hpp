@@ -12,7 +12,7 @@ namespace io {
 struct AdapterFormatInfo {
   std::string_view name;  ///< "peft", "kohya", "diffusers", "mlx", "gguf"
   std::string_view what;  ///< "a PEFT folder ..."
-  bool is_written;
+  bool is_written;  ///< whether save_adapter_as() writes it
   std::string_view cannot_say;  ///< of adapters that the library can hold
 };
 

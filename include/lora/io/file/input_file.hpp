@@ -39,6 +39,7 @@ class InputFile {
   /// Throws FileError when the file cannot be opened, or is not a regular file.
   explicit InputFile(std::filesystem::path path);
 
+  /// Where it is, as it was given.
   const std::filesystem::path& path() const { return path_; }
 
   /// In bytes, when it was opened.

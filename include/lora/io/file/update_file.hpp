@@ -18,6 +18,7 @@ class UpdateFile {
   /// Whether an UpdateFile has the file now.
   static bool is_locked(const std::filesystem::path& path);
 
+  /// Where it is, as it was given.
   const std::filesystem::path& path() const { return path_; }
 
   /// In bytes; it does not change.

@@ -20,6 +20,7 @@ class Gguf : public detail::MatrixReader<Gguf> {
   /// Opens and checks. Throws FileError naming the file, the tensor or key, what was expected and what was found.
   static Gguf open(const std::filesystem::path& path);
 
+  /// Where it is, the file itself, and its header.
   const std::filesystem::path& path() const { return file_.path(); }
   const InputFile& file() const { return file_; }
   const GgufHeader& header() const { return header_; }

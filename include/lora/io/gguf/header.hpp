@@ -16,6 +16,7 @@ namespace io {
 /// A GGUF header that has passed every check.
 class GgufHeader : public GgufLimits {
  public:
+  /// How a file's bytes are read.
   using Read = GgufRead;
 
   /// Reads and checks the header of a file of `file_size` bytes; `file` names it in messages. Keys and names occur once
@@ -25,6 +26,7 @@ class GgufHeader : public GgufLimits {
   /// llama.cpp.) Time n log n, memory a small multiple of the header. Throws FileError.
   static GgufHeader parse(const std::filesystem::path& file, std::uint64_t file_size, Read read);
 
+  /// The format's version (2 or 3), and what the data of tensors is aligned to, in bytes.
   std::uint32_t version() const { return version_; }
   std::uint32_t alignment() const { return alignment_; }
 
@@ -33,6 +35,7 @@ class GgufHeader : public GgufLimits {
 
   /// In the order of their data.
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
+  /// Key to value, in the order of the file.
   const GgufMetadata& metadata() const { return metadata_; }
 
   /// The tensor of exactly that name, or null.

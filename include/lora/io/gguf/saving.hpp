@@ -12,6 +12,7 @@ namespace io {
 /// refuse, or multiply each lora_b with its scaling, rounded to its type.
 enum class GgufScaling { alpha, fold_if_needed };
 
+/// What save_gguf_adapter() did.
 struct GgufSaved {
   bool is_folded = false;     ///< lora_b was multiplied; the file has no alpha
   std::uint64_t rounded = 0;  ///< how many elements of lora_b are not exactly the product

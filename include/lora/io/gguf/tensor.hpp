@@ -17,18 +17,22 @@ namespace io {
 
 /// One tensor of a GGUF file.
 struct GgufTensor {
-  std::string name;
-  GgmlType type = GgmlType::F32;
+  std::string name;  ///< as the file has it
+  GgmlType type = GgmlType::F32;  ///< of the elements
   std::vector<std::uint64_t> shape;  ///< slowest dimension first, the reverse of the file's order; empty: a scalar
   std::uint64_t begin = 0, end = 0;  ///< bytes from the beginning of the data
 
+  /// The size of its data.
   std::uint64_t bytes() const { return end - begin; }
 };
 
 /// What a header may have at most, and the key of its alignment.
 struct GgufLimits {
+  /// Of the header, in bytes.
   static constexpr std::uint64_t max_header_bytes = 100'000'000;
+  /// Of a key and of a name, in bytes; of dimensions, and of arrays within each other.
   static constexpr std::size_t max_key_bytes = 65535, max_name_bytes = 1024, max_dimensions = 4, max_nesting = 8;
+  /// The key whose value the data is aligned to.
   static constexpr std::string_view alignment_key = "general.alignment";
 };
 

@@ -51,6 +51,7 @@ class GgufArray
  public:
   using variant::variant;
 
+  /// The type of its elements, and how many they are.
   GgufType type() const { return static_cast<GgufType>(index()); }
   std::size_t size() const {
     return std::visit([](const auto& list) { return list.size(); }, static_cast<const variant&>(*this));
@@ -63,8 +64,10 @@ class GgufValue
                           bool, std::string, GgufArray, std::uint64_t, std::int64_t, double> {
  public:
   using variant::variant;
+  /// A string.
   GgufValue(const char* text) : variant(std::string(text)) {}
 
+  /// The type that it has in a file.
   GgufType type() const { return static_cast<GgufType>(index()); }
 };
 

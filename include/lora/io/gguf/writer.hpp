@@ -26,6 +26,7 @@ class GgufWriter {
              const GgufMetadata& metadata, Sync sync = Sync::yes)
       : GgufWriter(target, std::span(tensors.begin(), tensors.size()), metadata, sync) {}
 
+  /// Its name once it is committed.
   const std::filesystem::path& path() const { return file_.path(); }
   const GgufHeader& header() const { return header_; }
 

@@ -17,6 +17,7 @@ class BoundModule {
   BoundModule(const ModelTensor& tensor, const AdapterModule& module, AdapterUpdate update, StorageOrder order)
       : tensor_(&tensor), module_(&module), update_(std::move(update)), order_(order) {}
 
+  /// The tensor that is changed, and the update for it.
   const ModelTensor& tensor() const { return *tensor_; }
   const AdapterUpdate& update() const { return update_; }
 

@@ -47,8 +47,9 @@ enum class Recovered {
   changed     ///< everything had been changed: as that call would have left it
 };
 
+/// What recover() has done.
 struct Recovery {
-  Recovered state = Recovered::finished;
+  Recovered state = Recovered::finished;  ///< what the model is now
   std::string command = {};          ///< what was ended: "merge", "unmerge" or "switch"
   std::size_t restored_tensors = 0;  ///< that have been written
 };

@@ -12,8 +12,8 @@ namespace io {
 
 /// A tensor of a model, and the shard that holds it.
 struct ModelTensor {
-  std::size_t shard = 0;
-  const TensorInfo* info = nullptr;
+  std::size_t shard = 0;  ///< which of Model::shards()
+  const TensorInfo* info = nullptr;  ///< its name, type and shape; the model's own
 };
 
 /// A model, open for reading and completely checked.
@@ -24,6 +24,7 @@ struct ModelTensor {
 /// it: `other_files()` lists them.
 class Model {
  public:
+  /// The names of a model that is one file, and of the index of one that is several.
   static constexpr std::string_view single_name = "model.safetensors", index_name = "model.safetensors.index.json";
 
   /// Whether the folder has a model's file or index at its top. Throws FileError where it has two models.
@@ -39,6 +40,7 @@ class Model {
   /// The same, also for a model whose change in place was not finished; open() refuses it.
   static Model open_unfinished(const std::filesystem::path& path);
 
+  /// The file or folder, as it was given.
   const std::filesystem::path& path() const { return path_; }
 
   /// Whether the path is a folder's.

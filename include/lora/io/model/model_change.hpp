@@ -24,6 +24,7 @@ struct ModelChange {
   std::vector<std::string> warnings;  ///< sentences, printable: what may not be meant but is done
 };
 
+/// How merge_model(), unmerge_model() and switch_model() go about it.
 struct ModelOptions : TaskOptions {
   /// Whether to wait until everything is on disk.
   Sync sync = Sync::yes;

@@ -21,6 +21,7 @@ class ModelWriter {
   ModelWriter(const Model& like, const std::filesystem::path& target, Sync sync = Sync::yes,
               const detail::Reshape& reshape = {});
 
+  /// Its name once it is committed.
   const std::filesystem::path& path() const { return target_; }
 
   /// Writes bytes of a tensor of the other model, from byte `offset` of it on. Throws FileError, also when the tensor has not

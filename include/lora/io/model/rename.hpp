@@ -12,6 +12,7 @@ namespace io {
 /// adapter's module `from.rest` is the base's `to.rest`. Whole parts between dots; an empty `from` puts `to` before
 /// every path, an empty `to` takes `from` away. Of several that fit a path the longest `from` counts.
 struct Rename {
+  /// In the adapter, and in the base.
   std::string from, to;
 };
 

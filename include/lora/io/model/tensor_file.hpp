@@ -19,6 +19,7 @@ class TensorFile {
   /// that is a part of a model (`split.count`), and for one with bytes after its data.
   static TensorFile open(const std::filesystem::path& path);
 
+  /// Where it is, and the file itself.
   const std::filesystem::path& path() const { return file().path(); }
   const InputFile& file() const;
 
@@ -65,7 +66,7 @@ class TensorFile {
 
   /// Part of a file: [begin, end).
   struct Part {
-    std::uint64_t begin, end;
+    std::uint64_t begin, end;  ///< bytes from the beginning of the file
   };
 
   /// The parts that are no tensor's, in the order of the file: the header, and padding.

@@ -21,6 +21,7 @@ class TensorFileWriter {
   TensorFileWriter(std::filesystem::path target, const SafetensorsHeader& header, Sync sync = Sync::yes,
                    std::filesystem::path shown = {});
 
+  /// Its name once it is committed.
   const std::filesystem::path& path() const { return file_.path(); }
 
   /// Writes bytes of a tensor of the other file, from byte `offset` of it on; what is written twice is replaced. Throws

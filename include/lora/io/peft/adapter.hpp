@@ -26,6 +26,7 @@ class AdapterUpdate : public std::variant<std::shared_ptr<const Update<float>>, 
     requires(std::derived_from<Kind, Update<float>> || std::derived_from<Kind, Update<double>>)
   AdapterUpdate(const Kind& update) : AdapterUpdate(lora::detail::copied(update)) {}
 
+  /// As those of lora::Update.
   Index rows() const;
   Index cols() const;
   std::string_view kind() const;
@@ -117,7 +118,7 @@ struct BaseCopy {
 /// A named set of updates for a model's modules.
 struct Adapter {
   std::string name;  ///< the folder's
-  std::filesystem::path folder;
+  std::filesystem::path folder;  ///< what it was read from, a file or a folder
   std::vector<AdapterModule> modules;  ///< in the order of their factors in the file
 
   /// What it was made for, as its configuration says; not computed with, and often empty.
@@ -125,6 +126,7 @@ struct Adapter {
 
   /// The file's whole tensors, and the file when there are any. bind() passes over those that equal the base's, gives those that were trained as replacements, and refuses others.
   std::vector<BaseCopy> base_copies = {};
+  /// The file that `base_copies` are in; null without any.
   std::shared_ptr<const Safetensors> file = nullptr;
 
   /// The module of exactly that path, or null; where it changes several tensors, the first one of them.
@@ -133,8 +135,8 @@ struct Adapter {
 
 /// An adapter and what it is multiplied with, besides its own scaling. The adapter lives at least as long as the call.
 struct ActiveAdapter {
-  const Adapter& adapter;
-  double coefficient = 1.0;
+  const Adapter& adapter;  ///< outlives the call
+  double coefficient = 1.0;  ///< 0 leaves it out
 };
 
 }  // namespace io

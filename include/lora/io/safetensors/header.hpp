@@ -16,6 +16,7 @@ namespace io {
 /// A safetensors header that has passed every check.
 class SafetensorsHeader {
  public:
+  /// A larger header is refused, as by other readers.
   static constexpr std::uint64_t max_header_bytes = 100'000'000;
 
   /// Checks `raw` (length prefix and JSON) against a file of `file_size` bytes; `file` names it in messages. The JSON
@@ -37,6 +38,7 @@ class SafetensorsHeader {
 
   /// In the order of their data.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  /// The strings of `__metadata__`, in the order of the file.
   const Metadata& metadata() const { return metadata_; }
 
   /// Length prefix and JSON, byte for byte.

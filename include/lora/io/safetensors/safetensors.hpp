@@ -15,6 +15,7 @@ class Safetensors : public detail::MatrixReader<Safetensors> {
   /// Opens and checks. Throws FileError naming the file, the tensor, what was expected and what was found.
   static Safetensors open(const std::filesystem::path& path);
 
+  /// Where it is, the file itself, and its header.
   const std::filesystem::path& path() const { return file_.path(); }
   const InputFile& file() const { return file_; }
   const SafetensorsHeader& header() const { return header_; }

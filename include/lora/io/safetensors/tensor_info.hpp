@@ -15,11 +15,12 @@ namespace io {
 
 /// One tensor of a safetensors file.
 struct TensorInfo {
-  std::string name;
-  DType dtype = DType::F32;
+  std::string name;  ///< as the file has it
+  DType dtype = DType::F32;  ///< of the elements
   std::vector<std::uint64_t> shape;  ///< slowest dimension first; empty: a scalar
   std::uint64_t begin = 0, end = 0;  ///< bytes from the beginning of the data
 
+  /// The size of its data.
   std::uint64_t bytes() const { return end - begin; }
 };
 

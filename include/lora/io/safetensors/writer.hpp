@@ -23,6 +23,7 @@ class SafetensorsWriter {
                     const Metadata& metadata = {}, Sync sync = Sync::yes)
       : SafetensorsWriter(target, SafetensorsHeader::make(target, tensors, metadata), sync) {}
 
+  /// Its name once it is committed.
   const std::filesystem::path& path() const { return file_.path(); }
   const SafetensorsHeader& header() const { return header_; }
 

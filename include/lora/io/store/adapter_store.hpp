@@ -19,8 +19,8 @@ namespace io {
 
 /// A file or folder that load_adapter() reads, and what its updates are multiplied with.
 struct AdapterFile {
-  std::filesystem::path path;
-  double coefficient = 1.0;
+  std::filesystem::path path;  ///< of a file or folder
+  double coefficient = 1.0;  ///< of all its updates
 };
 
 /// What an AdapterStore has done and holds.
@@ -47,6 +47,7 @@ struct AdapterStoreStatistics {
 template <class Compute>
 class AdapterStore {
  public:
+  /// What find() gives: an adapter that stays in memory meanwhile.
   using Pin = AdapterPin<Compute>;
 
   /// For the layers of a model, which outlives the store and keeps its layers. Gains of DoRA come from their weights: such an adapter
@@ -87,6 +88,7 @@ class AdapterStore {
   /// The names, in no order.
   std::vector<std::string> names() const;
 
+  /// What it has done so far, and holds now.
   AdapterStoreStatistics statistics() const;
 
  private:

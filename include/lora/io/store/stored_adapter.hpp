@@ -26,6 +26,7 @@ class StoredAdapter : public std::enable_shared_from_this<StoredAdapter<Compute>
   StoredAdapter& operator=(const StoredAdapter&) = delete;
   ~StoredAdapter() { live_->fetch_sub(bytes_); }
 
+  /// The name that it has in the store.
   const std::string& name() const { return name_; }
 
   /// The set of a layer by its number (AdapterStore::layer); empty where the adapter has nothing for it. Throws ValueError when there
@@ -35,6 +36,7 @@ class StoredAdapter : public std::enable_shared_from_this<StoredAdapter<Compute>
       throw ValueError(lora::detail::text("lora: StoredAdapter: expected a layer below ", sets_.size(), ", found ", layer));
     return sets_[layer];
   }
+  /// The sets of all layers, by their numbers.
   std::span<const ActiveSet<Compute>> sets() const { return sets_; }
 
   /// Of memory.
@@ -82,6 +84,7 @@ class AdapterBatch {
     routes_.assign(of_column_);
   }
 
+  /// For all layers.
   const Routes& routes() const { return routes_; }
 
   /// For forward_into of the layer of this number. Without adapters there are no layers, and none has sets.

@@ -22,6 +22,7 @@ class UndoFileWriter {
   UndoFileWriter(const std::filesystem::path& target, const Model& model, std::vector<UndoTensor> tensors,
                  std::span<const std::string> copies = {}, Sync sync = Sync::yes, const detail::Reshape& reshape = {});
 
+  /// Its name once it is committed.
   const std::filesystem::path& path() const { return file_.path(); }
 
   /// The bytes of the records so far.
@@ -74,6 +75,7 @@ class UndoFile {
   /// Takes a safetensors file that is_undo_file() holds to be one. Throws FileError.
   explicit UndoFile(Safetensors file);
 
+  /// Where it is, and the file itself.
   const std::filesystem::path& path() const { return file_.path(); }
   const Safetensors& file() const { return file_; }
 

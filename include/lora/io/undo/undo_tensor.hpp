@@ -16,15 +16,15 @@ namespace io {
 /// A tensor of an update that was merged, as a matrix.
 struct UndoPart {
   std::string_view name;  ///< as Update::tensors() has it
-  ScalarType type = ScalarType::float32;
-  Index rows = 0, cols = 0;
+  ScalarType type = ScalarType::float32;  ///< of the elements
+  Index rows = 0, cols = 0;  ///< of more than two dimensions: the first, and the product of the others
 };
 
 /// One update that was merged into a weight; its parts are tensors of the undo file.
 struct UndoUpdate {
   std::string adapter;  ///< the adapter's name; in the file made printable()
-  Scaling scaling;
-  double coefficient = 1.0;
+  Scaling scaling;  ///< the rule that its scaling came from
+  double coefficient = 1.0;  ///< what it was multiplied with besides
   std::string_view kind = "LoRA";  ///< one of those that files can hold
   std::vector<UndoPart> parts;     ///< in the order of the kind
 
@@ -39,7 +39,7 @@ UndoUpdate undo_update(std::string adapter, const Update<Compute>& update, doubl
 
 /// What is kept of a tensor that was replaced: its bytes, or those of some rows; nothing of one that only grew, or is new.
 struct UndoReplacement {
-  DType dtype = DType::F32;
+  DType dtype = DType::F32;  ///< of the original
   std::optional<std::vector<std::uint64_t>> rows = {};  ///< without: the whole tensor
   std::uint64_t checksum = 0;                           ///< RestChecksum of the merged tensor
 };
@@ -47,15 +47,15 @@ struct UndoReplacement {
 /// One weight that was merged: a tensor, or one matrix of a tensor of three dimensions. Or a tensor that was replaced, which has
 /// no updates.
 struct UndoTensor {
-  std::string name;
+  std::string name;  ///< in the model
   std::size_t shard = 0;  ///< which of the model's shards holds it
-  ScalarType type = ScalarType::float32;
+  ScalarType type = ScalarType::float32;  ///< the storage type of the weight
   Index rows = 0, cols = 0;                      ///< out and in of the weight
   StorageOrder order = StorageOrder::row_major;  ///< column_major: the weight is stored (in, out)
   std::vector<UndoUpdate> updates;               ///< in the order they were merged
   Index expert = -1;                             ///< which matrix of the tensor, -1: all of it
   std::vector<std::uint64_t> shape = {};         ///< the tensor's; empty: (rows, cols), or (cols, rows) when column_major
-  std::optional<UndoReplacement> replaced = {};
+  std::optional<UndoReplacement> replaced = {};  ///< of a tensor that was replaced
   std::optional<std::uint64_t> grown_from =
       {};               ///< how many rows (its first dimension) it had, where the merge added some
   bool is_new = false;  ///< the original has no such tensor
@@ -92,10 +92,12 @@ constexpr ScalarType compute_type(ScalarType type) {
 /// `piece_bytes`, the last of a tensor or file shorter, are added in the order of the data.
 class RestChecksum {
  public:
+  /// The size of a piece, 4 MiB.
   static constexpr std::size_t piece_bytes = std::size_t{4} << 20;
 
   /// The checksum of one piece: may be computed on any thread, before those of the pieces in front of it.
   static std::uint64_t of_piece(std::span<const std::byte> piece);
+  /// Adds the next piece, by its checksum or its bytes.
   void add_checksum(std::uint64_t of_piece);
   void add(std::span<const std::byte> piece) { add_checksum(of_piece(piece)); }
 
@@ -106,9 +108,11 @@ class RestChecksum {
       out.push_back(of_piece(bytes.first(std::min(bytes.size(), piece_bytes))));
     return out;
   }
+  /// Adds all pieces of a tensor.
   void add_all(std::span<const std::byte> tensor) {
     for (const std::uint64_t piece : of_pieces(tensor)) add_checksum(piece);
   }
+  /// The checksum of all that was added.
   std::uint64_t value() const { return value_; }
 
  private:
@@ -127,7 +131,7 @@ struct UndoShard {
 
 /// One of the other files in the model's folder.
 struct UndoCopy {
-  std::string file;
+  std::string file;  ///< its name in the model's folder
   std::uint64_t checksum = 0;  ///< RestChecksum
   std::optional<std::uint64_t> original_bytes =
       {};  ///< the original's size, where the merge changed the file: it is kept

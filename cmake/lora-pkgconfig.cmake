@@ -1,0 +1,56 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+# pkg-config files: lora and lora-io for the headers, lora-compiled for the compiled library where it is made. They find their
+# prefix from where they stand, so an installation can be moved.
+
+# lora_pkgconfig(NAME DIRECTORY COMPONENT DESCRIPTION REQUIRES CFLAGS LIBS)
+function(lora_pkgconfig pc_name directory component pc_description pc_requires pc_cflags pc_libs)
+  # An absolute directory, as some distributions give, stays one.
+  foreach(which IN ITEMS INCLUDEDIR LIBDIR)
+    string(TOLOWER ${which} lower)
+    if(IS_ABSOLUTE "${CMAKE_INSTALL_${which}}")
+      set(pc_${lower} "${CMAKE_INSTALL_${which}}")
+    else()
+      set(pc_${lower} "\${prefix}/${CMAKE_INSTALL_${which}}")
+    endif()
+  endforeach()
+  if(IS_ABSOLUTE "${directory}")
+    set(pc_prefix "${CMAKE_INSTALL_PREFIX}")
+  else()
+    file(RELATIVE_PATH up "/${directory}/pkgconfig" "/")
+    string(REGEX REPLACE "/$" "" up "${up}")
+    set(pc_prefix "\${pcfiledir}/${up}")
+  endif()
+  set(pc_libdir_line "")
+  set(pc_libs_line "")
+  if(pc_cflags)
+    string(PREPEND pc_cflags " ")
+  endif()
+  if(pc_libs)
+    if(pc_libs MATCHES "libdir")
+      set(pc_libdir_line "libdir=${pc_libdir}\n")
+    endif()
+    set(pc_libs_line "Libs: ${pc_libs}")
+  endif()
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/lora.pc.in" "${PROJECT_BINARY_DIR}/pkgconfig/${pc_name}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/pkgconfig/${pc_name}.pc" DESTINATION "${directory}/pkgconfig"
+          COMPONENT ${component})
+endfunction()
+
+lora_pkgconfig(lora "${CMAKE_INSTALL_DATADIR}" headers "${PROJECT_DESCRIPTION}" "eigen3 >= 3.4" "" "")
+if(TARGET lora_io)
+  lora_pkgconfig(lora-io "${CMAKE_INSTALL_DATADIR}" headers "lora's files: models, adapters, undo files"
+                 "lora = ${PROJECT_VERSION}, nlohmann_json >= 3.9" "-pthread" "-pthread")
+endif()
+if(TARGET lora_compiled)
+  # OpenMP's library by its name: its compiler flag would change how the user's own sources are compiled.
+  set(libs "-L\${libdir} -llora_compiled -pthread")
+  if(lora_compiled_uses_openmp)
+    foreach(lib IN LISTS OpenMP_CXX_LIB_NAMES)
+      if(NOT lib STREQUAL "pthread")
+        string(APPEND libs " -l${lib}")
+      endif()
+    endforeach()
+  endif()
+  lora_pkgconfig(lora-compiled "${CMAKE_INSTALL_LIBDIR}" compiled "lora and its files, compiled once"
+                 "lora = ${PROJECT_VERSION}" "-DLORA_COMPILED -pthread" "${libs}")
+endif()
