@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
   cli::add_inspect(program, run);
   cli::add_convert(program, run);
   cli::add_compose(program, run);
+  cli::add_extract(program, run);
   cli::add_report(program, run);
   try {
     program.parse(argc, argv);

@@ -94,13 +94,17 @@ LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose:
   using Rule = compose::Truncation::Rule;
   const Index least = std::min(M.rows, M.cols);
   const bool by_energy = truncation.rule() == Rule::energy;
-  if (least <= whole_svd_limit || truncation.rule() == Rule::none || 2 * truncation.rank() > least) {
+  const auto decompose_whole = [&] {
     ColumnMatrix whole(M.rows, M.cols);
     M.for_blocks(
         [&](Index first, const ColumnMatrix& block) { whole.middleRows(first, block.cols()) = block.transpose(); });
     return truncated(spectrum_of(whole), truncation, M.rows, M.cols);
-  }
-  for (Index wanted = by_energy ? 64 : truncation.rank();; wanted *= 2) {
+  };
+  if (least <= whole_svd_limit || truncation.rule() == Rule::none || (!by_energy && truncation.rank() > least / 2))
+    return decompose_whole();
+  const Index largest = std::min(truncation.rank(), least);
+  for (Index wanted = by_energy ? std::min<Index>(64, largest) : largest;; wanted = std::min(2 * wanted, largest)) {
+    if (wanted > least / 2) return decompose_whole();
     const Index block = std::min(least, wanted + 8), most = std::max<Index>(512, 8 * block);
     KrylovSpace<> space(M, block);
     double before = 0, found = space.step(wanted);
@@ -113,7 +117,7 @@ LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose:
       before = found;
       found = space.step(wanted);
     }
-    if (by_energy && found < enough && block < least) continue;
+    if (by_energy && found < enough && wanted < largest) continue;
     Spectrum spectrum = space.spectrum(wanted);
     Index count = spectrum.size();
     if (by_energy) {
