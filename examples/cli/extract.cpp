@@ -74,15 +74,15 @@ struct Extract {
     }
     std::size_t kept = 0, lost = 0;
     for (const io::OtherChange& other : found.others) ++(other.is_kept ? kept : lost);
-    std::string out = found.modules.empty() ? "" : text(table);
-    out += text("extracted ", count_text(found.modules.size(), "module"),
+    std::string lines = found.modules.empty() ? "" : text(table);
+    lines += text("extracted ", count_text(found.modules.size(), "module"),
                 found.modules.empty() ? "" : least == most ? text(" of rank ", least) : text(" of ranks ", least, " to ", most),
-                kept != 0 ? text(", ", count_text(kept, "whole tensor")) : "", " into ", path_text(this->out), "; ",
+                kept != 0 ? text(", ", count_text(kept, "whole tensor")) : "", " into ", path_text(out), "; ",
                 count_text(found.same, "tensor"), " did not change\n");
-    out += text("of the whole change (norm ", number_text(found.norm()), ") the adapter lacks ",
+    lines += text("of the whole change (norm ", number_text(found.norm()), ") the adapter lacks ",
                 percent_text(found.error(), found.norm()), lost != 0 ? text(", ", count_text(lost, "lost tensor"), " included") : "",
                 " (relative, Frobenius)\n");
-    return out;
+    return lines;
   }
 
   std::string json(const io::Extraction& found) const {

@@ -6,21 +6,12 @@
 
 LORA_TAGGED_BEGIN
 
-/// Row i of a weight. Throws ValueError when it is not finite.
-inline void read_finite_row(const char* what, const MatrixView& weight, Index i, double* out) {
-  read_row(weight, i, out);
-  for (Index j = 0; j < weight.cols; ++j)
-    if (!is_finite(out[j]))
-      throw ValueError(text("lora: extract: ", what, ": expected finite numbers, found ",
-                            is_nan(out[j]) ? "NaN" : "infinity", " at (", i, ", ", j, ")"));
-}
-
 /// Rows of tuned - base. Throws ValueError when an element is not finite.
 inline void read_change(const MatrixView& tuned, const MatrixView& base, Index first, Index count, double* rows) {
   std::vector<double> row(static_cast<std::size_t>(base.cols));
   for (Index i = 0; i < count; ++i, rows += tuned.cols) {
-    read_finite_row("the tuned weight", tuned, first + i, rows);
-    read_finite_row("the base weight", base, first + i, row.data());
+    read_finite_row("extract: the tuned weight", tuned, first + i, rows);
+    read_finite_row("extract: the base weight", base, first + i, row.data());
     for (Index j = 0; j < tuned.cols; ++j) rows[j] -= row[static_cast<std::size_t>(j)];
   }
 }

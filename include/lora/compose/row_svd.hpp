@@ -9,6 +9,15 @@
 
 LORA_TAGGED_BEGIN
 
+/// Row i of a matrix. Throws ValueError when it is not finite.
+inline void read_finite_row(const char* what, const MatrixView& matrix, Index i, double* out) {
+  read_row(matrix, i, out);
+  for (Index j = 0; j < matrix.cols; ++j)
+    if (!is_finite(out[j]))
+      throw ValueError(text("lora: ", what, ": expected finite numbers, found ", is_nan(out[j]) ? "NaN" : "infinity",
+                            " at (", i, ", ", j, ")"));
+}
+
 /// `fill` makes rows first ... first + count - 1, row-major without gaps.
 struct RowMatrix {
   Index rows, cols;
