@@ -37,29 +37,29 @@ section{background:var(--card);border:1px solid var(--line);border-radius:10px;p
 .tiles dd{margin:0;font-size:1.5rem;font-weight:650;font-variant-numeric:tabular-nums}
 .tiles dd small{display:block;font-size:.85rem;font-weight:400;color:var(--soft)}
 .figures{display:flex;flex-wrap:wrap;gap:1.5rem}
-figure{margin:0;max-width:100%}
-.scroll{overflow:auto;max-width:100%;max-height:36rem}
+figure{margin:0;max-width:100%}figcaption{max-width:28rem}
+.scroll{overflow:auto;max-width:100%;max-height:47rem}
 svg{display:block}
 svg text{font:13px system-ui,sans-serif;fill:var(--ink);font-variant-numeric:tabular-nums;unicode-bidi:isolate}
 svg .grid{fill:none;stroke:var(--line)}
 svg .self{fill:var(--line);opacity:.5}
 .bar{width:100%;height:14px}
 .bar rect{fill:var(--bar)}.bar .track{fill:var(--line);opacity:.45}.bar path{fill:var(--mark)}
-table{border-collapse:separate;border-spacing:0;font-size:.9rem;font-variant-numeric:tabular-nums}
+table{border-collapse:separate;border-spacing:0;font-size:.9rem;overflow-wrap:normal;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:middle}
 th{font-weight:600}
 th:first-child,td:first-child{text-align:left}
 thead th{position:sticky;top:0;background:var(--card);z-index:1;vertical-align:bottom}
-tbody th{position:sticky;left:0;background:var(--card);font-weight:400;max-width:22rem}
+tbody th{position:sticky;left:0;background:var(--card);font-weight:400;min-width:9rem;max-width:22rem;overflow-wrap:anywhere}
 thead th:first-child{left:0;z-index:2}
 .heat td{min-width:4.5rem;border-left:2px solid var(--card)}
-.heat thead th{max-width:8rem;font-weight:500}
-.sizes{width:100%}.sizes .drawn{width:38%;min-width:7rem}
+.heat thead th{max-width:9rem;font-weight:500}
+.sizes{width:100%}.sizes .drawn,.sizes th:nth-child(2){width:38%;min-width:7rem;text-align:left}
 .p1{background:var(--p1);fill:var(--p1);color:var(--weak-ink)}.p2{background:var(--p2);fill:var(--p2);color:var(--weak-ink)}
 .p3{background:var(--p3);fill:var(--p3);color:var(--mid-ink)}.p4{background:var(--p4);fill:var(--p4);color:var(--strong-ink)}
 .n1{background:var(--n1);fill:var(--n1);color:var(--weak-ink)}.n2{background:var(--n2);fill:var(--n2);color:var(--weak-ink)}
 .n3{background:var(--n3);fill:var(--n3);color:var(--mid-ink)}.n4{background:var(--n4);fill:var(--n4);color:var(--strong-ink)}
-.z{fill:transparent}
+.z{fill:transparent}.more{fill:var(--p4)}.less{fill:var(--n4)}
 svg text.p1,svg text.p2,svg text.n1,svg text.n2{fill:var(--weak-ink);background:none}
 svg text.p3,svg text.n3{fill:var(--mid-ink);background:none}svg text.p4,svg text.n4{fill:var(--strong-ink);background:none}svg text.z{fill:var(--ink)}
 .key{display:flex;flex-wrap:wrap;gap:.15rem;list-style:none;padding:0;margin:.5rem 0;font-size:.8rem}
@@ -68,7 +68,7 @@ details{margin-top:.75rem}
 summary{cursor:pointer;padding:.35rem 0;color:var(--accent)}
 footer{padding-bottom:2rem}
 .skip{position:absolute;left:-99rem}.skip:focus{left:1rem;top:.5rem;background:var(--card);padding:.5rem;z-index:9}
-@media(max-width:40rem){section{padding:.9rem .75rem}tbody th{max-width:9.5rem}th,td{padding:.3rem .4rem}.sizes .drawn{width:auto;min-width:5rem}.tiles{grid-template-columns:1fr}}
+@media(max-width:40rem){section{padding:.9rem .75rem}tbody th{min-width:7rem;max-width:9rem}th,td{padding:.3rem .4rem}.tiles{grid-template-columns:1fr}}
 @media print{.scroll{max-height:none;overflow:visible}section{break-inside:avoid}}
 )css";
 
@@ -103,7 +103,8 @@ std::string fixed_text(double value, int digits = 2) {
   std::array<char, 64> out{};
   const int length = std::snprintf(out.data(), out.size(), "%.*f", digits, value);
   const std::string made(out.data(), static_cast<std::size_t>(length));
-  return made.find_first_not_of("-0.") == made.npos && made.starts_with('-') ? made.substr(1) : made;  // no -0.00
+  if (!made.starts_with('-')) return made;
+  return made.find_first_not_of("-0.") == made.npos ? made.substr(1) : "−" + made.substr(1);
 }
 std::string share_text(double share) {
   return fixed_text(100 * share, 100 * share >= 9.95 ? 0 : 100 * share >= 0.095 ? 1 : 2) + " %";
@@ -200,7 +201,7 @@ class Page {
     return text("<span title=\"", escaped(layer.name), "\">", isolated(std::string_view(layer.name).substr(prefix_.size())), "</span>");
   }
   std::string prefix_note() const {
-    return prefix_.empty() ? "" : text(" Names begin with <code>", escaped(prefix_), "</code>.");
+    return prefix_.empty() ? "" : text(" Left out of their names: <code>", escaped(prefix_), "</code>");
   }
   std::string adapter_name(std::size_t i) const { return isolated(report_.adapters[i]); }
   std::string pair_name(const AdapterPair& pair) const {
@@ -224,22 +225,24 @@ class Page {
       sentence = text(adapter_name(0), " changes the weights by ", share_text(report_.relative_norm_of_sum()), " of their norm.");
     else if (ordered_.empty())
       sentence = "These adapters change different layers: none gets in another’s way.";
+    else if (std::abs(ordered_.front().cosine) >= steps[1])
+      sentence = text(adapter_name(ordered_.front().first), " and ", adapter_name(ordered_.front().second),
+                      ordered_.front().cosine > 0 ? " pull the same way: their sum overshoots" : " pull against each other: their sum cancels",
+                      std::abs(ordered_.front().cosine) < steps[2] ? "." : ", strongly.");
     else {
-      const AdapterPair& most = ordered_.front();
-      const double size = std::abs(most.cosine);
-      if (size < steps[0])
-        sentence = text("No two of these ", report_.adapter_count(), " adapters pull the same way or against each other; nearest to it come ",
-                        adapter_name(most.first), " and ", adapter_name(most.second), ".");
-      else
-        sentence = text(adapter_name(most.first), " and ", adapter_name(most.second), most.cosine > 0 ? " pull the same way" : " pull against each other",
-                        " most: ", most.cosine > 0 ? "their sum overshoots" : "their sum cancels",
-                        size < steps[1] ? ", a little." : size < steps[2] ? "." : ", strongly.");
+      double largest = 0;
+      for (std::size_t i = 0; i < report_.adapter_count(); ++i) largest = std::max(largest, report_.relative_norm(i));
+      sentence = text("Added up, these ", report_.adapter_count(), " adapters change the weights by ", share_text(report_.relative_norm_of_sum()),
+                      " of their norm", largest > 0 ? text(", ", fixed_text(report_.relative_norm_of_sum() / largest, 1), " times as much as the largest of them") : "", ".");
     }
     std::string more;
     if (!ordered_.empty()) {
       const AdapterPair& most = ordered_.front();
-      more = text("Their deltas have the cosine ", fixed_text(most.cosine), " over ", count_text(most.layers, "layer"), ", at most ",
-                  fixed_text(report_.layers[most.strongest].pair_of(most.first, most.second)->cosine), ", in ", isolated(report_.layers[most.strongest].name), ". ");
+      const ReportLayer& layer = report_.layers[most.strongest];
+      more = text(std::abs(most.cosine) < steps[0] ? "No two pull the same way or against each other; the most alike are " : "The most alike are ",
+                  adapter_name(most.first), " and ", adapter_name(most.second), ": their deltas have the cosine ", fixed_text(most.cosine), " over ",
+                  count_text(most.layers, "layer"), ", the farthest from 0 ", fixed_text(layer.pair_of(most.first, most.second)->cosine), " in ",
+                  isolated(layer.name), ". ");
     }
     const std::size_t layers = layers_with_intruders();
     more += layers == 0 ? "In no layer is a direction of the sum stronger than the weight."
@@ -286,13 +289,13 @@ class Page {
         else if (found && class_of(number) != "z") {  // the stronger, the larger
           const double side = static_cast<double>(cell) * std::sqrt(std::min(1.0, std::abs(number)));
           const double shift = (static_cast<double>(cell) - side) / 2;
-          out += text("<rect class=\"", class_of(number), "\" x=\"", number_text(static_cast<double>(x) + shift), "\" y=\"",
+          out += text("<rect class=\"", number < 0 ? "less" : "more", "\" x=\"", number_text(static_cast<double>(x) + shift), "\" y=\"",
                       number_text(static_cast<double>(y) + shift), "\" width=\"", number_text(side), "\" height=\"", number_text(side), "\"/>");
         }
         out += text("<rect class=\"grid\" x=\"", x, ".5\" y=\"", y, ".5\" width=\"", cell, "\" height=\"", cell, "\"/></g>");
       }
     }
-    return text("<figure><h3>", title, "</h3>", scrolled(title, out + "</svg>"), "<figcaption>", description, "</figcaption></figure>");
+    return text("<figure style=\"width:", width, "px\"><h3>", title, "</h3>", scrolled(title, out + "</svg>"), "<figcaption>", description, "</figcaption></figure>");
   }
 
   const AdapterPair& pair_at(std::size_t i, std::size_t j) const {
@@ -377,7 +380,7 @@ class Page {
     const double scale = most > 0 ? 100 / most : 0;
     const double x = std::min(100.0, mark * scale);
     return text("<svg class=\"bar\" viewBox=\"0 0 100 14\" preserveAspectRatio=\"none\" aria-hidden=\"true\" focusable=\"false\"><rect class=\"track\" y=\"3\" "
-                "width=\"100\" height=\"8\"/><rect y=\"3\" width=\"", number_text(share * scale), "\" height=\"8\"/><path d=\"M", number_text(std::max(0.0, x - 0.6)),
+                "width=\"100\" height=\"8\"/><rect y=\"3\" width=\"", number_text(share * scale), "\" height=\"8\"/><path d=\"M", number_text(std::clamp(x - 0.6, 0.0, 98.8)),
                 " 0h1.2v14h-1.2z\"/></svg>");
   }
 
@@ -388,7 +391,7 @@ class Page {
       most = std::max({most, ratio(layer.measures.sum.norm, layer.measures.weight_norm),
                        ratio(layer.measures.sum.spectral_norm, layer.measures.weight_spectral_norm)});
     HtmlTable table("sizes", text("‖sum‖ / ‖W0‖: bar Frobenius norm, mark 2-norm; the full width is ", share_text(most)),
-                    {"Layer", "<span class=\"drawn\">Drawn</span>", "Frobenius", "2-norm", "Stable rank", "Intruders"});
+                    {"Layer", "Drawn", "Frobenius", "2-norm", "Stable rank", "Intruders"});
     for (const ReportLayer& layer : report_.layers) {
       const auto& own = layer.measures;
       const double norm = ratio(own.sum.norm, own.weight_norm), spectral = ratio(own.sum.spectral_norm, own.weight_spectral_norm);
