@@ -184,7 +184,7 @@ class Page {
                    section.title, "</h2>", section.content, "</section>\n");
     }
     return text("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+                "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
                 "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
                 "<title>Adapter report: ", escaped(names()), "</title><link rel=\"icon\" href=\"data:,\"><style>", page_style,
                 "</style></head>\n<body><a class=\"skip\" href=\"#main\">To the report</a>\n<header><h1>Adapter report for ",
