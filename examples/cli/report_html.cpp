@@ -47,7 +47,7 @@ svg .self{fill:var(--line);opacity:.5}
 .bar rect{fill:var(--bar)}.bar .track{fill:var(--line);opacity:.45}.bar path{fill:var(--mark)}
 table{border-collapse:separate;border-spacing:0;font-size:.9rem;overflow-wrap:normal;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:middle}
-th{font-weight:600}
+th{font-weight:600}caption{text-align:left}
 th:first-child,td:first-child{text-align:left}
 thead th{position:sticky;top:0;background:var(--card);z-index:1;vertical-align:bottom}
 tbody th{position:sticky;left:0;background:var(--card);font-weight:400;min-width:9rem;max-width:22rem;overflow-wrap:anywhere}
@@ -89,6 +89,16 @@ std::string escaped(std::string_view name) {
 }
 /// A name whose direction of writing touches nothing around it.
 std::string isolated(std::string_view name) { return "<bdi>" + escaped(name) + "</bdi>"; }
+
+/// The same, which may be broken behind dots.
+std::string breakable(std::string_view name) {
+  std::string out;
+  for (const char c : isolated(name)) {
+    out += c;
+    if (c == '.') out += "<wbr>";
+  }
+  return out;
+}
 
 /// At most `most` characters of UTF-8, escaped.
 std::string shortened(std::string_view name, std::size_t most) {
@@ -198,7 +208,7 @@ class Page {
   };
 
   std::string layer_name(const ReportLayer& layer) const {
-    return text("<span title=\"", escaped(layer.name), "\">", isolated(std::string_view(layer.name).substr(prefix_.size())), "</span>");
+    return text("<span title=\"", escaped(layer.name), "\">", breakable(std::string_view(layer.name).substr(prefix_.size())), "</span>");
   }
   std::string prefix_note() const {
     return prefix_.empty() ? "" : text(" Left out of their names: <code>", escaped(prefix_), "</code>");
@@ -206,6 +216,10 @@ class Page {
   std::string adapter_name(std::size_t i) const { return isolated(report_.adapters[i]); }
   std::string pair_name(const AdapterPair& pair) const {
     return text(adapter_name(pair.first), " × ", adapter_name(pair.second));
+  }
+  std::string short_pair_name(const AdapterPair& pair) const {
+    const std::string &one = report_.adapters[pair.first], &other = report_.adapters[pair.second];
+    return text("<span title=\"", escaped(one), " × ", escaped(other), "\"><bdi>", shortened(one, 13), "</bdi> × <bdi>", shortened(other, 13), "</bdi></span>");
   }
   std::string names() const {
     if (report_.adapter_count() > 3) return count_text(report_.adapter_count(), "adapter");
@@ -239,10 +253,10 @@ class Page {
     if (!ordered_.empty()) {
       const AdapterPair& most = ordered_.front();
       const ReportLayer& layer = report_.layers[most.strongest];
-      more = text(std::abs(most.cosine) < steps[0] ? "No two pull the same way or against each other; the most alike are " : "The most alike are ",
-                  adapter_name(most.first), " and ", adapter_name(most.second), ": their deltas have the cosine ", fixed_text(most.cosine), " over ",
-                  count_text(most.layers, "layer"), ", the farthest from 0 ", fixed_text(layer.pair_of(most.first, most.second)->cosine), " in ",
-                  isolated(layer.name), ". ");
+      more = text(std::abs(most.cosine) < steps[0] ? "No two of them pull the same way or against each other: the" : "The", " closest pair, ",
+                  adapter_name(most.first), " and ", adapter_name(most.second), ", has the cosine ", fixed_text(most.cosine), " over ",
+                  count_text(most.layers, "layer"), ", and ", fixed_text(layer.pair_of(most.first, most.second)->cosine), " in ",
+                  isolated(layer.name), ", where it is farthest from 0. ");
     }
     const std::size_t layers = layers_with_intruders();
     more += layers == 0 ? "In no layer is a direction of the sum stronger than the weight."
@@ -267,12 +281,12 @@ class Page {
   std::string matrix(std::string_view id, std::string_view title, std::string_view description, const Value& value) const {
     const std::size_t count = report_.adapter_count();
     const bool has_numbers = count <= 12;
-    const std::size_t cell = has_numbers ? 46 : 22, left = 150, top = 26, width = left + cell * count + 1, height = top + cell * count + 1;
+    const std::size_t cell = has_numbers ? 44 : 22, left = 128, top = 26, width = left + cell * count + 1, height = top + cell * count + 1;
     std::string out = text("<svg width=\"", width, "\" height=\"", height, "\" viewBox=\"0 0 ", width, " ", height, "\" role=\"img\" aria-labelledby=\"", id,
                            "-t ", id, "-d\"><title id=\"", id, "-t\">", title, "</title><desc id=\"", id, "-d\">", description, "</desc>");
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t y = top + i * cell;
-      out += text("<text x=\"", left - 8, "\" y=\"", y + cell / 2 + 5, "\" text-anchor=\"end\">", shortened(report_.adapters[i], 15), " ", i + 1, "</text>",
+      out += text("<text x=\"", left - 8, "\" y=\"", y + cell / 2 + 5, "\" text-anchor=\"end\">", shortened(report_.adapters[i], 13), " ", i + 1, "</text>",
                   "<text x=\"", left + i * cell + cell / 2, "\" y=\"18\" text-anchor=\"middle\">", i + 1, "</text>");
       for (std::size_t j = 0; j < count; ++j) {
         const std::size_t x = left + j * cell;
@@ -295,7 +309,8 @@ class Page {
         out += text("<rect class=\"grid\" x=\"", x, ".5\" y=\"", y, ".5\" width=\"", cell, "\" height=\"", cell, "\"/></g>");
       }
     }
-    return text("<figure style=\"width:", width, "px\"><h3>", title, "</h3>", scrolled(title, out + "</svg>"), "<figcaption>", description, "</figcaption></figure>");
+    return text("<figure style=\"width:", width, "px\"><h3>", title, "</h3>", scrolled(title, out + "</svg>"), "<figcaption>", description, has_numbers ? "" : " The larger a square, the farther from 0; blue is negative.",
+                "</figcaption></figure>");
   }
 
   const AdapterPair& pair_at(std::size_t i, std::size_t j) const {
@@ -341,7 +356,7 @@ class Page {
     constexpr std::size_t most = 12;
     const std::size_t shown = std::min(most, ordered_.size());
     std::vector<std::string> titles{"Layer"};
-    for (std::size_t k = 0; k < shown; ++k) titles.push_back(pair_name(ordered_[k]));
+    for (std::size_t k = 0; k < shown; ++k) titles.push_back(short_pair_name(ordered_[k]));
     HtmlTable table("heat", "Cosine of the deltas in each layer", titles);
     for (const ReportLayer& layer : report_.layers) {
       table.begin(layer_name(layer));
@@ -391,7 +406,7 @@ class Page {
       most = std::max({most, ratio(layer.measures.sum.norm, layer.measures.weight_norm),
                        ratio(layer.measures.sum.spectral_norm, layer.measures.weight_spectral_norm)});
     HtmlTable table("sizes", text("‖sum‖ / ‖W0‖: bar Frobenius norm, mark 2-norm; the full width is ", share_text(most)),
-                    {"Layer", "Drawn", "Frobenius", "2-norm", "Stable rank", "Intruders"});
+                    {"Layer", "Drawn", "Frobenius", "2‑norm", "Stable rank", "Intruders"});
     for (const ReportLayer& layer : report_.layers) {
       const auto& own = layer.measures;
       const double norm = ratio(own.sum.norm, own.weight_norm), spectral = ratio(own.sum.spectral_norm, own.weight_spectral_norm);

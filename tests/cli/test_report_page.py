@@ -12,7 +12,7 @@ from support import Tensors, ToolTest, gaussian, save_adapter, tensor
 
 HOSTILE = "<script>alert(1)</script>&\"'<b>"
 MODULES = ["model.layers.0.q", "model.layers.0.<img src=x onerror=alert(2)>", "model.layers.1.q"]
-VOID = {"meta", "link", "br", "img", "rect", "path"}
+VOID = {"meta", "link", "br", "wbr", "img", "rect", "path"}
 
 
 class Outline(html.parser.HTMLParser):
