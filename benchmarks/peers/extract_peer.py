@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 import torch
 from safetensors.torch import load_file
@@ -42,10 +41,14 @@ def make(folder):
 
 def run(command):
     """Seconds, and the most memory in MB, of a child."""
-    begin = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "2"})
-    _, _, usage = os.wait4(process.pid, 0)
-    return time.monotonic() - begin, usage.ru_maxrss / 1000
+    # A process begins with the peak of the one that started it: a small one has to do that.
+    starter = ("import resource, subprocess, sys, time; begin = time.monotonic();"
+               "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
+               "print(time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+    result = subprocess.run([sys.executable, "-S", "-c", starter, *map(str, command)], stdout=subprocess.PIPE, check=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "2"})
+    seconds, peak = result.stdout.split()
+    return float(seconds), int(peak) / 1000
 
 
 def error_of(folder, adapter):

@@ -6,6 +6,8 @@
 #include "lora/compose/random_stream.hpp"
 #include "lora/compose/spectral.hpp"
 #include "lora/core/function_ref.hpp"
+#include "lora/core/matrix.hpp"
+#include "lora/update/factors.hpp"
 
 LORA_TAGGED_BEGIN
 

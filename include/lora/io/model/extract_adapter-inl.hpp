@@ -85,11 +85,10 @@ class Extractor {
     std::span<std::byte> base, tuned;
   };
   Bytes read(const ModelPair& pair, Buffer& buffer) const {
-    const auto aligned = [](std::uint64_t size) { return static_cast<std::size_t>((size + 63) / 64 * 64); };
-    const std::uint64_t of_base = pair.base->info->bytes(), of_tuned = pair.tuned->info->bytes();
+    const auto aligned = [](std::size_t size) { return (size + 63) / 64 * 64; };
+    const std::size_t of_base = pair.base->info->bytes(), of_tuned = pair.tuned->info->bytes();
     const std::span<std::byte> all = buffer.get(aligned(of_base) + aligned(of_tuned));
-    const Bytes out{all.first(static_cast<std::size_t>(of_base)),
-                    all.subspan(aligned(of_base), static_cast<std::size_t>(of_tuned))};
+    const Bytes out{all.first(of_base), all.subspan(aligned(of_base), of_tuned)};
     base_.read(*pair.base, 0, out.base);
     tuned_.read(*pair.tuned, 0, out.tuned);
     return out;
@@ -110,7 +109,7 @@ class Extractor {
       const MatrixView base = view(*pair.base->info, bytes.base, pair.rows(), pair.cols()),
                        tuned = view(*pair.tuned->info, bytes.tuned, pair.rows(), pair.cols());
       const lora::detail::ComposedFactors factors = lora::detail::extract_factors(tuned, base, truncation_);
-      if (factors.norm == 0) return;  // other bits, the same numbers
+      if (!(factors.norm > 0)) return;  // other bits, the same numbers
       if (tuned.type == ScalarType::float64)
         keep<double>(i, factors, tuned, base);
       else
