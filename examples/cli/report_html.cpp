@@ -6,7 +6,9 @@
 #include "text.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 
 namespace cli {
 namespace {

@@ -47,7 +47,9 @@ class Outline(html.parser.HTMLParser):
         return [attributes for found, attributes in self.tags if found == tag]
 
 
-class Page(ToolTest):
+class PageTest(ToolTest):
+    """A base, adapters, and the page about them."""
+
     def setUp(self):
         super().setUp()
         base = Tensors()
@@ -74,6 +76,8 @@ class Page(ToolTest):
         self.adapter("three", 200, modules=MODULES[:2])
         return "one", "two", "three"
 
+
+class Page(PageTest):
     def test_structure(self):
         outline = Outline(self.page(*self.three()))
         self.assertEqual(outline.all("html"), [{"lang": "en"}])
@@ -214,53 +218,50 @@ def luminance_script():
     })()"""
 
 
-@unittest.skipIf(os.environ.get("LORA_TEST_FULL") != "1", "a browser is started under --full only")
-class InABrowser(Page):
-    def test_in_a_browser(self):
-        names = list(self.three())
-        for i in range(4):
-            self.adapter(f"a-rather-long-name-of-an-adapter-{i}", 300 + i)
-            names.append(f"a-rather-long-name-of-an-adapter-{i}")
-        self.page(*names)
-        address = (self.folder / "page.html").as_uri()
-        with Browser() as browser:
-            for width, height in ((1280, 900), (375, 720), (320, 568)):
-                for scheme in ("light", "dark"):
-                    with self.subTest(width=width, scheme=scheme):
-                        browser.show(address, width, height, scheme)
-                        self.assertEqual(browser.problems, [])
-                        self.assertEqual(browser.requests, [address])
-                        self.assertEqual(browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), True)
-                        ratio, node = browser.evaluate(luminance_script())
-                        self.assertGreaterEqual(ratio, 4.5, node)
-                        picture = browser.screenshot(os.environ.get("LORA_SCREENSHOTS") and f"{os.environ['LORA_SCREENSHOTS']}/{width}-{scheme}.png")
-                        self.assertGreater(len(picture), 10000)
-            self.keyboard(browser, address)
+if os.environ.get("LORA_TEST_FULL"):  # only there is a browser
 
-    def keyboard(self, browser, address):
-        browser.show(address, 375, 720, "light")
-        wanted = browser.evaluate("document.querySelectorAll('a[href],summary,.scroll').length")
-        hidden = browser.evaluate("[...document.querySelectorAll('details:not([open]) .scroll')].length")
-        seen, first = [], None
-        for _ in range(wanted + 5):
-            browser.press("Tab")
-            one = browser.evaluate("(() => { const e = document.activeElement; return [[...document.querySelectorAll('*')].indexOf(e), e.tagName, "
-                                   "getComputedStyle(e).outlineStyle, e.textContent.slice(0, 30)]; })()")
-            if one[1] == "BODY" or one[0] == first:
-                break
-            first = first if first is not None else one[0]
-            self.assertNotEqual(one[2], "none", one)
-            seen.append(one)
-        self.assertEqual(seen[0][3], "To the report")
-        self.assertEqual(len(seen), wanted - hidden, seen)
-        browser.evaluate("document.querySelector('summary').focus()")
-        browser.press("Enter")
-        self.assertEqual(browser.evaluate("document.querySelector('details').open"), True)
+    class InABrowser(PageTest):
+        def test_in_a_browser(self):
+            names = list(self.three())
+            for i in range(4):
+                self.adapter(f"a-rather-long-name-of-an-adapter-{i}", 300 + i)
+                names.append(f"a-rather-long-name-of-an-adapter-{i}")
+            self.page(*names)
+            address = (self.folder / "page.html").as_uri()
+            with Browser() as browser:
+                for width, height in ((1280, 900), (375, 720), (320, 568)):
+                    for scheme in ("light", "dark"):
+                        with self.subTest(width=width, scheme=scheme):
+                            browser.show(address, width, height, scheme)
+                            self.assertEqual(browser.problems, [])
+                            self.assertEqual(browser.requests, [address])
+                            self.assertEqual(browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), True)
+                            ratio, node = browser.evaluate(luminance_script())
+                            self.assertGreaterEqual(ratio, 4.5, node)
+                            picture = browser.screenshot(os.environ.get("LORA_SCREENSHOTS") and f"{os.environ['LORA_SCREENSHOTS']}/{width}-{scheme}.png")
+                            self.assertGreater(len(picture), 10000)
+                self.keyboard(browser, address)
 
+        def keyboard(self, browser, address):
+            browser.show(address, 375, 720, "light")
+            wanted = browser.evaluate("document.querySelectorAll('a[href],summary,.scroll').length")
+            hidden = browser.evaluate("[...document.querySelectorAll('details:not([open]) .scroll')].length")
+            seen, first = [], None
+            for _ in range(wanted + 5):
+                browser.press("Tab")
+                one = browser.evaluate("(() => { const e = document.activeElement; return [[...document.querySelectorAll('*')].indexOf(e), e.tagName, "
+                                       "getComputedStyle(e).outlineStyle, e.textContent.slice(0, 30)]; })()")
+                if one[1] == "BODY" or one[0] == first:
+                    break
+                first = first if first is not None else one[0]
+                self.assertNotEqual(one[2], "none", one)
+                seen.append(one)
+            self.assertEqual(seen[0][3], "To the report")
+            self.assertEqual(len(seen), wanted - hidden, seen)
+            browser.evaluate("document.querySelector('summary').focus()")
+            browser.press("Enter")
+            self.assertEqual(browser.evaluate("document.querySelector('details').open"), True)
 
-# Its other tests run once.
-for name in [name for name in dir(Page) if name.startswith("test_")]:
-    setattr(InABrowser, name, None)
 
 if __name__ == "__main__":
     unittest.main()
