@@ -2,17 +2,17 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 # Makes sure that what lora is built with is there.
 #
-#   bash cmake/setup.sh tool|tests|all|docs
+#   bash cmake/setup.sh tool|tests|all|full|docs
 #
-# tool: the command line tool. tests: also the gcc tests and the benchmarks. all: also the clang and aarch64 builds.
-# docs: what the documentation site is made with, and no more.
+# tool: the command line tool. tests: also the gcc tests and the benchmarks. all: also the clang and aarch64 builds. full: also a
+# browser, which tests look at pages with, and docs. docs: what the documentation site is made with, and no more.
 # Looks first and does nothing when all is there. What is missing is installed with apt-get, as root or through a sudo
 # that asks for no password; otherwise the command is printed, and the script exits 1.
 set -euo pipefail
 
 case ${1-} in
-  tool | tests | all | docs) purpose=$1 ;;
-  *) echo "usage: setup.sh tool|tests|all|docs" >&2; exit 2 ;;
+  tool | tests | all | full | docs) purpose=$1 ;;
+  *) echo "usage: setup.sh tool|tests|all|full|docs" >&2; exit 2 ;;
 esac
 
 has_command() { command -v "$1" >/dev/null; }
@@ -57,6 +57,9 @@ missing_packages() {
   need g++-aarch64-linux-gnu compiles aarch64-linux-gnu-g++
   need qemu-user has_command qemu-aarch64
   need googletest test -e /usr/src/googletest/CMakeLists.txt
+  [[ $purpose == all ]] && return
+  need chromium has_command chromium
+  need doxygen has_command doxygen
 }
 
 missing_packages

@@ -24,6 +24,7 @@ void add_verify(CLI::App& program, Run& run);
 void add_inspect(CLI::App& program, Run& run);
 void add_convert(CLI::App& program, Run& run);
 void add_compose(CLI::App& program, Run& run);
+void add_extract(CLI::App& program, Run& run);
 void add_report(CLI::App& program, Run& run);
 
 /// A command line that cannot be meant: exit code 2.

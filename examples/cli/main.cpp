@@ -39,7 +39,7 @@ int wrong_usage(const CLI::App& program, std::string what) {
   const auto chosen = program.get_subcommands();
   // Only that a command is missing would be said of a mistyped one.
   if (const auto rest = program.remaining(); chosen.empty() && !rest.empty())
-    what = "expected a command (merge, unmerge, switch, recover, delta, diff, verify, inspect, convert, compose, report), found " + rest.front();
+    what = "expected a command (merge, unmerge, switch, recover, delta, diff, verify, inspect, convert, compose, extract, report), found " + rest.front();
   std::cerr << "lora: error: " << lora::io::printable(what, 1000) << "\nTry `lora "
             << (chosen.empty() ? "" : chosen.front()->get_name() + " ") << "--help`.\n";
   return 2;
@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
   cli::add_inspect(program, run);
   cli::add_convert(program, run);
   cli::add_compose(program, run);
+  cli::add_extract(program, run);
   cli::add_report(program, run);
   try {
     program.parse(argc, argv);

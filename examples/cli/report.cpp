@@ -3,11 +3,12 @@
 // lora report: how large adapters are beside a model's weights, and how they get in each other's way.
 
 #include "commands.hpp"
+#include "report_data.hpp"
 #include "table.hpp"
 #include "text.hpp"
 #include "weights.hpp"
 
-#include <lora/compose/interference.hpp>
+#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -19,18 +20,67 @@ using lora::compose::DeltaPair;
 using lora::compose::DeltaSize;
 using lora::compose::Interference;
 
-struct Report {
-  fs::path base;
+/// Samples of what modules read, out of files of --inputs.
+class CalibrationInputs {
+ public:
+  /// One file for all adapters, or one for each.
+  CalibrationInputs(const std::vector<fs::path>& files, std::size_t adapters) {
+    if (files.size() > 1 && files.size() != adapters)
+      throw UsageError(text("--inputs: expected one file, or one for each of ", adapters, " adapters, found ", files.size()));
+    for (const fs::path& file : files) files_.push_back(io::Safetensors::open(file));
+  }
+  bool empty() const { return files_.empty(); }
+
+  /// in x n; nothing where the file has no tensor of the module's name, or its weight's. Throws FileError.
+  std::optional<lora::Matrix<float>> of(std::size_t adapter, const std::string& module, lora::Index in) const {
+    const io::Safetensors& file = files_[files_.size() == 1 ? 0 : adapter];
+    const io::TensorInfo* found = file.find(module);
+    if (found == nullptr) found = file.find(module + ".weight");
+    if (found == nullptr) return std::nullopt;
+    const auto wanted = static_cast<std::uint64_t>(in);
+    if (found->shape.size() != 2 || (found->shape[0] != wanted && found->shape[1] != wanted) || found->bytes() == 0)
+      fail(file.path(), "tensor ", in_quotes(found->name), ": expected n x ", in, " or ", in, " x n numbers, found the shape ",
+           shape_text(found->shape));
+    const lora::Matrix<float> stored = file.read_matrix<float>(*found);
+    return found->shape[1] == wanted ? lora::Matrix<float>(stored.transpose()) : stored;
+  }
+
+  /// Throws FileError when a file has none of the layers.
+  void expect_used(const std::vector<ReportLayer>& layers) const {
+    if (files_.empty() || std::any_of(layers.begin(), layers.end(), [](const auto& layer) { return layer.change.has_value(); })) return;
+    fail(files_.front().path(), "expected inputs of an adapted module, as ", in_quotes(layers.front().name), ", found none");
+  }
+
+ private:
+  std::vector<io::Safetensors> files_;
+};
+
+struct ReportCommand {
+  fs::path base, html;
+  std::vector<fs::path> inputs;
   AdapterOptions adapters;
   CommonOptions common;
 
   int run() {
     const std::vector<ChosenAdapter> chosen = adapters.load(base);
+    if (!html.empty()) {
+      std::vector<fs::path> read = files_of(chosen);
+      read.push_back(base);
+      expect_apart(read, {html});
+    }
+    const CalibrationInputs samples(inputs, chosen.size());
     const io::Model model = io::Model::open(base);
     std::vector<std::string> warnings;
     const std::vector<Target> targets = changed_weights(model, chosen, adapters, warnings);
-    const std::vector<Interference> found = measure(model, targets);
-    print(common.json ? json(targets, found) : table(targets, found));
+    const Report report = measure(model, targets, chosen, samples);
+    samples.expect_used(report.layers);
+    if (!html.empty()) {
+      io::OutputFile file(html);
+      file.write(report_page(report));
+      file.flush();
+      file.commit();
+    }
+    print(common.json ? json(report) : table(report.layers));
     return 0;
   }
 
@@ -38,28 +88,59 @@ struct Report {
   using Target = io::MergeTarget;
   using Json = nlohmann::ordered_json;
 
-  std::vector<Interference> measure(const io::Model& model, const std::vector<Target>& targets) const {
-    std::vector<Interference> out(targets.size());
+  Report measure(const io::Model& model, const std::vector<Target>& targets, const std::vector<ChosenAdapter>& chosen,
+                 const CalibrationInputs& samples) const {
+    Report out{path_text(base), {}, {}, std::vector<ReportLayer>(targets.size())};
+    std::map<std::string, std::size_t> counts;
+    for (const ChosenAdapter& one : chosen) {
+      const std::size_t count = ++counts[one.adapter.name];
+      out.adapters.push_back(count == 1 ? one.adapter.name : text(one.adapter.name, " (", count, ")"));
+      out.coefficients.push_back(one.coefficient);
+    }
     for_each_weight(model, targets, 1, "measuring", common,
                     [&](std::size_t i, std::span<std::byte> weight, const lora::Context& context) {
                       const Target& target = targets[i];
+                      ReportLayer& layer = out.layers[i];
+                      layer.name = target.module;
+                      layer.rows = target.rows;
+                      layer.cols = target.cols;
+                      for (const io::MergePart& part : target.parts)
+                        for (std::size_t k = 0; k < chosen.size(); ++k)
+                          if (part.adapter == &chosen[k].adapter) layer.adapters.push_back(k);
                       io::read_extended(model, target, io::weight_offset(target), weight);
                       with_weight_of(model, target, weight, [&]<class T>(auto W0) {
                         using Compute = lora::compute_t<T>;
-                        out[i] = lora::compose::interference<Compute>(io::active_set<Compute>(target.parts), W0, context);
+                        const auto set = io::active_set<Compute>(target.parts);
+                        layer.measures = lora::compose::interference<Compute>(set, W0, context);
+                        layer.change = output_change<Compute>(set, layer, samples);
                       });
                     });
     return out;
   }
 
+  template <class Compute>
+  static std::optional<lora::compose::OutputChange> output_change(const lora::ActiveSet<Compute>& set, const ReportLayer& layer,
+                                                                  const CalibrationInputs& samples) {
+    if (samples.empty()) return std::nullopt;
+    std::vector<lora::Matrix<float>> memory;
+    for (const std::size_t adapter : layer.adapters) {
+      std::optional<lora::Matrix<float>> found = samples.of(adapter, layer.name, layer.cols);
+      if (!found) return std::nullopt;
+      memory.push_back(std::move(*found));
+    }
+    std::vector<lora::MatrixView> views;
+    for (const lora::Matrix<float>& X : memory) views.push_back(lora::view_of(X));
+    return lora::compose::output_change<Compute>(set, views);
+  }
+
   static double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
   static double largest(const std::vector<double>& values) { return values.empty() ? 0 : values.front(); }
 
-  static std::string table(const std::vector<Target>& targets, const std::vector<Interference>& found) {
+  static std::string table(const std::vector<ReportLayer>& layers) {
     Table out({"layer", "adapters", "|delta| / |W0|", "in 2-norm", "stable rank", "intruders", "largest cosine",
                "shared output", "shared input"});
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-      const Interference& own = found[i];
+    for (const ReportLayer& layer : layers) {
+      const Interference& own = layer.measures;
       double cosine = 0, column = 0, row = 0;
       for (const DeltaPair& pair : own.pairs) {
         if (std::abs(pair.cosine) > std::abs(cosine)) cosine = pair.cosine;
@@ -68,7 +149,7 @@ struct Report {
       }
       const bool has_pairs = !own.pairs.empty();
       const auto of_pairs = [&](double value) { return has_pairs ? number_text(value, 3) : "-"; };
-      out.add({targets[i].module, text(own.updates.size()), percent_text(own.sum.norm, own.weight_norm),
+      out.add({layer.name, text(own.updates.size()), percent_text(own.sum.norm, own.weight_norm),
                percent_text(own.sum.spectral_norm, own.weight_spectral_norm), number_text(own.sum.stable_rank, 3),
                text(own.intruders), of_pairs(cosine), of_pairs(column), of_pairs(row)});
     }
@@ -84,12 +165,19 @@ struct Report {
             {"stable_rank", size.stable_rank}};
   }
 
-  static std::string json(const std::vector<Target>& targets, const std::vector<Interference>& found) {
-    Json layers = Json::array();
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-      const Interference& own = found[i];
+  static std::string json(const Report& report) {
+    Json layers = Json::array(), all_pairs = Json::array();
+    for (const AdapterPair& pair : report.pairs())
+      all_pairs.push_back({{"adapters", {json_text(report.adapters[pair.first]), json_text(report.adapters[pair.second])}},
+                           {"layers", pair.layers},
+                           {"cosine", pair.cosine},
+                           {"shared_output", pair.output},
+                           {"shared_input", pair.input},
+                           {"shared_by_chance", pair.chance}});
+    for (const ReportLayer& layer : report.layers) {
+      const Interference& own = layer.measures;
       Json updates = Json::array(), pairs = Json::array();
-      const auto name = [&](std::size_t t) { return json_text(targets[i].parts[t].adapter->name); };
+      const auto name = [&](std::size_t t) { return json_text(report.adapters[layer.adapters[t]]); };
       for (std::size_t t = 0; t < own.updates.size(); ++t) {
         Json size = size_json(own.updates[t], own);
         size["adapter"] = name(t);
@@ -101,16 +189,25 @@ struct Report {
                          {"cosine", pair.cosine},
                          {"column_cosines", pair.column_cosines},
                          {"row_cosines", pair.row_cosines}});
-      layers.push_back({{"name", json_text(targets[i].module)},
-                        {"shape", {targets[i].rows, targets[i].cols}},
+      layers.push_back({{"name", json_text(layer.name)},
+                        {"shape", {layer.rows, layer.cols}},
                         {"weight_norm", own.weight_norm},
                         {"weight_spectral_norm", own.weight_spectral_norm},
                         {"updates", std::move(updates)},
                         {"sum", size_json(own.sum, own)},
                         {"intruders", own.intruders},
                         {"pairs", std::move(pairs)}});
+      if (layer.change) {
+        Json rows = Json::array();
+        for (std::size_t i = 0; i < own.updates.size(); ++i) {
+          Json row = Json::array();
+          for (std::size_t j = 0; j < own.updates.size(); ++j) row.push_back(layer.change->relative(i, j));
+          rows.push_back(std::move(row));
+        }
+        layers.back()["output_change"] = std::move(rows);
+      }
     }
-    return Json{{"command", "report"}, {"layers", std::move(layers)}}.dump(2, ' ', true) + '\n';
+    return Json{{"command", "report"}, {"pairs", std::move(all_pairs)}, {"layers", std::move(layers)}}.dump(2, ' ', true) + '\n';
   }
 };
 
@@ -119,9 +216,18 @@ struct Report {
 void add_report(CLI::App& program, Run& run) {
   CLI::App* command =
       program.add_subcommand("report", "Measure adapters beside a model's weights, and beside each other");
-  const auto report = std::make_shared<Report>();
+  const auto report = std::make_shared<ReportCommand>();
   command->add_option("--base", report->base, model_help)->type_name("PATH")->required()->check(not_empty);
   report->adapters.add_to(*command);
+  command->add_option("--html", report->html, "Write a page for a browser as well: one file, without scripts, that loads nothing")
+      ->type_name("FILE")
+      ->check(not_empty);
+  command
+      ->add_option("--inputs", report->inputs,
+                   "A safetensors file with samples of what modules read: one for all adapters, or given once for each, in their order")
+      ->type_name("FILE")
+      ->allow_extra_args(false)
+      ->check(not_empty);
   report->common.add_to(*command, false);
   command->footer(
       text("Example:\n"
@@ -134,7 +240,12 @@ void add_report(CLI::App& program, Run& run) {
            "out and between\n"
            "what they read (1: a direction that both have, 0: none). --json has all of it for each adapter and pair. "
            "docs/COMPOSE.md\n"
-           "has the formulas.\n\n",
+           "has the formulas. --html draws which adapters fight, in which layers, and how large they are.\n\n"
+           "Files of --inputs have one tensor per module, of the module's name or its weight's: n x in, as PyTorch has "
+           "activations,\n"
+           "or in x n where only that fits. With them --json has, per layer, output_change: of adapter i (row) on the "
+           "inputs of j\n"
+           "(column), ||D_i X_j|| / ||D_j X_j||. Layers that a file lacks are passed over.\n\n",
            name_rules, "\n", coefficient_rules));
   command->callback([report, &run] { run = [report] { return report->run(); }; });
 }

@@ -20,6 +20,7 @@
 #include "lora/io/gguf/writer-inl.hpp"
 #include "lora/io/model/bind-inl.hpp"
 #include "lora/io/model/converted_adapter-inl.hpp"
+#include "lora/io/model/extract_adapter-inl.hpp"
 #include "lora/io/model/in_place-inl.hpp"
 #include "lora/io/model/journal-inl.hpp"
 #include "lora/io/model/merge_model-inl.hpp"

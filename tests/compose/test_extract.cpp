@@ -41,6 +41,20 @@ TEST(Extract, FindsTheUpdateThatWasMergedIntoALargeWeight) {
   EXPECT_EQ(compose::extract(tuned, W0, Truncation::energy(0.999999)).update.rank(), 4);
 }
 
+TEST(Extract, KeepsAnEnergyUpToARank) {
+  reference::Random random(4);
+  for (const Index size : {40, 600}) {  // decomposed whole, and in Krylov spaces
+    const lora::Matrix<double> base = lora::Matrix<double>::Zero(size, size);
+    lora::Matrix<double> tuned = base;
+    for (Index i = 0; i < 6; ++i) tuned(i, (i * 7) % size) = 6.0 - static_cast<double>(i);  // 36 25 16 9 4 1 of 91
+    EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(0.8)).update.rank(), 3);
+    EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(0.8, 2)).update.rank(), 2);
+    EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(0.8, 9)).update.rank(), 3);
+    EXPECT_NEAR(compose::extract(tuned, base, Truncation::energy(0.8, 2)).error, std::sqrt(30.0), 1e-6);
+  }
+  EXPECT_THROW((void)Truncation::energy(0.8, 0), lora::ValueError);
+}
+
 TEST(Extract, OfNoChangeIsZero) {
   const lora::Matrix<float> W = lora::Matrix<float>::Ones(5, 4);
   const auto made = compose::extract(W, W, Truncation::none());

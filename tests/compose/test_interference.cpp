@@ -3,6 +3,7 @@
 /// Measures from the factors, against those of whole matrices.
 
 #include "compose/dense.hpp"
+#include "reference/expect.hpp"
 
 namespace {
 
@@ -74,6 +75,54 @@ TEST(Interference, CountsDirectionsThatAreStrongerThanTheWeight) {
   EXPECT_EQ(found.intruders, 2);
   EXPECT_EQ(compose::interference<float>({{update, 0.01}}, lora::Matrix<float, lora::column_major>(W0)).intruders, 0);
   EXPECT_THROW((void)compose::interference<float>(update, lora::Matrix<float>(W0.transpose())), lora::ShapeError);
+}
+
+TEST(Interference, NamesThePlaceThatIsNotFinite) {
+  const Set set = gaussian(5, 6, 4, {2}, {1.0});
+  lora::Matrix<float> W0 = lora::Matrix<float>::Ones(6, 4);
+  W0(4, 3) = std::numeric_limits<float>::quiet_NaN();
+  const std::string message =
+      reference::message_of<lora::ValueError>([&] { (void)compose::interference<double>(set, W0); });
+  EXPECT_NE(message.find("interference: W0: expected finite numbers, found NaN at (4, 3)"), std::string::npos) << message;
+}
+
+TEST(OutputChange, IsThatOfTheWholeDeltas) {
+  const Set set = gaussian(6, 20, 12, {3, 5, 1}, {0.7, -0.4, 0.0});
+  reference::Random random(7);
+  const lora::Matrix<double> first = reference::gaussian<double>(random, 12, 9);
+  const lora::Matrix<float, lora::column_major> second = reference::gaussian<float>(random, 12, 4);
+  const auto found = compose::output_change<double>(set, std::vector{lora::view_of(first), lora::view_of(second), lora::view_of(first)});
+  const std::vector<Doubles> X{first, second.cast<double>(), first};
+  Doubles norms(3, 3);
+  for (std::size_t i = 0; i < 3; ++i)
+    for (std::size_t j = 0; j < 3; ++j) {
+      const Index a = static_cast<Index>(i), b = static_cast<Index>(j);
+      norms(a, b) = (set.updates()[i].coefficient * delta(set, i) * X[j]).norm();
+      EXPECT_NEAR(found.norm(i, j), norms(a, b), 1e-12 * (norms(a, b) + 1e-300));
+    }
+  EXPECT_NEAR(found.relative(0, 1), norms(0, 1) / norms(1, 1), 1e-12);
+  EXPECT_NEAR(found.relative(1, 0), norms(1, 0) / norms(0, 0), 1e-12);
+  EXPECT_EQ(found.relative(0, 0), 1.0);
+  EXPECT_EQ(found.relative(0, 2), 0.0);  // the third does nothing
+  EXPECT_EQ(found.relative(2, 0), 0.0);
+}
+
+TEST(OutputChange, RefusesInputsThatDoNotFit) {
+  const Set set = gaussian(8, 5, 4, {2, 2}, {1.0, 1.0});
+  lora::Matrix<double> X = lora::Matrix<double>::Ones(4, 3);
+  const lora::Matrix<double> other = lora::Matrix<double>::Ones(3, 4), none(4, 0);
+  const auto change = [&](const lora::Matrix<double>& second) {
+    (void)compose::output_change<double>(set, std::vector{lora::view_of(X), lora::view_of(second)});
+  };
+  change(X);
+  EXPECT_THROW((void)compose::output_change<double>(set, std::vector{lora::view_of(X)}), lora::ShapeError);
+  const std::string shape = reference::message_of<lora::ShapeError>([&] { change(other); });
+  EXPECT_NE(shape.find("the inputs of update 2: expected 4 rows and at least one column, found 3 x 4"), std::string::npos) << shape;
+  EXPECT_THROW(change(none), lora::ShapeError);
+  lora::Matrix<double> broken = X;
+  broken(3, 1) = std::numeric_limits<double>::infinity();
+  const std::string message = reference::message_of<lora::ValueError>([&] { change(broken); });
+  EXPECT_NE(message.find("found infinity at (3, 1)"), std::string::npos) << message;
 }
 
 }  // namespace

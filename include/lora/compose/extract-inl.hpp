@@ -6,13 +6,14 @@
 
 LORA_TAGGED_BEGIN
 
-/// Row i of a weight. Throws ValueError when it is not finite.
-inline void read_finite_row(const char* what, const MatrixView& weight, Index i, double* out) {
-  read_row(weight, i, out);
-  for (Index j = 0; j < weight.cols; ++j)
-    if (!is_finite(out[j]))
-      throw ValueError(text("lora: extract: ", what, ": expected finite numbers, found ",
-                            is_nan(out[j]) ? "NaN" : "infinity", " at (", i, ", ", j, ")"));
+/// Rows of tuned - base. Throws ValueError when an element is not finite.
+inline void read_change(const MatrixView& tuned, const MatrixView& base, Index first, Index count, double* rows) {
+  std::vector<double> row(static_cast<std::size_t>(base.cols));
+  for (Index i = 0; i < count; ++i, rows += tuned.cols) {
+    read_finite_row("extract: the tuned weight", tuned, first + i, rows);
+    read_finite_row("extract: the base weight", base, first + i, row.data());
+    for (Index j = 0; j < tuned.cols; ++j) rows[j] -= row[static_cast<std::size_t>(j)];
+  }
 }
 
 LORA_TAGGED_END
@@ -30,20 +31,28 @@ ComposedFactors extract_factors(const MatrixView& tuned, const MatrixView& base,
         text("lora: extract: expected a weight with elements, found ", shape_text(tuned.rows, tuned.cols)));
   ComposedFactors out;
   with_fp_environment([&] {
-    std::vector<double> row(static_cast<std::size_t>(base.cols));
-    const auto fill = [&](Index first, Index count, double* rows) {
-      for (Index i = 0; i < count; ++i, rows += tuned.cols) {
-        read_finite_row("the tuned weight", tuned, first + i, rows);
-        read_finite_row("the base weight", base, first + i, row.data());
-        for (Index j = 0; j < tuned.cols; ++j) rows[j] -= row[static_cast<std::size_t>(j)];
-      }
-    };
+    const auto fill = [&](Index first, Index count, double* rows) { read_change(tuned, base, first, count, rows); };
     const TruncatedSpectrum change = truncated_svd({tuned.rows, tuned.cols, fill}, truncation);
     out = {aligned_copy(scaled_columns(change.kept.U, change.kept.s)), aligned_copy(change.kept.V.transpose()),
            change.norm, change.error,
            4 * unit_roundoff * static_cast<double>((tuned.rows + tuned.cols) * change.kept.size()) * change.norm};
   });
   return out;
+}
+
+#if LORA_HEADER_ONLY
+template <class>
+#endif
+double distance_from_change(const MatrixView& tuned, const MatrixView& base, const MatrixView& B, const MatrixView& A) {
+  double squares = 0;
+  with_fp_environment([&] {
+    const ColumnMatrix A_columns = transposed_columns_of(A), B_rows = transposed_columns_of(B);  // A^T and B^T
+    const auto fill = [&](Index first, Index count, double* rows) { read_change(tuned, base, first, count, rows); };
+    RowMatrix{tuned.rows, tuned.cols, fill}.for_blocks([&](Index first, const ColumnMatrix& block) {
+      squares += (block - product(A_columns, B_rows.middleCols(first, block.cols()))).squaredNorm();
+    });
+  });
+  return std::sqrt(squares);
 }
 
 }  // namespace detail

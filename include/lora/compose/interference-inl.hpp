@@ -28,7 +28,8 @@ template <class = void>
 LORA_NOINLINE void measure_weight(const MatrixView& W0, const ColumnMatrix& U, const Eigen::VectorXd& s,
                                   const ColumnMatrix& V, compose::Interference& out) {
   const auto fill = [&](Index first, Index count, double* rows) {
-    for (Index i = 0; i < count; ++i) read_row(W0, first + i, rows + i * W0.cols);
+    for (Index i = 0; i < count; ++i)
+      read_finite_row("interference: W0", W0, first + i, rows + i * W0.cols);
   };
   const RowMatrix M{W0.rows, W0.cols, fill};
   KrylovSpace<> space(M, std::min<Index>({8, W0.rows, W0.cols}));
@@ -88,6 +89,43 @@ compose::Interference measure_interference(std::span<const CompositionTerm> term
     if (W0 == nullptr) return;
     sum.keep(out.sum.rank);
     measure_weight(*W0, core.times_U(sum.U), sum.s, core.times_V(sum.V), out);
+  });
+  return out;
+}
+
+#if LORA_HEADER_ONLY
+template <class>
+#endif
+compose::OutputChange measure_output_change(std::span<const CompositionTerm> terms, std::span<const MatrixView> inputs) {
+  if (inputs.size() != terms.size())
+    throw ShapeError(text("lora: output_change: expected inputs for each of ", terms.size(), " updates, found ",
+                          inputs.size()));
+  compose::OutputChange out;
+  with_fp_environment([&] {
+    std::vector<ColumnMatrix> triangles, downs;  // B_t = Q_t R_t: ||B_t H|| = ||R_t H||
+    for (const CompositionTerm& term : terms) {
+      triangles.push_back(OrthonormalBasis<>(columns_of(term.B)).triangle());
+      downs.push_back(columns_of(term.A));
+    }
+    out.count = terms.size();
+    out.norms.resize(out.count * out.count);
+    for (std::size_t j = 0; j < inputs.size(); ++j) {
+      const std::string name = text("output_change: the inputs of update ", j + 1);
+      const MatrixView& X = inputs[j];
+      if (X.rows != terms[j].A.cols || X.cols == 0)
+        throw ShapeError(text("lora: ", name, ": expected ", terms[j].A.cols, " rows and at least one column, found ",
+                              shape_text(X.rows, X.cols)));
+      ColumnMatrix columns(X.rows, X.cols);
+      std::vector<double> row(static_cast<std::size_t>(X.cols));
+      for (Index i = 0; i < X.rows; ++i) {
+        read_finite_row(name.c_str(), X, i, row.data());
+        for (Index c = 0; c < X.cols; ++c) columns(i, c) = row[static_cast<std::size_t>(c)];
+      }
+      for (std::size_t i = 0; i < terms.size(); ++i)
+        out.norms[i * out.count + j] =
+            std::abs(terms[i].coefficient * terms[i].scaling) *
+            product(triangles[i], product(downs[i], columns)).norm();
+    }
   });
   return out;
 }

@@ -43,6 +43,20 @@ struct Interference {
   Index intruders = 0;
 };
 
+/// What updates do on each other's inputs.
+struct OutputChange {
+  std::size_t count = 0;      ///< of updates
+  std::vector<double> norms;  ///< ||D_i X_j||_F at i count + j
+
+  double norm(std::size_t i, std::size_t j) const { return norms[i * count + j]; }
+
+  /// ||D_i X_j||_F / ||D_j X_j||_F: what update i adds to the outputs of inputs that are j's, beside what j itself does
+  /// there; 0 where that is nothing.
+  double relative(std::size_t i, std::size_t j) const {
+    return norm(j, j) > 0 ? norm(i, j) / norm(j, j) : 0.0;
+  }
+};
+
 }  // namespace compose
 namespace detail {
 
@@ -52,6 +66,10 @@ template <class = void>
 #endif
 compose::Interference measure_interference(std::span<const CompositionTerm> terms, const MatrixView* W0,
                                            const Context& context);
+#if LORA_HEADER_ONLY
+template <class = void>
+#endif
+compose::OutputChange measure_output_change(std::span<const CompositionTerm> terms, std::span<const MatrixView> inputs);
 
 }  // namespace detail
 namespace compose {
@@ -71,6 +89,19 @@ template <class Compute, class Weight>
                                         const Eigen::DenseBase<Weight>& W0, const Context& context = {}) {
   const MatrixView view = view_of(W0);
   return lora::detail::measure_interference(lora::detail::composition_terms<Compute>(set), &view, context);
+}
+
+/// What each update does on inputs X_j of update j's tasks, in x n (n may differ): `view_of` any Eigen object with memory.
+/// From the factors: time O(n r (in + r)) for every i and j. Throws ShapeError, ValueError for inputs that are not finite,
+/// and as combine() does.
+///
+///     auto change = compose::output_change<float>({{style, 1.0}, {formal, 1.0}},
+///                                                 std::vector{view_of(X_style), view_of(X_formal)});
+///     change.relative(0, 1);  // what style does to formal's inputs
+template <class Compute>
+[[nodiscard]] OutputChange output_change(const std::type_identity_t<ActiveSet<Compute>>& set,
+                                         std::span<const MatrixView> inputs) {
+  return lora::detail::measure_output_change(lora::detail::composition_terms<Compute>(set), inputs);
 }
 
 }  // namespace compose

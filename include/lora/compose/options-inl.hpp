@@ -80,10 +80,11 @@ LORA_FUNC Truncation Truncation::rank(Index R) {
   return {Rule::rank, R, 1.0};
 }
 
-LORA_FUNC Truncation Truncation::energy(double share) {
+LORA_FUNC Truncation Truncation::energy(double share, Index most) {
   if (!(share > 0 && share <= 1))
     throw ValueError(lora::detail::text("lora: compose: expected a share of the energy in (0, 1], found ", share));
-  return {Rule::energy, 0, share};
+  if (most < 1) throw ValueError(lora::detail::text("lora: compose: expected a rank of at least 1, found ", most));
+  return {Rule::energy, most, share};
 }
 
 }  // namespace compose

@@ -7,6 +7,7 @@
 #include "lora/core/error.hpp"
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -59,15 +60,16 @@ class Truncation {
   /// The first R singular values; fewer where a matrix has no more. Throws ValueError unless R >= 1.
   static Truncation rank(Index R);
 
-  /// As few as have this share of the sum of squares of all. Throws ValueError unless 0 < share <= 1.
-  static Truncation energy(double share);
+  /// As few as have this share of the sum of squares of all, `most` at most. Throws ValueError unless 0 < share <= 1 and
+  /// most >= 1.
+  static Truncation energy(double share, Index most = std::numeric_limits<Index>::max());
 
   /// All that differ from zero by more than rounding.
   static constexpr Truncation none() { return {Rule::none, 0, 1.0}; }
 
   /// The rule, and the number that goes with it: R, or the share.
   Rule rule() const { return rule_; }
-  Index rank() const { return rank_; }
+  Index rank() const { return rank_; }  ///< R or `most`; 0 for none()
   double energy() const { return energy_; }
 
  private:

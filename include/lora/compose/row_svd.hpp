@@ -6,8 +6,19 @@
 #include "lora/compose/random_stream.hpp"
 #include "lora/compose/spectral.hpp"
 #include "lora/core/function_ref.hpp"
+#include "lora/core/matrix.hpp"
+#include "lora/update/factors.hpp"
 
 LORA_TAGGED_BEGIN
+
+/// Row i of a matrix. Throws ValueError when it is not finite.
+inline void read_finite_row(const char* what, const MatrixView& matrix, Index i, double* out) {
+  read_row(matrix, i, out);
+  for (Index j = 0; j < matrix.cols; ++j)
+    if (!is_finite(out[j]))
+      throw ValueError(text("lora: ", what, ": expected finite numbers, found ", is_nan(out[j]) ? "NaN" : "infinity",
+                            " at (", i, ", ", j, ")"));
+}
 
 /// `fill` makes rows first ... first + count - 1, row-major without gaps.
 struct RowMatrix {
@@ -94,13 +105,17 @@ LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose:
   using Rule = compose::Truncation::Rule;
   const Index least = std::min(M.rows, M.cols);
   const bool by_energy = truncation.rule() == Rule::energy;
-  if (least <= whole_svd_limit || truncation.rule() == Rule::none || 2 * truncation.rank() > least) {
+  const auto decompose_whole = [&] {
     ColumnMatrix whole(M.rows, M.cols);
     M.for_blocks(
         [&](Index first, const ColumnMatrix& block) { whole.middleRows(first, block.cols()) = block.transpose(); });
     return truncated(spectrum_of(whole), truncation, M.rows, M.cols);
-  }
-  for (Index wanted = by_energy ? 64 : truncation.rank();; wanted *= 2) {
+  };
+  if (least <= whole_svd_limit || truncation.rule() == Rule::none || (!by_energy && truncation.rank() > least / 2))
+    return decompose_whole();
+  const Index largest = std::min(truncation.rank(), least);
+  for (Index wanted = by_energy ? std::min<Index>(64, largest) : largest;; wanted = std::min(2 * wanted, largest)) {
+    if (wanted > least / 2) return decompose_whole();
     const Index block = std::min(least, wanted + 8), most = std::max<Index>(512, 8 * block);
     KrylovSpace<> space(M, block);
     double before = 0, found = space.step(wanted);
@@ -113,7 +128,7 @@ LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose:
       before = found;
       found = space.step(wanted);
     }
-    if (by_energy && found < enough && block < least) continue;
+    if (by_energy && found < enough && wanted < largest) continue;
     Spectrum spectrum = space.spectrum(wanted);
     Index count = spectrum.size();
     if (by_energy) {

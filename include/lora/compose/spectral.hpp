@@ -126,7 +126,7 @@ Index kept_count(const Eigen::VectorXd& s, const compose::Truncation& truncation
     for (Index i = s.size(); i-- > 0;) {
       sum += s(i) * s(i);
       if (sum > may_go) {
-        count = std::min(count, i + 1);
+        count = std::min({count, i + 1, truncation.rank()});
         break;
       }
     }

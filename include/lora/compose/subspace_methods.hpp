@@ -123,9 +123,10 @@ LORA_NOINLINE ComposedFactors compose_tsv_m(std::span<const CompositionTerm> ter
                                             const compose::Truncation& truncation, const Context& context) {
   using Rule = compose::Truncation::Rule;
   const CoreSpace<> core(terms, context);
-  const compose::Truncation each =
-      truncation.rule() != Rule::rank ? truncation
-                                      : compose::Truncation::rank(std::max<Index>(truncation.rank() / core.count(), 1));
+  const Index share = std::max<Index>(truncation.rank() / core.count(), 1);
+  const compose::Truncation each = truncation.rule() == Rule::none   ? truncation
+                                   : truncation.rule() == Rule::rank ? compose::Truncation::rank(share)
+                                                                     : compose::Truncation::energy(truncation.energy(), share);
   JoinedSpectra<> joined(core);
   double left_out = 0, all_deltas = 0;
   for (Index t = 0; t < core.count(); ++t) {

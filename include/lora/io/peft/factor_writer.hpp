@@ -16,18 +16,28 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
+/// Where a whole tensor's data is.
+struct CopySource {
+  const Safetensors* file = nullptr;
+  const TensorInfo* tensor = nullptr;
+};
+
 /// Writes the parts of an adapter's updates, each in its own dtype.
 class FactorWriter {
  public:
-  /// Throws FileError when two modules have one path, or a path or dtype cannot be written.
-  FactorWriter(const std::filesystem::path& target, const Adapter& adapter)
-      : target_(target), adapter_(adapter), factors_(factors_of(adapter)), file_(target, tensors(), {{"format", "pt"}}) {}
+  /// `sources` are those of the base copies, in their order; without any, all are in the adapter's own file. Throws FileError
+  /// when two modules have one path, or a path or dtype cannot be written.
+  FactorWriter(const std::filesystem::path& target, const Adapter& adapter, std::span<const CopySource> sources = {})
+      : target_(target),
+        adapter_(adapter),
+        factors_(factors_of(adapter, sources)),
+        file_(target, tensors(), {{"format", "pt"}}) {}
 
   /// Writes all data. Throws FileError when a factor has a value that its dtype does not.
   void write() {
     for (const Factor& factor : factors_)
       if (factor.module == nullptr)
-        copy(factor.tensor);
+        copy(factor.source);
       else
         write_part(file_, *factor.module, factor.name, factor.view, factor.dtype);
     if (adapter_.file != nullptr) adapter_.file->file().expect_unchanged();
@@ -42,9 +52,10 @@ class FactorWriter {
     DType dtype;
     TensorInfo tensor;
     std::shared_ptr<const lora::detail::AnyFactor> own = nullptr;  // the memory of a part that is made here
+    CopySource source = {};
   };
 
-  std::vector<Factor> factors_of(const Adapter& adapter) const {
+  std::vector<Factor> factors_of(const Adapter& adapter, std::span<const CopySource> sources) const {
     std::vector<Factor> out;
     for (std::size_t i = 0; i < adapter.modules.size(); ++i) {
       const AdapterModule& module = adapter.modules[i];
@@ -54,9 +65,11 @@ class FactorWriter {
       else
         add(module, out);
     }
-    for (const BaseCopy& copy : adapter.base_copies) {
-      const TensorInfo& tensor = adapter.file->tensor(copy.name);
-      out.push_back({nullptr, "", {}, tensor.dtype, {tensor.name, tensor.dtype, tensor.shape}});
+    for (std::size_t i = 0; i < adapter.base_copies.size(); ++i) {
+      const std::string& written = adapter.base_copies[i].name;
+      const CopySource source =
+          sources.empty() ? CopySource{adapter.file.get(), &adapter.file->tensor(written)} : sources[i];
+      out.push_back({nullptr, "", {}, source.tensor->dtype, {written, source.tensor->dtype, source.tensor->shape}, nullptr, source});
     }
     for (const Factor& factor : out)
       if (factor.module != nullptr && !scalar_type(factor.dtype))
@@ -152,12 +165,12 @@ class FactorWriter {
     return out;
   }
 
-  void copy(const TensorInfo& written) {
-    const TensorInfo& tensor = adapter_.file->tensor(written.name);
+  void copy(const CopySource& source) {
+    const TensorInfo& tensor = *source.tensor;
     std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(tensor.bytes(), 1 << 20)));
     for (std::uint64_t at = 0; at < tensor.bytes(); at += buffer.size()) {
       const auto piece = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), tensor.bytes() - at));
-      adapter_.file->read(tensor, at, piece);
+      source.file->read(tensor, at, piece);
       file_.write(piece);
     }
   }

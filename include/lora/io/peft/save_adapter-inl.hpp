@@ -9,28 +9,37 @@
 
 LORA_NAMESPACE_BEGIN
 namespace io {
+namespace detail {
 
-LORA_FUNC void save_adapter(const Adapter& adapter, const std::filesystem::path& folder) {
+/// save_adapter() with whole tensors out of other files than the adapter's own; see FactorWriter.
+inline void save_with_copies(const Adapter& adapter, const std::filesystem::path& folder,
+                             std::span<const CopySource> sources) {
   const std::filesystem::path config_path = folder / "adapter_config.json";
   const std::filesystem::path factors_path = folder / "adapter_model.safetensors";
-  detail::expect_dotted(folder, adapter);
-  const std::string config_text = detail::PeftConfigWriter(config_path, adapter).write();
-  detail::FolderToFill place(folder);
+  expect_dotted(folder, adapter);
+  const std::string config_text = PeftConfigWriter(config_path, adapter).write();
+  FolderToFill place(folder);
   {
-    detail::FactorWriter factors(factors_path, adapter);
+    FactorWriter factors(factors_path, adapter, sources);
     OutputFile config(config_path);
     factors.write();
     config.write(config_text);
     factors.file().flush();
     config.flush();
 
-    detail::ReplacedFile old_config(config_path), old_factors(factors_path);
+    ReplacedFile old_config(config_path), old_factors(factors_path);
     factors.file().commit();
     config.commit();
     old_config.let_go();
     old_factors.let_go();
   }
   place.keep();
+}
+
+}  // namespace detail
+
+LORA_FUNC void save_adapter(const Adapter& adapter, const std::filesystem::path& folder) {
+  detail::save_with_copies(adapter, folder, {});
 }
 
 }  // namespace io

@@ -1,0 +1,94 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+#include "report_data.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace cli {
+
+using lora::compose::DeltaPair;
+
+std::optional<std::size_t> ReportLayer::update_of(std::size_t adapter) const {
+  const auto at = std::find(adapters.begin(), adapters.end(), adapter);
+  if (at == adapters.end()) return std::nullopt;
+  return static_cast<std::size_t>(at - adapters.begin());
+}
+
+const DeltaPair* ReportLayer::pair_of(std::size_t a, std::size_t b) const {
+  const std::optional<std::size_t> i = update_of(a), j = update_of(b);
+  if (!i || !j) return nullptr;
+  const auto found = std::find_if(measures.pairs.begin(), measures.pairs.end(), [&](const DeltaPair& pair) {
+    return pair.first == std::min(*i, *j) && pair.second == std::max(*i, *j);
+  });
+  return found == measures.pairs.end() ? nullptr : &*found;
+}
+
+std::vector<AdapterPair> Report::pairs() const {
+  std::vector<AdapterPair> out;
+  for (std::size_t a = 0; a < adapter_count(); ++a)
+    for (std::size_t b = a + 1; b < adapter_count(); ++b) {
+      AdapterPair pair{a, b};
+      double product = 0, squares_a = 0, squares_b = 0, outputs = 0, inputs = 0, angles = 0, chance = 0, largest = -1;
+      for (std::size_t l = 0; l < layers.size(); ++l) {
+        const ReportLayer& layer = layers[l];
+        const DeltaPair* const found = layer.pair_of(a, b);
+        if (found == nullptr) continue;
+        const auto &one = layer.measures.updates[*layer.update_of(a)], &other = layer.measures.updates[*layer.update_of(b)];
+        ++pair.layers;
+        product += found->inner_product;
+        squares_a += one.norm * one.norm;
+        squares_b += other.norm * other.norm;
+        for (const double cosine : found->column_cosines) outputs += cosine * cosine;
+        for (const double cosine : found->row_cosines) inputs += cosine * cosine;
+        angles += static_cast<double>(found->column_cosines.size());
+        chance += static_cast<double>(one.rank * other.rank) / static_cast<double>(std::min(layer.rows, layer.cols));
+        if (std::abs(found->cosine) > largest) {
+          largest = std::abs(found->cosine);
+          pair.strongest = l;
+        }
+      }
+      const double norms = std::sqrt(squares_a) * std::sqrt(squares_b);
+      if (norms > 0) pair.cosine = std::clamp(product / norms, -1.0, 1.0);
+      if (angles > 0) {
+        pair.output = outputs / angles;
+        pair.input = inputs / angles;
+        pair.chance = std::min(chance / angles, 1.0);
+      }
+      out.push_back(pair);
+    }
+  return out;
+}
+
+double Report::relative_norm(std::size_t adapter) const {
+  double squares = 0, weights = 0;
+  for (const ReportLayer& layer : layers)
+    if (const std::optional<std::size_t> at = layer.update_of(adapter)) {
+      squares += std::pow(layer.measures.updates[*at].norm, 2);
+      weights += std::pow(layer.measures.weight_norm, 2);
+    }
+  return weights > 0 ? std::sqrt(squares / weights) : 0;
+}
+
+double Report::relative_norm_of_sum() const {
+  double squares = 0, weights = 0;
+  for (const ReportLayer& layer : layers) {
+    squares += std::pow(layer.measures.sum.norm, 2);
+    weights += std::pow(layer.measures.weight_norm, 2);
+  }
+  return weights > 0 ? std::sqrt(squares / weights) : 0;
+}
+
+std::optional<double> Report::output_change(std::size_t i, std::size_t j) const {
+  double squares = 0, own = 0;
+  for (const ReportLayer& layer : layers) {
+    const std::optional<std::size_t> a = layer.update_of(i), b = layer.update_of(j);
+    if (!layer.change || !b) continue;
+    own += std::pow(layer.change->norm(*b, *b), 2);
+    if (a) squares += std::pow(layer.change->norm(*a, *b), 2);
+  }
+  if (!(own > 0)) return std::nullopt;
+  return std::sqrt(squares / own);
+}
+
+}  // namespace cli

@@ -1,0 +1,60 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// What `lora report` found: for text, JSON and the page.
+
+#include <lora/compose/interference.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cli {
+
+/// One weight, and what adapters do to it.
+struct ReportLayer {
+  std::string name;
+  lora::Index rows = 0, cols = 0;
+  std::vector<std::size_t> adapters;  ///< of the updates in `measures`
+  lora::compose::Interference measures;
+  std::optional<lora::compose::OutputChange> change;  ///< where there are inputs
+
+  /// The place of an adapter's update among the layer's, if it has one.
+  std::optional<std::size_t> update_of(std::size_t adapter) const;
+  /// The measures of two adapters' pair, or null.
+  const lora::compose::DeltaPair* pair_of(std::size_t a, std::size_t b) const;
+};
+
+/// Two adapters over all layers that both change.
+struct AdapterPair {
+  std::size_t first = 0, second = 0;
+  std::size_t layers = 0;        ///< that both change; 0: nothing else is known
+  double cosine = 0;             ///< of their deltas, all layers as one vector
+  double output = 0, input = 0;  ///< mean squared cosine of the principal angles of what they put out, and read
+  double chance = 0;             ///< what `output` and `input` would be of random spaces, the larger one
+  std::size_t strongest = 0;     ///< the layer with the largest cosine, in absolute value
+};
+
+struct Report {
+  std::string base;
+  std::vector<std::string> adapters;  ///< names, each one of its own
+  std::vector<double> coefficients;
+  std::vector<ReportLayer> layers;
+
+  std::size_t adapter_count() const { return adapters.size(); }
+
+  /// Of all pairs i < j, in this order.
+  std::vector<AdapterPair> pairs() const;
+
+  /// ||delta||_F / ||W0||_F over all layers: of one adapter, of the sum.
+  double relative_norm(std::size_t adapter) const;
+  double relative_norm_of_sum() const;
+
+  /// sqrt(sum ||D_i X_j||^2 / sum ||D_j X_j||^2) over the layers with inputs; nothing where there are none.
+  std::optional<double> output_change(std::size_t i, std::size_t j) const;
+};
+
+/// A page of its own: no script, nothing from a network.
+std::string report_page(const Report& report);
+
+}  // namespace cli
