@@ -48,6 +48,7 @@ struct OutputChange {
   std::size_t count = 0;      ///< of updates
   std::vector<double> norms;  ///< ||D_i X_j||_F at i count + j
 
+  /// ||D_i X_j||_F.
   double norm(std::size_t i, std::size_t j) const { return norms[i * count + j]; }
 
   /// ||D_i X_j||_F / ||D_j X_j||_F: what update i adds to the outputs of inputs that are j's, beside what j itself does

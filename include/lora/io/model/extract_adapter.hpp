@@ -20,9 +20,9 @@ struct ExtractedModule {
   std::string path;                  ///< in the adapter
   std::string tensor;                ///< of the base
   std::vector<std::uint64_t> shape;  ///< as the base stores it
-  Index rank = 0;
-  double norm = 0;   ///< ||W_tuned - W_base||
-  double error = 0;  ///< ||W_tuned - W_base - s B A|| with the factors as they are written: computed, not estimated
+  Index rank = 0;                    ///< of the factors
+  double norm = 0;                   ///< ||W_tuned - W_base||
+  double error = 0;                  ///< ||W_tuned - W_base - s B A|| with the factors as they are written: computed, not estimated
 };
 
 /// Another tensor that differs between the models.
@@ -36,15 +36,16 @@ struct OtherChange {
 /// What extract_adapter() did.
 struct Extraction {
   std::vector<ExtractedModule> modules;  ///< in the order of the base
-  std::vector<OtherChange> others;
-  std::size_t same = 0;               ///< tensors that are equal in both models
-  std::vector<std::string> warnings;  ///< sentences, printable
+  std::vector<OtherChange> others;       ///< what has no factors
+  std::size_t same = 0;                  ///< tensors that are equal in both models
+  std::vector<std::string> warnings;     ///< sentences, printable
 
   /// Of all tensors whose difference can be computed: its norm, and that of what the adapter does not have of it.
   double norm() const;
   double error() const;
 };
 
+/// How extract_adapter() works, beside threads, progress and cancellation.
 struct ExtractOptions : TaskOptions {
   /// Whole tensors in the base's place, for changes of layers that have no factors: PEFT's modules_to_save and bias.
   bool keeps_others = false;
