@@ -28,7 +28,7 @@ struct Settings {
   std::vector<std::string> ways;  // none: all
 
   /// Norms of c M to try, as multiples of the mean norm of the updates that M was made of (Frobenius', over all modules).
-  std::vector<double> relative_norms{0.5, 0.71, 1, 1.41, 2, 2.83};
+  std::vector<double> relative_norms{0.71, 1, 1.41, 2};
 
   int threads = 0;
 
@@ -67,6 +67,9 @@ class Experiment {
     const std::map<std::string, lora::Matrix<float>> before = encoder_.weights();
     for (order_ = 0; order_ < settings_.orders; ++order_) {
       const std::vector<std::size_t> order = adapters_in_order(order_);
+      Json names = Json::array();
+      for (const std::size_t t : order) names.push_back(tasks_[t].name);
+      out_ << Json{{"order", order_}, {"adapters", names}} << '\n';
       const std::size_t size = std::min(tested, order.size());
       record({"none", 0, "", 0, 0}, {0, 0, size}, order, tester_.count(std::span(order).first(size)));
       const std::vector<Count> alone = route(order, 1);
