@@ -69,13 +69,17 @@ class Experiment {
       const std::vector<std::size_t> order = adapters_in_order(order_);
       Json names = Json::array();
       for (const std::size_t t : order) names.push_back(tasks_[t].name);
-      out_ << Json{{"order", order_}, {"adapters", names}} << '\n';
+      const compose::Forecast all = forecast(order);
+      Json capacity;
+      for (const double share : {0.9, 0.8, 0.5}) capacity[Json(share).dump()] = all.capacity(share);
+      out_ << Json{{"order", order_}, {"adapters", names}, {"capacity", capacity}} << '\n';
       const std::size_t size = std::min(tested, order.size());
       record({"none", 0, "", 0, 0}, {0, 0, size}, order, tester_.count(std::span(order).first(size)));
       const std::vector<Count> alone = route(order, 1);
       for (const std::size_t k : settings_.counts) {
         if (k > order.size()) continue;
         if (route(order, k) != alone) throw lora::Error("routed rows got other answers than their adapters give alone");
+        foretell(order, k);
         for (const Way& way : ways)
           if (settings_.has(way)) stack(way, order, k);
       }
@@ -155,6 +159,33 @@ class Experiment {
     return all;
   }
 
+  compose::Forecast forecast(std::span<const std::size_t> adapters) const {
+    std::vector<std::string> paths;
+    for (const auto& [path, updates] : updates_) paths.push_back(path);
+    std::vector<compose::Interference> found(paths.size());
+    in_parallel(paths.size(), settings_.threads, [&](std::size_t i) {
+      found[i] = compose::interference<float>(lora::ActiveSet<float>(parts(paths[i], adapters)));
+    });
+    compose::Forecast out(adapters.size());
+    for (const compose::Interference& weight : found) out.add(weight);
+    return out;
+  }
+
+  /// What the factors say of plain sums, before any is made.
+  void foretell(std::span<const std::size_t> order, std::size_t k) {
+    for (const Set& set : sets_of(k, order.size())) {
+      const compose::Forecast found = forecast(order.subspan(set.begin, set.end - set.begin));
+      for (std::size_t i = set.begin; i < set.last_tested; ++i)
+        out_ << Json{{"order", order_},
+                     {"set", {set.begin, set.end}},
+                     {"k", k},
+                     {"task", tasks_[order[i]].name},
+                     {"crosstalk", found.crosstalk(i - set.begin)},
+                     {"retained", found.retained(i - set.begin)}}
+             << '\n';
+    }
+  }
+
   void stack(const Way& way, std::span<const std::size_t> order, std::size_t k) {
     const auto start = std::chrono::steady_clock::now();
     const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
@@ -178,18 +209,21 @@ class Experiment {
     std::fflush(stdout);
   }
 
+  std::vector<lora::ActiveUpdate<float>> parts(const std::string& path, std::span<const std::size_t> adapters) const {
+    std::vector<lora::ActiveUpdate<float>> out;
+    for (const std::size_t t : adapters) out.emplace_back(updates_.at(path)[t]);
+    return out;
+  }
+
   Composed compose(const Way& way, std::span<const std::size_t> adapters) const {
     Composed out;
     for (const auto& [path, updates] : updates_) out.updates.emplace_back(path, nullptr);
     std::vector<double> squares(out.updates.size());
     std::vector<std::vector<double>> own(out.updates.size());
     in_parallel(out.updates.size(), settings_.threads, [&](std::size_t i) {
-      std::vector<lora::ActiveUpdate<float>> parts;
-      for (const std::size_t t : adapters) {
-        parts.emplace_back(updates_.at(out.updates[i].first)[t]);
-        own[i].push_back(squared_norm(parts.back()));
-      }
-      const auto made = compose::combine<float>(lora::ActiveSet<float>(parts), way.method, way.options);
+      const auto updates = parts(out.updates[i].first, adapters);
+      for (const auto& update : updates) own[i].push_back(squared_norm(update));
+      const auto made = compose::combine<float>(lora::ActiveSet<float>(updates), way.method, way.options);
       squares[i] = squared_norm(made.update);
       out.updates[i].second = std::make_shared<lora::LowRank<float>>(made.update);
     });
