@@ -22,7 +22,7 @@ options=()
 quick=0 plots=
 while (($#)); do
   case $1 in
-    --quick) quick=1 options+=(--orders 1 --counts 4,16 --norms 1,1.41 --way sum --way ties_svd --way iso_c --way tsv_m) ;;
+    --quick) quick=1 options+=(--orders 1 --counts 4,16 --norms 1,2 --way sum --way ties_svd --way iso_c --way tsv_m) ;;
     --data) data=${2:?--data needs a folder} && shift ;;
     --plots) plots=${2:?--plots needs a folder} && shift ;;
     *) options+=("$1") ;;

@@ -28,7 +28,7 @@ struct Settings {
   std::vector<std::string> ways;  // none: all
 
   /// Norms of c M to try, as multiples of the mean norm of the updates that M was made of (Frobenius', over all modules).
-  std::vector<double> relative_norms{0.71, 1, 1.41, 2};
+  std::vector<double> relative_norms{0.71, 1, 1.41, 2, 2.83};
 
   int threads = 0;
 
@@ -192,18 +192,25 @@ class Experiment {
     double composing = 0;
     for (const Set& set : sets_of(k, order.size())) {
       const double begin = seconds();
-      const Composed composed = compose(way, order.subspan(set.begin, set.end - set.begin));
+      std::vector<std::size_t> adapters(order.begin() + static_cast<std::ptrdiff_t>(set.begin),
+                                        order.begin() + static_cast<std::ptrdiff_t>(set.end));
+      std::sort(adapters.begin(), adapters.end());  // where one stands in a composition has nothing to do with being tested
+      const Composed composed = compose(way, adapters);
       composing += seconds() - begin;
       std::vector<std::pair<std::string, double>> scales{{"1", 1}};
       if (way.method == Method::cat) {
         scales.emplace_back("1/k", 1 / static_cast<double>(k));
         scales.emplace_back("1/sqrt(k)", 1 / std::sqrt(static_cast<double>(k)));
       }
-      for (const double norm : settings_.relative_norms)
-        scales.emplace_back("norm " + Json(norm).dump(), norm * composed.mean_norm / composed.norm);
-      for (const auto& [scale, coefficient] : scales)
-        record({way.name, k, scale, coefficient, coefficient * composed.norm / composed.mean_norm}, set, order,
-               count(composed, coefficient, order.subspan(set.begin, set.last_tested - set.begin)));
+      const double one = composed.mean_norm / composed.norm;  // makes it as large as an adapter
+      scales.emplace_back("rule", std::pow(static_cast<double>(k), way.growth) * one);
+      for (const double norm : settings_.relative_norms) scales.emplace_back("norm " + Json(norm).dump(), norm * one);
+      std::map<double, std::vector<Count>> counts;  // by coefficient: some scales are the same
+      for (const auto& [scale, coefficient] : scales) {
+        std::vector<Count>& own = counts[coefficient];
+        if (own.empty()) own = count(composed, coefficient, order.subspan(set.begin, set.last_tested - set.begin));
+        record({way.name, k, scale, coefficient, coefficient / one}, set, order, own);
+      }
     }
     std::printf("order %zu, k = %zu, %s: %.1f s, %.1f of them to compose\n", order_, k, way.name, seconds(), composing);
     std::fflush(stdout);

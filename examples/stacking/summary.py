@@ -8,7 +8,7 @@ RESULTS: files that the program wrote; where they have the same measurement, the
 Markdown. Pictures need matplotlib.
 
 Coefficients are chosen for each order, count and way: by the accuracy on the held-out sentences of the tasks that are tested, the
-smallest of the best; or by the rule, that the composition is as large as one adapter. Accuracies are of the test sentences.
+smallest of the best; or by the rule of ways.hpp, from the factors. Accuracies are of the test sentences.
 """
 
 import argparse
@@ -19,7 +19,6 @@ import math
 import pathlib
 import statistics
 
-RULE = "norm 1.0"
 CHANCE = 0.5  # half of a task's rows belong to its section
 SHOWN = ("sum", "ties_svd", "iso_c", "tsv_m")  # in pictures
 
@@ -100,12 +99,12 @@ def print_accuracies(results):
     by_rule, by_choice = [], []
     for way in results.ways:
         by_choice.append([way, *(cell(results.over_orders(k, way)) for k in results.counts)])
-        by_rule.append([way, *(cell(results.over_orders(k, way, RULE)) for k in results.counts)])
+        by_rule.append([way, *(cell(results.over_orders(k, way, "rule")) for k in results.counts)])
         fixed.append((way, "1"))
     fixed += [("sum", "1/sqrt(k)"), ("sum", "1/k")]
     print("Coefficient chosen on held-out sentences:\n")
     table(head, by_choice)
-    print("Coefficient by the rule (as large as one adapter):\n")
+    print("Coefficient by the rule, from the factors:\n")
     table(head, by_rule)
     print("As the method makes it (coefficient 1), and sums with the usual coefficients:\n")
     table(head, [[way if scale == "1" else f"{way}, {scale}", *(cell(results.over_orders(k, way, scale)) for k in results.counts)]

@@ -16,6 +16,10 @@ struct Way {
   const char* name;  // in results and tables
   Method method;
   compose::Options options = {};
+
+  /// The rule for the coefficient: a composition of k adapters is made as large as k^growth times one of them (their mean, in
+  /// Frobenius norm over all modules). A sum of updates that have nothing in common has growth 1/2; with 0 it is divided by sqrt(k).
+  double growth = 0;
 };
 
 /// The sum cut to the rank of one adapter is what PEFT's add_weighted_adapter makes of `svd`. What the others may cut is
@@ -35,10 +39,10 @@ inline const std::array ways{
     Way{"dare_ties_svd", Method::dare_ties_svd, {.truncation = Truncation::none(), .density = 0.5}},
     Way{"core_ties", Method::core_ties, {.density = 0.2}},
     Way{"knots", Method::knots, {.density = 0.2}},
-    Way{"tsv_m", Method::tsv_m},
-    Way{"iso_c", Method::iso_c},
-    Way{"iso_cts", Method::iso_cts},
-    Way{"orthogonal", Method::orthogonal},
+    Way{"tsv_m", Method::tsv_m, {}, 0.25},
+    Way{"iso_c", Method::iso_c, {}, 0.25},
+    Way{"iso_cts", Method::iso_cts, {}, 0.25},
+    Way{"orthogonal", Method::orthogonal, {}, 0.25},
 };
 
 }  // namespace stacking
