@@ -1,7 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The tasks of examples/data/minilm-fixed-heads: token ids, linear heads, and what PyTorch + PEFT made of some sentences.
+/// The tasks of examples/data/minilm-fixed-heads: token ids, linear heads, and what PyTorch + PEFT made of some
+/// sentences.
 
 #include "encoder.hpp"
 
@@ -12,8 +13,8 @@
 
 namespace minilm {
 
-/// Does a summary of a Debian package belong to a section? Each section has an adapter, a linear head, and 128 sentences of which the
-/// first half belong to it. None of them was trained on.
+/// Does a summary of a Debian package belong to a section? Each section has an adapter, a linear head, and 128
+/// sentences of which the first half belong to it. None of them was trained on.
 struct Task {
   std::string name;
   std::vector<Sentence> sentences;
@@ -31,14 +32,17 @@ struct Task {
 /// Throws lora::Error.
 inline Task read_task(const lora::io::Safetensors& file, const std::string& name) {
   const lora::io::TensorInfo &ids = file.tensor(name + ".ids"), &mask = file.tensor(name + ".mask");
-  if (ids.dtype != lora::io::DType::I32 || mask.dtype != lora::io::DType::U8 || ids.shape != mask.shape || ids.shape.size() != 2)
+  if (ids.dtype != lora::io::DType::I32 || mask.dtype != lora::io::DType::U8 || ids.shape != mask.shape ||
+      ids.shape.size() != 2)
     throw lora::ShapeError("task '" + lora::io::printable(name) + "': expected ids (I32) and a mask (U8) of one shape");
   const std::size_t length = ids.shape[1];
   std::vector<std::int32_t> tokens(ids.shape[0] * length);
   std::vector<std::uint8_t> real(tokens.size());
   file.read(ids, 0, std::as_writable_bytes(std::span(tokens)));
   file.read(mask, 0, std::as_writable_bytes(std::span(real)));
-  Task task{name, {}, file.read_vector<float>(file.tensor(name + ".head")).transpose(),
+  Task task{name,
+            {},
+            file.read_vector<float>(file.tensor(name + ".head")).transpose(),
             file.read_matrix<float>(file.tensor(name + ".embedding"))};
   for (std::size_t row = 0; row < ids.shape[0]; ++row) {
     Sentence& sentence = task.sentences.emplace_back();

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
-// What becomes of an adapter's task when other adapters are added to the same weights: accuracy against the number of adapters, by
-// every way of combining them, and by routing.
+// What becomes of an adapter's task when other adapters are added to the same weights: accuracy against the number of
+// adapters, by every way of combining them, and by routing.
 
 #include "tester.hpp"
 #include "ways.hpp"
@@ -27,7 +27,8 @@ struct Settings {
   std::size_t orders = 4;
   std::vector<std::string> ways;  // none: all
 
-  /// Norms of c M to try, as multiples of the mean norm of the updates that M was made of (Frobenius', over all modules).
+  /// Norms of c M to try, as multiples of the mean norm of the updates that M was made of (Frobenius', over all
+  /// modules).
   std::vector<double> relative_norms{0.71, 1, 1.41, 2, 2.83};
 
   int threads = 0;
@@ -105,12 +106,14 @@ class Experiment {
   std::vector<std::size_t> adapters_in_order(std::size_t number) const {
     const auto shuffle = [](auto begin, auto end, std::uint32_t seed) {  // as std::shuffle, the same everywhere
       std::mt19937 random(seed);
-      for (auto n = end - begin; n > 1; --n) std::iter_swap(begin + (n - 1), begin + static_cast<std::ptrdiff_t>(random() % static_cast<std::uint32_t>(n)));
+      for (auto n = end - begin; n > 1; --n)
+        std::iter_swap(begin + (n - 1), begin + static_cast<std::ptrdiff_t>(random() % static_cast<std::uint32_t>(n)));
     };
     std::vector<std::size_t> order(tasks_.size());
     std::iota(order.begin(), order.end(), 0);
     shuffle(order.begin(), order.end(), 1);
-    std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(number * tested % order.size()), order.end());
+    std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(number * tested % order.size()),
+                order.end());
     if (order.size() > tested) shuffle(order.begin() + tested, order.end(), static_cast<std::uint32_t>(number + 2));
     return order;
   }
@@ -152,7 +155,8 @@ class Experiment {
       for (const std::size_t t : own) lists.push_back({{tasks_[t].name, 1.0}});
       std::map<std::string, std::vector<lora::ActiveSet<float>>> active;
       for (const auto& [path, layer] : encoder_.modules()) active[path] = encoder_.modules().sets_of(path, lists);
-      const auto counts = tester_.count_routed(own, [&](const std::string& path) { return std::span(active.at(path)); });
+      const auto counts =
+          tester_.count_routed(own, [&](const std::string& path) { return std::span(active.at(path)); });
       record({k == 1 ? "alone" : "routing", k, "1", 1, 1}, set, order, counts);
       all.insert(all.end(), counts.begin(), counts.begin() + static_cast<std::ptrdiff_t>(set.last_tested - set.begin));
     }
@@ -188,13 +192,16 @@ class Experiment {
 
   void stack(const Way& way, std::span<const std::size_t> order, std::size_t k) {
     const auto start = std::chrono::steady_clock::now();
-    const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    const auto seconds = [&] {
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
     double composing = 0;
     for (const Set& set : sets_of(k, order.size())) {
       const double begin = seconds();
       std::vector<std::size_t> adapters(order.begin() + static_cast<std::ptrdiff_t>(set.begin),
                                         order.begin() + static_cast<std::ptrdiff_t>(set.end));
-      std::sort(adapters.begin(), adapters.end());  // where one stands in a composition has nothing to do with being tested
+      std::sort(adapters.begin(),
+                adapters.end());  // where one stands in a composition has nothing to do with being tested
       const Composed composed = compose(way, adapters);
       composing += seconds() - begin;
       std::vector<std::pair<std::string, double>> scales{{"1", 1}};
@@ -243,7 +250,9 @@ class Experiment {
     return out;
   }
   static double squared_norm(const lora::ActiveUpdate<float>& update) {
-    return lora::delta<float>(lora::ActiveSet<float>(update), update.update->rows(), update.update->cols()).cast<double>().squaredNorm();
+    return lora::delta<float>(lora::ActiveSet<float>(update), update.update->rows(), update.update->cols())
+        .cast<double>()
+        .squaredNorm();
   }
 
   /// The tasks' right answers with c times a composition merged into the weights.
@@ -272,12 +281,15 @@ int run(int argc, char** argv) {
   Settings settings;
   CLI::App program("Accuracy of tasks whose adapters are stacked on one model, by every way of combining them");
   program.add_option("model", settings.model, "The model's safetensors file")->required();
-  program.add_option("data", settings.data, "A folder of tasks and adapters")->required()->check(CLI::ExistingDirectory);
+  program.add_option("data", settings.data, "A folder of tasks and adapters")
+      ->required()
+      ->check(CLI::ExistingDirectory);
   program.add_option("out", settings.out, "Results, one JSON object a line")->required();
   program.add_option("--counts", settings.counts, "How many adapters")->delimiter(',')->check(CLI::Range(2, 1024));
   program.add_option("--orders", settings.orders, "How many orders of the adapters")->check(CLI::Range(1, 1024));
   program.add_option("--way", settings.ways, "One of the ways of combining, by name (default: all)");
-  program.add_option("--norms", settings.relative_norms, "Norms of the compositions, in those of an adapter")->delimiter(',');
+  program.add_option("--norms", settings.relative_norms, "Norms of the compositions, in those of an adapter")
+      ->delimiter(',');
   program.add_option("--threads", settings.threads, "Default: the number of processors");
   CLI11_PARSE(program, argc, argv);
   if (settings.threads < 1) settings.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));

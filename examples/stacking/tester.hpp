@@ -28,14 +28,15 @@ void in_parallel(std::size_t count, int threads, const Run& run) {
   for (std::future<void>& other : others) other.get();
 }
 
-/// The sentences are in two parts, by their tokens: a sentence that several tasks have is in one part for all of them. On the
-/// first coefficients are chosen, on the second accuracy is measured.
+/// The sentences are in two parts, by their tokens: a sentence that several tasks have is in one part for all of them.
+/// On the first coefficients are chosen, on the second accuracy is measured.
 enum class Part { held_out, test };
 
 inline Part part_of(const Sentence& sentence) {
   std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   for (const std::int32_t id : sentence)
-    for (int shift = 0; shift < 32; shift += 8) hash = (hash ^ (static_cast<std::uint32_t>(id) >> shift & 0xff)) * 0x100000001b3;
+    for (int shift = 0; shift < 32; shift += 8)
+      hash = (hash ^ (static_cast<std::uint32_t>(id) >> shift & 0xff)) * 0x100000001b3;
   return hash % 4 == 0 ? Part::held_out : Part::test;
 }
 
@@ -71,7 +72,8 @@ class Tester {
     return out;
   }
 
-  /// With each row's own adapter, in mixed batches of all tasks: sets(path) has a module's active sets, in the order of `chosen`.
+  /// With each row's own adapter, in mixed batches of all tasks: sets(path) has a module's active sets, in the order of
+  /// `chosen`.
   template <class Sets>
   std::vector<Count> count_routed(std::span<const std::size_t> chosen, const Sets& sets) const {
     std::vector<Sentence> sentences;
@@ -83,8 +85,11 @@ class Tester {
       }
     const Activations vectors = encode(sentences, [&](std::size_t begin, std::size_t end) {
       std::vector<Index> routes;
-      for (std::size_t s = begin; s < end; ++s) routes.insert(routes.end(), sentences[s].size(), static_cast<Index>(rows[s].first));
-      return [&sets, routes = lora::Routes(routes)](const std::string& path) { return lora::RoutedSets<float>(routes, sets(path)); };
+      for (std::size_t s = begin; s < end; ++s)
+        routes.insert(routes.end(), sentences[s].size(), static_cast<Index>(rows[s].first));
+      return [&sets, routes = lora::Routes(routes)](const std::string& path) {
+        return lora::RoutedSets<float>(routes, sets(path));
+      };
     });
     std::vector<Count> out(chosen.size());
     for (std::size_t s = 0; s < rows.size(); ++s)
@@ -119,7 +124,8 @@ class Tester {
       vectors[i] = encoder_.encode(std::span(sentences).subspan(begin, end - begin), routed(begin, end));
     });
     Activations all(vectors.empty() ? 0 : vectors.front().rows(), std::ssize(sentences));
-    for (std::size_t i = 0; i < vectors.size(); ++i) all.middleCols(static_cast<Index>(begins[i]), vectors[i].cols()) = vectors[i];
+    for (std::size_t i = 0; i < vectors.size(); ++i)
+      all.middleCols(static_cast<Index>(begins[i]), vectors[i].cols()) = vectors[i];
     return all;
   }
 

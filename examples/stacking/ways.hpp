@@ -17,13 +17,14 @@ struct Way {
   Method method;
   compose::Options options = {};
 
-  /// The rule for the coefficient: a composition of k adapters is made as large as k^growth times one of them (their mean, in
-  /// Frobenius norm over all modules). A sum of updates that have nothing in common has growth 1/2; with 0 it is divided by sqrt(k).
+  /// The rule for the coefficient: a composition of k adapters is made as large as k^growth times one of them (their
+  /// mean, in Frobenius norm over all modules). A sum of updates that have nothing in common has growth 1/2; with 0 it
+  /// is divided by sqrt(k).
   double growth = 0;
 };
 
-/// The sum cut to the rank of one adapter is what PEFT's add_weighted_adapter makes of `svd`. What the others may cut is
-/// not cut here.
+/// The sum cut to the rank of one adapter is what PEFT's add_weighted_adapter makes of `svd`. What the others may cut
+/// is not cut here.
 inline const std::array ways{
     Way{"sum", Method::cat},
     Way{"svd, rank 4", Method::svd, {.truncation = Truncation::rank(4)}},

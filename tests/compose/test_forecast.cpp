@@ -67,11 +67,13 @@ TEST(Forecast, OfAllAdaptersIsThatOfAsManySuchAdapters) {
 TEST(Forecast, FewerAdaptersAreTheMeanOfAllChoices) {
   const Forecast forecast = forecast_of(apart({1, 2, 3}));
   double mean = 0;
-  for (const double ratio : {(4 + 9) / 2.0 / 1, (1 + 9) / 2.0 / 4, (1 + 4) / 2.0 / 9}) mean += Forecast::retained_at(ratio) / 3;
+  for (const double ratio : {(4 + 9) / 2.0 / 1, (1 + 9) / 2.0 / 4, (1 + 4) / 2.0 / 9})
+    mean += Forecast::retained_at(ratio) / 3;
   EXPECT_NEAR(forecast.retained_by(2), mean, 1e-12);
 }
 
-// k adapters of one size that have nothing in common: x = k - 1. retained >= share means x <= 9 (1 / share - 1)^(1 / 1.3).
+// k adapters of one size that have nothing in common: x = k - 1. retained >= share means x <= 9 (1 / share - 1)^(1 /
+// 1.3).
 TEST(Forecast, CapacityOfAdaptersWithNothingInCommon) {
   for (const std::size_t count : std::vector<std::size_t>{1, 2, 5}) {
     const Forecast forecast = forecast_of(apart(std::vector<double>(count, 1.0)));
@@ -102,7 +104,8 @@ TEST(Forecast, NamesWhatIsWrong) {
   EXPECT_EQ(forecast.crosstalk(0), 0.0);  // nothing was added
   EXPECT_THROW((void)forecast.crosstalk(3), lora::ValueError);
   EXPECT_THROW((void)forecast.retained_by(0), lora::ValueError);
-  for (const double share : {0.0, 1.0, -0.5, std::nan("")}) EXPECT_THROW((void)forecast.capacity(share), lora::ValueError);
+  for (const double share : {0.0, 1.0, -0.5, std::nan("")})
+    EXPECT_THROW((void)forecast.capacity(share), lora::ValueError);
 }
 
 }  // namespace

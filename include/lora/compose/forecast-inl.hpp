@@ -23,12 +23,12 @@ LORA_FUNC void Forecast::add(const Interference& weight) {
 LORA_FUNC void Forecast::add(const Interference& weight, std::span<const std::size_t> adapters) {
   using lora::detail::text;
   if (weight.updates.size() != adapters.size())
-    throw ValueError(text("lora: Forecast: expected a weight with an update of each of ", adapters.size(), " adapters, found ",
-                          weight.updates.size(), " updates"));
+    throw ValueError(text("lora: Forecast: expected a weight with an update of each of ", adapters.size(),
+                          " adapters, found ", weight.updates.size(), " updates"));
   for (auto number = adapters.begin(); number != adapters.end(); ++number)
     if (*number >= adapters_ || std::find(adapters.begin(), number, *number) != number)
-      throw ValueError(text("lora: Forecast: expected numbers of different adapters, below ", adapters_, ", found ", *number,
-                            *number < adapters_ ? " twice" : ""));
+      throw ValueError(text("lora: Forecast: expected numbers of different adapters, below ", adapters_, ", found ",
+                            *number, *number < adapters_ ? " twice" : ""));
   for (std::size_t t = 0; t < adapters.size(); ++t)
     products_[adapters[t] * adapters_ + adapters[t]] += weight.updates[t].norm * weight.updates[t].norm;
   for (const DeltaPair& pair : weight.pairs) {
@@ -97,7 +97,9 @@ LORA_FUNC Index Forecast::capacity(double share) const {
   return enough;
 }
 
-LORA_FUNC double Forecast::retained_at(double crosstalk) { return 1 / (1 + std::pow(crosstalk / half_ratio, steepness)); }
+LORA_FUNC double Forecast::retained_at(double crosstalk) {
+  return 1 / (1 + std::pow(crosstalk / half_ratio, steepness));
+}
 
 }  // namespace compose
 LORA_NAMESPACE_END
