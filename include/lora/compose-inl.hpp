@@ -7,6 +7,7 @@
 
 #include "lora/compose/composition-inl.hpp"
 #include "lora/compose/extract-inl.hpp"
+#include "lora/compose/forecast-inl.hpp"
 #include "lora/compose/interference-inl.hpp"
 #include "lora/compose/options-inl.hpp"
 

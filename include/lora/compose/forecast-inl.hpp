@@ -1,0 +1,105 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+#include "lora/compose/forecast.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+LORA_NAMESPACE_BEGIN
+namespace compose {
+
+LORA_FUNC Forecast::Forecast(std::size_t adapters) : adapters_(adapters), products_(adapters * adapters) {
+  if (adapters == 0) throw ValueError("lora: Forecast: expected at least one adapter, found none");
+}
+
+LORA_FUNC void Forecast::add(const Interference& weight) {
+  std::vector<std::size_t> all(adapters_);
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  add(weight, all);
+}
+
+LORA_FUNC void Forecast::add(const Interference& weight, std::span<const std::size_t> adapters) {
+  using lora::detail::text;
+  if (weight.updates.size() != adapters.size())
+    throw ValueError(text("lora: Forecast: expected a weight with an update of each of ", adapters.size(),
+                          " adapters, found ", weight.updates.size(), " updates"));
+  for (auto number = adapters.begin(); number != adapters.end(); ++number)
+    if (*number >= adapters_ || std::find(adapters.begin(), number, *number) != number)
+      throw ValueError(text("lora: Forecast: expected numbers of different adapters, below ", adapters_, ", found ",
+                            *number, *number < adapters_ ? " twice" : ""));
+  for (std::size_t t = 0; t < adapters.size(); ++t)
+    products_[adapters[t] * adapters_ + adapters[t]] += weight.updates[t].norm * weight.updates[t].norm;
+  for (const DeltaPair& pair : weight.pairs) {
+    const std::size_t i = adapters[pair.first], j = adapters[pair.second];
+    products_[i * adapters_ + j] += pair.inner_product;
+    products_[j * adapters_ + i] += pair.inner_product;
+  }
+}
+
+/// ||sum of D_j over j != t||^2 of every t.
+LORA_FUNC std::vector<double> Forecast::others() const {
+  std::vector<double> out(adapters_);
+  double all = 0;
+  for (std::size_t t = 0; t < adapters_; ++t) {
+    const auto row = products_.begin() + static_cast<std::ptrdiff_t>(t * adapters_);
+    const double sum = std::accumulate(row, row + static_cast<std::ptrdiff_t>(adapters_), 0.0);
+    all += sum;
+    out[t] = own(t) - 2 * sum;
+  }
+  for (double& energy : out) energy = std::max(energy + all, 0.0);
+  return out;
+}
+
+LORA_FUNC double Forecast::crosstalk(std::size_t t) const {
+  if (t >= adapters_)
+    throw ValueError(lora::detail::text("lora: Forecast: expected an adapter below ", adapters_, ", found ", t));
+  return own(t) > 0 ? others()[t] / own(t) : 0.0;
+}
+
+LORA_FUNC double Forecast::retained() const {
+  const std::vector<double> energies = others();
+  double sum = 0;
+  for (std::size_t t = 0; t < adapters_; ++t) sum += own(t) > 0 ? retained_at(energies[t] / own(t)) : 1.0;
+  return sum / static_cast<double>(adapters_);
+}
+
+LORA_FUNC double Forecast::retained_by(Index k) const {
+  if (k < 1) throw ValueError(lora::detail::text("lora: Forecast: expected at least one adapter, found ", k));
+  const std::vector<double> energies = others();
+  double trace = 0;
+  for (std::size_t t = 0; t < adapters_; ++t) trace += own(t);
+  const double count = static_cast<double>(adapters_) - 1, added = static_cast<double>(k) - 1;
+  double sum = 0;
+  for (std::size_t t = 0; t < adapters_; ++t) {
+    const double squares = trace - own(t);
+    double mean_square = own(t), mean_product = 0;
+    if (adapters_ > 1) mean_square = squares / count;
+    if (adapters_ > 2) mean_product = std::max((energies[t] - squares) / (count * (count - 1)), 0.0);
+    sum += own(t) > 0 ? retained_at(added * (mean_square + (added - 1) * mean_product) / own(t)) : 1.0;
+  }
+  return sum / static_cast<double>(adapters_);
+}
+
+LORA_FUNC Index Forecast::capacity(double share) const {
+  if (!(share > 0 && share < 1))
+    throw ValueError(lora::detail::text("lora: Forecast: expected a share in (0, 1), found ", share));
+  Index enough = 1, beyond = 2;  // more adapters never keep more
+  for (; retained_by(beyond) >= share; beyond *= 2) {
+    if (beyond >= unlimited) return unlimited;
+    enough = beyond;
+  }
+  while (beyond - enough > 1) {
+    const Index middle = enough + (beyond - enough) / 2;
+    (retained_by(middle) >= share ? enough : beyond) = middle;
+  }
+  return enough;
+}
+
+LORA_FUNC double Forecast::retained_at(double crosstalk) {
+  return 1 / (1 + std::pow(crosstalk / half_ratio, steepness));
+}
+
+}  // namespace compose
+LORA_NAMESPACE_END

@@ -1,0 +1,111 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+/// The forecast's ratios against those of whole matrices, and what its curve says of adapters for which they are known.
+
+#include "compose/dense.hpp"
+
+namespace {
+
+using namespace dense;
+using compose::Forecast;
+
+/// Updates with nothing in common: update t has the norm norms[t], in a row and a column of its own.
+Set apart(const std::vector<double>& norms) {
+  std::vector<lora::ActiveUpdate<double>> updates;
+  const auto size = static_cast<Index>(norms.size());
+  for (Index t = 0; t < size; ++t) {
+    lora::Matrix<double> B = lora::Matrix<double>::Zero(size, 1), A = lora::Matrix<double>::Zero(1, size);
+    B(t, 0) = 1;
+    A(0, t) = norms[static_cast<std::size_t>(t)];
+    updates.emplace_back(lora::LowRank<double>(B, A, lora::scaling::fixed(1)));
+  }
+  return Set(updates);
+}
+
+Forecast forecast_of(const Set& set) {
+  Forecast out(set.updates().size());
+  out.add(compose::interference<double>(set));
+  return out;
+}
+
+TEST(Forecast, ComparesTheOthersSumWithTheOwnUpdateOverAllWeights) {
+  const Set first = gaussian(1, 30, 26, {4, 2, 5}, {0.7, -0.4, 1.5}), second = gaussian(2, 12, 40, {1, 3}, {1.0, 2.0});
+  Forecast forecast(3);
+  forecast.add(compose::interference<double>(first));
+  forecast.add(compose::interference<double>(second), std::vector<std::size_t>{2, 0});
+  std::vector<Doubles> D, E{Doubles::Zero(12, 40), Doubles::Zero(12, 40), Doubles::Zero(12, 40)};
+  for (std::size_t t = 0; t < 3; ++t) D.push_back(first.updates()[t].coefficient * delta(first, t));
+  E[2] = second.updates()[0].coefficient * delta(second, 0);
+  E[0] = second.updates()[1].coefficient * delta(second, 1);
+  double mean = 0;
+  for (std::size_t t = 0; t < 3; ++t) {
+    const double others = (D[0] + D[1] + D[2] - D[t]).squaredNorm() + (E[0] + E[1] + E[2] - E[t]).squaredNorm(),
+                 ratio = others / (D[t].squaredNorm() + E[t].squaredNorm());
+    EXPECT_NEAR(forecast.crosstalk(t), ratio, 1e-12 * ratio);
+    const double share = 1 / (1 + std::pow(ratio / Forecast::half_ratio, Forecast::steepness));
+    EXPECT_NEAR(forecast.retained(t), share, 1e-12);
+    mean += share / 3;
+  }
+  EXPECT_NEAR(forecast.retained(), mean, 1e-12);
+}
+
+TEST(Forecast, HalfIsLeftAtTheHalfRatio) {
+  const Forecast forecast = forecast_of(apart({2, 6, 0}));  // 36 to 4
+  EXPECT_NEAR(forecast.crosstalk(0), Forecast::half_ratio, 1e-12);
+  EXPECT_NEAR(forecast.retained(0), 0.5, 1e-12);
+  EXPECT_NEAR(forecast.crosstalk(1), 1.0 / 9.0, 1e-12);
+  EXPECT_EQ(forecast.crosstalk(2), 0.0);  // nothing to lose
+  EXPECT_EQ(forecast.retained(2), 1.0);
+}
+
+TEST(Forecast, OfAllAdaptersIsThatOfAsManySuchAdapters) {
+  for (const Forecast& forecast : {forecast_of(apart({1, 2, 3, 1.5})), forecast_of(apart({1, 1}))})
+    EXPECT_NEAR(forecast.retained_by(static_cast<Index>(forecast.adapters())), forecast.retained(), 1e-12);
+  EXPECT_EQ(forecast_of(apart({1, 2})).retained_by(1), 1.0);
+}
+
+TEST(Forecast, FewerAdaptersAreTheMeanOfAllChoices) {
+  const Forecast forecast = forecast_of(apart({1, 2, 3}));
+  double mean = 0;
+  for (const double ratio : {(4 + 9) / 2.0 / 1, (1 + 9) / 2.0 / 4, (1 + 4) / 2.0 / 9})
+    mean += Forecast::retained_at(ratio) / 3;
+  EXPECT_NEAR(forecast.retained_by(2), mean, 1e-12);
+}
+
+// k adapters of one size that have nothing in common: x = k - 1. retained >= share means x <= 9 (1 / share - 1)^(1 /
+// 1.3).
+TEST(Forecast, CapacityOfAdaptersWithNothingInCommon) {
+  for (const std::size_t count : std::vector<std::size_t>{1, 2, 5}) {
+    const Forecast forecast = forecast_of(apart(std::vector<double>(count, 1.0)));
+    for (const double share : {0.95, 0.8, 0.3, 0.01}) {
+      const double most = Forecast::half_ratio * std::pow(1 / share - 1, 1 / Forecast::steepness);
+      EXPECT_EQ(forecast.capacity(share), 1 + static_cast<Index>(most)) << share;
+    }
+    EXPECT_EQ(forecast.capacity(0.9999), 1);
+  }
+}
+
+// k copies of an adapter: x = (k - 1)^2.
+TEST(Forecast, CapacityOfAdaptersThatAreAlike) {
+  const Set one = gaussian(3, 12, 10, {3}, {1.0});
+  const Forecast forecast = forecast_of({one.updates()[0], one.updates()[0], one.updates()[0]});
+  EXPECT_NEAR(forecast.crosstalk(1), 4, 1e-12);
+  EXPECT_EQ(forecast.capacity(0.49), 4);  // 9 and 16 on either side of where 0.49 is left
+  EXPECT_EQ(forecast_of(apart({0, 0})).capacity(0.5), Forecast::unlimited);
+}
+
+TEST(Forecast, NamesWhatIsWrong) {
+  EXPECT_THROW((void)Forecast(0), lora::ValueError);
+  const auto two = compose::interference<double>(apart({1, 2}));
+  Forecast forecast(3);
+  EXPECT_THROW(forecast.add(two), lora::ValueError);
+  EXPECT_THROW(forecast.add(two, std::vector<std::size_t>{0, 3}), lora::ValueError);
+  EXPECT_THROW(forecast.add(two, std::vector<std::size_t>{1, 1}), lora::ValueError);
+  EXPECT_EQ(forecast.crosstalk(0), 0.0);  // nothing was added
+  EXPECT_THROW((void)forecast.crosstalk(3), lora::ValueError);
+  EXPECT_THROW((void)forecast.retained_by(0), lora::ValueError);
+  for (const double share : {0.0, 1.0, -0.5, std::nan("")})
+    EXPECT_THROW((void)forecast.capacity(share), lora::ValueError);
+}
+
+}  // namespace
