@@ -80,7 +80,7 @@ struct ReportCommand {
       file.flush();
       file.commit();
     }
-    print(common.json ? json(report) : table(report.layers));
+    print(common.json ? json(report) : text(table(report.layers), forecast_text(report)));
     return 0;
   }
 
@@ -156,6 +156,27 @@ struct ReportCommand {
     return text(out);
   }
 
+  static std::string forecast_text(const Report& report) {
+    const std::string sentence = capacity_text(report.forecast());
+    return sentence.empty() ? "" : text("forecast: ", sentence, '\n');
+  }
+
+  /// Of each adapter in the sum of all, and of k such adapters.
+  static Json forecast_json(const Report& report) {
+    const lora::compose::Forecast forecast = report.forecast();
+    Json retained = Json::array(), curve = Json::array(), capacity;
+    for (std::size_t t = 0; t < report.adapter_count(); ++t)
+      retained.push_back({{"adapter", json_text(report.adapters[t])},
+                          {"crosstalk", forecast.crosstalk(t)},
+                          {"retained", forecast.retained(t)}});
+    for (lora::Index k = 1; k <= 256; k *= 2) curve.push_back({{"adapters", k}, {"retained", forecast.retained_by(k)}});
+    for (const double share : {0.9, kept_share, 0.5}) {
+      const lora::Index most = forecast.capacity(share);
+      capacity[number_text(share, 2)] = most == lora::compose::Forecast::unlimited ? Json(nullptr) : Json(most);
+    }
+    return {{"retained", std::move(retained)}, {"curve", std::move(curve)}, {"capacity", std::move(capacity)}};
+  }
+
   static Json size_json(const DeltaSize& size, const Interference& own) {
     return {{"rank", size.rank},
             {"norm", size.norm},
@@ -207,7 +228,10 @@ struct ReportCommand {
         layers.back()["output_change"] = std::move(rows);
       }
     }
-    return Json{{"command", "report"}, {"pairs", std::move(all_pairs)}, {"layers", std::move(layers)}}.dump(2, ' ', true) + '\n';
+    return Json{{"command", "report"},
+                {"forecast", forecast_json(report)},
+                {"pairs", std::move(all_pairs)},
+                {"layers", std::move(layers)}}.dump(2, ' ', true) + '\n';
   }
 };
 
@@ -240,7 +264,9 @@ void add_report(CLI::App& program, Run& run) {
            "out and between\n"
            "what they read (1: a direction that both have, 0: none). --json has all of it for each adapter and pair. "
            "docs/COMPOSE.md\n"
-           "has the formulas. --html draws which adapters fight, in which layers, and how large they are.\n\n"
+           "has the formulas. --html draws which adapters fight, in which layers, and how large they are.\n"
+           "The last line is a forecast from the factors alone: how many adapters such as these a plain sum takes "
+           "(docs/STACKING.md).\n\n"
            "Files of --inputs have one tensor per module, of the module's name or its weight's: n x in, as PyTorch has "
            "activations,\n"
            "or in x n where only that fits. With them --json has, per layer, output_change: of adapter i (row) on the "

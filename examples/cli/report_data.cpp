@@ -2,6 +2,8 @@
 
 #include "report_data.hpp"
 
+#include "text.hpp"
+
 #include <algorithm>
 #include <cmath>
 
@@ -77,6 +79,22 @@ double Report::relative_norm_of_sum() const {
     weights += std::pow(layer.measures.weight_norm, 2);
   }
   return weights > 0 ? std::sqrt(squares / weights) : 0;
+}
+
+lora::compose::Forecast Report::forecast() const {
+  lora::compose::Forecast out(adapter_count());
+  for (const ReportLayer& layer : layers) out.add(layer.measures, layer.adapters);
+  return out;
+}
+
+std::string capacity_text(const lora::compose::Forecast& forecast) {
+  if (forecast.adapters() < 2) return "";
+  const lora::Index most = forecast.capacity(kept_share);
+  const std::string share = text(number_text(100 * kept_share, 3), " % of what it does alone");
+  if (most == lora::compose::Forecast::unlimited) return "These adapters leave each other alone: add up as many as you like.";
+  const std::string rest = text("weighted_tsv_m with the coefficient k^(-1/4), or give each request its own adapter");
+  if (most == 1) return text("No two of these by plain sum, if each is to keep ", share, "; use ", rest, ".");
+  return text("Up to ", most, " of these by plain sum, if each is to keep ", share, "; beyond that use ", rest, ".");
 }
 
 std::optional<double> Report::output_change(std::size_t i, std::size_t j) const {

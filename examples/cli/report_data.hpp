@@ -3,7 +3,7 @@
 
 /// What `lora report` found: for text, JSON and the page.
 
-#include <lora/compose/interference.hpp>
+#include <lora/compose/forecast.hpp>
 
 #include <optional>
 #include <string>
@@ -50,9 +50,17 @@ struct Report {
   double relative_norm(std::size_t adapter) const;
   double relative_norm_of_sum() const;
 
+  /// What a plain sum is expected to leave of each adapter's task; of at least one adapter.
+  lora::compose::Forecast forecast() const;
+
   /// sqrt(sum ||D_i X_j||^2 / sum ||D_j X_j||^2) over the layers with inputs; nothing where there are none.
   std::optional<double> output_change(std::size_t i, std::size_t j) const;
 };
+
+/// The share of its task that an adapter should keep, and the sentence about how many adapters such as these a model takes then;
+/// nothing about fewer than two.
+constexpr double kept_share = 0.8;
+std::string capacity_text(const lora::compose::Forecast& forecast);
 
 /// A page of its own: no script, nothing from a network.
 std::string report_page(const Report& report);

@@ -45,6 +45,7 @@ svg{display:block}
 svg text{font:13px system-ui,sans-serif;fill:var(--ink);font-variant-numeric:tabular-nums;unicode-bidi:isolate}
 svg .grid{fill:none;stroke:var(--line)}
 svg .self{fill:var(--line);opacity:.5}
+.curve{width:100%;max-width:40rem;height:auto}.curve .line{fill:none;stroke:var(--bar);stroke-width:2.5}.curve .limit{fill:none;stroke:var(--mark);stroke-dasharray:6 5}.curve circle{fill:var(--bar)}
 .bar{width:100%;height:14px}
 .bar rect{fill:var(--bar)}.bar .track{fill:var(--line);opacity:.45}.bar path{fill:var(--mark)}
 table{border-collapse:separate;border-spacing:0;font-size:.9rem;overflow-wrap:normal;font-variant-numeric:tabular-nums}
@@ -166,7 +167,7 @@ class HtmlTable {
 
 class Page {
  public:
-  explicit Page(const Report& report) : report_(report), pairs_(report.pairs()) {
+  explicit Page(const Report& report) : report_(report), pairs_(report.pairs()), forecast_(report.forecast()) {
     // What all layers' names begin with says nothing.
     for (const ReportLayer& layer : report.layers) {
       if (&layer == &report.layers.front()) prefix_ = layer.name;
@@ -186,6 +187,7 @@ class Page {
       sections.push_back(pairs());
       sections.push_back(layers());
     }
+    if (!ordered_.empty()) sections.push_back(forecast());
     if (report_.adapter_count() > 1 && report_.output_change(0, 0)) sections.push_back(inputs());
     sections.push_back(sizes());
     sections.push_back(reading());
@@ -253,9 +255,10 @@ class Page {
     }
     std::string more;
     if (!ordered_.empty()) {
+      more = escaped(capacity_text(forecast_)) + " ";
       const AdapterPair& most = ordered_.front();
       const ReportLayer& layer = report_.layers[most.strongest];
-      more = text(std::abs(most.cosine) < steps[0] ? "No two of them pull the same way or against each other: the" : "The", " closest pair, ",
+      more += text(std::abs(most.cosine) < steps[0] ? "No two of them pull the same way or against each other: the" : "The", " closest pair, ",
                   adapter_name(most.first), " and ", adapter_name(most.second), ", has the cosine ", fixed_text(most.cosine), " over ",
                   count_text(most.layers, "layer"), ", and ", fixed_text(layer.pair_of(most.first, most.second)->cosine), " in ",
                   isolated(layer.name), ", where it is farthest from 0. ");
@@ -401,6 +404,50 @@ class Page {
                 " 0h1.2v14h-1.2z\"/></svg>");
   }
 
+  /// The expected share against the number of adapters, as a line, with a point where all of them are.
+  Section forecast() const {
+    const auto count = static_cast<lora::Index>(report_.adapter_count());
+    const lora::Index most = forecast_.capacity(kept_share);
+    const lora::Index last = std::clamp<lora::Index>(2 * std::max(count, most > 1024 ? 1 : most), 8, 128);
+    constexpr double left = 52, top = 12, width = 560, height = 220;
+    const auto x = [&](lora::Index k) { return fixed_text(left + width * static_cast<double>(k - 1) / static_cast<double>(last - 1), 1); };
+    const auto y = [&](double share) { return fixed_text(top + height * (1 - share), 1); };
+    std::string grid, labels, line;
+    for (int percent = 0; percent <= 100; percent += 20) {
+      grid += text("<path class=\"grid\" d=\"M", x(1), " ", y(percent / 100.0), "H", x(last), "\"/>");
+      labels += text("<text x=\"", fixed_text(left - 8, 1), "\" y=\"", y(percent / 100.0 - 0.02), "\" text-anchor=\"end\">", percent, " %</text>");
+    }
+    const lora::Index step = std::max<lora::Index>(1, last / 8);
+    for (lora::Index k = step; k <= last; k += step)
+      labels += text("<text x=\"", x(k), "\" y=\"", fixed_text(top + height + 20, 1), "\" text-anchor=\"middle\">", k, "</text>");
+    for (lora::Index k = 1; k <= last; ++k) line += text(k == 1 ? "M" : "L", x(k), " ", y(forecast_.retained_by(k)));
+    const double here = forecast_.retained_by(count);
+    const std::string drawing = text(
+        "<svg class=\"curve\" viewBox=\"0 0 ", fixed_text(left + width + 14, 0), " ", fixed_text(top + height + 30, 0),
+        "\" role=\"img\" aria-labelledby=\"curve-name\"><title id=\"curve-name\">Expected share of the accuracy above chance against the number of adapters: ",
+        share_text(here), " for ", count, "</title>", grid, "<path class=\"limit\" d=\"M", x(1), " ", y(kept_share), "H", x(last), "\"/><path class=\"line\" d=\"", line, "\"/><circle cx=\"", x(count),
+        "\" cy=\"", y(here), "\" r=\"5\"/>", labels, "</svg>");
+    HtmlTable curve("", "Expected on average", {"Adapters", "Share kept"});
+    for (lora::Index k = 1; k <= last; k *= 2) {
+      curve.begin(text(k));
+      curve.cell(share_text(forecast_.retained_by(k)));
+      curve.end();
+    }
+    HtmlTable each("", "Each adapter in the sum of all", {"Adapter", "Crosstalk", "Share kept"});
+    for (std::size_t t = 0; t < report_.adapter_count(); ++t) {
+      each.begin(adapter_name(t));
+      each.cell(fixed_text(forecast_.crosstalk(t)));
+      each.cell(share_text(forecast_.retained(t)));
+      each.end();
+    }
+    return {"forecast", "How many a model takes",
+            text("<p>", escaped(capacity_text(forecast_)), "</p><figure>", drawing, "<figcaption>The share of its accuracy above chance that an adapter is expected to "
+                 "keep when k such adapters are added up; the point is the ", count, " of this report, the dashed line ", share_text(kept_share),
+                 ".</figcaption></figure>", details("The curve in numbers", curve.html()), details("Each adapter in numbers", each.html()),
+                 "<p class=\"soft\">From the factors alone, by a curve that was fitted to adapters of one sentence encoder: sets with more crosstalk lose more; "
+                 "how much exactly, your own test tells.</p>")};
+  }
+
   Section sizes() const {
     double most = 0;
     const auto ratio = [](double part, double whole) { return whole > 0 ? part / whole : 0; };
@@ -442,12 +489,14 @@ class Page {
             "<p><b>Stable rank.</b> ‖D‖<sub>F</sub>² / ‖D‖<sub>2</sub>²: how many directions carry the sum.</p>"
             "<p><b>Intruders.</b> Singular directions (σ, u, v) of the sum with σ &gt; ‖W0ᵀu‖ and σ &gt; ‖W0 v‖: they lead in the merged weight, and the base "
             "did not have them.</p>"
-            "<p>These numbers say how much adapters touch each other, not how much accuracy a merge costs.</p>"};
+            "<p>These numbers say how much adapters touch each other; the forecast says what that is expected to cost, and a test on your own data is what counts.</p>"
+            "<p><b>Crosstalk.</b> ‖sum of the others‖² / ‖D<sub>i</sub>‖² in Frobenius norm, over all layers.</p>"};
   }
 
   const Report& report_;
   std::vector<AdapterPair> pairs_, ordered_;  // all; those with layers, the most alike first
   std::string prefix_;
+  lora::compose::Forecast forecast_;
 };
 
 }  // namespace

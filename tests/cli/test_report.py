@@ -46,6 +46,13 @@ class Report(ToolTest):
         self.assertEqual(pair["adapters"], ["one", "two"])
         self.assertAlmostEqual(pair["cosine"], dot(*deltas) / (norms[0] * norms[1]), delta=1e-6)
         self.assertEqual((len(pair["column_cosines"]), len(pair["row_cosines"])), (2, 2))
+        # Each other's energy in one's own; one such adapter keeps everything.
+        squares = [n * n for n in norms]
+        for kept, own, other in zip(report["forecast"]["retained"], squares, squares[::-1]):
+            self.assertAlmostEqual(kept["crosstalk"], other / own, delta=1e-5 * other / own)
+            self.assertAlmostEqual(kept["retained"], 1 / (1 + (kept["crosstalk"] / 9) ** 1.3), delta=1e-12)
+        self.assertEqual(report["forecast"]["curve"][0], {"adapters": 1, "retained": 1.0})
+        self.assertEqual(list(report["forecast"]["capacity"]), ["0.9", "0.8", "0.5"])
         whole = [[x + y for x, y in zip(p, q)] for p, q in zip(*deltas)]
         self.assertAlmostEqual(layer["sum"]["norm"], math.sqrt(dot(whole, whole)), delta=1e-6 * sum(norms))
         self.assertGreaterEqual(layer["intruders"], 1)  # the deltas are ten times the weight
@@ -54,6 +61,7 @@ class Report(ToolTest):
         out = self.run_tool("report", "--base", BASE, "--adapter", GAMES, "--adapter", SCIENCE)
         lines = out.splitlines()
         self.assertIn("stable rank", lines[0])
+        self.assertRegex(lines.pop(), r"^forecast: Up to \d+ of these by plain sum, if each is to keep 80 % ")
         self.assertEqual(len(lines) - 1, len(json.loads(self.run_tool(
             "report", "--base", BASE, "--adapter", GAMES, "--adapter", SCIENCE, "--json"))["layers"]))
         alone = self.run_tool("report", "--base", BASE, "--adapter", GAMES).splitlines()

@@ -131,6 +131,9 @@ class Page(PageTest):
             squares_one += layer["updates"][0]["norm"] ** 2
             squares_two += layer["updates"][1]["norm"] ** 2
         self.assertAlmostEqual(pair["cosine"], product / (squares_one * squares_two) ** 0.5, delta=1e-12)
+        self.assertRegex(text, r"(Up to \d+|No two) of these by plain sum, if each is to keep 80 %")
+        for kept in report["forecast"]["retained"]:
+            self.assertIn(f"{kept['adapter']}{kept['crosstalk']:.2f}", text.replace(" ", ""))
         [other] = [pair for pair in report["pairs"] if pair["adapters"] == ["two", "three"]]
         self.assertEqual(other["layers"], 2)
 
@@ -148,7 +151,7 @@ class Page(PageTest):
         self.adapter("plain", 1)
         page = self.page(hostile, "plain")
         outline = Outline(page)
-        self.assertEqual(outline.all("script") + outline.all("img") + outline.all("b")[4:], [])
+        self.assertEqual(outline.all("script") + outline.all("img") + outline.all("b")[5:], [])
         self.assertEqual(outline.title, f"Adapter report: {hostile}, plain")
         self.assertIn("<img src=x onerror=alert(2)>", outline.text)
 

@@ -25,14 +25,14 @@ LORA_FUNC void Forecast::add(const Interference& weight, std::span<const std::si
   if (weight.updates.size() != adapters.size())
     throw ValueError(text("lora: Forecast: expected a weight with an update of each of ", adapters.size(),
                           " adapters, found ", weight.updates.size(), " updates"));
-  for (auto number = adapters.begin(); number != adapters.end(); ++number)
-    if (*number >= adapters_ || std::find(adapters.begin(), number, *number) != number)
-      throw ValueError(text("lora: Forecast: expected numbers of different adapters, below ", adapters_, ", found ",
-                            *number, *number < adapters_ ? " twice" : ""));
+  for (const std::size_t number : adapters)
+    if (number >= adapters_)
+      throw ValueError(text("lora: Forecast: expected the number of an adapter, below ", adapters_, ", found ", number));
   for (std::size_t t = 0; t < adapters.size(); ++t)
     products_[adapters[t] * adapters_ + adapters[t]] += weight.updates[t].norm * weight.updates[t].norm;
   for (const DeltaPair& pair : weight.pairs) {
     const std::size_t i = adapters[pair.first], j = adapters[pair.second];
+    // Of two updates of one adapter both go to its own: ||D + E||^2 = ||D||^2 + ||E||^2 + 2 <D, E>.
     products_[i * adapters_ + j] += pair.inner_product;
     products_[j * adapters_ + i] += pair.inner_product;
   }

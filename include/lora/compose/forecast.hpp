@@ -34,8 +34,9 @@ class Forecast {
   /// Of so many adapters. Throws ValueError for none.
   explicit Forecast(std::size_t adapters);
 
-  /// Takes in a weight that all adapters change, in the order of their numbers, or those with these numbers. Throws
-  /// ValueError unless there is one number for each update, each that of an adapter and none twice.
+  /// Takes in a weight that all adapters change, in the order of their numbers, or those with these numbers. Updates with the same
+  /// number are one adapter's and count as their sum. Throws ValueError unless there is one number for each update, each that of an
+  /// adapter.
   void add(const Interference& weight);
   void add(const Interference& weight, std::span<const std::size_t> adapters);
 
