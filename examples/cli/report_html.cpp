@@ -255,7 +255,8 @@ class Page {
     }
     std::string more;
     if (!ordered_.empty()) {
-      more = escaped(capacity_text(forecast_)) + " ";
+      more = sentence + " ";
+      sentence = escaped(capacity_text(forecast_));
       const AdapterPair& most = ordered_.front();
       const ReportLayer& layer = report_.layers[most.strongest];
       more += text(std::abs(most.cosine) < steps[0] ? "No two of them pull the same way or against each other: the" : "The", " closest pair, ",
