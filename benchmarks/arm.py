@@ -16,18 +16,20 @@ import tempfile
 
 CPUS = ["neoverse-n1", "neoverse-v1", "apple-m1"]
 
-# What is done, by which arguments, and the functions that take part, by regular expressions.
+# What is done: an order, rows and columns, and the functions that take part, by regular expressions. A task of many columns
+# takes 8 or 12 rows of a row-major weight at a time, 48 or 64 of a column-major one.
 PRODUCTS = [
-    ("48 columns, row-major", "row 48", r"neon::(multiply_panel|widen_line)<"),
-    ("48 columns, column-major", "column 48", r"neon::(multiply_panel|widen_line)<"),
-    ("4 columns", "row 4", r"neon::dot_tile<"),
-    ("8 columns", "row 8", r"neon::dot_tile<"),
-    ("1 column", "row 1", r"neon::dot_tile<"),
+    ("row", 24, 48, r"neon::(multiply_panel|widen_line)<"),
+    ("column", 48, 48, r"neon::(multiply_panel|widen_line)<"),
+    ("row", 16, 8, r"neon::dot_tile<"),
+    ("row", 16, 4, r"neon::dot_tile<"),
+    ("row", 16, 1, r"neon::dot_tile<"),
 ]
 MERGES = [("merge", r"neon::merge_tiles<"), ("unmerge", r"neon::unmerge_tiles<")]
 BYTES = [("pack", r"neon::pack_tiles\("), ("unpack", r"neon::unpack_tiles\("), ("checksum", r"neon::checksum_lines\(")]
 TYPES = ["float", "bfloat16", "half", "double"]
-ELEMENTS = 48 * 512
+LENGTH, MERGED_ROWS = 512, 16
+SAMPLE = 2000  # instructions
 
 
 class Program:
@@ -48,15 +50,16 @@ class Program:
                 self.functions[-1][2] = address + 4
 
     def trace(self, arguments, pattern):
-        """The addresses of the instructions executed in functions of such names."""
+        """For each function of such a name the addresses of the instructions executed in it."""
         ranges = [(begin, end) for name, begin, end in self.functions if re.search(pattern, name)]
         if not ranges:
             sys.exit(f"arm.py: no function fits {pattern}")
         with tempfile.NamedTemporaryFile("r") as log:
             places = ",".join(f"{begin:#x}..{end - 1:#x}" for begin, end in ranges)
-            run("qemu-aarch64", step_option(), "-d", "exec,nochain", "-dfilter", places, "-D", log.name, self.path, *arguments)
+            run("qemu-aarch64", step_option(), "-d", "exec,nochain", "-dfilter", places, "-D", log.name, self.path,
+                *arguments)
             addresses = [int(found[1], 16) for found in map(re.compile(r"Trace .*\[\w+/(\w+)/").match, log) if found]
-        return [a for a in addresses if any(begin <= a < end for begin, end in ranges)]
+        return [own for begin, end in ranges if (own := [a for a in addresses if begin <= a < end])]
 
 
 def run(*command, **more):
@@ -85,6 +88,21 @@ def cycles(instructions, cpu, times):
     return int(re.search(r"Total Cycles:\s+(\d+)", out)[1]) / times
 
 
+def lanes(scalar):
+    """Of a vector of its compute type."""
+    return 2 if scalar == "double" else 4
+
+
+def estimated_cycles(traces, cpu):
+    """Those of all instructions of some functions, estimated from six pieces of long lists."""
+    total = 0
+    for trace in traces:
+        pieces = [trace] if len(trace) <= 6 * SAMPLE else [
+            trace[begin:begin + SAMPLE] for begin in (i * (len(trace) - SAMPLE) // 5 for i in range(6))]
+        total += sum(cycles(piece, cpu, 1) for piece in pieces) * len(trace) / sum(map(len, pieces))
+    return total
+
+
 def multiply_adds(instructions):
     return sum(operation == "fmla" for operation, _ in instructions)
 
@@ -100,47 +118,49 @@ def print_row(*cells):
     print("| " + " | ".join(str(cell) for cell in cells) + " |")
 
 
-def product_row(program, title, addresses, peaks, needed):
+def kernel_row(program, title, traces, peaks, needed):
     """`needed`: the vector multiply-adds of the work, without what kernels add of their own."""
-    loop = [program.text[a] for a in inner_loop(addresses)]
-    whole = [program.text[a] for a in addresses]
+    loop = [program.text[a] for a in inner_loop([a for trace in traces for a in trace])]
+    whole = [[program.text[a] for a in trace] for trace in traces]
+    count = sum(map(len, whole))
     shares = []
     for cpu, peak in peaks.items():
         inner = multiply_adds(loop) / cycles(loop, cpu, 200) / peak
-        all_of_it = needed / cycles(whole, cpu, 1) / peak
+        all_of_it = needed / estimated_cycles(whole, cpu) / peak
         shares.append(f"{inner:.0%} / {all_of_it:.0%}")
-    print_row(title, f"{len(loop) / multiply_adds(loop):.2f} / {len(whole) / needed:.2f}", *shares)
+    print_row(title, f"{len(loop) / multiply_adds(loop):.2f} / {count / needed:.2f}", *shares)
 
 
 def main():
     program = Program(sys.argv[1])
     independent = [("fmla", f"v{i}.4s, v30.4s, v31.s[0]") for i in range(28)]
     peaks = {cpu: len(independent) / cycles(independent, cpu, 200) for cpu in CPUS}
-    print(f"{run(MCA, '--version').splitlines()[0].strip()}; {run('aarch64-linux-gnu-g++', '--version').splitlines()[0]}\n")
+    versions = [run(tool, "--version").splitlines()[0].strip() for tool in (MCA, "aarch64-linux-gnu-g++")]
+    print(f"{'; '.join(versions)}\n")
     print("Instructions per vector multiply-add, and the share of the multiply-add peak: inner loop / all of the kernel.\n")
     print_row("", "instructions", *CPUS)
     print_row(*["---"] * (len(CPUS) + 2))
     print_row("peak, multiply-adds a cycle", "1", *(f"{peak:.1f}" for peak in peaks.values()))
-    for title, arguments, pattern in PRODUCTS:
+    for order, rows, columns, pattern in PRODUCTS:
         for scalar in TYPES:
-            addresses = program.trace([scalar, *arguments.split()], pattern)
-            lanes = 2 if scalar == "double" else 4
-            needed = ELEMENTS * int(arguments.split()[1]) / lanes
-            product_row(program, f"product of {title}, {scalar}", addresses, peaks, needed)
+            traces = program.trace([scalar, order, str(rows), str(columns)], pattern)
+            needed = rows * LENGTH * columns / lanes(scalar)
+            kernel_row(program, f"{columns} columns, {order}-major {scalar}", traces, peaks, needed)
     for title, pattern in MERGES:
         for scalar in TYPES:
-            addresses = program.trace([scalar, "row", "merge"], pattern)
-            lanes = 2 if scalar == "double" else 4
-            product_row(program, f"{title} at rank 16, {scalar}", addresses, peaks, ELEMENTS * 16 / lanes)
+            traces = program.trace([scalar, "row", str(MERGED_ROWS), "merge"], pattern)
+            needed = MERGED_ROWS * LENGTH * 16 / lanes(scalar)
+            kernel_row(program, f"{title} at rank 16, {scalar}", traces, peaks, needed)
     print("\nWork on bytes, in cycles per element of a float weight.\n")
     print_row("", "instructions", *CPUS)
     print_row(*["---"] * (len(CPUS) + 2))
     for title, pattern in BYTES:
-        addresses = program.trace(["float", "row", "merge"], pattern)
-        whole = [program.text[a] for a in addresses]
+        traces = program.trace(["float", "row", str(MERGED_ROWS), "merge"], pattern)
+        whole = [[program.text[a] for a in trace] for trace in traces]
         # One checksum each of the merge and the unmerge.
-        elements = ELEMENTS * (2 if title == "checksum" else 1)
-        print_row(title, f"{len(whole) / elements:.2f}", *(f"{cycles(whole, cpu, 1) / elements:.2f}" for cpu in CPUS))
+        elements = MERGED_ROWS * LENGTH * (2 if title == "checksum" else 1)
+        print_row(title, f"{sum(map(len, whole)) / elements:.2f}",
+                  *(f"{estimated_cycles(whole, cpu) / elements:.2f}" for cpu in CPUS))
 
 
 if __name__ == "__main__":

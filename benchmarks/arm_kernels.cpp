@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 // One small piece of work at a time, for benchmarks/arm.sh to watch:
 //
-//   arm_kernels float|double|half|bfloat16 row|column merge|COLUMNS
+//   arm_kernels float|double|half|bfloat16 row|column ROWS merge|COLUMNS
 //
-// merges and unmerges a weight at rank 16, or multiplies a weight with so many columns.
+// merges and unmerges a weight of ROWS x 512 at rank 16, or multiplies it with so many columns.
 
 #include <lora/lora.hpp>
 
@@ -23,9 +23,9 @@ lora::Matrix<Compute> numbers(Index rows, Index cols) {
 }
 
 template <class T, lora::StorageOrder Order>
-void work(const std::string& what) {
+void work(Index rows, const std::string& what) {
   using Compute = lora::compute_t<T>;
-  const Index rows = 48, cols = 512;
+  const Index cols = 512;
   lora::Matrix<T, Order> W(rows, cols);
   const lora::Matrix<Compute> values = numbers<Compute>(rows, cols);
   for (Index i = 0; i < rows; ++i)
@@ -44,26 +44,26 @@ void work(const std::string& what) {
 }
 
 template <class T>
-void work(const std::string& order, const std::string& what) {
+void work(const std::string& order, Index rows, const std::string& what) {
   if (order == "row")
-    work<T, lora::row_major>(what);
+    work<T, lora::row_major>(rows, what);
   else
-    work<T, lora::column_major>(what);
+    work<T, lora::column_major>(rows, what);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string type = argc == 4 ? argv[1] : "";
+  const std::string type = argc == 5 ? argv[1] : "";
   if (type == "float")
-    work<float>(argv[2], argv[3]);
+    work<float>(argv[2], std::atoi(argv[3]), argv[4]);
   else if (type == "double")
-    work<double>(argv[2], argv[3]);
+    work<double>(argv[2], std::atoi(argv[3]), argv[4]);
   else if (type == "half")
-    work<Eigen::half>(argv[2], argv[3]);
+    work<Eigen::half>(argv[2], std::atoi(argv[3]), argv[4]);
   else if (type == "bfloat16")
-    work<Eigen::bfloat16>(argv[2], argv[3]);
+    work<Eigen::bfloat16>(argv[2], std::atoi(argv[3]), argv[4]);
   else
-    std::cerr << "usage: arm_kernels float|double|half|bfloat16 row|column merge|COLUMNS\n";
+    std::cerr << "usage: arm_kernels float|double|half|bfloat16 row|column ROWS merge|COLUMNS\n";
   return type.empty() ? 2 : 0;
 }

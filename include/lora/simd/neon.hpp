@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Vectors for 64-bit Arm (Advanced SIMD). The interface is the one of simd/portable.hpp, which documents it. Nothing beyond
-/// Armv8.0 is used: its conversions of half round as the library's own (under FpEnvironment, which clears FPCR's AHP and FZ16),
-/// while BFCVT of FEAT_BF16 flushes denormals, and FEAT_FP16 computes in half.
+/// Vectors for 64-bit Arm (Advanced SIMD). The interface is the one of simd/portable.hpp, which documents it. Nothing
+/// beyond Armv8.0 is used: its conversions of half round as the library's own (FpEnvironment clears FPCR's AHP), and what
+/// FEAT_FP16 and FEAT_BF16 compute has other bits.
 
 #include "lora/simd/isa.hpp"
 
