@@ -23,6 +23,8 @@ namespace bench {
   (lora::isa() == lora::Isa::avx512 ? lora::detail::avx512::call \
    : lora::isa() == lora::Isa::avx2 ? lora::detail::avx2::call   \
                                     : lora::detail::portable::call)
+#elif LORA_TARGETS_NEON
+#define BENCH_DISPATCH(call) (lora::isa() == lora::Isa::neon ? lora::detail::neon::call : lora::detail::portable::call)
 #else
 #define BENCH_DISPATCH(call) lora::detail::portable::call
 #endif

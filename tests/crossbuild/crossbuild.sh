@@ -27,7 +27,9 @@ case $mode in
     shift
     echo "${LORA_CROSSBUILD_RUNNER-}" >"$dir/$name.runner"
     "$@" -std=c++20 "-I$here/../../include" -o "$dir/$name" "$here/crossbuild.cpp"
-    for isa in portable avx2 avx512; do
+    isas=(portable avx2 avx512)
+    if [[ $name == aarch64* ]]; then isas=(portable neon); fi
+    for isa in "${isas[@]}"; do
       while read -r expected kind; do
         [[ $kind == - ]] && kind=""
         LORA_ISA=$isa run "$name" "write$kind" "$dir/$name$kind.bin"

@@ -56,6 +56,8 @@ std::vector<std::uint64_t (*)(const ByteLines&)> every_set() {
 #if LORA_TARGETS_X86
   if (lora::detail::machine_isa() >= Isa::avx2) out.push_back(lora::detail::avx2::checksum_lines);
   if (lora::detail::machine_isa() >= Isa::avx512) out.push_back(lora::detail::avx512::checksum_lines);
+#elif LORA_TARGETS_NEON
+  out.push_back(lora::detail::neon::checksum_lines);
 #endif
   return out;
 }

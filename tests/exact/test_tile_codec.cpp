@@ -38,6 +38,8 @@ std::vector<Codec> codecs() {
     out.push_back({"avx512_vbmi2",
                    {detail::avx512_vbmi2::extreme_distances, detail::avx512_vbmi2::pack_tiles,
                     detail::avx512_vbmi2::unpack_tiles}});
+#elif LORA_TARGETS_NEON
+  out.push_back({"neon", {detail::neon::extreme_distances, detail::neon::pack_tiles, detail::neon::unpack_tiles}});
 #endif
   return out;
 }

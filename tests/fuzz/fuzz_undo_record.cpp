@@ -105,6 +105,9 @@ void apply_everywhere(const UndoRecord& record) {
     compare(apply_with(detail::avx2::tile_kernels<T>(), detail::avx2::gains_steps<Compute>(), avx2));
   if (detail::machine_isa() >= lora::Isa::avx512) compare(with_avx512(avx2));
   if (detail::machine_has_vbmi2()) compare(with_avx512(vbmi2));
+#elif LORA_TARGETS_NEON
+  compare(apply_with(detail::neon::tile_kernels<T>(), detail::neon::gains_steps<Compute>(),
+                     {nullptr, nullptr, detail::neon::unpack_tiles}));
 #else
   static_cast<void>(compare);
 #endif

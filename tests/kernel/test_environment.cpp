@@ -38,6 +38,12 @@ struct Observed {
     asm volatile("mrs %0, fpcr" : "=r"(value));
     return value;
   }();
+  /// Sticky flags, that of saturation among them.
+  std::uint64_t status = [] {
+    std::uint64_t value;
+    asm volatile("mrs %0, fpsr" : "=r"(value));
+    return value;
+  }();
 #endif
   bool operator==(const Observed&) const = default;
 };
@@ -67,7 +73,15 @@ std::vector<Environment> environments() {
                    std::fesetround(FE_TOWARDZERO);
                  }});
 #elif defined(__aarch64__)
-  all.push_back({"flush to zero", [] { asm volatile("msr fpcr, %0" : : "r"(std::uint64_t{1} << 24)); }});
+  // FPCR: RMode, FZ, DN, AHP, FZ16 of Armv8, and what FEAT_AFP adds where there is it (FIZ, AH, NEP).
+  const auto control = [](std::uint64_t bits) {
+    return [bits] { asm volatile("msr fpcr, %0" : : "r"(bits)); };
+  };
+  constexpr std::uint64_t fz16 = 1u << 19, toward_zero = 3u << 22, fz = 1u << 24, dn = 1u << 25, ahp = 1u << 26;
+  all.push_back({"flush to zero", control(fz)});
+  all.push_back({"flush to zero, toward zero", control(fz | toward_zero)});
+  all.push_back({"default NaN, alternative half precision, its denormals flushed", control(dn | ahp | fz16)});
+  all.push_back({"everything", control(fz | dn | ahp | fz16 | toward_zero | 7)});
 #endif
   return all;
 }

@@ -5,6 +5,7 @@
 
 #include "lora/simd/avx2_double.hpp"
 #include "lora/simd/avx512_double.hpp"
+#include "lora/simd/neon_double.hpp"
 #include "lora/simd/portable.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -23,6 +24,11 @@ namespace detail::avx512 {
 }
 LORA_TARGET_END
 #endif
+#if LORA_TARGETS_NEON
+namespace detail::neon {
+#include "simd/lanes_calls.inc"
+}
+#endif
 LORA_NAMESPACE_END
 
 /// load_widened to canonical: on 16 numbers. The others: on the 32 of a line, in the order of positions; distances on two lines.
@@ -31,6 +37,7 @@ struct Operations {
   using C = lora::compute_t<T>;
   void (*load_widened)(const T*, C*);
   void (*fma)(const C*, const C*, const C*, C*);
+  void (*fma_by_number)(C, const C*, const C*, C*);
   void (*broadcast)(C, C*);
   void (*zero)(C*);
   C (*reduce)(const C*);
@@ -51,6 +58,9 @@ Operations<T> operations([[maybe_unused]] lora::Isa isa) {
 #if LORA_TARGETS_X86
   if (isa == lora::Isa::avx512) return lora::detail::avx512::Calls<T>::template table<Operations<T>>();
   if (isa == lora::Isa::avx2) return lora::detail::avx2::Calls<T>::template table<Operations<T>>();
+#endif
+#if LORA_TARGETS_NEON
+  if (isa == lora::Isa::neon) return lora::detail::neon::Calls<T>::template table<Operations<T>>();
 #endif
   return lora::detail::portable::Calls<T>::template table<Operations<T>>();
 }

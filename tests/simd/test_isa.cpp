@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cfenv>
 #include <set>
 #include <string>
@@ -15,33 +14,45 @@ namespace {
 using lora::Isa;
 using lora::detail::capped_isa;
 using lora::detail::machine_isa;
+using lora::detail::machine_runs;
 
 TEST(IsaTest, CapIsAnUpperBound) {
   EXPECT_EQ(capped_isa(""), machine_isa());
   EXPECT_EQ(capped_isa("portable"), Isa::portable);
-  EXPECT_EQ(capped_isa("avx2"), std::min(Isa::avx2, machine_isa()));
+  EXPECT_EQ(capped_isa("avx2"), machine_runs(Isa::avx2) ? Isa::avx2 : machine_isa());
   EXPECT_EQ(capped_isa("avx512"), machine_isa());
-  EXPECT_LE(lora::isa(), machine_isa());
+  EXPECT_EQ(capped_isa("neon"), machine_isa());
+  EXPECT_TRUE(machine_runs(lora::isa()));
+}
+
+TEST(IsaTest, AMachineRunsItsOwnFamilyUpToItsBest) {
+  EXPECT_TRUE(machine_runs(Isa::portable));
+  EXPECT_TRUE(machine_runs(machine_isa()));
+  EXPECT_EQ(machine_runs(Isa::neon), machine_isa() == Isa::neon);
+  EXPECT_FALSE(machine_runs(Isa::neon) && machine_runs(Isa::avx2));
+#if defined(__aarch64__)
+  EXPECT_EQ(machine_isa(), LORA_TARGETS_NEON ? Isa::neon : Isa::portable);
+#endif
 }
 
 TEST(IsaTest, EveryInstructionSetHasItsOwnName) {
   std::set<std::string> names;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
-    EXPECT_EQ(capped_isa(lora::name(isa)), std::min(isa, machine_isa()));
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::neon}) {
+    EXPECT_EQ(capped_isa(lora::name(isa)), machine_runs(isa) ? isa : machine_isa());
     names.insert(lora::name(isa));
   }
-  EXPECT_EQ(names.size(), 3U);
+  EXPECT_EQ(names.size(), 4U);
 }
 
 TEST(IsaTest, UnknownCapIsRefusedByName) {
-  for (const char* word : {"sse", "AVX2", "avx", "avx512 ", "avx2,portable"}) {
+  for (const char* word : {"sse", "AVX2", "avx", "avx512 ", "avx2,portable", "Neon"}) {
     try {
       capped_isa(word);
       FAIL() << word;
     } catch (const lora::ValueError& error) {
       const std::string message = error.what();
       EXPECT_NE(message.find("LORA_ISA"), std::string::npos) << message;
-      EXPECT_NE(message.find("portable, avx2 or avx512"), std::string::npos) << message;
+      EXPECT_NE(message.find("portable, avx2, avx512 or neon"), std::string::npos) << message;
       EXPECT_NE(message.find(word), std::string::npos) << message;
     }
   }

@@ -33,7 +33,7 @@ class Lanes : public ::testing::Test {
   using Line = std::array<Pattern, count>;
 
   void SetUp() override {
-    if (lora::detail::machine_isa() < Case::isa) GTEST_SKIP() << "this machine has no " << lora::name(Case::isa);
+    if (!lora::detail::machine_runs(Case::isa)) GTEST_SKIP() << "this machine has no " << lora::name(Case::isa);
     on = operations<Scalar>(Case::isa);
   }
 
@@ -72,10 +72,19 @@ class Lanes : public ::testing::Test {
   Operations<Scalar> on{};
 };
 
-using Cases = ::testing::Types<Case<float, Isa::portable>, Case<float, Isa::avx2>, Case<float, Isa::avx512>,
-                               Case<double, Isa::portable>, Case<double, Isa::avx2>, Case<double, Isa::avx512>,
-                               Half<Isa::portable>, Half<Isa::avx2>, Half<Isa::avx512>, Bfloat16<Isa::portable>,
-                               Bfloat16<Isa::avx2>, Bfloat16<Isa::avx512>>;
+// Those that are compiled for this family of processors.
+using Cases = ::testing::Types<Case<float, Isa::portable>, Case<double, Isa::portable>, Half<Isa::portable>,
+                               Bfloat16<Isa::portable>
+#if LORA_TARGETS_X86
+                               ,
+                               Case<float, Isa::avx2>, Case<double, Isa::avx2>, Half<Isa::avx2>, Bfloat16<Isa::avx2>,
+                               Case<float, Isa::avx512>, Case<double, Isa::avx512>, Half<Isa::avx512>,
+                               Bfloat16<Isa::avx512>
+#elif LORA_TARGETS_NEON
+                               ,
+                               Case<float, Isa::neon>, Case<double, Isa::neon>, Half<Isa::neon>, Bfloat16<Isa::neon>
+#endif
+                               >;
 TYPED_TEST_SUITE(Lanes, Cases);
 
 TYPED_TEST(Lanes, WidenIsExact) {
@@ -217,7 +226,7 @@ TYPED_TEST(Lanes, MovedGoesAsManyPlacesFurther) {
 TYPED_TEST(Lanes, ArithmeticRoundsOnce) {
   using C = typename TestFixture::Number;
   Random random(55);
-  alignas(64) C a[32], b[32], c[32], fma[16], sum[32], difference[32];
+  alignas(64) C a[32], b[32], c[32], fma[16], by_number[16], sum[32], difference[32];
   for (int round = 0; round < 5000; ++round) {
     for (int i = 0; i < 32; ++i) {
       a[i] = reference::any_pattern<C>(random);
@@ -225,11 +234,13 @@ TYPED_TEST(Lanes, ArithmeticRoundsOnce) {
       c[i] = random.below(2) == 0 ? reference::any_pattern<C>(random) : -a[i] * b[i];
     }
     this->on.fma(a, b, c, fma);
+    this->on.fma_by_number(a[0], b, c, by_number);
     this->on.add(a, c, sum);
     this->on.sub(a, c, difference);
     for (int i = 0; i < 32; ++i) {
       if (i < 16) {
         ASSERT_TRUE(this->same(std::fma(a[i], b[i], c[i]), fma[i])) << a[i] << " * " << b[i] << " + " << c[i];
+        ASSERT_TRUE(this->same(std::fma(a[0], b[i], c[i]), by_number[i])) << a[0] << " * " << b[i] << " + " << c[i];
       }
       ASSERT_TRUE(this->same(a[i] + c[i], sum[i])) << a[i] << " + " << c[i];
       ASSERT_TRUE(this->same(a[i] - c[i], difference[i])) << a[i] << " - " << c[i];

@@ -85,6 +85,18 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #endif
 #endif
 
+// Those for Advanced SIMD are compiled into every program for 64-bit Arm, all of whose processors have it.
+// LORA_TARGETS_NEON can be defined as 0 to leave them out.
+#if !defined(LORA_TARGETS_NEON)
+#if defined(__aarch64__) && defined(__ARM_NEON) && (defined(__GNUC__) || defined(__clang__))
+#define LORA_TARGETS_NEON 1
+#else
+#define LORA_TARGETS_NEON 0
+#endif
+#endif
+
+#define LORA_TARGETS_ANY (LORA_TARGETS_X86 || LORA_TARGETS_NEON)
+
 // Everything lies in an inline namespace that names the version alone: a program catches and takes what a library with
 // other flags throws and gives. What flags change lies in one more, inside detail (LORA_TAGGED_BEGIN), whose name says OpenMP,
 // debug checks, whether the compiler may use fused multiply-adds anywhere, and which kernels are left out. Translation units
@@ -108,7 +120,7 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #else
 #define LORA_DETAIL_TAG_FMA
 #endif
-#if LORA_TARGETS_X86
+#if LORA_TARGETS_ANY
 #define LORA_DETAIL_TAG_TARGETS flags
 #else
 #define LORA_DETAIL_TAG_TARGETS portable

@@ -7,6 +7,7 @@
 
 #include "lora/simd/avx2_bytes.hpp"
 #include "lora/simd/avx512_bytes.hpp"
+#include "lora/simd/neon_bytes.hpp"
 #include "lora/simd/portable_bytes.hpp"
 #include "lora/simd/prefetch.hpp"
 

@@ -6,6 +6,7 @@
 #include "lora/exact/block_payload.hpp"
 #include "lora/simd/avx2_bytes.hpp"
 #include "lora/simd/avx512_bytes.hpp"
+#include "lora/simd/neon_bytes.hpp"
 #include "lora/simd/portable_bytes.hpp"
 
 LORA_TAGGED_BEGIN
@@ -28,6 +29,11 @@ namespace avx512_vbmi2 {
 }
 LORA_TARGET_END
 #endif
+#if LORA_TARGETS_NEON
+namespace neon {
+#include "lora/exact/tile_codec.inc"
+}
+#endif
 
 /// How distances are packed on this machine: signed bytes, 256 to a tile, line after line.
 struct TileCodec {
@@ -46,6 +52,8 @@ inline TileCodec tile_codec() {
   if (isa() == Isa::avx512 && machine_has_vbmi2())
     return {avx512_vbmi2::extreme_distances, avx512_vbmi2::pack_tiles, avx512_vbmi2::unpack_tiles};
   if (isa() >= Isa::avx2) return {avx2::extreme_distances, avx2::pack_tiles, avx2::unpack_tiles};
+#elif LORA_TARGETS_NEON
+  if (isa() == Isa::neon) return {neon::extreme_distances, neon::pack_tiles, neon::unpack_tiles};
 #endif
   return {portable::extreme_distances, portable::pack_tiles, portable::unpack_tiles};
 }

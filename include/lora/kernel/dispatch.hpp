@@ -8,6 +8,8 @@
 #include "lora/simd/avx2_double.hpp"
 #include "lora/simd/avx512_bytes.hpp"
 #include "lora/simd/avx512_double.hpp"
+#include "lora/simd/neon_bytes.hpp"
+#include "lora/simd/neon_double.hpp"
 #include "lora/simd/portable.hpp"
 #include "lora/simd/portable_bytes.hpp"
 #include "lora/simd/prefetch.hpp"

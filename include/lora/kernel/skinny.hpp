@@ -20,6 +20,7 @@
 #include "lora/simd/avx2_double.hpp"
 #include "lora/simd/avx512_double.hpp"
 #include "lora/simd/fp_environment.hpp"
+#include "lora/simd/neon_double.hpp"
 #include "lora/simd/portable.hpp"
 #include "lora/simd/prefetch.hpp"
 #include "lora/update/form.hpp"

@@ -10,6 +10,8 @@
 
 #include "lora/kernel/skinny.hpp"
 
+#include <numeric>
+
 LORA_TAGGED_BEGIN
 
 /// The columns of a vector, and the most columns of X a wide product takes.
@@ -77,11 +79,16 @@ struct WideKernels {
 #include "lora/simd/for_each_target.inc"
 
 // Portable kernels beside others do without wide products: skinny ones, 32 columns at a time, give the same bits.
-#if LORA_TARGETS_X86
+#if LORA_TARGETS_ANY
 inline bool has_wide_products() { return isa() != Isa::portable; }
-#define LORA_FOR_WIDE_ISA(...) (isa() == Isa::avx512 ? avx512::__VA_ARGS__ : avx2::__VA_ARGS__)
 #else
 inline bool has_wide_products() { return true; }
+#endif
+#if LORA_TARGETS_X86
+#define LORA_FOR_WIDE_ISA(...) (isa() == Isa::avx512 ? avx512::__VA_ARGS__ : avx2::__VA_ARGS__)
+#elif LORA_TARGETS_NEON
+#define LORA_FOR_WIDE_ISA(...) neon::__VA_ARGS__
+#else
 #define LORA_FOR_WIDE_ISA(...) portable::__VA_ARGS__
 #endif
 

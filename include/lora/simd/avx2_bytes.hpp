@@ -4,6 +4,7 @@
 /// Work on bytes for AVX2, see simd/portable_bytes.hpp. There is no compress and expand: they are looked up in tables.
 
 #include "lora/simd/isa.hpp"
+#include "lora/simd/shuffle_tables.hpp"
 
 #include <array>
 #include <bit>
@@ -14,31 +15,6 @@
 #include <immintrin.h>
 
 LORA_TAGGED_BEGIN
-namespace avx2 {
-
-/// For each 8-bit mask, the byte shuffles that move the marked bytes to the front, and back (0x80 writes a zero).
-struct ShuffleTables {
-  std::array<std::uint64_t, 256> compress{}, expand{};
-
-  constexpr ShuffleTables() {
-    for (unsigned mask = 0; mask < 256; ++mask) {
-      std::uint64_t front = 0x8080808080808080u, back = 0x8080808080808080u;
-      unsigned next = 0;
-      for (unsigned bit = 0; bit < 8; ++bit) {
-        if ((mask >> bit & 1u) == 0) continue;
-        front = (front & ~(std::uint64_t{0xff} << (8 * next))) | (std::uint64_t{bit} << (8 * next));
-        back = (back & ~(std::uint64_t{0xff} << (8 * bit))) | (std::uint64_t{next} << (8 * bit));
-        ++next;
-      }
-      compress[mask] = front;
-      expand[mask] = back;
-    }
-  }
-};
-inline constexpr ShuffleTables shuffle_tables;
-
-}  // namespace avx2
-
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX2)
 namespace avx2 {
 

@@ -37,6 +37,7 @@ struct Lanes<double> {
     return {_mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b), _mm256_fmadd_pd(x.c, y.c, z.c),
             _mm256_fmadd_pd(x.d, y.d, z.d)};
   }
+  static LORA_INLINE F fma(double x, F y, F z) { return fma(broadcast(x), y, z); }
   static LORA_INLINE F mul(F x, F y) {
     return {_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b), _mm256_mul_pd(x.c, y.c), _mm256_mul_pd(x.d, y.d)};
   }

@@ -33,6 +33,7 @@ struct FloatLanes {
   static LORA_INLINE F load(const float* p) { return _mm512_load_ps(p); }
   static LORA_INLINE void store(float* p, F x) { _mm512_store_ps(p, x); }
   static LORA_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static LORA_INLINE F fma(float a, F b, F c) { return fma(broadcast(a), b, c); }
   static LORA_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
   static LORA_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static LORA_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }

@@ -34,6 +34,7 @@ struct Lanes<double> {
     _mm512_store_pd(p + 8, x.b);
   }
   static LORA_INLINE F fma(F x, F y, F z) { return {_mm512_fmadd_pd(x.a, y.a, z.a), _mm512_fmadd_pd(x.b, y.b, z.b)}; }
+  static LORA_INLINE F fma(double x, F y, F z) { return fma(broadcast(x), y, z); }
   static LORA_INLINE F add(F x, F y) { return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)}; }
   static LORA_INLINE F mul(F x, F y) { return {_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)}; }
   static LORA_INLINE F div(F x, F y) { return {_mm512_div_pd(x.a, y.a), _mm512_div_pd(x.b, y.b)}; }

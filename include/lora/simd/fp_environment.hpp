@@ -36,6 +36,7 @@ class FpEnvironment {
 #endif
   }
 #elif defined(__aarch64__)
+  // All of FPCR is 0 then: RMode, FZ, FZ16, AHP (the alternative half), DN, traps, and what FEAT_AFP and others add.
   FpEnvironment() {
     asm volatile("mrs %0, fpcr" : "=r"(caller_));
     asm volatile("mrs %0, fpsr" : "=r"(caller_flags_));

@@ -6,6 +6,7 @@
 
 #include "lora/simd/avx2_double.hpp"
 #include "lora/simd/avx512_double.hpp"
+#include "lora/simd/neon_double.hpp"
 #include "lora/simd/portable.hpp"
 
 #include <algorithm>

@@ -32,11 +32,12 @@
 LORA_NAMESPACE_BEGIN
 
 /// The instruction sets with kernels of their own. All give the same bits.
-enum class Isa { portable = 0, avx2 = 1, avx512 = 2 };
+enum class Isa { portable = 0, avx2 = 1, avx512 = 2, neon = 3 };
 
-/// "portable", "avx2" or "avx512".
+/// "portable", "avx2", "avx512" or "neon".
 inline const char* name(Isa isa) {
   switch (isa) {
+    case Isa::neon: return "neon";
     case Isa::avx512: return "avx512";
     case Isa::avx2: return "avx2";
     case Isa::portable: break;
@@ -60,7 +61,14 @@ inline Isa machine_isa() {
   if (avx512) return Isa::avx512;
   if (avx2) return Isa::avx2;
 #endif
-  return Isa::portable;
+  return LORA_TARGETS_NEON ? Isa::neon : Isa::portable;
+}
+
+/// Whether this machine runs the kernels of an instruction set.
+inline bool machine_runs(Isa isa) {
+  if (isa == Isa::portable) return true;
+  const Isa machine = machine_isa();
+  return (isa == Isa::neon) == (machine == Isa::neon) && isa <= machine;
 }
 
 /// Whether a machine with AVX-512 also compresses bytes.
@@ -73,20 +81,21 @@ inline bool machine_has_vbmi2() {
 #endif
 }
 
-/// The machine's instruction set, capped by a name. Throws ValueError when there is no such name.
+/// The machine's instruction set, capped by a name; one of another family of processors caps nothing. Throws ValueError when
+/// there is no such name.
 inline Isa capped_isa(std::string_view cap) {
   const Isa machine = machine_isa();
   if (cap.empty()) return machine;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-    if (cap == name(isa)) return isa < machine ? isa : machine;
-  throw ValueError(text("lora: LORA_ISA: expected portable, avx2 or avx512, found ", cap));
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::neon})
+    if (cap == name(isa)) return machine_runs(isa) ? isa : machine;
+  throw ValueError(text("lora: LORA_ISA: expected portable, avx2, avx512 or neon, found ", cap));
 }
 
 LORA_TAGGED_END
 LORA_NAMESPACE_BEGIN
 
 /// The instruction set the kernels use: the best this machine has, capped by the environment variable LORA_ISA, which is
-/// read once (`portable`, `avx2`, `avx512`; for tests and benchmarks). Throws ValueError when it holds another word.
+/// read once (`portable`, `avx2`, `avx512`, `neon`; for tests and benchmarks). Throws ValueError when it holds another word.
 inline Isa isa() {
   static const Isa chosen = [] {
     const char* cap = std::getenv("LORA_ISA");
@@ -100,6 +109,8 @@ inline Isa isa() {
 #define LORA_FOR_ISA(...)                                  \
   (isa() == Isa::avx512 ? avx512::__VA_ARGS__              \
                         : isa() == Isa::avx2 ? avx2::__VA_ARGS__ : portable::__VA_ARGS__)
+#elif LORA_TARGETS_NEON
+#define LORA_FOR_ISA(...) (isa() == Isa::neon ? neon::__VA_ARGS__ : portable::__VA_ARGS__)
 #else
 #define LORA_FOR_ISA(...) portable::__VA_ARGS__
 #endif

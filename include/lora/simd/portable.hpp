@@ -2,10 +2,10 @@
 #pragma once
 
 /// Vectors in plain C++, for machines without kernels of their own, and the description of the interface that
-/// simd/avx2.hpp and simd/avx512.hpp share. `Lanes<T>` is for weights stored as T:
+/// simd/avx2.hpp, simd/avx512.hpp and simd/neon.hpp share. `Lanes<T>` is for weights stored as T:
 ///
 ///   F                       16 numbers of the compute type
-///   zero broadcast load store (64-byte aligned) fma add mul div
+///   zero broadcast load store (64-byte aligned) fma add mul div; fma(x, F, F) for one number x, too
 ///   canonical(F)            every NaN becomes the canonical one
 ///   load_widened(p)         16 elements of T in memory of any alignment: exact
 ///   zip(a, b, F&, F&)       lane l of a and of b to lanes 2l and 2l + 1 of the two results together
@@ -51,7 +51,7 @@ struct Lanes {
     Compute v[16];
   };
   struct Part;
-#if LORA_TARGETS_X86  // a last resort, kept small
+#if LORA_TARGETS_ANY  // a last resort, kept small
   static constexpr int part_lanes = 16, dot_rows = 1, dot_columns = 1, single_rows = 1;
   static constexpr int axpy_groups = 1, wide_rows = 1, wide_vectors = 1;
 #else
@@ -75,6 +75,7 @@ struct Lanes {
     for (int i = 0; i < 16; ++i) c.v[i] = detail::fma(a.v[i], b.v[i], c.v[i]);
     return c;
   }
+  static LORA_INLINE F fma(Compute a, const F& b, const F& c) { return fma(broadcast(a), b, c); }
   static LORA_INLINE F mul(F a, const F& b) {
     for (int i = 0; i < 16; ++i) a.v[i] *= b.v[i];
     return a;

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// Work on bytes in plain C++: a tile's distances, and checksums. simd/avx2_bytes.hpp and simd/avx512_bytes.hpp have the same
+/// Work on bytes in plain C++: a tile's distances, and checksums. The other simd/*_bytes.hpp have the same
 /// interface; their functions may read and write up to 64 bytes behind what they take from or put at a cursor.
 
 #include "lora/simd/isa.hpp"
