@@ -20,17 +20,18 @@ TEST(IsaTest, CapIsAnUpperBound) {
   EXPECT_EQ(capped_isa(""), machine_isa());
   EXPECT_EQ(capped_isa("portable"), Isa::portable);
   EXPECT_EQ(capped_isa("avx2"), std::min(Isa::avx2, machine_isa()));
-  EXPECT_EQ(capped_isa("avx512"), machine_isa());
+  EXPECT_EQ(capped_isa("avx512"), std::min(Isa::avx512, machine_isa()));
+  EXPECT_EQ(capped_isa("amx"), machine_isa());
   EXPECT_LE(lora::isa(), machine_isa());
 }
 
 TEST(IsaTest, EveryInstructionSetHasItsOwnName) {
   std::set<std::string> names;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx}) {
     EXPECT_EQ(capped_isa(lora::name(isa)), std::min(isa, machine_isa()));
     names.insert(lora::name(isa));
   }
-  EXPECT_EQ(names.size(), 3U);
+  EXPECT_EQ(names.size(), 4U);
 }
 
 TEST(IsaTest, UnknownCapIsRefusedByName) {
@@ -41,7 +42,7 @@ TEST(IsaTest, UnknownCapIsRefusedByName) {
     } catch (const lora::ValueError& error) {
       const std::string message = error.what();
       EXPECT_NE(message.find("LORA_ISA"), std::string::npos) << message;
-      EXPECT_NE(message.find("portable, avx2 or avx512"), std::string::npos) << message;
+      EXPECT_NE(message.find("portable, avx2, avx512 or amx"), std::string::npos) << message;
       EXPECT_NE(message.find(word), std::string::npos) << message;
     }
   }

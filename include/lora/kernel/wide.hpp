@@ -79,7 +79,7 @@ struct WideKernels {
 // Portable kernels beside others do without wide products: skinny ones, 32 columns at a time, give the same bits.
 #if LORA_TARGETS_X86
 inline bool has_wide_products() { return isa() != Isa::portable; }
-#define LORA_FOR_WIDE_ISA(...) (isa() == Isa::avx512 ? avx512::__VA_ARGS__ : avx2::__VA_ARGS__)
+#define LORA_FOR_WIDE_ISA(...) (isa() >= Isa::avx512 ? avx512::__VA_ARGS__ : avx2::__VA_ARGS__)
 #else
 inline bool has_wide_products() { return true; }
 #define LORA_FOR_WIDE_ISA(...) portable::__VA_ARGS__

@@ -20,7 +20,7 @@ struct FloatLanes {
     __m256 a, b;
   };
   static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 3, single_rows = 4;
-  static constexpr int axpy_groups = 1, wide_rows = 4, wide_vectors = 1;
+  static constexpr int axpy_groups = 1, wide_rows = 4, wide_vectors = 1, pair_groups = 1, pair_columns = 3;
 
   static LORA_INLINE F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static LORA_INLINE F broadcast(float x) {
@@ -243,6 +243,44 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
     return {widen(x.v[0]), widen(x.v[1])};
   }
   static LORA_INLINE Line narrow(Numbers x) { return {{narrow(x.a), narrow(x.b)}}; }
+
+  static constexpr bool flushes_by_processor = true;
+  static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
+    for (int half = 0; half < 4; ++half) {  // of the lines and of the words
+      const Eigen::bfloat16* p = lines + half / 2 * 8 * stride + half % 2 * 16;
+      float* to = out + half % 2 * 128 + half / 2 * 8;
+      __m256i four[2][4];  // [q][j]: of lines 4 q ... 4 q + 3 the words j and j + 4
+      LORA_UNROLL for (int q = 0; q < 2; ++q, p += 4 * stride) {
+        const auto line = [&](Index i) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i * stride)); };
+        const __m256i a = line(0), b = line(1), c = line(2), d = line(3);
+        const __m256i ab0 = _mm256_unpacklo_epi32(a, b), ab1 = _mm256_unpackhi_epi32(a, b);
+        const __m256i cd0 = _mm256_unpacklo_epi32(c, d), cd1 = _mm256_unpackhi_epi32(c, d);
+        four[q][0] = _mm256_unpacklo_epi64(ab0, cd0);
+        four[q][1] = _mm256_unpackhi_epi64(ab0, cd0);
+        four[q][2] = _mm256_unpacklo_epi64(ab1, cd1);
+        four[q][3] = _mm256_unpackhi_epi64(ab1, cd1);
+      }
+      LORA_UNROLL for (int j = 0; j < 4; ++j) {
+        const __m256i low = _mm256_permute2x128_si256(four[0][j], four[1][j], 0x20);
+        const __m256i high = _mm256_permute2x128_si256(four[0][j], four[1][j], 0x31);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(to + 16 * j), low);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(to + 16 * (j + 4)), high);
+      }
+    }
+  }
+  static LORA_INLINE F pairs(const Eigen::bfloat16* p, const Eigen::bfloat16* q) {
+    const F low = load_widened(p), high = load_widened(q);
+    return {_mm256_or_ps(_mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(low.a), 16)), high.a),
+            _mm256_or_ps(_mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(low.b), 16)), high.b)};
+  }
+  static LORA_INLINE void split(F words, F& even, F& odd) {
+    const F a = widen(_mm256_castps_si256(words.a)), b = widen(_mm256_castps_si256(words.b));
+    even = {a.a, b.a};
+    odd = {a.b, b.b};
+  }
+  static LORA_INLINE F operand(F x) { return x; }
+  static LORA_INLINE F pair_fma(F x, F y, F z) { return fma(x, y, z); }
+  static LORA_INLINE F pair_add(F x, F y) { return add(x, y); }
 
  private:
   static LORA_INLINE F widen(__m256i x) {

@@ -26,7 +26,7 @@ struct FloatLanes {
   using F = __m512;
   struct Part;
   static constexpr int part_lanes = 16, dot_rows = 4, dot_columns = 4, single_rows = 8;
-  static constexpr int axpy_groups = 4, wide_rows = 8, wide_vectors = 2;
+  static constexpr int axpy_groups = 4, wide_rows = 8, wide_vectors = 2, pair_groups = 2, pair_columns = 4;
 
   static LORA_INLINE F zero() { return _mm512_setzero_ps(); }
   static LORA_INLINE F broadcast(float x) { return _mm512_set1_ps(x); }
@@ -194,6 +194,44 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
     // (odd & upper) | (even >> 16)
     return _mm512_ternarylogic_epi32(rounded(x.b), upper(), _mm512_srli_epi32(rounded(x.a), 16), 0xea);
   }
+
+  static constexpr bool flushes_by_processor = true;
+  static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
+    __m512i four[4][4];  // [q][j]: of lines 4 q ... 4 q + 3 the words j, j + 4, j + 8, j + 12
+    LORA_UNROLL for (int q = 0; q < 4; ++q) {
+      const Eigen::bfloat16* p = lines + 4 * q * stride;
+      const __m512i a = _mm512_loadu_si512(p), b = _mm512_loadu_si512(p + stride);
+      const __m512i c = _mm512_loadu_si512(p + 2 * stride), d = _mm512_loadu_si512(p + 3 * stride);
+      const __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
+      const __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
+      four[q][0] = _mm512_unpacklo_epi64(ab0, cd0);
+      four[q][1] = _mm512_unpackhi_epi64(ab0, cd0);
+      four[q][2] = _mm512_unpacklo_epi64(ab1, cd1);
+      four[q][3] = _mm512_unpackhi_epi64(ab1, cd1);
+    }
+    LORA_UNROLL for (int j = 0; j < 4; ++j) {
+      const __m512i low0 = _mm512_shuffle_i32x4(four[0][j], four[1][j], 0x44);
+      const __m512i low1 = _mm512_shuffle_i32x4(four[2][j], four[3][j], 0x44);
+      const __m512i high0 = _mm512_shuffle_i32x4(four[0][j], four[1][j], 0xee);
+      const __m512i high1 = _mm512_shuffle_i32x4(four[2][j], four[3][j], 0xee);
+      _mm512_store_si512(out + 16 * j, _mm512_shuffle_i32x4(low0, low1, 0x88));
+      _mm512_store_si512(out + 16 * j + 64, _mm512_shuffle_i32x4(low0, low1, 0xdd));
+      _mm512_store_si512(out + 16 * j + 128, _mm512_shuffle_i32x4(high0, high1, 0x88));
+      _mm512_store_si512(out + 16 * j + 192, _mm512_shuffle_i32x4(high0, high1, 0xdd));
+    }
+  }
+  static LORA_INLINE F pairs(const Eigen::bfloat16* p, const Eigen::bfloat16* q) {
+    const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_castps_si512(load_widened(q))));
+  }
+  static LORA_INLINE void split(F words, F& even, F& odd) {
+    const Numbers both = widen(_mm512_castps_si512(words));
+    even = both.a;
+    odd = both.b;
+  }
+  static LORA_INLINE F operand(F x) { return x; }
+  static LORA_INLINE F pair_fma(F a, F b, F c) { return fma(a, b, c); }
+  static LORA_INLINE F pair_add(F a, F b) { return add(a, b); }
 
  private:
   static LORA_INLINE __m512i upper() { return _mm512_set1_epi32(static_cast<int>(0xffff0000u)); }
