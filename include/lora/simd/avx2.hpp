@@ -246,27 +246,17 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
 
   static constexpr bool flushes_by_processor = true;
   static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
-    for (int half = 0; half < 4; ++half) {  // of the lines and of the words
-      const Eigen::bfloat16* p = lines + half / 2 * 8 * stride + half % 2 * 16;
-      float* to = out + half % 2 * 128 + half / 2 * 8;
-      __m256i four[2][4];  // [q][j]: of lines 4 q ... 4 q + 3 the words j and j + 4
-      LORA_UNROLL for (int q = 0; q < 2; ++q, p += 4 * stride) {
-        const auto line = [&](Index i) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i * stride)); };
-        const __m256i a = line(0), b = line(1), c = line(2), d = line(3);
+    for (int half = 0; half < 2; ++half, lines += 8 * stride - 32, out += 8 - 256)
+      for (int part = 0; part < 4; ++part, lines += 8, out += 64) {  // of four words
+        const __m256i a = halves(lines, stride), b = halves(lines + stride, stride);
+        const __m256i c = halves(lines + 2 * stride, stride), d = halves(lines + 3 * stride, stride);
         const __m256i ab0 = _mm256_unpacklo_epi32(a, b), ab1 = _mm256_unpackhi_epi32(a, b);
         const __m256i cd0 = _mm256_unpacklo_epi32(c, d), cd1 = _mm256_unpackhi_epi32(c, d);
-        four[q][0] = _mm256_unpacklo_epi64(ab0, cd0);
-        four[q][1] = _mm256_unpackhi_epi64(ab0, cd0);
-        four[q][2] = _mm256_unpacklo_epi64(ab1, cd1);
-        four[q][3] = _mm256_unpackhi_epi64(ab1, cd1);
+        store_words(out, _mm256_unpacklo_epi64(ab0, cd0));
+        store_words(out + 16, _mm256_unpackhi_epi64(ab0, cd0));
+        store_words(out + 32, _mm256_unpacklo_epi64(ab1, cd1));
+        store_words(out + 48, _mm256_unpackhi_epi64(ab1, cd1));
       }
-      LORA_UNROLL for (int j = 0; j < 4; ++j) {
-        const __m256i low = _mm256_permute2x128_si256(four[0][j], four[1][j], 0x20);
-        const __m256i high = _mm256_permute2x128_si256(four[0][j], four[1][j], 0x31);
-        _mm256_store_si256(reinterpret_cast<__m256i*>(to + 16 * j), low);
-        _mm256_store_si256(reinterpret_cast<__m256i*>(to + 16 * (j + 4)), high);
-      }
-    }
   }
   static LORA_INLINE F pairs(const Eigen::bfloat16* p, const Eigen::bfloat16* q) {
     const F low = load_widened(p), high = load_widened(q);
@@ -283,6 +273,11 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   static LORA_INLINE F pair_add(F x, F y) { return add(x, y); }
 
  private:
+  /// Four words of a line and of the fourth one after it.
+  static LORA_INLINE __m256i halves(const Eigen::bfloat16* p, Index stride) {
+    return _mm256_loadu2_m128i(reinterpret_cast<const __m128i*>(p + 4 * stride), reinterpret_cast<const __m128i*>(p));
+  }
+  static LORA_INLINE void store_words(float* p, __m256i x) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), x); }
   static LORA_INLINE F widen(__m256i x) {
     const __m256i odd = _mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xffff0000u)));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)), _mm256_castsi256_ps(odd)};
