@@ -263,10 +263,11 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
     return {_mm256_or_ps(_mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(low.a), 16)), high.a),
             _mm256_or_ps(_mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(low.b), 16)), high.b)};
   }
-  static LORA_INLINE void split(F words, F& even, F& odd) {
-    const F a = widen(_mm256_castps_si256(words.a)), b = widen(_mm256_castps_si256(words.b));
-    even = {a.a, b.a};
-    odd = {a.b, b.b};
+  static LORA_INLINE F first(F words) {
+    return {widen(_mm256_castps_si256(words.a)).a, widen(_mm256_castps_si256(words.b)).a};
+  }
+  static LORA_INLINE F second(F words) {
+    return {widen(_mm256_castps_si256(words.a)).b, widen(_mm256_castps_si256(words.b)).b};
   }
   static LORA_INLINE F operand(F x) { return x; }
   static LORA_INLINE F pair_fma(F x, F y, F z) { return fma(x, y, z); }

@@ -212,11 +212,8 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
     const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_castps_si512(load_widened(q))));
   }
-  static LORA_INLINE void split(F words, F& even, F& odd) {
-    const Numbers both = widen(_mm512_castps_si512(words));
-    even = both.a;
-    odd = both.b;
-  }
+  static LORA_INLINE F first(F words) { return widen(_mm512_castps_si512(words)).a; }
+  static LORA_INLINE F second(F words) { return widen(_mm512_castps_si512(words)).b; }
   static LORA_INLINE F operand(F x) { return x; }
   static LORA_INLINE F pair_fma(F a, F b, F c) { return fma(a, b, c); }
   static LORA_INLINE F pair_add(F a, F b) { return add(a, b); }

@@ -18,7 +18,7 @@
 ///   transpose_pairs(p, stride, out)  16 lines of 32 elements as 16 F of words, lane l of the i-th: the two elements from
 ///                           2 i on of line l
 ///   pairs(p, q)             words of 16 elements at p and 16 at q; they are not to be computed with
-///   split(F, F& even, F& odd)  the first and the second elements of such words: exact
+///   first(F) second(F)      the first and the second elements of such words: exact
 ///   pair_fma pair_add       with results, and the operands of pair_add, that are denormal flushed to zero
 ///   operand(F)              numbers as pair_fma's factors: denormal ones flushed, where the processor does not do it
 ///   flushes_by_processor    the three of these need FlushedDenormals (simd/fp_environment.hpp)
@@ -137,12 +137,13 @@ struct Lanes {
       out.v[i] = from_bits<float>(to_bits(p[i]) | static_cast<std::uint32_t>(to_bits(q[i])) << 16);
     return out;
   }
-  static LORA_INLINE void split(const F& words, F& even, F& odd) {
-    for (int i = 0; i < 16; ++i) {
-      const std::uint32_t word = to_bits(words.v[i]);
-      even.v[i] = from_bits<float>(word << 16);
-      odd.v[i] = from_bits<float>(word & 0xffff0000u);
-    }
+  static LORA_INLINE F first(F words) {
+    for (float& lane : words.v) lane = from_bits<float>(to_bits(lane) << 16);
+    return words;
+  }
+  static LORA_INLINE F second(F words) {
+    for (float& lane : words.v) lane = from_bits<float>(to_bits(lane) & 0xffff0000u);
+    return words;
   }
   static LORA_INLINE F operand(F x) {
     for (float& lane : x.v) lane = flushed(lane);
