@@ -20,7 +20,7 @@ namespace bench {
 
 #if LORA_TARGETS_X86
 #define BENCH_DISPATCH(call)                                     \
-  (lora::isa() == lora::Isa::avx512 ? lora::detail::avx512::call \
+  (lora::isa() >= lora::Isa::avx512 ? lora::detail::avx512::call \
    : lora::isa() == lora::Isa::avx2 ? lora::detail::avx2::call   \
                                     : lora::detail::portable::call)
 #elif LORA_TARGETS_NEON

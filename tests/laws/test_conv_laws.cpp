@@ -201,7 +201,7 @@ TYPED_TEST(Conv, TypesAndThreadsChangeNothing) {
   Updates<C> set;
   set.add_gaussian(random, 5, 1350, 3, 0.1);
   const lora::Conv<T, Order> layer(w0, example.geometry);
-  const auto patches_of_X = patches(example, reference::wide<C>(X), 0, 150);
+  const auto patches_of_X = patches<Eigen::bfloat16>(example, X, 0, 150);
   const auto expected = by_samples(reference::forward<T, Order>(w0, set.set(), {}, patches_of_X), 1);
   for (const int threads : {1, 3}) {
     lora::DefaultExecutor executor(threads);

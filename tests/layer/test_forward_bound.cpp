@@ -231,6 +231,34 @@ TEST(ForwardBoundTightness, GainsOfColumnsThatUnderflowAreCovered) {
   }
 }
 
+TEST(ForwardBoundTightness, FlushedDenormalsAreCovered) {
+  Random random(12);
+  const Index out = 20, in = 70, batch = 3;
+  using T = Eigen::bfloat16;
+  int apart = 0;
+  for (const auto& [weight, change, input] : {std::tuple(0x1p-127, 0x1p-126, 1.0), std::tuple(1.0, 1.0, 0x1p-127),
+                                              std::tuple(0x1p-60, 0x1p-62, 0x1p-66), std::tuple(1.0, 0x1p-8, 1.0)})
+    for (const bool gains : {false, true}) {
+      const auto W0 = reference::gaussian<T>(random, out, in, weight);
+      reference::Updates<float> updates;
+      updates.add_gaussian(random, out, in, 3, change);
+      lora::Linear<T> layer(W0);
+      layer.attach("low rank", updates.low_rank(0));
+      layer.attach("dense", lora::Dense<float>(reference::gaussian<float>(random, out, in, change)));
+      layer.attach("columns", lora::IA3<float>(reference::gaussian<float>(random, 1, in)).sized(out, in));
+      layer.activate({{"low rank", 1.0}, {"dense", 0.5}});
+      if (gains) layer.activate({{"low rank", 1.0}, {"dense", 0.5}, {"columns", 1.0}});
+      const lora::Activations<T> X = reference::gaussian<T, lora::column_major>(random, in, batch, input);
+      const auto unmerged = layer.forward(X);
+      const auto bound = lora::forward_bound(layer, X);
+      layer.merge();
+      const auto merged = layer.forward(X);
+      apart += unmerged == merged ? 0 : 1;
+      EXPECT_LE(worst_ratio<float>(unmerged, merged, bound), 1.0) << weight << ' ' << change << ' ' << input << gains;
+    }
+  EXPECT_EQ(apart, 8);
+}
+
 TEST(ForwardBoundTightness, InfiniteWhereTheTheoryEnds) {
   const Index in = Index{1} << 22;
   const lora::Matrix<float> W0 = lora::Matrix<float>::Zero(1, in);

@@ -10,12 +10,15 @@
 namespace reference {
 
 /// Y = g o (W (h o X)) + D X + B (A X) + bias for any columns of X: the product of a row-major W by lanes, of a column-major one
-/// in order, of h o X rounded; with gains g or a dense part fma(g_i, sum, (D X)_i); A X and D X by lanes, then one chain over
+/// in order, of h o X rounded; of a bfloat16 W and X without h by pairs; with gains g or a dense part fma(g_i, sum, (D X)_i); A X and D X by lanes, then one chain over
 /// the updates' ranks, then the bias (an empty one is not added). NaN is canonical.
-template <class T, lora::StorageOrder Order>
+template <class T, lora::StorageOrder Order, class Derived>
 lora::Matrix<Compute<T>> forward(const lora::Matrix<T, Order>& W, const Set<Compute<T>>& set,
-                                 const std::vector<Compute<T>>& bias, const lora::Matrix<Compute<T>>& X) {
+                                 const std::vector<Compute<T>>& bias, const Eigen::MatrixBase<Derived>& stored_X) {
   using C = Compute<T>;
+  using S = typename Derived::Scalar;
+  const lora::Matrix<C> X = stored_X.unaryExpr([](S value) { return static_cast<C>(widen(value)); });
+  constexpr bool narrow_both = std::is_same_v<T, Eigen::bfloat16> && std::is_same_v<S, Eigen::bfloat16>;
   const Form<C> all = form_for<C>(set, W);
   std::vector<std::vector<C>> rows_of_W, rows_of_D;
   for (Index i = 0; i < W.rows(); ++i) {
@@ -32,6 +35,8 @@ lora::Matrix<Compute<T>> forward(const lora::Matrix<T, Order>& W, const Set<Comp
     for (Index i = 0; i < W.rows(); ++i) {
       const std::vector<C>& w = rows_of_W[static_cast<std::size_t>(i)];
       C sum = Order == lora::row_major ? dot_by_lanes(w, scaled) : dot_in_order(w, scaled);
+      if constexpr (narrow_both)
+        if (all.h.empty()) sum = dot_by_pairs(w, x);
       if (!all.g.empty() || all.D)
         sum = std::fma(all.row_gain(i), sum, all.D ? dot_by_lanes(rows_of_D[static_cast<std::size_t>(i)], x) : C{0});
       std::size_t next = 0;

@@ -67,7 +67,7 @@ lora::Matrix<C> patches(const ConvExample& example, const lora::Matrix<C>& X, In
             inside = inside && x >= 0 && x < example.size[d];
             place = place * example.size[d] + x;
           }
-          out(i * K + k, c * P + p) = inside ? X((first_channel + i) * S + place, c) : C{0};
+          out(i * K + k, c * P + p) = inside ? X((first_channel + i) * S + place, c) : C(0);
         }
   return out;
 }

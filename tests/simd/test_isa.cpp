@@ -20,7 +20,8 @@ TEST(IsaTest, CapIsAnUpperBound) {
   EXPECT_EQ(capped_isa(""), machine_isa());
   EXPECT_EQ(capped_isa("portable"), Isa::portable);
   EXPECT_EQ(capped_isa("avx2"), machine_runs(Isa::avx2) ? Isa::avx2 : machine_isa());
-  EXPECT_EQ(capped_isa("avx512"), machine_isa());
+  EXPECT_EQ(capped_isa("avx512"), machine_runs(Isa::avx512) ? Isa::avx512 : machine_isa());
+  EXPECT_EQ(capped_isa("amx"), machine_isa());
   EXPECT_EQ(capped_isa("neon"), machine_isa());
   EXPECT_TRUE(machine_runs(lora::isa()));
 }
@@ -37,11 +38,11 @@ TEST(IsaTest, AMachineRunsItsOwnFamilyUpToItsBest) {
 
 TEST(IsaTest, EveryInstructionSetHasItsOwnName) {
   std::set<std::string> names;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::neon}) {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx, Isa::neon}) {
     EXPECT_EQ(capped_isa(lora::name(isa)), machine_runs(isa) ? isa : machine_isa());
     names.insert(lora::name(isa));
   }
-  EXPECT_EQ(names.size(), 4U);
+  EXPECT_EQ(names.size(), 5U);
 }
 
 TEST(IsaTest, UnknownCapIsRefusedByName) {
@@ -52,7 +53,7 @@ TEST(IsaTest, UnknownCapIsRefusedByName) {
     } catch (const lora::ValueError& error) {
       const std::string message = error.what();
       EXPECT_NE(message.find("LORA_ISA"), std::string::npos) << message;
-      EXPECT_NE(message.find("portable, avx2, avx512 or neon"), std::string::npos) << message;
+      EXPECT_NE(message.find("portable, avx2, avx512, amx or neon"), std::string::npos) << message;
       EXPECT_NE(message.find(word), std::string::npos) << message;
     }
   }

@@ -42,4 +42,20 @@ inline float fma(float a, float b, float c) {
 }
 inline double fma(double a, double b, double c) { return std::fma(a, b, c); }
 
+/// A float whose magnitude is denormal as a zero of its sign.
+inline float flushed(float x) {
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+  return (bits & 0x7f800000u) != 0 ? x : std::bit_cast<float>(bits & 0x80000000u);
+}
+
+/// Whether a result has to be looked at again by flushed_fma(): it is denormal, or the smallest normal number.
+inline bool may_be_tiny(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7fffffffu) - 1u < 0x00800000u; }
+
+/// `sum`, which is fma(a, b, c) of numbers that are not denormal and may be tiny, as processors give it that flush results
+/// that are tiny after rounding: a zero of its sign unless it rounds to the smallest normal number with 24 bits, too.
+inline float flushed_fma(float sum, float a, float b, float c) {
+  const float scaled = fma(a * 0x1p64f, b, c * 0x1p64f);  // the operands of a tiny sum are far from overflow
+  return std::abs(scaled) < 0x1p-62f ? std::copysign(0.0f, sum) : sum;
+}
+
 LORA_TAGGED_END

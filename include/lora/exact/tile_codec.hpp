@@ -49,7 +49,7 @@ struct TileCodec {
 /// Throws what isa() throws.
 inline TileCodec tile_codec() {
 #if LORA_TARGETS_X86
-  if (isa() == Isa::avx512 && machine_has_vbmi2())
+  if (isa() >= Isa::avx512 && machine_has_vbmi2())
     return {avx512_vbmi2::extreme_distances, avx512_vbmi2::pack_tiles, avx512_vbmi2::unpack_tiles};
   if (isa() >= Isa::avx2) return {avx2::extreme_distances, avx2::pack_tiles, avx2::unpack_tiles};
 #elif LORA_TARGETS_NEON

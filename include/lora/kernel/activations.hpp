@@ -4,6 +4,7 @@
 /// Activations of any scalar type and layout, to panels of the compute type and back.
 
 #include "lora/kernel/forward.hpp"
+#include "lora/kernel/pairs.hpp"
 #include "lora/kernel/wide.hpp"
 
 LORA_TAGGED_BEGIN
@@ -96,6 +97,51 @@ LORA_NOINLINE void pack_block(const ActivationView<const Scalar>& X, const Batch
   }
 }
 
+/// The bits of a bfloat16 number, stored as such or as a float.
+inline std::uint16_t bfloat16_bits(Eigen::bfloat16 x) { return to_bits(x); }
+inline std::uint16_t bfloat16_bits(float x) { return static_cast<std::uint16_t>(to_bits(x) >> 16); }
+
+/// One unit of rows of X as `layout` has it, from `first` on. As pack_panels.
+template <class Scalar>
+LORA_NOINLINE void pack_pairs(const ActivationView<const Scalar>& X, const PairLayout& layout, Index first, float* out) {
+  if (!layout.tiles) {
+    const Index depth = layout.depth(first), count = std::min(depth, X.rows - first);
+    out += first * layout.columns;
+    for (Index c = 0; c < layout.columns; ++c, out += depth) {
+      const Index used = c < X.cols ? count : 0;
+      const Scalar* x = used == 0 ? nullptr : X.at(first, c);
+      for (Index i = 0; i < used; ++i) out[i] = flushed(bfloat16_to_float(bfloat16_bits(x[i * X.row_stride])));
+      std::fill(out + used, out + depth, 0.0f);
+    }
+    return;
+  }
+  const auto transpose = transpose_kernel<float>();
+  const Index count = std::min(pair_block, X.rows - first);
+  alignas(64) float words[16][pair_block / 2];  // two numbers each
+  const float* columns[16];
+  float* rows[16];
+  for (Index c = 0; c < layout.columns; c += 16) {
+    float* const tile = out + c * (layout.rows / 2) + first / 2 * 16;
+    std::memset(words, 0, sizeof words);
+    for (Index k = 0; k < 16; ++k) {
+      columns[k] = words[k];
+      rows[k] = tile + 16 * k;
+      if (c + k >= X.cols) continue;
+      const Scalar* x = X.at(first, c + k);
+      if (std::is_same_v<Scalar, Eigen::bfloat16> && X.row_stride == 1 && count == pair_block) {
+        std::memcpy(words[k], x, sizeof words[k]);
+        continue;
+      }
+      for (Index i = 0; i < count; i += 2) {
+        const std::uint32_t low = bfloat16_bits(x[i * X.row_stride]);
+        const std::uint32_t high = i + 1 < count ? bfloat16_bits(x[(i + 1) * X.row_stride]) : 0;
+        words[k][i / 2] = from_bits<float>(high << 16 | low);
+      }
+    }
+    transpose(columns, rows);
+  }
+}
+
 /// See activation_kernels(). All must run under an FpEnvironment of the caller's.
 template <class Compute>
 struct ActivationKernels {
@@ -104,6 +150,8 @@ struct ActivationKernels {
   /// A block of X as `layout` has it, its rows in the order of lanes for a row-major weight, or of X.
   void (*pack_block)(const ActivationRef<Compute>& X, const BatchLayout& layout, StorageOrder order, Index block,
                      Compute* panels);
+  /// One unit of rows of X as `layout` has it, for products of pairs; null for any X but one of bfloat16 numbers.
+  void (*pack_pairs)(const ActivationRef<Compute>& X, const PairLayout& layout, Index first, float* out);
   /// Results into Y, rounded once towards a narrower type; null when they have Y's type.
   void (*store)(const Compute* results, Index column_stride, const ActivationRef<Compute>& Y);
 };
@@ -118,8 +166,18 @@ constexpr auto result_store() -> decltype(ActivationKernels<Compute>::store) {
     };
 }
 
-template <class Compute, class Scalar>
-const ActivationKernels<Compute>& activation_kernels() {
+template <class Compute, class Scalar, bool Pairs>
+constexpr auto pair_packing() -> decltype(ActivationKernels<Compute>::pack_pairs) {
+  if constexpr (Pairs)
+    return [](const ActivationRef<Compute>& X, const PairLayout& layout, Index first, float* out) {
+      pack_pairs<Scalar>(typed<const Scalar>(X), layout, first, out);
+    };
+  else
+    return nullptr;
+}
+
+template <class Compute, class Scalar, bool Pairs>
+const ActivationKernels<Compute>& activation_kernels_of() {
   static constexpr ActivationKernels<Compute> kernels{
       [](const ActivationRef<Compute>& X, Index width, Compute* out) {
         pack_panels<Compute, Scalar>(typed<const Scalar>(X), width, out);
@@ -127,8 +185,20 @@ const ActivationKernels<Compute>& activation_kernels() {
       [](const ActivationRef<Compute>& X, const BatchLayout& layout, StorageOrder order, Index block, Compute* panels) {
         pack_block<Compute, Scalar>(typed<const Scalar>(X), layout, order, block, panels);
       },
-      result_store<Compute, Scalar>()};
+      pair_packing<Compute, Scalar, Pairs>(), result_store<Compute, Scalar>()};
   return kernels;
+}
+
+template <class Compute, class Scalar>
+const ActivationKernels<Compute>& activation_kernels() {
+  return activation_kernels_of<Compute, Scalar,
+                               std::is_same_v<Compute, float> && std::is_same_v<Scalar, Eigen::bfloat16>>();
+}
+
+/// For bfloat16 numbers that are stored as floats.
+template <class Compute>
+const ActivationKernels<Compute>& bfloat16_kernels() {
+  return activation_kernels_of<Compute, float, true>();
 }
 
 LORA_TAGGED_END

@@ -100,6 +100,9 @@ void conv_pass(const ConvPlan& plan, const Lines<const T>& weight, const Form<co
   Scratch scratch(workspace.reserve(conv_workspace<T, Order>(plan, weight.rows(), form, tasks) - 63));
   const ConvScratch<T, Order> own(scratch, plan, weight.rows(), form, tasks);
   Workspace products(std::span(own.products, own.products_size));
+  const ActivationKernels<Compute>* kernels = &activation_kernels<Compute, Compute>();
+  if constexpr (has_pairs<T>)  // patches are in float
+    if (X.kernels->pack_pairs != nullptr) kernels = &bfloat16_kernels<Compute>();
   const Index per_group = plan.channels / plan.groups * ConvPlan::product(plan.padded_size());
   for (Index c = 0; c < X.cols; ++c) {
     const Compute* const sample = padded_sample(plan, X.columns(c, 1), own.sample, own.padded_sample);
@@ -118,8 +121,9 @@ void conv_pass(const ConvPlan& plan, const Lines<const T>& weight, const Form<co
         results.cols = count;
         results.row_stride = positions * Y.row_stride;
         results.column_stride = Y.row_stride;
-        forward_pass<T, Order>(part, form, bias == nullptr ? nullptr : bias + g * out,
-                               activation_ref<Compute>(own.patches, rows, count, 1, rows), results,
+        ActivationRef<Compute> patches = activation_ref<Compute>(own.patches, rows, count, 1, rows);
+        patches.kernels = kernels;
+        forward_pass<T, Order>(part, form, bias == nullptr ? nullptr : bias + g * out, patches, results,
                                {context.executor, &products});
       }
     }

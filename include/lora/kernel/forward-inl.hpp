@@ -5,6 +5,7 @@
 #include "lora/kernel/forward.hpp"
 #include "lora/kernel/routed.hpp"
 #include "lora/kernel/routed_kernels.hpp"
+#include "lora/kernel/tile_unit.hpp"
 #include "lora/kernel/wide.hpp"
 
 LORA_TAGGED_BEGIN
@@ -17,12 +18,17 @@ constexpr Index most_columns(Index rows) {
   return std::clamp<Index>(numbers / std::max<Index>(rows, 1) / 32 * 32, 64, wide_columns<Compute>);
 }
 
+/// Whether products with weights of this type can be summed up by pairs (kernel/pairs.hpp).
+template <class T>
+inline constexpr bool has_pairs = std::is_same_v<T, Eigen::bfloat16>;
+
 /// How a pass takes `batch` columns: which kernels, and where in its scratch memory everything lies.
 template <class T, StorageOrder Order>
 struct ForwardPlan {
   using Compute = compute_t<T>;
 
-  ForwardPlan(Index rows, Index cols, const FormSizes<Compute>& forms, Index columns, Index count, bool converts)
+  ForwardPlan(Index rows, Index cols, const FormSizes<Compute>& forms, Index columns, Index count, bool converts,
+              bool by_pairs)
       : kernels(forms.kernels),
         batch(columns),
         most_tasks(count),
@@ -30,7 +36,8 @@ struct ForwardPlan {
         converts_results(converts),
         is_wide(columns > skinny_batch),
         has_dense(forms.has_dense),
-        scales_X(forms.has_column_gains) {
+        scales_X(forms.has_column_gains && !by_pairs),
+        pairs(by_pairs) {
     if (is_wide) {
       const WideKernels<T> own = wide_kernels<T, Order>();
       const WideKernels<Compute> dense = wide_kernels<Compute, row_major>();
@@ -48,6 +55,16 @@ struct ForwardPlan {
       compute_product = skinny_kernels<Compute, row_major>().product;
       width = compute_width = own.width;
       panels_size = lora::detail::panels_size(cols, batch, width);
+    }
+    if constexpr (has_pairs<T>) {
+      if (pairs) {
+        const PairKernels<T> own = pair_kernels<T, Order>(isa(), cols);
+        product = own.product;
+        width = own.width;
+        has_tiles = own.tiles;
+        task_scratch = std::max(own.scratch, task_scratch);
+        panels_size = std::max(panels_size, PairLayout(has_tiles, cols, batch, width).size());
+      }
     }
     dense_stride = padded(rows, epilogue_rows);
   }
@@ -70,7 +87,7 @@ struct ForwardPlan {
 
   const RoutedKernels<Compute>* kernels;
   Index batch, most_tasks, most_depth;
-  bool converts_results, is_wide, has_dense, scales_X;
+  bool converts_results, is_wide, has_dense, scales_X, pairs, has_tiles = false;
   ForwardProduct<T>* product;
   ForwardProduct<Compute>* compute_product;
   Index width, compute_width, depth = 0, compute_depth = 0, task_scratch = 0, panels_size, dense_stride;
@@ -83,9 +100,20 @@ struct ForwardPlan {
 template <class T, StorageOrder Order>
 void pack_activations(const ForwardPlan<T, Order>& plan, const ActivationRef<compute_t<T>>& X, bool for_weight,
                       Executor& executor) {
+  if constexpr (has_pairs<T>) {
+    if (plan.pairs && for_weight) {
+      const PairLayout layout(plan.has_tiles, X.rows, X.cols, plan.width);
+      share_rows(executor, plan.most_tasks, X.rows, layout.unit(), 8 * layout.rows * layout.columns,
+                 [&](int, Index first, Index last) {
+                   for (Index row = first; row < last; row += layout.unit())
+                     X.kernels->pack_pairs(X, layout, row, plan.panels);
+                 });
+      return;
+    }
+  }
   if (!plan.is_wide) {
     const FpEnvironment environment;
-    X.kernels->pack_panels(X, plan.width, plan.panels);
+    X.kernels->pack_panels(X, plan.compute_width, plan.panels);
     return;
   }
   const Index depth = for_weight ? plan.depth : plan.compute_depth;
@@ -150,7 +178,7 @@ bool prepare_terms(const ForwardPlan<T, Order>& plan, const Form<compute_t<T>>& 
     terms.dense_stride = plan.dense_stride;
   }
   // Few columns are packed the same way for both products, and many of a row-major weight are, too.
-  return !plan.scales_X && (!plan.is_wide || Order == row_major);
+  return !plan.pairs && !plan.scales_X && (!plan.is_wide || Order == row_major);
 }
 
 /// Columns that are taken at once, from `begin` on in the order of the forms, which X and Y are in.
@@ -203,9 +231,25 @@ void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, 
 
 /// How many of `left` columns are taken next. A few more than a skinny product takes are cheaper in two of these.
 template <class Compute>
-Index next_columns(Index left, Index rows_of_X) {
+Index next_columns(Index left, Index rows_of_X, bool pairs) {
   const Index batch = std::min(left, has_wide_products() ? most_columns<Compute>(rows_of_X) : skinny_batch);
-  return batch <= skinny_batch + 8 ? std::min(batch, skinny_batch) : batch;
+  return batch <= skinny_batch + 8 && !pairs ? std::min(batch, skinny_batch) : batch;
+}
+
+/// How many columns from `first` on, of `batch` in all, have column gains, or have none: `has_gains` says which.
+template <class Compute>
+Index columns_alike(const ColumnForms<Compute>& forms, Index first, Index batch, bool& has_gains) {
+  const auto gains_of = [&](Index g) {
+    const Form<Compute>* const form = forms.of_group(g);
+    return form != nullptr && form->column_gains() != nullptr;
+  };
+  Index g = 0;
+  if (forms.offsets != nullptr)
+    g = std::upper_bound(forms.offsets, forms.offsets + forms.groups, first) - forms.offsets - 1;
+  has_gains = gains_of(g);
+  do ++g;
+  while (g < forms.groups && gains_of(g) == has_gains);
+  return (g < forms.groups ? forms.offsets[g] : batch) - first;
 }
 
 template <class T, StorageOrder Order>
@@ -224,10 +268,18 @@ void forward_pass(const Lines<const T>& weight, const ColumnForms<compute_t<T>>&
   sizes.kernels = forms.kernels;
   for (Index g = 0; g < forms.groups; ++g) sizes.add(forms.of_group(g));
   for (Index first = 0, batch; first < X.cols; first += batch) {
-    batch = next_columns<Compute>(X.cols - first, X.rows);
+    Index left = X.cols - first;
+    bool pairs = false;
+    if constexpr (has_pairs<T>) {
+      if (X.kernels->pack_pairs != nullptr) {  // h o X is not of bfloat16 numbers any more
+        left = columns_alike(forms, first, X.cols, pairs);
+        pairs = !pairs;
+      }
+    }
+    batch = next_columns<Compute>(left, X.rows, pairs);
     // Asked once a pass: an executor may grow meanwhile, the memory of its tasks does not.
     const Index tasks = std::max(executor.concurrency(), 1);
-    ForwardPlan<T, Order> plan(weight.rows(), weight.cols(), sizes, batch, tasks, Y.kernels->store != nullptr);
+    ForwardPlan<T, Order> plan(weight.rows(), weight.cols(), sizes, batch, tasks, Y.kernels->store != nullptr, pairs);
     Scratch needed;
     plan.take(needed, weight.rows(), weight.cols());
     Scratch scratch(workspace.reserve(needed.size()));
@@ -240,12 +292,15 @@ template <class T, StorageOrder Order>
 std::size_t forward_workspace(Index rows, Index cols, const FormSizes<compute_t<T>>& sizes, Index batch, Index tasks) {
   using Compute = compute_t<T>;
   std::size_t most = 0;
-  // The first step is the largest, but for the scratch memory of few columns that follow many.
-  for (Index first = 0, step; first < batch; first += step) {
-    step = next_columns<Compute>(batch - first, cols);
-    Scratch needed;
-    ForwardPlan<T, Order>(rows, cols, sizes, step, tasks, true).take(needed, rows, cols);
-    most = std::max(most, needed.size());
+  for (const bool pairs : {false, true}) {
+    if (pairs && !has_pairs<T>) continue;
+    // The first step is the largest, but for the scratch memory of few columns that follow many.
+    for (Index first = 0, step; first < batch; first += step) {
+      step = next_columns<Compute>(batch - first, cols, pairs);
+      Scratch needed;
+      ForwardPlan<T, Order>(rows, cols, sizes, step, tasks, true, pairs).take(needed, rows, cols);
+      most = std::max(most, needed.size());
+    }
   }
   return most + 63;  // the caller's memory may begin anywhere
 }

@@ -85,7 +85,7 @@ inline bool has_wide_products() { return isa() != Isa::portable; }
 inline bool has_wide_products() { return true; }
 #endif
 #if LORA_TARGETS_X86
-#define LORA_FOR_WIDE_ISA(...) (isa() == Isa::avx512 ? avx512::__VA_ARGS__ : avx2::__VA_ARGS__)
+#define LORA_FOR_WIDE_ISA(...) (isa() >= Isa::avx512 ? avx512::__VA_ARGS__ : avx2::__VA_ARGS__)
 #elif LORA_TARGETS_NEON
 #define LORA_FOR_WIDE_ISA(...) neon::__VA_ARGS__
 #else

@@ -64,9 +64,10 @@ Activations<double> absolute_product(const Lines<const T>& weight, const Activat
 }  // namespace detail
 
 /// How far the merged and the unmerged forward pass over the same W0 can be apart, for every element of Y: out x batch,
-/// in double. `W0` is the weight before the merge, `set` the active set, `X` the activations (in x batch), `bias` out x
-/// 1 or empty. Holds for every order of summation and with or without fused multiply-adds, under rounding to nearest
-/// without flushing of denormals, as long as nothing overflows and X fits the compute type. Allocates a few out x batch
+/// in double. `W0` is the weight before the merge, `set` the active set, `X` the activations (in x batch, of the type they
+/// are given to the passes in), `bias` out x 1 or empty. Holds for every order of summation and with or without fused
+/// multiply-adds, under rounding to nearest without flushing of denormals, but for a bfloat16 W0 and X, whose products may
+/// flush them; as long as nothing overflows and X fits the compute type. Allocates a few out x batch
 /// matrices, and of a dense part its magnitudes. Throws ShapeError, and StateError for gains that need for_weight().
 ///
 /// With u the unit roundoff of the compute type, v that of the storage type, gamma_k = k u / (1 - k u) for k roundings
@@ -83,9 +84,9 @@ Activations<double> absolute_product(const Lines<const T>& weight, const Activat
 /// Gains g of rows (DoRA) and h of columns (IA3), the same on both ways, multiply S, and g acts on B already; each rounds once more, as if
 /// R were R + 1. A dense part D adds |D| |X| to T, and n terms to the unmerged sum, as if n were 2 n; the merged chain begins with it.
 /// The bound is the sum of the two, and what does not shrink with the numbers: half the least denormal of 16 bit
-/// storage times sum |x|, and the least denormal of the compute type for every product that may underflow. The bound's
-/// own rounding, in double, is covered by a factor 1 + 2^-20. It is infinite from 2 (2n + R + 2) u = 1 on (n = 4
-/// million for float).
+/// storage times sum |x|, and the least denormal of the compute type for every product that may underflow; the smallest
+/// normal number instead where denormals may be flushed, for operands and sums as well. The bound's own rounding, in
+/// double, is covered by a factor 1 + 2^-20. It is infinite from 2 (2n + R + 2) u = 1 on (n = 4 million for float).
 template <class Weight, class Derived>
 Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
                                   const Eigen::MatrixBase<Derived>& X,
@@ -97,6 +98,7 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
   detail::expect_shape("forward_bound: X", in, X.cols(), X.rows(), X.cols());
   if (bias.size() != 0) detail::expect_shape("forward_bound: bias", out, 1, bias.rows(), bias.cols());
 
+  constexpr bool flushes = std::is_same_v<T, Eigen::bfloat16> && std::is_same_v<typename Derived::Scalar, Eigen::bfloat16>;
   const auto& values = X.derived().eval();
   Activations<double> absolute_X(in, X.cols());
   for (Index j = 0; j < X.cols(); ++j)
@@ -105,6 +107,10 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
   const Eigen::RowVectorXd sum_X = absolute_X.colwise().sum();
   // Counts of products that may underflow, times what they are multiplied with afterwards.
   Activations<double> underflows = Activations<double>::Constant(out, X.cols(), 2 * static_cast<double>(in));
+  if (flushes) {
+    underflows.array() += 2 * static_cast<double>(in / 16 + 2);  // the sums of blocks
+    underflows.rowwise() += 2 * sum_X;                            // denormals of W0 and W'
+  }
   Index R = 0;
   set.expect_fits("forward_bound", out, in);
   const Form<Compute>& form = set.form();
@@ -113,6 +119,12 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
     T_sum.noalias() +=
         Eigen::Map<const Matrix<Compute>>(form.dense(), out, in).template cast<double>().cwiseAbs() * absolute_X;
     underflows.array() += static_cast<double>(in);
+    if (flushes)  // a denormal x is flushed on one way and not on the other: here, below and with the gains
+      underflows.colwise() += Eigen::Map<const Matrix<Compute>>(form.dense(), out, in)
+                                  .template cast<double>()
+                                  .cwiseAbs()
+                                  .rowwise()
+                                  .sum();
   }
   if (const Index R_set = form.depth(); R_set != 0) {
     Matrix<double> B(out, R_set), A(R_set, in);
@@ -126,6 +138,7 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
     underflows.colwise() += static_cast<double>(in) * B.rowwise().sum();
     underflows.rowwise() += 2 * H.colwise().sum() + rank * sum_X;
     underflows.array() += rank;
+    if (flushes) underflows.colwise() += B * A.rowwise().sum();
     R = R_set;
   }
 
@@ -139,6 +152,11 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
     const Activations<double> sums = detail::absolute_product<T>(lines, Activations<double>::Ones(in, 1));
     underflows.colwise() += sums.col(0);
     underflows.rowwise() += sum_X;
+    if (flushes) {
+      const Activations<double> h =
+          Eigen::Map<const Activations<Compute>>(column_gains, in, 1).template cast<double>().cwiseAbs();
+      underflows.colwise() += detail::absolute_product<T>(lines, h).col(0);
+    }
     for (Index j = 0; j < in; ++j) absolute_X.row(j) *= std::abs(static_cast<double>(column_gains[j]));
   }
   Activations<double> S = detail::absolute_product<T>(lines, absolute_X);
@@ -149,7 +167,7 @@ Activations<double> forward_bound(const Weight& W0, const std::type_identity_t<A
       underflows.row(i) = underflows.row(i) * std::max(gain, 1.0) + Eigen::RowVectorXd::Ones(X.cols());
     }
   // Each underflow can be magnified by the roundings after it: by less than 4 wherever the bound is finite.
-  Activations<double> result = bound.weight * S + bound.update * T_sum + 4 * bound.tiny * underflows;
+  Activations<double> result = bound.weight * S + bound.update * T_sum + 4 * (flushes ? 0x1p-126 : bound.tiny) * underflows;
   result.rowwise() += bound.denormal * sum_X;
   if (bias.size() != 0) result.colwise() += bound.bias * bias.template cast<double>().cwiseAbs();
   return result * (1 + 0x1p-20);

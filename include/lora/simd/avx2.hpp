@@ -20,7 +20,7 @@ struct FloatLanes {
     __m256 a, b;
   };
   static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 3, single_rows = 4;
-  static constexpr int axpy_groups = 1, wide_rows = 4, wide_vectors = 1;
+  static constexpr int axpy_groups = 1, wide_rows = 4, wide_vectors = 1, pair_groups = 1, pair_columns = 3;
 
   static LORA_INLINE F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static LORA_INLINE F broadcast(float x) {
@@ -245,7 +245,41 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   }
   static LORA_INLINE Line narrow(Numbers x) { return {{narrow(x.a), narrow(x.b)}}; }
 
+  static constexpr bool flushes_by_processor = true;
+  static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
+    for (int half = 0; half < 2; ++half, lines += 8 * stride - 32, out += 8 - 256)
+      for (int part = 0; part < 4; ++part, lines += 8, out += 64) {  // of four words
+        const __m256i a = halves(lines, stride), b = halves(lines + stride, stride);
+        const __m256i c = halves(lines + 2 * stride, stride), d = halves(lines + 3 * stride, stride);
+        const __m256i ab0 = _mm256_unpacklo_epi32(a, b), ab1 = _mm256_unpackhi_epi32(a, b);
+        const __m256i cd0 = _mm256_unpacklo_epi32(c, d), cd1 = _mm256_unpackhi_epi32(c, d);
+        store_words(out, _mm256_unpacklo_epi64(ab0, cd0));
+        store_words(out + 16, _mm256_unpackhi_epi64(ab0, cd0));
+        store_words(out + 32, _mm256_unpacklo_epi64(ab1, cd1));
+        store_words(out + 48, _mm256_unpackhi_epi64(ab1, cd1));
+      }
+  }
+  static LORA_INLINE F pairs(const Eigen::bfloat16* p, const Eigen::bfloat16* q) {
+    const F low = load_widened(p), high = load_widened(q);
+    return {_mm256_or_ps(_mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(low.a), 16)), high.a),
+            _mm256_or_ps(_mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(low.b), 16)), high.b)};
+  }
+  static LORA_INLINE F first(F words) {
+    return {widen(_mm256_castps_si256(words.a)).a, widen(_mm256_castps_si256(words.b)).a};
+  }
+  static LORA_INLINE F second(F words) {
+    return {widen(_mm256_castps_si256(words.a)).b, widen(_mm256_castps_si256(words.b)).b};
+  }
+  static LORA_INLINE F operand(F x) { return x; }
+  static LORA_INLINE F pair_fma(F x, F y, F z) { return fma(x, y, z); }
+  static LORA_INLINE F pair_add(F x, F y) { return add(x, y); }
+
  private:
+  /// Four words of a line and of the fourth one after it.
+  static LORA_INLINE __m256i halves(const Eigen::bfloat16* p, Index stride) {
+    return _mm256_loadu2_m128i(reinterpret_cast<const __m128i*>(p + 4 * stride), reinterpret_cast<const __m128i*>(p));
+  }
+  static LORA_INLINE void store_words(float* p, __m256i x) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), x); }
   static LORA_INLINE F widen(__m256i x) {
     const __m256i odd = _mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xffff0000u)));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)), _mm256_castsi256_ps(odd)};

@@ -26,7 +26,7 @@ struct FloatLanes {
   using F = __m512;
   struct Part;
   static constexpr int part_lanes = 16, dot_rows = 4, dot_columns = 4, single_rows = 8;
-  static constexpr int axpy_groups = 4, wide_rows = 8, wide_vectors = 2;
+  static constexpr int axpy_groups = 4, wide_rows = 8, wide_vectors = 2, pair_groups = 2, pair_columns = 4;
 
   static LORA_INLINE F zero() { return _mm512_setzero_ps(); }
   static LORA_INLINE F broadcast(float x) { return _mm512_set1_ps(x); }
@@ -196,7 +196,40 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
     return _mm512_ternarylogic_epi32(rounded(x.b), upper(), _mm512_srli_epi32(rounded(x.a), 16), 0xea);
   }
 
+  static constexpr bool flushes_by_processor = true;
+  static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
+    LORA_UNROLL for (int part = 0; part < 4; ++part, lines += 8, out += 64) {  // of four words
+      const __m512i a = quarters(lines, stride), b = quarters(lines + stride, stride);
+      const __m512i c = quarters(lines + 2 * stride, stride), d = quarters(lines + 3 * stride, stride);
+      const __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
+      const __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
+      _mm512_store_si512(out, _mm512_unpacklo_epi64(ab0, cd0));
+      _mm512_store_si512(out + 16, _mm512_unpackhi_epi64(ab0, cd0));
+      _mm512_store_si512(out + 32, _mm512_unpacklo_epi64(ab1, cd1));
+      _mm512_store_si512(out + 48, _mm512_unpackhi_epi64(ab1, cd1));
+    }
+  }
+  static LORA_INLINE F pairs(const Eigen::bfloat16* p, const Eigen::bfloat16* q) {
+    const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_castps_si512(load_widened(q))));
+  }
+  static LORA_INLINE F first(F words) { return widen(_mm512_castps_si512(words)).a; }
+  static LORA_INLINE F second(F words) { return widen(_mm512_castps_si512(words)).b; }
+  static LORA_INLINE F operand(F x) { return x; }
+  static LORA_INLINE F pair_fma(F a, F b, F c) { return fma(a, b, c); }
+  static LORA_INLINE F pair_add(F a, F b) { return add(a, b); }
+
  private:
+  /// Four words of each fourth line. (Loads that merge take no shuffle, and cross cache lines less often than longer ones.)
+  static LORA_INLINE __m512i quarters(const Eigen::bfloat16* p, Index stride) {
+    const auto load = [&](Index line) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + line * stride));
+    };
+    __m512i out = _mm512_castsi128_si512(load(0));
+    out = _mm512_mask_broadcast_i32x4(out, 0x00f0, load(4));
+    out = _mm512_mask_broadcast_i32x4(out, 0x0f00, load(8));
+    return _mm512_mask_broadcast_i32x4(out, 0xf000, load(12));
+  }
   static LORA_INLINE __m512i upper() { return _mm512_set1_epi32(static_cast<int>(0xffff0000u)); }
   /// The upper halves are what is rounded to nearest even; the lower ones are left over.
   static LORA_INLINE __m512i rounded(F x) {

@@ -16,6 +16,8 @@
 #define LORA_TARGET_FLAGS_AVX512 "avx,avx2,fma,f16c,bmi,bmi2,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl"
 #define LORA_TARGET_FLAGS_AVX512_VBMI2 \
   "avx,avx2,fma,f16c,bmi,bmi2,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl,avx512vbmi2"
+#define LORA_TARGET_FLAGS_AMX \
+  "avx,avx2,fma,f16c,bmi,bmi2,popcnt,avx512f,avx512cd,avx512bw,avx512dq,avx512vl,amx-tile,amx-bf16"
 
 // Everything between BEGIN and END is compiled for that instruction set.
 #if defined(__clang__)
@@ -31,13 +33,15 @@
 
 LORA_NAMESPACE_BEGIN
 
-/// The instruction sets with kernels of their own. All give the same bits.
-enum class Isa { portable = 0, avx2 = 1, avx512 = 2, neon = 3 };
+/// The instruction sets with kernels of their own. All give the same bits. `amx` is AVX-512 with a tile unit, which
+/// multiplies bfloat16 weights with bfloat16 activations (simd/amx.hpp).
+enum class Isa { portable = 0, avx2 = 1, avx512 = 2, amx = 3, neon = 4 };
 
-/// "portable", "avx2", "avx512" or "neon".
+/// "portable", "avx2", "avx512", "amx" or "neon".
 inline const char* name(Isa isa) {
   switch (isa) {
     case Isa::neon: return "neon";
+    case Isa::amx: return "amx";
     case Isa::avx512: return "avx512";
     case Isa::avx2: return "avx2";
     case Isa::portable: break;
@@ -47,6 +51,19 @@ inline const char* name(Isa isa) {
 
 LORA_NAMESPACE_END
 LORA_TAGGED_BEGIN
+
+#if LORA_TARGETS_X86
+/// Whether there is a tile unit for bfloat16, and the system saves its registers: CPUID leaf 7, bits 22 and 24 of edx; bits 17
+/// and 18 of the extended control register 0.
+inline bool machine_has_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c >> 27 & 1u) == 0) return false;  // no xgetbv
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 22 & 1u) == 0 || (d >> 24 & 1u) == 0) return false;
+  unsigned low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low >> 17 & 3u) == 3u;
+}
+#endif
 
 inline Isa machine_isa() {
 #if LORA_TARGETS_X86
@@ -58,7 +75,7 @@ inline Isa machine_isa() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
-  if (avx512) return Isa::avx512;
+  if (avx512) return machine_has_amx() ? Isa::amx : Isa::avx512;
   if (avx2) return Isa::avx2;
 #endif
   return LORA_TARGETS_NEON ? Isa::neon : Isa::portable;
@@ -74,7 +91,7 @@ inline bool machine_runs(Isa isa) {
 /// Whether a machine with AVX-512 also compresses bytes.
 inline bool machine_has_vbmi2() {
 #if LORA_TARGETS_X86
-  static const bool has = machine_isa() == Isa::avx512 && __builtin_cpu_supports("avx512vbmi2") != 0;
+  static const bool has = machine_isa() >= Isa::avx512 && __builtin_cpu_supports("avx512vbmi2") != 0;
   return has;
 #else
   return false;
@@ -86,16 +103,17 @@ inline bool machine_has_vbmi2() {
 inline Isa capped_isa(std::string_view cap) {
   const Isa machine = machine_isa();
   if (cap.empty()) return machine;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::neon})
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx, Isa::neon})
     if (cap == name(isa)) return machine_runs(isa) ? isa : machine;
-  throw ValueError(text("lora: LORA_ISA: expected portable, avx2, avx512 or neon, found ", cap));
+  throw ValueError(text("lora: LORA_ISA: expected portable, avx2, avx512, amx or neon, found ", cap));
 }
 
 LORA_TAGGED_END
 LORA_NAMESPACE_BEGIN
 
 /// The instruction set the kernels use: the best this machine has, capped by the environment variable LORA_ISA, which is
-/// read once (`portable`, `avx2`, `avx512`, `neon`; for tests and benchmarks). Throws ValueError when it holds another word.
+/// read once (`portable`, `avx2`, `avx512`, `amx`, `neon`; for tests and benchmarks). Throws ValueError when it holds another
+/// word.
 inline Isa isa() {
   static const Isa chosen = [] {
     const char* cap = std::getenv("LORA_ISA");
@@ -107,7 +125,7 @@ inline Isa isa() {
 // What is called `...` in the namespace of the instruction set that isa() says; stands in lora::detail.
 #if LORA_TARGETS_X86
 #define LORA_FOR_ISA(...)                                  \
-  (isa() == Isa::avx512 ? avx512::__VA_ARGS__              \
+  (isa() >= Isa::avx512 ? avx512::__VA_ARGS__              \
                         : isa() == Isa::avx2 ? avx2::__VA_ARGS__ : portable::__VA_ARGS__)
 #elif LORA_TARGETS_NEON
 #define LORA_FOR_ISA(...) (isa() == Isa::neon ? neon::__VA_ARGS__ : portable::__VA_ARGS__)

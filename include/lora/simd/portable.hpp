@@ -13,6 +13,16 @@
 ///   reduce_four(p, F x 4)   the same for four, to p[0] .. p[3] (aligned to the four)
 ///   barrier(F&)             the compiler cannot look across it
 ///
+/// for products of bfloat16 numbers (kernel/pairs.hpp), in Lanes<Eigen::bfloat16> alone,
+///
+///   transpose_pairs(p, stride, out)  16 lines of 32 elements as 16 F of words, lane l of the i-th: the two elements from
+///                           2 i on of line l
+///   pairs(p, q)             words of 16 elements at p and 16 at q; they are not to be computed with
+///   first(F) second(F)      the first and the second elements of such words: exact
+///   pair_fma pair_add       with results, and the operands of pair_add, that are denormal flushed to zero
+///   operand(F)              numbers as pair_fma's factors: denormal ones flushed, where the processor does not do it
+///   flushes_by_processor    the three of these need FlushedDenormals (simd/fp_environment.hpp)
+///
 /// and, for the 32 positions of a line of a tile,
 ///
 ///   Line                    their bit patterns: load_line store_line (any alignment)
@@ -28,7 +38,7 @@
 ///   has_fused_tiles         whether plain sums have kernels of their own, or go step by step (kernel/tile_steps.inc)
 ///
 /// `delta_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
-/// `single_rows` F; `axpy_groups` x `dot_columns` F and `wide_rows` x `wide_vectors` F do, too. The first vectors are
+/// `single_rows` F; 2 x `pair_groups` x `pair_columns` F, `axpy_groups` x `dot_columns` F and `wide_rows` x `wide_vectors` F do, too. The first vectors are
 /// F where `part_lanes` is 16; else they are Part::V, so many lanes of an F, with Part's zero load store load_widened fma.
 
 #include "lora/simd/isa.hpp"
@@ -53,10 +63,10 @@ struct Lanes {
   struct Part;
 #if LORA_TARGETS_ANY  // a last resort, kept small
   static constexpr int part_lanes = 16, dot_rows = 1, dot_columns = 1, single_rows = 1;
-  static constexpr int axpy_groups = 1, wide_rows = 1, wide_vectors = 1;
+  static constexpr int axpy_groups = 1, wide_rows = 1, wide_vectors = 1, pair_groups = 1, pair_columns = 1;
 #else
   static constexpr int part_lanes = 16, dot_rows = 2, dot_columns = 2, single_rows = 4;
-  static constexpr int axpy_groups = 2, wide_rows = 2, wide_vectors = 1;
+  static constexpr int axpy_groups = 2, wide_rows = 2, wide_vectors = 1, pair_groups = 1, pair_columns = 2;
 #endif
 
   static LORA_INLINE F zero() { return broadcast(Compute{0}); }
@@ -116,6 +126,40 @@ struct Lanes {
     asm("" : "+m"(x));
 #endif
   }
+
+  static constexpr bool flushes_by_processor = false;
+  static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
+    for (int l = 0; l < 16; ++l)
+      for (int i = 0; i < 16; ++i) std::memcpy(out + 16 * i + l, lines + l * stride + 2 * i, sizeof(float));
+  }
+  static LORA_INLINE F pairs(const Eigen::bfloat16* p, const Eigen::bfloat16* q) {
+    F out;
+    for (int i = 0; i < 16; ++i)
+      out.v[i] = from_bits<float>(to_bits(p[i]) | static_cast<std::uint32_t>(to_bits(q[i])) << 16);
+    return out;
+  }
+  static LORA_INLINE F first(F words) {
+    for (float& lane : words.v) lane = from_bits<float>(to_bits(lane) << 16);
+    return words;
+  }
+  static LORA_INLINE F second(F words) {
+    for (float& lane : words.v) lane = from_bits<float>(to_bits(lane) & 0xffff0000u);
+    return words;
+  }
+  static LORA_INLINE F operand(F x) {
+    for (float& lane : x.v) lane = flushed(lane);
+    return x;
+  }
+  static LORA_INLINE F pair_fma(const F& a, const F& b, const F& c) {
+    F out = fma(a, b, c);
+    bool again = false;
+    for (const float lane : out.v) again |= may_be_tiny(lane);
+    if (again) [[unlikely]]
+      for (int i = 0; i < 16; ++i)
+        if (may_be_tiny(out.v[i])) out.v[i] = flushed_fma(out.v[i], a.v[i], b.v[i], c.v[i]);
+    return out;
+  }
+  static LORA_INLINE F pair_add(F a, const F& b) { return operand(add(a, b)); }  // tiny sums are exact
 
   struct Line {
     Signed v[32];

@@ -1,0 +1,48 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// The product Y = W X + B H + bias of a bfloat16 W and a bfloat16 X, in the order of tile units (AMX's TDPBF16PS) on every
+/// machine, for any number of columns and both orders of W: W's columns in blocks of 32, continued by zeros; in each a chain
+/// of fused multiply-adds over the even ones from +0, one over the odd ones, their sum, which is added to the sum so far.
+/// Operands and results of all these that are denormal are zeros.
+///
+/// Vectors are rows of W: a few columns of W in float, rows next to each other, meet one number of X at a time, so few
+/// columns of X are no special case and results need no transposing.
+
+#include "lora/kernel/wide.hpp"
+
+LORA_TAGGED_BEGIN
+
+/// The order's blocks, and how many rows of X are packed together: several blocks, for fewer stops at the sums.
+inline constexpr Index pair_block = 32, pair_depth = 4 * pair_block;
+
+/// Where X is in memory, its rows continued by zeros to whole blocks and its columns to a multiple of `width`. As floats:
+/// [row / pair_depth][column][row % pair_depth]. For a tile unit, as words of two rows:
+/// [column / 16][row / 32][row % 32 / 2][column % 16].
+struct PairLayout {
+  bool tiles;
+  Index rows, columns;
+
+  PairLayout(bool for_tiles, Index rows_of_X, Index columns_of_X, Index width)
+      : tiles(for_tiles), rows(padded(rows_of_X, pair_block)), columns(padded(columns_of_X, width)) {}
+
+  /// Rows that are packed at once.
+  Index unit() const { return tiles ? pair_block : pair_depth; }
+  Index depth(Index row) const { return std::min(pair_depth, rows - row); }
+  /// In numbers of four bytes.
+  Index size() const { return tiles ? rows / 2 * columns : rows * columns; }
+};
+
+/// As WideKernels. A task's scratch memory does not depend on the number of columns.
+template <class T>
+struct PairKernels {
+  bool tiles;
+  Index width;  ///< what columns of X are filled up to
+  Index scratch;
+  ForwardProduct<T>* product;
+};
+
+#define LORA_TARGET_FILE "lora/kernel/pair_kernels.inc"
+#include "lora/simd/for_each_target.inc"
+
+LORA_TAGGED_END

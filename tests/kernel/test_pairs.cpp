@@ -1,0 +1,274 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+// Products of bfloat16 weights and activations have the order of tile units: on every instruction set, and by the code
+// for tile units on one in software, they equal the scalar reference, and the digests in tests/data/pairs, in every bit.
+
+#include "kernel/pair_products.hpp"
+#include "lora/layer/linear.hpp"
+#include "reference/expect.hpp"
+#include "reference/forward.hpp"
+
+#include <cfenv>
+#include <fstream>
+#include <sstream>
+
+#if LORA_TARGETS_X86
+#include <immintrin.h>
+#endif
+
+namespace {
+
+using lora::Isa;
+using pair_products::Batch;
+using pair_products::Index;
+using pair_products::Number;
+using pair_products::Weight;
+using reference::Random;
+
+constexpr Isa all_sets[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx};
+
+/// A set whose kernels cannot run here is skipped in so many words.
+#define EXPECT_MACHINE_HAS(isa)                                                                                       \
+  if (lora::detail::machine_isa() < (isa))                                                                            \
+  GTEST_SKIP() << "NOT TESTED: this machine has no " << lora::name(isa) << "; its kernels did not run here"
+
+/// The sets' kernels, as they are chosen: those of amx run on AVX-512 where the system keeps its registers to itself.
+class PairKernels : public ::testing::TestWithParam<Isa> {
+ public:
+  template <lora::StorageOrder Order>
+  static void check(Random& random, int kind, Index rows, Index cols, Index batch) {
+    SCOPED_TRACE(::testing::Message() << rows << " x " << cols << ", batch " << batch << ", kind " << kind
+                                      << (Order == lora::row_major ? ", row-major" : ", column-major"));
+    const auto W = pair_products::numbers<Weight<Order>>(random, kind, rows, cols);
+    const auto X = pair_products::numbers<Batch>(random, kind, cols, batch);
+    const auto kernels = lora::detail::pair_kernels<Number, Order>(GetParam(), cols);
+    ASSERT_TRUE(reference::same_bits(pair_products::expected(W, X), pair_products::multiply(kernels, W, X)));
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Sets, PairKernels, ::testing::ValuesIn(all_sets),
+                         [](const auto& set) { return std::string(lora::name(set.param)); });
+
+TEST_P(PairKernels, EqualTheReference) {
+  EXPECT_MACHINE_HAS(GetParam());
+  Random random(70);
+  for (const Index batch : {1, 2, 3, 4, 5, 7, 15, 16, 17, 31, 32, 33, 64, 256})
+    for (const auto& [rows, cols] : {std::pair<Index, Index>{1, 1}, {5, 0}, {16, 32}, {33, 31}, {70, 65}, {9, 161}}) {
+      const int kind = static_cast<int>(random.below(5));
+      check<lora::row_major>(random, kind, rows, cols, batch);
+      check<lora::column_major>(random, kind, rows, cols, batch);
+    }
+}
+
+TEST_P(PairKernels, EqualTheReferenceForAllKindsOfNumbers) {
+  EXPECT_MACHINE_HAS(GetParam());
+  Random random(71);
+  for (int kind = 0; kind < 5; ++kind) {
+    check<lora::row_major>(random, kind, 67, 300, 7);
+    check<lora::column_major>(random, kind, 67, 300, 7);
+  }
+}
+
+std::uint64_t digest(const lora::Matrix<float>& Y) {  // FNV-1a over the bits, row by row
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (Index i = 0; i < Y.rows(); ++i)
+    for (Index c = 0; c < Y.cols(); ++c)
+      for (int shift = 0; shift < 32; shift += 8) {
+        hash ^= reference::bits(Y(i, c)) >> shift & 0xffu;
+        hash *= 0x100000001b3u;
+      }
+  return hash;
+}
+
+/// tests/data/pairs/digests.txt: rows, cols, batch, kind, and the digest of W X.
+struct Digest {
+  Index rows, cols, batch;
+  int kind;
+  std::uint64_t expected;
+
+  template <class Multiply>
+  void check(const Multiply& multiply) const {
+    Random random(static_cast<std::uint64_t>(rows * 1000003 + cols * 1009 + batch * 5 + kind));
+    const auto W = pair_products::numbers<Weight<lora::row_major>>(random, kind, rows, cols);
+    const auto X = pair_products::numbers<Batch>(random, kind, cols, batch);
+    std::ostringstream found;
+    found << rows << ' ' << cols << ' ' << batch << ' ' << kind << ' ' << std::hex << digest(multiply(W, X));
+    EXPECT_EQ(digest(multiply(W, X)), expected) << "found " << found.str();
+  }
+};
+
+std::vector<Digest> digests() {
+  std::ifstream file(LORA_TEST_DATA "/pairs/digests.txt");
+  std::vector<Digest> out;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    Digest next{};
+    if (words >> next.rows >> next.cols >> next.batch >> next.kind >> std::hex >> next.expected) out.push_back(next);
+  }
+  return out;
+}
+
+TEST_P(PairKernels, HaveTheDigests) {
+  EXPECT_MACHINE_HAS(GetParam());
+  const auto all = digests();
+  ASSERT_EQ(all.size(), 20U);
+  for (const Digest& one : all) {
+    one.check([&](const auto& W, const auto& X) {
+      return pair_products::multiply(lora::detail::pair_kernels<Number, lora::row_major>(GetParam(), W.cols()), W, X);
+    });
+    one.check([&](const auto& W, const auto& X) {
+      const Weight<lora::column_major> other = W;
+      return pair_products::multiply(lora::detail::pair_kernels<Number, lora::column_major>(GetParam(), W.cols()), other, X);
+    });
+  }
+}
+
+TEST(PairReference, HasTheDigests) {
+  for (const Digest& one : digests())
+    one.check([](const auto& W, const auto& X) { return pair_products::expected(W, X); });
+}
+
+/// What the code for tile units does with a unit that is exactly specified.
+TEST(PairTiles, OnAUnitInSoftwareEqualTheReference) {
+  Random random(72);
+  for (const Index batch : {1, 2, 15, 16, 17, 31, 32, 33, 48, 70})
+    for (const auto& [rows, cols] :
+         {std::pair<Index, Index>{1, 1}, {5, 0}, {64, 32}, {33, 31}, {70, 65}, {128, 96}, {130, 33}, {16, 64}}) {
+      const int kind = static_cast<int>(random.below(5));
+      SCOPED_TRACE(::testing::Message() << rows << " x " << cols << ", batch " << batch << ", kind " << kind);
+      const auto W = pair_products::numbers<Weight<lora::row_major>>(random, kind, rows, cols);
+      const Weight<lora::column_major> other = W;
+      const auto X = pair_products::numbers<Batch>(random, kind, cols, batch);
+      const auto expected = pair_products::expected(W, X);
+      ASSERT_TRUE(reference::same_bits(
+          expected, pair_products::multiply(pair_products::software_kernels<lora::row_major>(cols), W, X)));
+      ASSERT_TRUE(reference::same_bits(
+          expected, pair_products::multiply(pair_products::software_kernels<lora::column_major>(cols), other, X)));
+      EXPECT_FALSE(pair_products::SoftwareUnit::configured);
+    }
+}
+
+TEST(PairTiles, OnAUnitInSoftwareHaveTheDigests) {
+  for (const Digest& one : digests()) {
+    if (one.rows * one.cols * one.batch > 1000000) continue;  // in software these take long
+    one.check([](const auto& W, const auto& X) {
+      return pair_products::multiply(pair_products::software_kernels<lora::row_major>(W.cols()), W, X);
+    });
+  }
+}
+
+/// A weight's pass, with everything that follows W X, beside the reference.
+template <lora::StorageOrder Order>
+void check_pass(Random& random, Index rows, Index cols, Index batch, bool any_bits) {
+  SCOPED_TRACE(::testing::Message() << rows << " x " << cols << ", batch " << batch);
+  const Weight<Order> W = any_bits ? reference::any_patterns<Number, Order>(random, rows, cols)
+                                   : reference::gaussian<Number, Order>(random, rows, cols);
+  const auto X = any_bits ? reference::any_patterns<Number, lora::row_major>(random, cols, batch)
+                          : reference::gaussian<Number, lora::row_major>(random, cols, batch);
+  std::vector<float> bias;
+  for (Index i = 0; i < rows; ++i) bias.push_back(random.normal());
+  reference::Updates<float> updates;
+  updates.add_gaussian(random, rows, cols, 3, 0.3, -0.7);
+  if (batch % 3 == 0) updates.add_dense(random, rows, cols, 0.1);
+  if (batch % 4 == 0)  // h o X is in float, and so the sums are in the order for floats
+    updates.add(reference::Gates<float>(rows, cols, {}, reference::gaussian<float>(random, cols, 1)));
+  const auto expected = reference::forward<Number, Order>(W, updates.set(), bias, X);
+  const Eigen::Map<const Eigen::VectorXf> b(bias.data(), rows);
+  for (const int count : {1, 3}) {
+    lora::DefaultExecutor executor(count);
+    const Batch by_columns = X;
+    lora::Matrix<float> Y(rows + 1, batch + 2);
+    Y.setConstant(7);
+    lora::forward_into(W, updates.set(), X, Y.block(1, 1, rows, batch), b, {&executor});
+    ASSERT_TRUE(reference::same_bits(expected, Y.block(1, 1, rows, batch)));
+    EXPECT_TRUE((Y.row(0).array() == 7).all() && (Y.col(0).array() == 7).all() && (Y.col(batch + 1).array() == 7).all());
+    Batch narrow(rows, batch);
+    lora::forward_into(W, updates.set(), by_columns, narrow, b, {&executor});
+    const Batch rounded = expected.unaryExpr([](float value) { return reference::narrow<Number>(value); });
+    ASSERT_TRUE(reference::same_bits(rounded, narrow));
+    lora::Activations<float> column(rows, 1);  // alone
+    lora::forward_into(W, updates.set(), X.col(batch - 1), column, b, {&executor});
+    ASSERT_TRUE(reference::same_bits(expected.col(batch - 1), column));
+  }
+}
+
+TEST(PairPasses, EqualTheReference) {
+  Random random(73);
+  for (const Index batch : {1, 2, 3, 15, 16, 17, 31, 33, 40, 64, 257}) {
+    check_pass<lora::row_major>(random, 37, 70, batch, batch % 2 == 0);
+    check_pass<lora::column_major>(random, 37, 70, batch, batch % 2 == 0);
+  }
+  check_pass<lora::row_major>(random, 300, 530, 50, false);
+  check_pass<lora::column_major>(random, 300, 530, 50, false);
+}
+
+/// Any environment of the caller's: rounding, and denormals flushed or not.
+TEST(PairPasses, DoNotDependOnTheCallersEnvironment) {
+  Random random(74);
+  for (const int kind : {3, 4})
+    for (const Index batch : {1, 20, 50}) {
+      const auto W = pair_products::numbers<Weight<lora::row_major>>(random, kind, 150, 200);
+      const auto X = pair_products::numbers<Batch>(random, kind, 200, batch);
+      reference::Updates<float> updates;
+      updates.add(lora::LowRank<float>(reference::gaussian<float>(random, 150, 1, 1e-39),
+                                       reference::gaussian<float>(random, 1, 200), lora::scaling::fixed(1)));
+      const auto expected = reference::forward<Number, lora::row_major>(W, updates.set(), {}, X);
+      lora::Activations<float> Y(150, batch);
+      const auto set = updates.set();
+      const reference::Threads threads(2);
+      std::fesetround(FE_UPWARD);
+      lora::forward_into(W, set, X, Y);
+      const int rounding = std::fegetround();
+      std::fesetround(FE_TONEAREST);
+      EXPECT_EQ(rounding, FE_UPWARD);
+      EXPECT_TRUE(reference::same_bits(expected, Y));
+#if defined(__SSE__)
+      const unsigned before = _mm_getcsr();
+      _mm_setcsr(before | 0x8040u);
+      lora::forward_into(W, set, X, Y);
+      const unsigned after = _mm_getcsr();
+      _mm_setcsr(before);
+      EXPECT_EQ(after, before | 0x8040u);
+      EXPECT_TRUE(reference::same_bits(expected, Y));
+#endif
+    }
+}
+
+#if LORA_TARGETS_X86
+
+/// What the processor makes of it with DAZ and FTZ.
+__attribute__((target("fma,avx"), noinline)) float processors_fma(float a, float b, float c) {
+  return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
+}
+
+/// The reference's own flushing, and that of portable kernels, beside the processor's; about the smallest normal number it
+/// matters what is rounded first.
+TEST(PairArithmetic, FlushesAsTheProcessorDoes) {
+  if (!__builtin_cpu_supports("fma")) GTEST_SKIP() << "NOT TESTED: this processor has no fused multiply-adds";
+  Random random(75);
+  int tiny = 0, smallest = 0;
+  const unsigned before = _mm_getcsr();
+  for (int i = 0; i < 2000000; ++i) {
+    const float a = reference::widen(pair_products::number(random, i % 2 == 0 ? 3 : 4));
+    // Now and then so that a b + c is next to the smallest normal number.
+    float b = reference::widen(pair_products::number(random, 3)), c = reference::widen(pair_products::number(random, 3));
+    c = std::bit_cast<float>(std::bit_cast<std::uint32_t>(c) | static_cast<std::uint32_t>(random.below(0x10000)));
+    if (i % 4 == 0) c = std::bit_cast<float>(static_cast<std::uint32_t>(0x00800000 + random.below(4) * random.below(2)));
+    if (i % 8 == 0) b = -std::copysign(std::ldexp(b, static_cast<int>(-20 - random.below(8))), a);
+    if (!std::isnormal(b) || !std::isnormal(c)) continue;
+    _mm_setcsr(before | 0x8040u);
+    const float expected = processors_fma(a, b, c);
+    _mm_setcsr(before);
+    const float found = reference::flushed_fma(a, b, c), x = lora::detail::flushed(a);
+    float kernels = lora::detail::fma(x, b, c);
+    if (lora::detail::may_be_tiny(kernels)) kernels = lora::detail::flushed_fma(kernels, x, b, c);
+    tiny += expected == 0 ? 1 : 0;
+    smallest += std::fabs(expected) == std::numeric_limits<float>::min() ? 1 : 0;
+    ASSERT_EQ(reference::bits(expected), reference::bits(found)) << a << ' ' << b << ' ' << c;
+    ASSERT_EQ(reference::bits(expected), reference::bits(kernels)) << a << ' ' << b << ' ' << c;
+  }
+  EXPECT_GT(tiny, 10000);
+  EXPECT_GT(smallest, 10000);
+}
+
+#endif
+
+}  // namespace
