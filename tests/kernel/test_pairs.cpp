@@ -24,11 +24,11 @@ using pair_products::Number;
 using pair_products::Weight;
 using reference::Random;
 
-constexpr Isa all_sets[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx};
+constexpr Isa all_sets[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx, Isa::neon};
 
 /// A set whose kernels cannot run here is skipped in so many words.
 #define EXPECT_MACHINE_HAS(isa)                                                                                       \
-  if (lora::detail::machine_isa() < (isa))                                                                            \
+  if (!lora::detail::machine_runs(isa))                                                                               \
   GTEST_SKIP() << "NOT TESTED: this machine has no " << lora::name(isa) << "; its kernels did not run here"
 
 /// The sets' kernels, as they are chosen: those of amx run on AVX-512 where the system keeps its registers to itself.
