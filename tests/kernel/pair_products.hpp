@@ -55,7 +55,8 @@ struct SoftwareUnit {
       for (int n = 0; n < 16; ++n) {
         float chains[2] = {0, 0}, sum;
         for (int k = 0; k < 32; ++k)
-          chains[k % 2] = reference::flushed_fma(number(tiles[A], m, k), number(tiles[B], k / 2, 2 * n + k % 2), chains[k % 2]);
+          chains[k % 2] =
+              reference::flushed_fma(number(tiles[A], m, k), number(tiles[B], k / 2, 2 * n + k % 2), chains[k % 2]);
         std::memcpy(&sum, tiles[Sum].rows[m] + 4 * n, sizeof sum);
         sum = reference::flushed_add(sum, reference::flushed_add(chains[0], chains[1]));
         std::memcpy(tiles[Sum].rows[m] + 4 * n, &sum, sizeof sum);

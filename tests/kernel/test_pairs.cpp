@@ -116,7 +116,8 @@ TEST_P(PairKernels, HaveTheDigests) {
     });
     one.check([&](const auto& W, const auto& X) {
       const Weight<lora::column_major> other = W;
-      return pair_products::multiply(lora::detail::pair_kernels<Number, lora::column_major>(GetParam(), W.cols()), other, X);
+      const auto kernels = lora::detail::pair_kernels<Number, lora::column_major>(GetParam(), W.cols());
+      return pair_products::multiply(kernels, other, X);
     });
   }
 }

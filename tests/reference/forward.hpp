@@ -10,7 +10,7 @@
 namespace reference {
 
 /// Y = g o (W (h o X)) + D X + B (A X) + bias for any columns of X: the product of a row-major W by lanes, of a column-major one
-/// in order, of h o X rounded; of a bfloat16 W and X without h by pairs; with gains g or a dense part fma(g_i, sum, (D X)_i); A X and D X by lanes, then one chain over
+/// in order, of h o X rounded, of a bfloat16 W and X without h by pairs; with gains g or a dense part fma(g_i, sum, (D X)_i); A X and D X by lanes, then one chain over
 /// the updates' ranks, then the bias (an empty one is not added). NaN is canonical.
 template <class T, lora::StorageOrder Order, class Derived>
 lora::Matrix<Compute<T>> forward(const lora::Matrix<T, Order>& W, const Set<Compute<T>>& set,

@@ -34,7 +34,8 @@
 LORA_NAMESPACE_BEGIN
 
 /// The instruction sets with kernels of their own. All give the same bits. `amx` is AVX-512 with a tile unit, which
-/// multiplies bfloat16 weights with bfloat16 activations (simd/amx.hpp).
+/// multiplies bfloat16 weights with bfloat16 activations: the first of these products asks the system for its registers
+/// (simd/amx.hpp), and where it does not give them, AVX-512 does all.
 enum class Isa { portable = 0, avx2 = 1, avx512 = 2, amx = 3, neon = 4 };
 
 /// "portable", "avx2", "avx512", "amx" or "neon".

@@ -38,8 +38,9 @@
 ///   has_fused_tiles         whether plain sums have kernels of their own, or go step by step (kernel/tile_steps.inc)
 ///
 /// `delta_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
-/// `single_rows` F; 2 x `pair_groups` x `pair_columns` F, `axpy_groups` x `dot_columns` F and `wide_rows` x `wide_vectors` F do, too. The first vectors are
-/// F where `part_lanes` is 16; else they are Part::V, so many lanes of an F, with Part's zero load store load_widened fma.
+/// `single_rows` F; 2 x `pair_groups` x `pair_columns` F, `axpy_groups` x `dot_columns` F and `wide_rows` x `wide_vectors`
+/// F do, too. The first vectors are F where `part_lanes` is 16; else they are Part::V, so many lanes of an F, with Part's
+/// zero load store load_widened fma.
 
 #include "lora/simd/isa.hpp"
 
