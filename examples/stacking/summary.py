@@ -96,7 +96,7 @@ def table(head, lines):
 
 def print_accuracies(results):
     print(f"### Accuracies\n\nWithout any adapter {cell(results.reference('none', 0))}, each task with its own adapter alone "
-          f"{cell(results.reference('alone', 1))} (mean ± standard deviation over the orders, {len(results.orders)} here).\n")
+          f"{cell(results.reference('alone', 1))} (mean ± standard deviation over the orders, {len(results.orders)} here; a cell without ± is of one order).\n")
     head = ["way", *(f"k = {k}" for k in results.counts)]
     fixed = [("routing", "1")]
     by_rule, by_choice = [], []
