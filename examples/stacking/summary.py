@@ -95,8 +95,10 @@ def table(head, lines):
 
 
 def print_accuracies(results):
-    print(f"### Accuracies\n\nWithout any adapter {cell(results.reference('none', 0))}, each task with its own adapter alone "
-          f"{cell(results.reference('alone', 1))} (mean ± standard deviation over the orders, {len(results.orders)} here; a cell without ± is of one order).\n")
+    print("### Accuracies\n")
+    print(f"Without any adapter {cell(results.reference('none', 0))}, each task with its own adapter alone "
+          f"{cell(results.reference('alone', 1))} (mean ± standard deviation over the orders, {len(results.orders)} here; "
+          "a cell without ± is of one order).\n")
     head = ["way", *(f"k = {k}" for k in results.counts)]
     fixed = [("routing", "1")]
     by_rule, by_choice = [], []
@@ -110,8 +112,8 @@ def print_accuracies(results):
     print("Coefficient by the rule, from the factors:\n")
     table(head, by_rule)
     print("As the method makes it (coefficient 1), and sums with the usual coefficients:\n")
-    table(head, [[way if scale == "1" else f"{way}, {scale}", *(cell(results.over_orders(k, way, scale)) for k in results.counts)]
-                 for way, scale in fixed])
+    table(head, [[way if scale == "1" else f"{way}, {scale}",
+                  *(cell(results.over_orders(k, way, scale)) for k in results.counts)] for way, scale in fixed])
 
 
 # ---- the forecast --------------------------------------------------------------------------------------------------
@@ -146,7 +148,8 @@ def sums(results):
         row = results.rows.get((order, k, "sum", "1"), {}).get(task)
         if row:
             alone = results.rows[order, 1, "alone", "1"][task]
-            out.append(Sum(order, k, tuple(row["set"]), forecast["crosstalk"], forecast["retained"], all_rows(alone), all_rows(row)))
+            out.append(Sum(order, k, tuple(row["set"]), forecast["crosstalk"], forecast["retained"], all_rows(alone),
+                           all_rows(row)))
     return out
 
 
@@ -190,9 +193,10 @@ def print_forecast(results):
     for name, part in parts.items():
         tasks, by_task, sets, by_set = correlations(part)
         half_ratio, steepness = fit(part)
-        lines.append([name, str(tasks), f"{by_task:.2f}", str(sets), f"{by_set:.2f}", f"{half_ratio:.2f}, {steepness:.2f}"])
-    table(["", "tasks in sets", "rank correlation of losses", "sets", "of their mean losses", "half_ratio, steepness fitted to these"],
-          lines)
+        lines.append([name, str(tasks), f"{by_task:.2f}", str(sets), f"{by_set:.2f}",
+                      f"{half_ratio:.2f}, {steepness:.2f}"])
+    table(["", "tasks in sets", "rank correlation of losses", "sets", "of their mean losses",
+           "half_ratio, steepness fitted to these"], lines)
     lines = []
     for k in sorted({one.k for one in data}):
         part = [one for one in data if one.k == k]
@@ -260,8 +264,8 @@ def plot(results, folder):
     figure, axes = pyplot.subplots(figsize=(5.4, 4))
     for k in sorted({one.k for one in data}):
         part = [one for one in data if one.k == k]
-        axes.plot([one.crosstalk for one in part], [(one.accuracy - CHANCE) / (one.alone - CHANCE) for one in part], "o", markersize=3,
-                  label=f"k = {k}")
+        axes.plot([one.crosstalk for one in part], [(one.accuracy - CHANCE) / (one.alone - CHANCE) for one in part], "o",
+                  markersize=3, label=f"k = {k}")
     curve = sorted((one.crosstalk, one.retained) for one in data)
     axes.plot(*zip(*curve), color="#444444", label="forecast")
     axes.set_xscale("log")
