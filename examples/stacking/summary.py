@@ -246,9 +246,11 @@ def plot(results, folder):
     for k, axes in ((8 if 8 in counts else counts[0], left), (largest, right)):
         for way in (way for way in results.ways if way in SHOWN):
             found = collections.defaultdict(list)
-            for order in results.orders:
-                for scale in results.scales(order, k, way):
-                    if scale.startswith("norm"):
+            norms = {order: [scale for scale in results.scales(order, k, way) if scale.startswith("norm")]
+                     for order in results.orders}
+            for order, scales in norms.items():
+                if len(scales) == max(map(len, norms.values())):  # all points are of the same orders
+                    for scale in scales:
                         found[float(scale.split()[1])].append(results.accuracy(order, k, way, scale))
             axes.plot(sorted(found), [statistics.mean(found[norm]) for norm in sorted(found)], "o-", markersize=4, label=way)
         axes.set_title(f"k = {k}", fontsize=10)
