@@ -3,9 +3,9 @@
 # Stacks 32 real adapters on one model in every way there is, and measures what becomes of their tasks: docs/STACKING.md. Fetches the
 # model (84 MB, once), builds, runs, and prints tables; results, tables and pictures are left in the build folder's `stacking`.
 #
-#   bash examples/stacking/run.sh [--quick | --plots FOLDER] [--data FOLDER] [OPTION...]
+#   bash examples/stacking/run.sh [--quick | --docs] [--data FOLDER] [OPTION...]
 #
-# --quick: one order, two counts and four ways, a minute instead of half an hour. --plots: where pictures go as well (docs/plots).
+# --quick: one order, two counts and four ways, a minute instead of half an hour. --docs: tables and pictures go into docs/ as well.
 # --data: another folder of tasks and adapters than examples/data/minilm-fixed-heads. OPTION: the program's own, see its --help.
 # LORA_MODELS: where the model is kept (default: .cache). LORA_JOBS: how many jobs at once (default: the number of processors).
 # LORA_BUILD_DIR: where to build (default: build).
@@ -19,12 +19,12 @@ jobs=${LORA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 data=$root/examples/data/minilm-fixed-heads
 out=$build/stacking
 options=()
-quick=0 plots=
+quick=0 docs=0
 while (($#)); do
   case $1 in
     --quick) quick=1 options+=(--orders 1 --counts 4,16 --norms 1,2 --way sum --way ties_svd --way iso_c --way tsv_m) ;;
     --data) data=${2:?--data needs a folder} && shift ;;
-    --plots) plots=${2:?--plots needs a folder} && shift ;;
+    --docs) docs=1 ;;
     *) options+=("$1") ;;
   esac
   shift
@@ -55,5 +55,8 @@ if ! "$python" -c 'import matplotlib' 2>/dev/null; then
   fi
 fi
 "$python" "$here/summary.py" "$results" --plots "$out/plots" >/dev/null
-if [[ -n $plots ]]; then mkdir -p "$plots" && cp "$out/plots/"*.svg "$plots"; fi
+if ((docs)); then
+  python3 "$here/summary.py" "$results" --into "$root/docs/STACKING.md"
+  cp "$out/plots/"*.svg "$root/docs/plots"
+fi
 echo "results: $results, tables beside it, pictures in $out/plots"

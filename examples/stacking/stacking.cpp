@@ -287,7 +287,10 @@ int run(int argc, char** argv) {
   program.add_option("out", settings.out, "Results, one JSON object a line")->required();
   program.add_option("--counts", settings.counts, "How many adapters")->delimiter(',')->check(CLI::Range(2, 1024));
   program.add_option("--orders", settings.orders, "How many orders of the adapters")->check(CLI::Range(1, 1024));
-  program.add_option("--way", settings.ways, "One of the ways of combining, by name (default: all)");
+  std::vector<std::string> names;
+  for (const Way& way : ways) names.emplace_back(way.name);
+  program.add_option("--way", settings.ways, "One of the ways of combining, by name (default: all)")
+      ->check(CLI::IsMember(names));
   program.add_option("--norms", settings.relative_norms, "Norms of the compositions, in those of an adapter")
       ->delimiter(',');
   program.add_option("--threads", settings.threads, "Default: the number of processors");

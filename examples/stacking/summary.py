@@ -2,23 +2,26 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 """Tables and pictures of what examples/stacking found.
 
-    python3 examples/stacking/summary.py RESULTS... [--plots FOLDER]
+    python3 examples/stacking/summary.py RESULTS... [--into FILE] [--plots FOLDER]
 
-RESULTS: files that the program wrote; where they have the same measurement, the last one counts. Tables go to standard output, as
-Markdown. Pictures need matplotlib.
+RESULTS: files that the program wrote; where they have the same measurement, the last one counts. Tables go to standard
+output, as Markdown, or into FILE between its lines <!-- tables --> and <!-- end of tables -->. Pictures need matplotlib.
 
-Coefficients are chosen for each order, count and way: by the accuracy on the held-out sentences of the tasks that are tested, the
-smallest of the best; or by the rule of ways.hpp, from the factors. Accuracies are of the test sentences.
+Coefficients are chosen for each order, count and way: by the accuracy on the held-out sentences of the tasks that are
+tested, the smallest of the best; or by the rule of ways.hpp, from the factors. Accuracies are of the test sentences.
 """
 
 import argparse
 import collections
+import contextlib
+import io
 import itertools
 import json
 import math
 import pathlib
 import statistics
 
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 CHANCE = 0.5  # half of a task's rows belong to its section
 SHOWN = ("sum", "ties_svd", "iso_c", "tsv_m")  # in pictures
 
@@ -64,7 +67,7 @@ class Results:
         return max(self.scales(order, k, way), key=rank)
 
     def over_orders(self, k, way, scale=None):
-        """The accuracies of a way in every order that has it, with the coefficient chosen on held-out sentences or with this scale."""
+        """The accuracies of a way in every order that has it: with this scale, or the one chosen on held-out sentences."""
         out = []
         for order in self.orders:
             scales = self.scales(order, k, way)
@@ -92,8 +95,10 @@ def table(head, lines):
 
 
 def print_accuracies(results):
+    print("### Accuracies\n")
     print(f"Without any adapter {cell(results.reference('none', 0))}, each task with its own adapter alone "
-          f"{cell(results.reference('alone', 1))} ({len(results.orders)} orders, mean ± standard deviation).\n")
+          f"{cell(results.reference('alone', 1))} (mean ± standard deviation over the orders, {len(results.orders)} here; "
+          "a cell without ± is of one order).\n")
     head = ["way", *(f"k = {k}" for k in results.counts)]
     fixed = [("routing", "1")]
     by_rule, by_choice = [], []
@@ -107,11 +112,11 @@ def print_accuracies(results):
     print("Coefficient by the rule, from the factors:\n")
     table(head, by_rule)
     print("As the method makes it (coefficient 1), and sums with the usual coefficients:\n")
-    table(head, [[way if scale == "1" else f"{way}, {scale}", *(cell(results.over_orders(k, way, scale)) for k in results.counts)]
-                 for way, scale in fixed])
+    table(head, [[way if scale == "1" else f"{way}, {scale}",
+                  *(cell(results.over_orders(k, way, scale)) for k in results.counts)] for way, scale in fixed])
 
 
-# ---- the forecast ------------------------------------------------------------------------------------------------------------
+# ---- the forecast --------------------------------------------------------------------------------------------------
 
 
 def ranks(values):
@@ -143,7 +148,8 @@ def sums(results):
         row = results.rows.get((order, k, "sum", "1"), {}).get(task)
         if row:
             alone = results.rows[order, 1, "alone", "1"][task]
-            out.append(Sum(order, k, tuple(row["set"]), forecast["crosstalk"], forecast["retained"], all_rows(alone), all_rows(row)))
+            out.append(Sum(order, k, tuple(row["set"]), forecast["crosstalk"], forecast["retained"], all_rows(alone),
+                           all_rows(row)))
     return out
 
 
@@ -175,8 +181,8 @@ def print_forecast(results):
     if not data:
         return
     capacity = next(iter(results.capacities.values()))
-    print("## The forecast\n")
-    print("Most adapters that keep, by plain sum, a share of the accuracy above chance: "
+    print("### The forecast of plain sums\n")
+    print("The most adapters that keep, by plain sum, a share of the accuracy above chance: "
           + ", ".join(f"{share}: {most}" for share, most in capacity.items()) + ".\n")
     parts = {"all orders": data}
     if len(results.orders) > 1:
@@ -187,9 +193,10 @@ def print_forecast(results):
     for name, part in parts.items():
         tasks, by_task, sets, by_set = correlations(part)
         half_ratio, steepness = fit(part)
-        lines.append([name, str(tasks), f"{by_task:.2f}", str(sets), f"{by_set:.2f}", f"{half_ratio:.2f}, {steepness:.2f}"])
-    table(["", "tasks in sets", "rank correlation of losses", "sets", "of their mean losses", "half_ratio, steepness fitted to these"],
-          lines)
+        lines.append([name, str(tasks), f"{by_task:.2f}", str(sets), f"{by_set:.2f}",
+                      f"{half_ratio:.2f}, {steepness:.2f}"])
+    table(["", "tasks in sets", "rank correlation of losses", "sets", "of their mean losses",
+           "half_ratio, steepness fitted to these"], lines)
     lines = []
     for k in sorted({one.k for one in data}):
         part = [one for one in data if one.k == k]
@@ -199,7 +206,7 @@ def print_forecast(results):
     table(["k", "crosstalk", "accuracy foretold", "found", "rank correlation within this k"], lines)
 
 
-# ---- pictures ------------------------------------------------------------------------------------------------------------------
+# ---- pictures ------------------------------------------------------------------------------------------------------
 
 
 def save(figure, folder, name):
@@ -239,9 +246,11 @@ def plot(results, folder):
     for k, axes in ((8 if 8 in counts else counts[0], left), (largest, right)):
         for way in (way for way in results.ways if way in SHOWN):
             found = collections.defaultdict(list)
-            for order in results.orders:
-                for scale in results.scales(order, k, way):
-                    if scale.startswith("norm"):
+            norms = {order: [scale for scale in results.scales(order, k, way) if scale.startswith("norm")]
+                     for order in results.orders}
+            for order, scales in norms.items():
+                if len(scales) == max(map(len, norms.values())):  # all points are of the same orders
+                    for scale in scales:
                         found[float(scale.split()[1])].append(results.accuracy(order, k, way, scale))
             axes.plot(sorted(found), [statistics.mean(found[norm]) for norm in sorted(found)], "o-", markersize=4, label=way)
         axes.set_title(f"k = {k}", fontsize=10)
@@ -257,8 +266,8 @@ def plot(results, folder):
     figure, axes = pyplot.subplots(figsize=(5.4, 4))
     for k in sorted({one.k for one in data}):
         part = [one for one in data if one.k == k]
-        axes.plot([one.crosstalk for one in part], [(one.accuracy - CHANCE) / (one.alone - CHANCE) for one in part], "o", markersize=3,
-                  label=f"k = {k}")
+        axes.plot([one.crosstalk for one in part], [(one.accuracy - CHANCE) / (one.alone - CHANCE) for one in part], "o",
+                  markersize=3, label=f"k = {k}")
     curve = sorted((one.crosstalk, one.retained) for one in data)
     axes.plot(*zip(*curve), color="#444444", label="forecast")
     axes.set_xscale("log")
@@ -273,11 +282,22 @@ def plot(results, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=pathlib.Path)
+    parser.add_argument("--into", type=pathlib.Path)
     parser.add_argument("--plots", type=pathlib.Path)
     options = parser.parse_args()
     results = Results(options.results)
-    print_accuracies(results)
-    print_forecast(results)
+    tables = io.StringIO()
+    with contextlib.redirect_stdout(tables):
+        print_accuracies(results)
+        print_forecast(results)
+    if options.into:
+        before, _, rest = options.into.read_text(encoding="utf-8").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not end:
+            parser.error(f"{options.into}: expected the lines {BEGIN} and {END}")
+        options.into.write_text(f"{before}{BEGIN}\n\n{tables.getvalue()}{END}{after}", encoding="utf-8")
+    else:
+        print(tables.getvalue(), end="")
     if options.plots:
         options.plots.mkdir(parents=True, exist_ok=True)
         plot(results, options.plots)

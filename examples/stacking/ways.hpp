@@ -41,6 +41,7 @@ inline const std::array ways{
     Way{"core_ties", Method::core_ties, {.density = 0.2}},
     Way{"knots", Method::knots, {.density = 0.2}},
     Way{"tsv_m", Method::tsv_m, {}, 0.25},
+    Way{"weighted_tsv_m", Method::weighted_tsv_m, {}, 0.25},
     Way{"iso_c", Method::iso_c, {}, 0.25},
     Way{"iso_cts", Method::iso_cts, {}, 0.25},
     Way{"orthogonal", Method::orthogonal, {}, 0.25},
