@@ -2,16 +2,17 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 # Makes sure that what lora is built with is there.
 #
-#   bash cmake/setup.sh tool|tests|all
+#   bash cmake/setup.sh tool|tests|all|full
 #
-# tool: the command line tool. tests: also the gcc tests and the benchmarks. all: also the clang and aarch64 builds.
+# tool: the command line tool. tests: also the gcc tests and the benchmarks. all: also the clang and aarch64 builds. full: also
+# libc++ and Windows (mingw-w64, wine).
 # Looks first and does nothing when all is there. What is missing is installed with apt-get, as root or through a sudo
 # that asks for no password; otherwise the command is printed, and the script exits 1.
 set -euo pipefail
 
 case ${1-} in
-  tool | tests | all) purpose=$1 ;;
-  *) echo "usage: setup.sh tool|tests|all" >&2; exit 2 ;;
+  tool | tests | all | full) purpose=$1 ;;
+  *) echo "usage: setup.sh tool|tests|all|full" >&2; exit 2 ;;
 esac
 
 has_command() { command -v "$1" >/dev/null; }
@@ -51,6 +52,12 @@ missing_packages() {
   need g++-aarch64-linux-gnu compiles aarch64-linux-gnu-g++
   need qemu-user has_command qemu-aarch64
   need googletest test -e /usr/src/googletest/CMakeLists.txt
+  [[ $purpose == all ]] && return
+  need libc++-dev compiles clang++ -stdlib=libc++ -include vector
+  need libc++abi-dev compiles clang++ -stdlib=libc++ -include vector
+  need g++-mingw-w64-x86-64-posix has_command x86_64-w64-mingw32-g++-posix
+  need wine has_command wine
+  need wine64 test -e /usr/lib/wine/wine64
 }
 
 missing_packages

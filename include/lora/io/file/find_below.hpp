@@ -5,6 +5,7 @@
 
 #include "lora/core/function_ref.hpp"
 #include "lora/io/error.hpp"
+#include "lora/io/file/system.hpp"
 
 #include <algorithm>
 #include <string>
@@ -20,7 +21,7 @@ inline std::vector<std::string> names_in(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::directory_iterator entries(folder, error);
   for (; !error && entries != std::filesystem::directory_iterator() && out.size() < most; entries.increment(error))
-    out.push_back(entries->path().filename().string());
+    out.push_back(utf8_text(entries->path().filename()));
   std::sort(out.begin(), out.end());
   return out;
 }

@@ -40,7 +40,7 @@ inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& sh
     for (const TensorInfo& tensor : shard.tensors())
       if (!std::binary_search(indexed.begin(), indexed.end(), std::string_view(tensor.name)))
         fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ",
-             printable(file.filename().string()), ", found none of that name");
+             printable(detail::utf8_text(file.filename())), ", found none of that name");
   return extra;
 }
 
