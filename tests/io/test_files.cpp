@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #include "io/files.hpp"
 
+#include <lora/io/file/folder.hpp>
 #include <lora/io/file/output_file.hpp>
 
 #include <csignal>
@@ -87,6 +88,34 @@ TEST(InputFile, ReplacingTheFileLeavesTheOldOneReadable) {
   file.read(0, bytes);
   EXPECT_EQ(static_cast<char>(bytes[0]), 'o');
   EXPECT_EQ(test::read(folder / "f"), "newer");
+}
+
+TEST(Paths, AreUtf8InTexts) {
+  const test::Folder folder;
+  const std::string name = "\u00e9\u6f22\U0001f600";
+  const std::filesystem::path path = folder.path() / io::detail::utf8_path(name);
+  io::OutputFile out(path);
+  out.commit();
+  EXPECT_EQ(io::detail::utf8_text(path.filename()), name);
+  EXPECT_EQ(io::files_below(folder.path()), std::vector<std::string>{name});
+  std::filesystem::remove(path);
+  expect_pieces(message([&] { io::InputFile{path}; }), {name, "cannot open"});
+}
+
+TEST(Paths, MayBeLong) {
+  const test::Folder folder;
+  const std::filesystem::path within = folder.path() / std::string(80, 'a') / std::string(80, 'b');
+  std::filesystem::create_directories(within);
+  const std::filesystem::path path = within / std::string(150, 'c');
+  {
+    io::OutputFile out(path);
+    out.write("long");
+    out.commit();
+  }
+  EXPECT_EQ(io::InputFile(path).size(), 4u);
+  std::error_code error;
+  io::detail::remove_file(path, error);
+  EXPECT_FALSE(error) << error.message();
 }
 
 TEST(OutputFile, AppearsWithTheCommit) {

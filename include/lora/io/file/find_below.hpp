@@ -35,11 +35,11 @@ inline std::vector<std::string> find_below(const std::filesystem::path& folder,
   std::error_code ignored;
   for (const std::string& name : names_in(folder)) {
     if (out.size() >= most) break;
-    if (name.starts_with('.') || !std::filesystem::is_directory(folder / name, ignored)) continue;
-    if (is_meant(folder / name))
+    if (name.starts_with('.') || !std::filesystem::is_directory(folder / utf8_path(name), ignored)) continue;
+    if (is_meant(folder / utf8_path(name)))
       out.push_back(name);
     else if (depth > 1)
-      for (const std::string& below : find_below(folder / name, is_meant, depth - 1)) out.push_back(name + "/" + below);
+      for (const std::string& below : find_below(folder / utf8_path(name), is_meant, depth - 1)) out.push_back(name + "/" + below);
   }
   return out;
 }

@@ -161,6 +161,8 @@ LORA_FUNC std::uint64_t process_number() noexcept { return static_cast<std::uint
 
 LORA_FUNC std::string utf8_text(const std::filesystem::path& path) { return path.string(); }
 
+LORA_FUNC std::filesystem::path utf8_path(std::string_view text) { return text; }
+
 }  // namespace io::detail
 LORA_NAMESPACE_END
 

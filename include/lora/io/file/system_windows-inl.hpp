@@ -6,7 +6,10 @@
 #include "lora/io/file/system.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <cstddef>
 #include <cstring>
+#include <cwchar>
 #include <new>
 #include <vector>
 
@@ -172,6 +175,16 @@ LORA_FUNC void set_permissions(const Descriptor&, std::filesystem::perms, std::e
   error.clear();
 }
 
+/// As POSIX removes (Windows 10 and newer, NTFS): the name of a file that is open goes at once.
+inline bool remove_as_posix(const wchar_t* name) {
+  constexpr DWORD flags = 1 | 2;  // FILE_DISPOSITION_FLAG_DELETE, ..._POSIX_SEMANTICS
+  constexpr auto disposition_ex = FILE_INFO_BY_HANDLE_CLASS(21);  // FileDispositionInfoEx
+  const Descriptor file(reinterpret_cast<std::intptr_t>(
+      ::CreateFileW(name, DELETE, everybody, nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT, nullptr)));
+  DWORD value = flags;
+  return file.is_open() && ::SetFileInformationByHandle(handle_of(file), disposition_ex, &value, sizeof value) != 0;
+}
+
 /// As POSIX renames (Windows 10 and newer, NTFS): a file that is open, in place of one that is open.
 inline bool rename_as_posix(const wchar_t* from, const wchar_t* to) {
   constexpr DWORD replace = 1, as_posix = 2;                     // FILE_RENAME_FLAG_...
@@ -190,13 +203,46 @@ inline bool rename_as_posix(const wchar_t* from, const wchar_t* to) {
   return ::SetFileInformationByHandle(handle_of(file), rename_ex, bytes.data(), static_cast<DWORD>(bytes.size())) != 0;
 }
 
+/// Where that cannot be: a file that is open can still be moved aside. Its name is free then.
+inline std::wstring name_aside(const wchar_t* name) {
+  static std::atomic<unsigned> number{0};
+  return name + (L".gone-" + std::to_wstring(::GetCurrentProcessId())) + L"-" + std::to_wstring(number++);
+}
+
+/// The file is gone when the last who has it open closes it; its name, at once.
+inline bool remove_aside(const wchar_t* name) {
+  const std::wstring aside = name_aside(name);
+  if (::MoveFileExW(name, aside.c_str(), 0) == 0) return ::DeleteFileW(name) != 0;
+  if (::DeleteFileW(aside.c_str()) != 0) return true;
+  const DWORD reason = ::GetLastError();
+  ::MoveFileExW(aside.c_str(), name, 0);
+  ::SetLastError(reason);
+  return false;
+}
+
+inline bool rename_over_open(const wchar_t* from, const wchar_t* to) {
+  if (::MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH) != 0) return true;
+  const DWORD reason = ::GetLastError();
+  const std::wstring aside = name_aside(to);
+  if ((reason != ERROR_ACCESS_DENIED && reason != ERROR_SHARING_VIOLATION) || ::MoveFileExW(to, aside.c_str(), 0) == 0) {
+    ::SetLastError(reason);
+    return false;
+  }
+  if (::MoveFileExW(from, to, MOVEFILE_WRITE_THROUGH) == 0) {
+    ::MoveFileExW(aside.c_str(), to, 0);
+    ::SetLastError(reason);
+    return false;
+  }
+  ::DeleteFileW(aside.c_str());
+  return true;
+}
+
 LORA_FUNC void rename_file(const std::filesystem::path& from, const std::filesystem::path& to,
                            std::error_code& error) noexcept {
   with_native(
       error,
       [](const wchar_t* old_name, const wchar_t* new_name) {
-        return rename_as_posix(old_name, new_name) ||
-               ::MoveFileExW(old_name, new_name, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH) != 0;
+        return rename_as_posix(old_name, new_name) || rename_over_open(old_name, new_name);
       },
       from, to);
 }
@@ -226,7 +272,7 @@ LORA_FUNC void add_name(const std::filesystem::path& file, const std::filesystem
 
 LORA_FUNC void remove_file(const std::filesystem::path& path, std::error_code& error) noexcept {
   with_native(
-      error, [](const wchar_t* name) { return ::DeleteFileW(name) != 0; }, path);
+      error, [](const wchar_t* name) { return remove_as_posix(name) || remove_aside(name); }, path);
 }
 
 LORA_FUNC void make_folder(const std::filesystem::path& path, std::filesystem::perms, std::error_code& error) noexcept {
@@ -248,6 +294,14 @@ LORA_FUNC std::string utf8_text(const std::filesystem::path& path) {
   const int size = ::WideCharToMultiByte(CP_UTF8, 0, wide.data(), length, nullptr, 0, nullptr, nullptr);
   std::string out(static_cast<std::size_t>(std::max(size, 0)), '\0');
   ::WideCharToMultiByte(CP_UTF8, 0, wide.data(), length, out.data(), size, nullptr, nullptr);
+  return out;
+}
+
+LORA_FUNC std::filesystem::path utf8_path(std::string_view text) {
+  const int length = static_cast<int>(std::min<std::size_t>(text.size(), 1 << 16));
+  const int size = ::MultiByteToWideChar(CP_UTF8, 0, text.data(), length, nullptr, 0);
+  std::wstring out(static_cast<std::size_t>(std::max(size, 0)), L'\0');
+  ::MultiByteToWideChar(CP_UTF8, 0, text.data(), length, out.data(), size);
   return out;
 }
 

@@ -132,7 +132,7 @@ LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestCh
                    "the file was changed since");
   for (std::size_t i = 0; i < copies().size(); ++i)
     if (checked_copies[i].value() != copies()[i].checksum)
-      detail::fail(merged.path() / copies()[i].file, "expected the file as it was at the merge, found another");
+      detail::fail(merged.path() / detail::utf8_path(copies()[i].file), "expected the file as it was at the merge, found another");
 }
 
 LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
