@@ -174,7 +174,7 @@ class GgufAdapterWriter {
     convert_elements(ScalarType::float64, products.data(), factor.stored, out.data(), count);
     convert_elements(factor.stored, out.data(), ScalarType::float64, stored.data(), count);
     lora::detail::with_fp_environment([&] {
-      for (std::size_t i = 0; i < count; ++i) residuals[i] = std::fma(scale, values[i], -stored[i]);
+      for (std::size_t i = 0; i < count; ++i) residuals[i] = lora::detail::fma(scale, values[i], -stored[i]);
     });
     for (std::size_t i = 0; i < count; ++i) {
       if (!lora::detail::is_finite(stored[i]))
