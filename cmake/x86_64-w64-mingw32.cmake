@@ -23,10 +23,10 @@ foreach(package IN ITEMS nlohmann_json/nlohmann CLI11/CLI)
   if(IS_DIRECTORY "/usr/include/${folder}")
     file(MAKE_DIRECTORY "${host}/${name}")
     file(CREATE_LINK "/usr/include/${folder}" "${host}/${name}/${folder}" SYMBOLIC)
-    file(WRITE "${host}/${name}/${name}-config.cmake"
+    file(WRITE "${host}/${name}/${name}Config.cmake"
          "add_library(${name}::${name} INTERFACE IMPORTED)\n"
          "target_include_directories(${name}::${name} INTERFACE \"${host}/${name}\")\n")
-    file(WRITE "${host}/${name}/${name}-config-version.cmake" "set(PACKAGE_VERSION_COMPATIBLE TRUE)\n")
+    file(WRITE "${host}/${name}/${name}ConfigVersion.cmake" "set(PACKAGE_VERSION_COMPATIBLE TRUE)\n")
     set(${name}_DIR "${host}/${name}" CACHE PATH "")
   endif()
 endforeach()
