@@ -3,6 +3,7 @@
 
 /// A GGUF adapter's file. For bodies (-inl.hpp).
 
+#include "lora/core/fma.hpp"
 #include "lora/io/gguf/adapter_reader.hpp"
 #include "lora/io/gguf/low_rank_of.hpp"
 #include "lora/io/gguf/saving.hpp"
