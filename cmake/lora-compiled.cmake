@@ -34,7 +34,7 @@ if(LORA_OPENMP)
   endif()
 endif()
 if(MINGW)
-  target_compile_options(lora_compiled PRIVATE -Wa,-mbig-obj) # more sections than a plain object file has, at -O0
+  target_compile_options(lora_compiled PRIVATE -Wa,-mbig-obj) # more sections than a plain object file has
 endif()
 if(LORA_SANITIZE)
   target_compile_options(lora_compiled PRIVATE -fsanitize=${LORA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

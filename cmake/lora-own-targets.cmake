@@ -15,7 +15,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
 endif()
 
 if(MINGW)
-  target_compile_options(lora_own INTERFACE -Wa,-mbig-obj) # more sections than a plain object file has, at -O0
+  target_compile_options(lora_own INTERFACE -Wa,-mbig-obj) # more sections than a plain object file has
 endif()
 
 if(LORA_OPENMP)
