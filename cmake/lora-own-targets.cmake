@@ -14,6 +14,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   target_compile_options(lora_own INTERFACE -Wno-restrict) # false alarms about "text" + std::string, gcc bug 105651
 endif()
 
+if(MINGW)
+  target_compile_options(lora_own INTERFACE -Wa,-mbig-obj) # more sections than a plain object file has
+endif()
+
 if(LORA_OPENMP)
   find_package(OpenMP COMPONENTS CXX QUIET)
   if(OpenMP_CXX_FOUND)

@@ -4,8 +4,9 @@
 #
 #   bash cmake/setup.sh tool|tests|all|full|docs
 #
-# tool: the command line tool. tests: also the gcc tests and the benchmarks. all: also the clang and aarch64 builds. full: also a
-# browser, which tests look at pages with, and docs. docs: what the documentation site is made with, and no more.
+# tool: the command line tool. tests: also the gcc tests and the benchmarks. all: also the clang and aarch64 builds. full: also
+# libc++, Windows (mingw-w64, wine), docs, and a browser, which tests look at pages with. docs: what the documentation site is made
+# with, and no more.
 # Looks first and does nothing when all is there. What is missing is installed with apt-get, as root or through a sudo
 # that asks for no password; otherwise the command is printed, and the script exits 1.
 set -euo pipefail
@@ -60,6 +61,11 @@ missing_packages() {
   [[ $purpose == all ]] && return
   need chromium has_command chromium
   need doxygen has_command doxygen
+  need libc++-dev compiles clang++ -stdlib=libc++ -include vector
+  need libc++abi-dev compiles clang++ -stdlib=libc++ -include vector
+  need g++-mingw-w64-x86-64-posix has_command x86_64-w64-mingw32-g++-posix
+  need wine has_command wine
+  need wine64 test -e /usr/lib/wine/wine64
 }
 
 missing_packages

@@ -7,8 +7,8 @@
 #
 # Where a suite takes minutes, a sample of it is run: some folders and half of the storage types and orders with the address
 # sanitizer, seconds of fuzzing, every eighth header alone, a crossed build or two for each setting. --full: all of
-# everything, also the contract suite for 64-bit Arm under qemu, pages in a browser and the documentation site, and the benchmarks
-# are compiled.
+# everything, also the contract suite for 64-bit Arm under qemu, a crossed build for Windows under wine, pages in a browser and the
+# documentation site, and the benchmarks are compiled.
 # --quick: the gcc build alone.
 # LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail

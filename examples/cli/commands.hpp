@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <string>
 
-#include <CLI/CLI.hpp>
+#include "path_arguments.hpp"
 
 namespace cli {
 

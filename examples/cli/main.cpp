@@ -68,7 +68,10 @@ int main(int argc, char** argv) {
   cli::add_extract(program, run);
   cli::add_report(program, run);
   try {
-    program.parse(argc, argv);
+    const std::vector<std::string> arguments = cli::arguments(argc, argv);
+    std::vector<const char*> pointers;
+    for (const std::string& argument : arguments) pointers.push_back(argument.c_str());
+    program.parse(static_cast<int>(pointers.size()), pointers.data());
     return run();
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version

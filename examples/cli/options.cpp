@@ -8,8 +8,10 @@
 
 #include <lora/io/model/converted_adapter.hpp>
 
+#include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <thread>
@@ -135,27 +137,37 @@ io::Adapter load_for(const fs::path& path, const fs::path& base, const std::func
 std::optional<double> number(std::string_view characters) {
   if (characters.starts_with('+')) characters.remove_prefix(1);
   double value = 0;
+#if !defined(__cpp_lib_to_chars)  // libc++ reads no floating-point numbers so
+  if (characters.find_first_not_of("0123456789.eE+-") != characters.npos) return std::nullopt;
+  const std::string text(characters);
+  char* rest = nullptr;
+  errno = 0;
+  value = std::strtod(text.c_str(), &rest);
+  if (text.empty() || rest != text.c_str() + text.size()) return std::nullopt;
+  return errno == 0 ? value : std::numeric_limits<double>::infinity();
+#else
   const auto [end, error] = std::from_chars(characters.data(), characters.data() + characters.size(), value);
   if (characters.empty() || end != characters.data() + characters.size()) return std::nullopt;
   // Too large or too small to be told from infinity or zero: refused like those that are not finite.
   return error == std::errc() ? value : std::numeric_limits<double>::infinity();
+#endif
 }
 
 }  // namespace
 
 std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool original) const {
-  std::vector<std::pair<std::string, double>> wanted;
+  std::vector<std::pair<fs::path, double>> wanted;
   std::vector<std::vector<std::string>> warnings;
   for (const std::string& option : adapters) {
     const std::size_t sign = option.rfind('=');
     const std::optional<double> coefficient = sign == option.npos ? std::nullopt : number(option.substr(sign + 1));
     if (sign == 0) throw UsageError("--adapter: expected DIR=COEFFICIENT, found " + option + ", without a folder");
     std::error_code ignored;
-    if (coefficient && fs::is_directory(option, ignored) && !fs::is_directory(option.substr(0, sign), ignored))
+    const fs::path whole = io::detail::utf8_path(option), before = io::detail::utf8_path(option.substr(0, sign));
+    if (coefficient && fs::is_directory(whole, ignored) && !fs::is_directory(before, ignored))
       throw UsageError("--adapter: " + option +
                        " is a folder, whose name reads like a folder and a coefficient; give " + option + "=1");
-    if (sign != option.npos && !coefficient && !fs::exists(option, ignored) &&
-        fs::exists(option.substr(0, sign), ignored))
+    if (sign != option.npos && !coefficient && !fs::exists(whole, ignored) && fs::exists(before, ignored))
       throw UsageError("--adapter: expected a number behind the last '=' of " + option + ", as 0.5, found " +
                        option.substr(sign + 1));
     if (coefficient && !std::isfinite(*coefficient))
@@ -164,13 +176,13 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
     warnings.emplace_back();
     if (coefficient && *coefficient == 0)
       warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
-    wanted.emplace_back(coefficient ? option.substr(0, sign) : option, coefficient.value_or(1.0));
+    wanted.emplace_back(coefficient ? before : whole, coefficient.value_or(1.0));
   }
   for (std::size_t i = 0; i < wanted.size(); ++i)
     for (std::size_t k = 0; k < i; ++k) {
       std::error_code ignored;
       if (!fs::equivalent(wanted[i].first, wanted[k].first, ignored) || ignored) continue;
-      std::cerr << "lora: warning: " << lora::io::printable(wanted[i].first)
+      std::cerr << "lora: warning: " << path_text(wanted[i].first)
                 << ": given twice: both coefficients count\n";
     }
   std::vector<ChosenAdapter> out;
@@ -179,7 +191,7 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
     std::vector<std::string>& about = warnings[out.size()];
     const auto load = [&, &path = folder] {
       if (io::unconverted_initialiser(path).empty()) return io::load_adapter(path);
-      if (initials < initial.size()) return io::load_converted_adapter(path, fs::path(initial[initials++]));
+      if (initials < initial.size()) return io::load_converted_adapter(path, io::detail::utf8_path(initial[initials++]));
       if (base.empty() || !original || io::is_gguf_file(base)) return io::load_adapter(path);  // which refuses it
       return io::load_converted_adapter(path, io::Model::open(base), &about, renames());
     };

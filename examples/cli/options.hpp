@@ -7,7 +7,7 @@
 
 #include <lora/io.hpp>
 
-#include <CLI/CLI.hpp>
+#include "path_arguments.hpp"
 
 #include <initializer_list>
 #include <string>

@@ -2,18 +2,17 @@
 
 #include "progress.hpp"
 
+#include "signals.hpp"
 #include "text.hpp"
 
 #include <algorithm>
 #include <iostream>
 
-#include <unistd.h>
-
 namespace cli {
 
 Progress::Progress(std::string title, bool quiet)
     : title_(std::move(title)),
-      is_enabled_(!quiet && ::isatty(STDERR_FILENO) == 1),
+      is_enabled_(!quiet && is_terminal()),
       begin_(Clock::now()),
       drawn_(begin_) {}
 

@@ -5,9 +5,23 @@
 #include <csignal>
 #include <initializer_list>
 
+#if defined(_WIN32)
+#if !defined(WIN32_LEAN_AND_MEAN)
+#define WIN32_LEAN_AND_MEAN
+#endif
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#endif
+#include <windows.h>
+
+#include <fcntl.h>
+#include <io.h>
+#include <shellapi.h>
+#else
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#endif
 
 namespace cli {
 namespace {
@@ -15,6 +29,44 @@ namespace {
 volatile std::sig_atomic_t noted = 0;
 
 }  // namespace
+
+int noted_signal() { return noted; }
+
+#if defined(_WIN32)
+
+void note_signals() {
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int number) { noted = number; });
+}
+
+void prepare_process() {
+  // UTF-8 and the sequences that clear a line for consoles; the same bytes as elsewhere for files and pipes.
+  SetConsoleOutputCP(CP_UTF8);
+  const HANDLE console = GetStdHandle(STD_ERROR_HANDLE);
+  if (DWORD mode = 0; GetConsoleMode(console, &mode) != 0)
+    SetConsoleMode(console, mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
+  for (const int stream : {1, 2}) _setmode(stream, _O_BINARY);
+}
+
+bool is_terminal() { return _isatty(2) != 0; }
+
+std::vector<std::string> arguments(int, char**) {
+  int count = 0;
+  wchar_t** const all = CommandLineToArgvW(GetCommandLineW(), &count);
+  std::vector<std::string> out;
+  for (int i = 0; i < count; ++i) {
+    const std::wstring_view wide = all[i];
+    const int length = static_cast<int>(wide.size());
+    std::string text(static_cast<std::size_t>(
+                         WideCharToMultiByte(CP_UTF8, 0, wide.data(), length, nullptr, 0, nullptr, nullptr)),
+                     '\0');
+    WideCharToMultiByte(CP_UTF8, 0, wide.data(), length, text.data(), static_cast<int>(text.size()), nullptr, nullptr);
+    out.push_back(std::move(text));
+  }
+  LocalFree(all);
+  return out;
+}
+
+#else
 
 void note_signals() {
   struct sigaction action {};
@@ -28,8 +80,6 @@ void note_signals() {
   }
 }
 
-int noted_signal() { return noted; }
-
 void prepare_process() {
   for (int stream = 0; stream < 3; ++stream)
     if (fcntl(stream, F_GETFD) == -1 && open("/dev/null", stream == 0 ? O_WRONLY : O_RDONLY) != stream) _exit(1);
@@ -42,5 +92,11 @@ void prepare_process() {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
 }
+
+bool is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
+
+std::vector<std::string> arguments(int argc, char** argv) { return {argv, argv + argc}; }
+
+#endif
 
 }  // namespace cli

@@ -11,6 +11,7 @@
 #include "lora/io/file/input_file-inl.hpp"
 #include "lora/io/file/output_file-inl.hpp"
 #include "lora/io/file/output_folder-inl.hpp"
+#include "lora/io/file/system-inl.hpp"
 #include "lora/io/file/update_file-inl.hpp"
 #include "lora/io/gguf/adapter-inl.hpp"
 #include "lora/io/gguf/dequantize-inl.hpp"

@@ -2,7 +2,7 @@
 #pragma once
 
 /// Files: safetensors, GGUF and whole models in and out, adapters of several programs, undo files. Needs nlohmann-json and
-/// a POSIX system.
+/// a POSIX system or Windows.
 
 #include "lora/io/adapters/formats.hpp"
 #include "lora/io/error.hpp"

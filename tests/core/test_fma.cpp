@@ -10,8 +10,18 @@ namespace {
 
 using reference::Random;
 
+#if defined(_WIN32)  // mingw-w64's C library rounds twice: the processor's instruction
+__attribute__((target("fma"))) LORA_NOINLINE float expected_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+__attribute__((target("fma"))) LORA_NOINLINE double expected_fma(double a, double b, double c) {
+  return __builtin_fma(a, b, c);
+}
+#else
+float expected_fma(float a, float b, float c) { return std::fma(a, b, c); }
+double expected_fma(double a, double b, double c) { return std::fma(a, b, c); }
+#endif
+
 ::testing::AssertionResult agrees(float a, float b, float c) {
-  const float expected = std::fma(a, b, c);
+  const float expected = expected_fma(a, b, c);
   for (const float found : {lora::detail::fma_by_double(a, b, c), lora::detail::fma(a, b, c)}) {
     const bool same = std::isnan(expected) ? std::isnan(found) : reference::bits(expected) == reference::bits(found);
     if (!same)
@@ -56,6 +66,37 @@ TEST(Fma, StickyBitsBehindATie) {
     ASSERT_TRUE(agrees(big, 1.0f + 0x1p-23f, tiny));
   }
 }
+
+#if defined(__SIZEOF_INT128__)
+::testing::AssertionResult agrees_in_double(double a, double b, double c) {
+  const double expected = expected_fma(a, b, c);
+  for (const double found : {lora::detail::fma_by_integers(a, b, c), lora::detail::fma(a, b, c)})
+    if (std::isnan(expected) ? !std::isnan(found) : reference::bits(expected) != reference::bits(found))
+      return ::testing::AssertionFailure()
+             << std::hexfloat << a << " * " << b << " + " << c << ": expected " << expected << ", found " << found;
+  return ::testing::AssertionSuccess();
+}
+
+TEST(Fma, OfDoubles) {
+  Random random(74);
+  const auto any = [&] { return reference::any_pattern<double>(random); };
+  const auto near_one = [&] {
+    const double one = 1.0 + static_cast<double>(random.below(9) - 4) * 0x1p-52;
+    return std::ldexp(random.below(2) == 0 ? one : -one, static_cast<int>(random.below(80)) - 40);
+  };
+  for (int i = 0; i < 400000; ++i) {
+    ASSERT_TRUE(agrees_in_double(any(), any(), any()));
+    const double a = near_one(), b = near_one(), c = std::ldexp(near_one(), static_cast<int>(random.below(140)) - 70);
+    ASSERT_TRUE(agrees_in_double(a, b, c));
+    ASSERT_TRUE(agrees_in_double(a, b, -a * b)) << "what a rounded product lost";
+    const int low = -1074 + static_cast<int>(random.below(80));
+    ASSERT_TRUE(agrees_in_double(std::ldexp(a, low / 2), std::ldexp(b, low - low / 2), std::ldexp(c, low)))
+        << "denormal results";
+  }
+  // A double rounding by way of 64 bits goes the other way at this tie.
+  ASSERT_EQ(reference::bits(lora::detail::fma(1 + 0x1p-52, 0x1p-53, 1.0)), reference::bits(1 + 0x1p-52));
+}
+#endif
 
 TEST(Fma, Cancellation) {
   Random random(73);

@@ -13,10 +13,19 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <string>
 #include <vector>
 
-#include <stdlib.h>
+// Permissions, pipes, limits and symbolic links, which everybody may make.
+#if defined(_WIN32)
+#define LORA_TEST_POSIX 0
+#else
+#define LORA_TEST_POSIX 1
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
 
 namespace test {
 
@@ -27,9 +36,9 @@ inline fs::path data() { return LORA_TEST_DATA; }
 class Folder {
  public:
   Folder() {
-    std::string name = (fs::temp_directory_path() / "lora-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = name;
+    std::random_device random;
+    do path_ = fs::temp_directory_path() / ("lora-test-" + std::to_string(random()));
+    while (!fs::create_directory(path_));
   }
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;

@@ -35,7 +35,7 @@ constexpr bool keeps_freed_memory = __has_feature(address_sanitizer) || __has_fe
 constexpr bool keeps_freed_memory = false;
 #endif
 
-/// Bytes of the process.
+/// Bytes of the process; 0 where the system does not tell.
 std::size_t resident_memory() {
   std::size_t all = 0, resident = 0;
   std::ifstream("/proc/self/statm") >> all >> resident;

@@ -246,7 +246,7 @@ TEST(Gguf, MalformedFilesAreJudgedAsTheIndexSays) {
 
 // ---- Writing
 
-std::span<const std::byte> bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes(std::string_view text) { return io::detail::bytes_of(text); }
 
 TEST(GgufWriter, RoundTripOfEveryKind) {
   const Gguf from = Gguf::open(gguf_data() / "19_gguf_types" / "types.gguf");

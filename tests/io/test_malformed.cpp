@@ -12,8 +12,6 @@
 #include <cstdlib>
 #include <map>
 
-#include <sys/resource.h>
-
 namespace io = lora::io;
 using test::expect_pieces, test::message;
 using Json = io::detail::Json;
@@ -94,6 +92,7 @@ TEST(Malformed, EveryFileIsJudgedAsTheIndexSays) {
 
 // ---- Memory
 
+#if LORA_TEST_POSIX
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool is_sanitized = true;
 #elif defined(__has_feature)
@@ -182,5 +181,6 @@ TEST(MalformedDeathTest, ConfigurationsTakeASmallMultipleOfTheirSize) {
                 testing::ExitedWithCode(0), "")
         << c.text.substr(0, 80);
 }
+#endif
 
 }  // namespace

@@ -175,6 +175,7 @@ TEST(FilesBelow, LeavesOutGitsOwn) {
                                       "x-2.safetensors"}));
 }
 
+#if LORA_TEST_POSIX
 TEST(FilesBelow, FollowsLinksAndRefusesWhatCannotBeCopied) {
   const test::Folder folder;
   make_model(folder);
@@ -191,6 +192,7 @@ TEST(FilesBelow, FollowsLinksAndRefusesWhatCannotBeCopied) {
   test::write(folder / "model/\xff", "");
   expect_pieces(message([&] { io::files_below(folder / "model"); }), {"\\xff", "UTF-8"});
 }
+#endif
 
 /// Writes the model again, as it is.
 void write_all(const io::Model& model, io::ModelWriter& writer) {
@@ -316,12 +318,15 @@ TEST(OutputFolder, TakesANewNameOrAnEmptyFolder) {
   fs::create_directories(folder / "full/sub");
   test::write(folder / "file", "");
   fs::create_directory(folder / "empty");
+#if LORA_TEST_POSIX
   fs::create_directory_symlink("empty", folder / "link");
+  expect_pieces(message([&] { io::OutputFolder{folder / "link"}; }), {"link: ", "empty folder"});
+  fs::remove(folder / "link");
+#endif
   expect_pieces(message([&] { io::OutputFolder{folder / "full"}; }), {"full: ", "not empty"});
   expect_pieces(message([&] { io::OutputFolder{folder / "file"}; }), {"file: ", "empty folder"});
-  expect_pieces(message([&] { io::OutputFolder{folder / "link"}; }), {"link: ", "empty folder"});
   expect_pieces(message([&] { io::OutputFolder{folder / "no/new"}; }), {"no/new: ", "no folder", "/no'"});
-  EXPECT_EQ(folder.entries(), 4u);
+  EXPECT_EQ(folder.entries(), 3u);
   io::OutputFolder empty(folder / "empty"), late(folder / "empty");
   test::write(empty.place("a"), "a");
   empty.commit();

@@ -8,8 +8,6 @@
 
 #include <limits>
 
-#include <sys/stat.h>
-
 namespace io = lora::io;
 using io::DType, io::PeftConfig, io::TensorInfo;
 using test::expect_pieces, test::message;
@@ -331,6 +329,7 @@ TEST(AdapterModule, TheOrientationOfABaseWeight) {
   EXPECT_FALSE(AdapterFolder(square).load().modules.at(0).is_transposed(4, 4));
 }
 
+#if LORA_TEST_POSIX
 TEST(LoadAdapter, FilesThatAreNotRegular) {
   const AdapterFolder one(pair("m")), linked(pair("m"));
   const auto path = [](const AdapterFolder& folder, const char* name) { return folder.folder() / name; };
@@ -356,6 +355,7 @@ TEST(LoadAdapter, FilesThatAreNotRegular) {
   }
   EXPECT_EQ(one.load().modules.size(), 1u);
 }
+#endif
 
 TEST(LoadAdapter, NumbersAtTheirLimits) {
   const auto with = [](const std::string& numbers) {

@@ -10,7 +10,7 @@ using test::expect_pieces, test::message;
 
 namespace {
 
-std::span<const std::byte> bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes(std::string_view text) { return io::detail::bytes_of(text); }
 
 const std::vector<TensorInfo> three{
     {"z", DType::U8, {3}}, {"empty", DType::F32, {0, 7}}, {"a\n\"\u00e9", DType::F16, {1, 2}}};

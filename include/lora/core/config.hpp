@@ -6,6 +6,8 @@
 // The language and the modes come before anything is included, so that their sentence is the first error.
 #if (defined(_MSVC_LANG) && _MSVC_LANG < 202002L) || (!defined(_MSVC_LANG) && __cplusplus < 202002L)
 #error "lora: C++20 is needed; compile with -std=c++20 (CMake: target_compile_features(your_target PRIVATE cxx_std_20))"
+#elif defined(_MSC_VER) && !defined(__clang__)
+#error "lora: not tested with MSVC, whose arithmetic may give a merge other bits; on Windows compile with g++ or clang++ (mingw-w64)"
 #elif !defined(__cpp_exceptions)
 #error "lora: errors are told by exceptions; drop -fno-exceptions for the files that include lora"
 #elif defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)

@@ -2,13 +2,16 @@
 #pragma once
 
 /// One fused multiply-add, a * b + c rounded once, on every machine. Where the compiler may not use an instruction for it,
-/// float is computed in double with rounding to odd, double by the C library.
+/// float is computed in double with rounding to odd, double by the C library, or in integers where that library rounds twice
+/// (mingw-w64's goes through long double).
 
 #include "lora/core/config.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 LORA_TAGGED_BEGIN
 
@@ -40,7 +43,78 @@ inline float fma(float a, float b, float c) {
   return fma_by_double(a, b, c);
 #endif
 }
-inline double fma(double a, double b, double c) { return std::fma(a, b, c); }
+
+#if defined(__SIZEOF_INT128__)
+/// a * b + c in double, rounded once, in integers: both terms have their first bit at 2^125, and what is shifted out of the
+/// smaller one leaves its mark in the last bit, far below what is kept.
+inline double fma_by_integers(double a, double b, double c) {
+  __extension__ using Wide = unsigned __int128;
+  const auto is_zero = [](double x) { return std::fpclassify(x) == FP_ZERO; };
+  if (!std::isfinite(a) || !std::isfinite(b) || is_zero(a) || is_zero(b)) return a * b + c;
+  if (!std::isfinite(c)) return c + c;
+  if (is_zero(c)) return a * b;
+  const auto leading = [](Wide x) {  // the position of the first bit
+    const auto high = static_cast<std::uint64_t>(x >> 64);
+    return high != 0 ? 127 - std::countl_zero(high) : 63 - std::countl_zero(static_cast<std::uint64_t>(x));
+  };
+  struct Term {
+    Wide bits;
+    int exponent;  // of the last bit
+    bool negative;
+  };
+  const auto first_at_125 = [&](Wide bits, int exponent, bool negative) {
+    const int shift = 125 - leading(bits);
+    return Term{bits << shift, exponent - shift, negative};
+  };
+  const auto integer = [](double x, int& exponent) {
+    const double fraction = std::frexp(std::abs(x), &exponent);
+    exponent -= 53;
+    return static_cast<std::uint64_t>(std::ldexp(fraction, 53));
+  };
+  int of_a = 0, of_b = 0, of_c = 0;
+  const std::uint64_t bits_a = integer(a, of_a), bits_b = integer(b, of_b), bits_c = integer(c, of_c);
+  Term large = first_at_125(Wide{bits_a} * bits_b, of_a + of_b, std::signbit(a) != std::signbit(b));
+  Term other = first_at_125(bits_c, of_c, std::signbit(c));
+  if (large.exponent < other.exponent || (large.exponent == other.exponent && large.bits < other.bits))
+    std::swap(large, other);
+  const int apart = large.exponent - other.exponent;
+  const Wide kept = apart > 126 ? Wide{0} : other.bits >> apart;
+  const bool lost = apart > 126 || kept << apart != other.bits;
+  const Wide addend = kept | static_cast<Wide>(lost);
+  const Wide sum = large.negative == other.negative ? large.bits + addend : large.bits - addend;
+  if (sum == 0) return 0;
+  // The first bit counts 2^(first + exponent); denormals keep fewer bits.
+  const int first = leading(sum), precision = std::min(53, first + large.exponent + 1075);
+  double magnitude = 0;
+  if (const int shift = first + 1 - precision; precision >= 0 && shift <= 0) {
+    magnitude = std::ldexp(static_cast<double>(static_cast<std::uint64_t>(sum)), large.exponent);
+  } else if (precision >= 0) {
+    const Wide half = Wide{1} << (shift - 1), rest = sum & ((half << 1) - 1);
+    auto rounded = static_cast<std::uint64_t>(shift > 127 ? Wide{0} : sum >> shift);
+    rounded += rest > half || (rest == half && (rounded & 1) != 0) ? 1 : 0;
+    magnitude = std::ldexp(static_cast<double>(rounded), large.exponent + shift);
+  }
+  return large.negative ? -magnitude : magnitude;
+}
+#endif
+
+#if defined(_WIN32) && LORA_TARGETS_X86
+__attribute__((target("fma"))) LORA_NOINLINE inline double fma_by_instruction(double a, double b, double c) {
+  return __builtin_fma(a, b, c);
+}
+#endif
+
+inline double fma(double a, double b, double c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+  return __builtin_fma(a, b, c);
+#elif defined(_WIN32) && LORA_TARGETS_X86
+  return __builtin_cpu_supports("fma") ? fma_by_instruction(a, b, c) : fma_by_integers(a, b, c);
+#elif defined(_WIN32)
+  return fma_by_integers(a, b, c);
+#else
+  return std::fma(a, b, c);
+#endif
+}
 
 /// A float whose magnitude is denormal as a zero of its sign.
 inline float flushed(float x) {

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <initializer_list>
+#include <system_error>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -32,8 +33,8 @@ template <class... Pieces>
   fail_with(file, {TextPiece(pieces)...});
 }
 
-/// Throws FileError with the operating system's reason for a call that has just failed.
-[[noreturn]] void fail_system(const std::filesystem::path& file, std::string_view action, int error_number);
+/// Throws FileError with the operating system's reason why a call failed.
+[[noreturn]] void fail_system(const std::filesystem::path& file, std::string_view action, std::error_code reason);
 
 /// An error's message without the library's name, for quoting it in another message.
 std::string_view bare(const Error& error);

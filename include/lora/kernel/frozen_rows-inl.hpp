@@ -4,6 +4,8 @@
 #include "lora/kernel/frozen_rows.hpp"
 #include "lora/kernel/passes-inl.hpp"
 
+#include <algorithm>
+
 LORA_TAGGED_BEGIN
 
 /// What FrozenRows needs of a weight: bands of rows, as doubles.
@@ -155,10 +157,12 @@ ActiveSet<Compute> bind_recorded(const UndoRecord& record, const ActiveSet<Compu
     if (!recorded.values.empty()) std::memcpy(own.values.data(), recorded.values.data(), recorded.values.size());
     gains.push_back(std::move(own));
   }
-  const bool same = set.is_bound() && std::ranges::equal(set.form().gains(), gains, [](const auto& a, const auto& b) {
+  const auto is_same = [](const Gains<Compute>& a, const Gains<Compute>& b) {
     return a.axis == b.axis && a.values.size() == b.values.size() &&
            std::memcmp(a.values.data(), b.values.data(), a.values.size() * sizeof(Compute)) == 0;
-  });
+  };
+  const bool same = set.is_bound() && std::equal(set.form().gains().begin(), set.form().gains().end(), gains.begin(),
+                                                 gains.end(), is_same);
   return same ? set : set.bound_to(gains);
 }
 

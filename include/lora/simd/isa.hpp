@@ -4,6 +4,7 @@
 /// Which instruction sets the kernels were compiled for, and which one this machine runs.
 
 #include "lora/core/error.hpp"
+#include "lora/simd/unaligned_moves.hpp"
 
 #include <cstdlib>
 #include <string_view>

@@ -43,7 +43,7 @@ struct AdapterSource {
   std::string name() const {
     const std::filesystem::path whole = std::filesystem::absolute(path).lexically_normal();
     const std::filesystem::path last = whole.has_filename() ? whole : whole.parent_path();
-    return is_folder ? last.filename().string() : last.stem().string();
+    return is_folder ? utf8_text(last.filename()) : utf8_text(last.stem());
   }
 
   std::filesystem::path path;

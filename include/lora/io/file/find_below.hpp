@@ -5,6 +5,7 @@
 
 #include "lora/core/function_ref.hpp"
 #include "lora/io/error.hpp"
+#include "lora/io/file/system.hpp"
 
 #include <algorithm>
 #include <string>
@@ -20,7 +21,7 @@ inline std::vector<std::string> names_in(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::directory_iterator entries(folder, error);
   for (; !error && entries != std::filesystem::directory_iterator() && out.size() < most; entries.increment(error))
-    out.push_back(entries->path().filename().string());
+    out.push_back(utf8_text(entries->path().filename()));
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -34,11 +35,11 @@ inline std::vector<std::string> find_below(const std::filesystem::path& folder,
   std::error_code ignored;
   for (const std::string& name : names_in(folder)) {
     if (out.size() >= most) break;
-    if (name.starts_with('.') || !std::filesystem::is_directory(folder / name, ignored)) continue;
-    if (is_meant(folder / name))
+    if (name.starts_with('.') || !std::filesystem::is_directory(folder / utf8_path(name), ignored)) continue;
+    if (is_meant(folder / utf8_path(name)))
       out.push_back(name);
     else if (depth > 1)
-      for (const std::string& below : find_below(folder / name, is_meant, depth - 1)) out.push_back(name + "/" + below);
+      for (const std::string& below : find_below(folder / utf8_path(name), is_meant, depth - 1)) out.push_back(name + "/" + below);
   }
   return out;
 }

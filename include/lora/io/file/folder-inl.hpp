@@ -43,7 +43,7 @@ class FolderWalk {
       if (path.filename() == ".git") continue;
       if (entries_++ == max_entries)
         fail(folder, "expected at most ", max_entries, " files and folders, found more (symbolic links in a circle?)");
-      const std::string name = prefix + path.filename().string();
+      const std::string name = prefix + detail::utf8_text(path.filename());
       if (!is_within(name)) fail(path, "expected a file name in UTF-8, found another one");
       std::error_code reason;
       const std::filesystem::file_status status = std::filesystem::status(path, reason);
@@ -54,12 +54,12 @@ class FolderWalk {
       } else if (status.type() == std::filesystem::file_type::not_found) {
         fail(path, "expected a file or folder, found a symbolic link to nothing");
       } else if (reason) {
-        fail_system(path, "cannot examine", reason.value());
+        fail_system(path, "cannot examine", reason);
       } else {
         fail(path, "expected a file or folder, found something that cannot be copied (a socket, pipe or device)");
       }
     }
-    if (error) fail_system(folder, "cannot read the folder", error.value());
+    if (error) fail_system(folder, "cannot read the folder", error);
   }
 
   std::size_t entries_ = 0;

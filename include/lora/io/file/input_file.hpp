@@ -2,30 +2,16 @@
 #pragma once
 
 #include "lora/io/error.hpp"
-
-#include <cstdint>
-#include <span>
-#include <utility>
+#include "lora/io/file/system.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
 
-/// Owns a file descriptor.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int value) : value_(value) {}
-  Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor() { close(); }
-  int get() const { return value_; }
-
- private:
-  void close() noexcept;
-
-  int value_ = -1;
-};
+/// A text's bytes. (Not every library makes a span of a string_view.)
+inline std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 }  // namespace detail
 

@@ -22,10 +22,8 @@ std::filesystem::path name_beside(const std::filesystem::path& target, std::stri
 std::filesystem::path folder_of(const std::filesystem::path& path);
 
 /// Throws FileError: nothing can be created at `target`, which messages call `shown`.
-[[noreturn]] void fail_to_create(const std::filesystem::path& target, const std::filesystem::path& shown, int reason);
-
-/// Puts a folder's entries on disk where the file system can.
-void sync_folder(const std::filesystem::path& folder);
+[[noreturn]] void fail_to_create(const std::filesystem::path& target, const std::filesystem::path& shown,
+                                 std::error_code reason);
 
 }  // namespace detail
 
@@ -62,7 +60,7 @@ class OutputFile {
 
   /// Writes after what write() has written so far. Throws FileError (the disk is full, ...).
   void write(std::span<const std::byte> bytes);
-  void write(std::string_view characters) { write(std::as_bytes(std::span(characters))); }
+  void write(std::string_view characters) { write(detail::bytes_of(characters)); }
 
   /// Writes at an offset, without moving position().
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "lora/io/file/output_folder.hpp"
-#include "lora/io/file/posix.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -23,13 +22,14 @@ LORA_FUNC OutputFolder::OutputFolder(std::filesystem::path target, Sync sync)
   }
   for (int tries = 0; tries < 1000; ++tries) {
     std::filesystem::path name = detail::name_beside(target_, "tmp");
-    if (::mkdir(name.c_str(), mode_t{mode_ | 0700}) == 0) {
+    detail::make_folder(name, std::filesystem::perms(mode_ | 0700), error);
+    if (!error) {
       temporary_ = std::move(name);
       return;
     }
-    if (errno != EEXIST) break;
+    if (error != std::errc::file_exists) break;
   }
-  detail::fail_to_create(target_, target_, errno);
+  detail::fail_to_create(target_, target_, error);
 }
 
 LORA_FUNC OutputFolder::~OutputFolder() {
@@ -41,21 +41,24 @@ LORA_FUNC std::filesystem::path OutputFolder::place(const std::filesystem::path&
   std::filesystem::path whole = temporary_ / relative;
   std::error_code error;
   std::filesystem::create_directories(whole.parent_path(), error);
-  if (error) detail::fail_system(whole.parent_path(), "cannot create the folder", error.value());
+  if (error) detail::fail_system(whole.parent_path(), "cannot create the folder", error);
   return whole;
 }
 
 LORA_FUNC void OutputFolder::commit() {
-  if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(target_.string()), ": committed twice"));
+  if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(detail::utf8_text(target_)), ": committed twice"));
   if (sync_ == Sync::yes) {
     detail::sync_folder(temporary_);
     std::error_code ignored;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_, ignored))
       if (entry.is_directory(ignored)) detail::sync_folder(entry.path());
   }
-  if (mode_ != 0777) ::chmod(temporary_.c_str(), mode_t{mode_});  // as the folder it replaces
+  std::error_code error;
+  if (mode_ != 0777)  // as the folder it replaces
+    std::filesystem::permissions(temporary_, std::filesystem::perms(mode_), error);
   // An empty folder is replaced; one that has got a file since is not.
-  if (::rename(temporary_.c_str(), target_.c_str()) != 0) detail::fail_system(target_, "cannot rename", errno);
+  detail::rename_folder(temporary_, target_, error);
+  if (error) detail::fail_system(target_, "cannot rename", error);
   temporary_.clear();
   if (sync_ == Sync::yes) detail::sync_folder(detail::folder_of(target_));
 }

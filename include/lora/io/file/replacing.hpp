@@ -4,7 +4,6 @@
 /// Files and folders that are put back as they were unless all goes well. For bodies (-inl.hpp).
 
 #include "lora/io/file/output_file.hpp"
-#include "lora/io/file/posix.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -15,26 +14,27 @@ class ReplacedFile {
  public:
   /// Throws FileError.
   explicit ReplacedFile(std::filesystem::path path) : path_(std::move(path)) {
-    struct stat taken {};
     do aside_ = name_beside(path_, "old");
-    while (::lstat(aside_.c_str(), &taken) == 0);  // left by a process of this number that was killed
-    if (::rename(path_.c_str(), aside_.c_str()) == 0)
-      existed_ = true;
-    else if (errno != ENOENT)
-      fail_system(path_, "cannot move aside", errno);
+    while (has_entry(aside_));  // left by a process of this number that was killed
+    std::error_code error;
+    rename_file(path_, aside_, error);
+    existed_ = !error;
+    if (error && error != std::errc::no_such_file_or_directory) fail_system(path_, "cannot move aside", error);
   }
   ReplacedFile(const ReplacedFile&) = delete;
   ReplacedFile& operator=(const ReplacedFile&) = delete;
   ~ReplacedFile() {
     if (is_let_go_) return;
+    std::error_code ignored;
     if (existed_)
-      ::rename(aside_.c_str(), path_.c_str());
+      rename_file(aside_, path_, ignored);
     else
-      ::unlink(path_.c_str());
+      remove_file(path_, ignored);
   }
   void let_go() {
     is_let_go_ = true;
-    if (existed_) ::unlink(aside_.c_str());
+    std::error_code ignored;
+    if (existed_) remove_file(aside_, ignored);
   }
 
  private:
@@ -57,7 +57,7 @@ class FolderToFill {
   FolderToFill(const FolderToFill&) = delete;
   FolderToFill& operator=(const FolderToFill&) = delete;
   ~FolderToFill() {
-    if (is_new_) ::rmdir(path_.c_str());
+    if (is_new_) remove_empty_folder(path_);
   }
   void keep() {
     if (is_new_) sync_folder(folder_of(path_));

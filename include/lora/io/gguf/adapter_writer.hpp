@@ -3,6 +3,7 @@
 
 /// A GGUF adapter's file. For bodies (-inl.hpp).
 
+#include "lora/core/fma.hpp"
 #include "lora/io/gguf/adapter_reader.hpp"
 #include "lora/io/gguf/low_rank_of.hpp"
 #include "lora/io/gguf/saving.hpp"
@@ -174,7 +175,7 @@ class GgufAdapterWriter {
     convert_elements(ScalarType::float64, products.data(), factor.stored, out.data(), count);
     convert_elements(factor.stored, out.data(), ScalarType::float64, stored.data(), count);
     lora::detail::with_fp_environment([&] {
-      for (std::size_t i = 0; i < count; ++i) residuals[i] = std::fma(scale, values[i], -stored[i]);
+      for (std::size_t i = 0; i < count; ++i) residuals[i] = lora::detail::fma(scale, values[i], -stored[i]);
     });
     for (std::size_t i = 0; i < count; ++i) {
       if (!lora::detail::is_finite(stored[i]))

@@ -149,7 +149,7 @@ inline void expect_clear_orientation(const Model& base, const Conv1DLayers& conv
       contrary = &module;
   }
   if (square != nullptr && contrary != nullptr)
-    fail(base.path(), "module ", in_quotes(square->path), " of the adapter ", in_quotes(adapter.folder.string()),
+    fail(base.path(), "module ", in_quotes(square->path), " of the adapter ", in_quotes(utf8_text(adapter.folder)),
          ": its weight is square, and fan_in_fan_out cannot be trusted to say how it is stored: the shape of ",
          in_quotes(contrary->path), " contradicts it");
 }

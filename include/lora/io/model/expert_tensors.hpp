@@ -48,7 +48,7 @@ inline std::vector<std::size_t> assign_experts(const Model& base, const Adapter&
         fits = fits && holds_experts(*tensors[firsts[order[k]]], adapter.modules[firsts[k]]);
       if (!fits) continue;
       if (!found.empty())
-        fail(base.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter.folder.string()),
+        fail(base.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(utf8_text(adapter.folder)),
              ": expected target_parameters that their shapes tell apart, found several of one shape: which of them an "
              "update is for "
              "depends on the order in which the model's class declares them, which no file says: train each in an "

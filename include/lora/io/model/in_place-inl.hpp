@@ -12,7 +12,7 @@ namespace detail {
 
 /// The undo file with this checksum: one of `files`, or where it was. Throws FileError when it is none of them.
 inline UndoFile find_undo(const JournalUndo& undo, std::vector<std::filesystem::path> files) {
-  if (files.empty()) files.emplace_back(undo.path);
+  if (files.empty()) files.push_back(utf8_path(undo.path));
   for (const std::filesystem::path& path : files)
     if (UndoFile file = UndoFile::open(path); file.header_checksum() == undo.checksum) return file;
   fail(files.front(), "expected the undo file that was called ", in_quotes(undo.path),
@@ -22,12 +22,12 @@ inline UndoFile find_undo(const JournalUndo& undo, std::vector<std::filesystem::
 /// Removes the undo file of what has not been merged, if it is where it was written.
 inline void remove_undo(const JournalUndo& undo) {
   try {
-    if (undo.path.empty() || UndoFile::open(undo.path).header_checksum() != undo.checksum) return;
+    if (undo.path.empty() || UndoFile::open(utf8_path(undo.path)).header_checksum() != undo.checksum) return;
   } catch (const FileError&) {
     return;
   }
   std::error_code ignored;
-  std::filesystem::remove(undo.path, ignored);
+  std::filesystem::remove(utf8_path(undo.path), ignored);
 }
 
 /// Brings a model whose change was ended to a state that it can be in, and removes the journal.
@@ -160,13 +160,13 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
     if (old) {
       old->expect_rest(model, rewrite.rest_before(), rewrite.copies_before());
       old->file().file().expect_unchanged();
-      table.old_undo = {std::filesystem::absolute(old_undo).string(), old->header_checksum()};
+      table.old_undo = {detail::utf8_text(std::filesystem::absolute(old_undo)), old->header_checksum()};
     }
     if (record) {
       record->finish(rewrite.rest_after(), rewrite.copies_after());
       job.change.record_bytes = record->record_bytes();
       record->flush();
-      table.new_undo = {std::filesystem::absolute(new_undo).string(), record->header_checksum()};
+      table.new_undo = {detail::utf8_text(std::filesystem::absolute(new_undo)), record->header_checksum()};
     }
   }
   expect_not_cancelled(options);

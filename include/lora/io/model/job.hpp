@@ -47,8 +47,8 @@ inline void warn_of_other_weights(const std::vector<std::string>& copies, bool i
   static constexpr std::array<std::string_view, 7> kinds{".safetensors", ".gguf", ".onnx", ".h5",
                                                          ".msgpack",     ".pth",  ".pt"};
   for (const std::string& copy : copies) {
-    const std::string name = std::filesystem::path(copy).filename().string();
-    const std::string kind = std::filesystem::path(copy).extension().string();
+    const std::string name = utf8_text(utf8_path(copy).filename());
+    const std::string kind = utf8_text(utf8_path(copy).extension());
     if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end() ||
         (kind == ".bin" && name.starts_with("pytorch_model")))
       warnings.push_back(text(printable(copy), ": no part of the model that was merged into: the file ",
@@ -61,7 +61,7 @@ inline void warn_of_pointers(const Model& model, const std::vector<std::string>&
                              std::vector<std::string>& warnings) {
   for (const std::string& copy : copies) {
     std::error_code ignored;
-    const std::filesystem::path path = model.path() / copy;
+    const std::filesystem::path path = model.path() / utf8_path(copy);
     if (const auto size = std::filesystem::file_size(path, ignored); ignored || size > 1024) continue;
     const std::string first = first_bytes(InputFile(path));
     if (first.starts_with(file_kinds[0].first_bytes))

@@ -1,7 +1,6 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/file/posix.hpp"
 #include "lora/io/model/journal.hpp"
 
 #include <algorithm>
@@ -59,8 +58,7 @@ inline std::string journal_text(const JournalTable& table) {
 }
 
 inline std::uint64_t text_checksum(std::string_view characters) {
-  const std::span<const std::byte> bytes = std::as_bytes(std::span(characters));
-  return RestChecksum::of_piece(bytes);
+  return RestChecksum::of_piece(bytes_of(characters));
 }
 
 LORA_FUNC Journal::Journal(const std::filesystem::path& path, Sync sync) : file_(path, sync), sync_(sync) {
@@ -115,7 +113,8 @@ LORA_FUNC Journal Journal::create(const Model& model, const JournalTable& table,
   try {
     return Journal(file.path(), sync);
   } catch (...) {
-    ::unlink(file.path().c_str());
+    std::error_code ignored;
+    remove_file(file.path(), ignored);
     throw;
   }
 }
@@ -184,17 +183,19 @@ LORA_FUNC std::uint64_t Journal::give_back(UpdateFile& file, std::uint64_t offse
 
 LORA_FUNC void Journal::remove_leftovers(const Model& model) {
   const std::filesystem::path journal = journal_path(model);
-  const std::string begin = journal.filename().string() + ".tmp-";
+  const std::string begin = utf8_text(journal.filename()) + ".tmp-";
   std::error_code error;
   std::vector<std::filesystem::path> found;
   std::filesystem::directory_iterator entries(folder_of(journal), error);
   for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error))
-    if (entries->path().filename().string().starts_with(begin)) found.push_back(entries->path());
-  for (const std::filesystem::path& path : found) ::unlink(path.c_str());
+    if (utf8_text(entries->path().filename()).starts_with(begin)) found.push_back(entries->path());
+  for (const std::filesystem::path& path : found) remove_file(path, error);
 }
 
 LORA_FUNC void Journal::remove() {
-  if (::unlink(file_.path().c_str()) != 0) fail_system(file_.path(), "cannot remove", errno);
+  std::error_code error;
+  remove_file(file_.path(), error);
+  if (error) fail_system(file_.path(), "cannot remove", error);
   if (sync_ == Sync::yes) sync_folder(folder_of(file_.path()));
 }
 

@@ -60,7 +60,7 @@ class MergedFiles {
   };
   std::optional<Document> read(const std::string& name, std::uint64_t max_bytes) const {
     std::error_code ignored;
-    const std::filesystem::path path = model_.path() / name;
+    const std::filesystem::path path = model_.path() / utf8_path(name);
     if (!std::filesystem::exists(path, ignored)) return std::nullopt;
     const InputFile file(path);
     Document out;

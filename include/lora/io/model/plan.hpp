@@ -136,11 +136,11 @@ class MergePlanner {
     if (target.replacement)
       fail(adapter.folder, "module ", in_quotes(bound.module().path), ": expected the base's ",
            in_quotes(bound.tensor().info->name), " to change, found it replaced by ",
-           in_quotes(target.replacement.copy->name), " of ", in_quotes(target.replacement.adapter->folder.string()));
+           in_quotes(target.replacement.copy->name), " of ", in_quotes(utf8_text(target.replacement.adapter->folder)));
     if (wanted.order != target.order)
       fail(base_.shard_of(bound.tensor()).path(), "tensor ", in_quotes(bound.tensor().info->name),
            ": expected adapters that agree on fan_in_fan_out, found ",
-           in_quotes(target.parts.front().adapter->folder.string()), " and ", in_quotes(adapter.folder.string()),
+           in_quotes(utf8_text(target.parts.front().adapter->folder)), " and ", in_quotes(utf8_text(adapter.folder)),
            " with different values");
     expect_rows(target, wanted.rows, wanted.cols, adapter);
     target.parts.push_back({&adapter, &bound.module(), bound.update(), coefficient});
@@ -168,7 +168,7 @@ class MergePlanner {
              ": expected one adapter to change ", in_quotes(tensor->info->name), ", found it replaced by another");
       if (target.replacement && target.shape != rows.first)
         fail(rows.second.adapter->folder, "tensor ", in_quotes(rows.second.copy->name), ": expected ", target.shape[0],
-             " rows, as ", in_quotes(target.replacement.adapter->folder.string()), " makes of ",
+             " rows, as ", in_quotes(utf8_text(target.replacement.adapter->folder)), " makes of ",
              in_quotes(tensor->info->name), ", found ", rows.first[0],
              ": the adapters were trained with vocabularies of different sizes");
       target.added_rows = rows.second;
@@ -206,7 +206,7 @@ class MergePlanner {
     const WholeTensor& known = place->second.second;
     if (!is_new && !are_equal(*known.adapter, *known.copy, adapter, *rows.copy))
       fail(adapter.folder, "tensor ", in_quotes(rows.copy->name), ": expected the rows that ",
-           in_quotes(known.adapter->folder.string()), " adds to ", in_quotes(found.name), ", found others");
+           in_quotes(utf8_text(known.adapter->folder)), " adds to ", in_quotes(found.name), ", found others");
   }
 
   /// Out or in of the tensor as it will be.
@@ -218,7 +218,7 @@ class MergePlanner {
     if (target.rows != rows || target.cols != cols)
       fail(adapter.folder, "module ", in_quotes(target.module), ": expected a change of ",
            lora::detail::shape_text(target.rows, target.cols), ", as that of ",
-           in_quotes(target.parts.front().adapter->folder.string()), ", found ", lora::detail::shape_text(rows, cols),
+           in_quotes(utf8_text(target.parts.front().adapter->folder)), ", found ", lora::detail::shape_text(rows, cols),
            ": the adapters were trained with vocabularies of different sizes");
   }
 

@@ -144,12 +144,12 @@ inline void Rewrite::add_pieces(const ModelTensor& tensor) {
 
 inline void Rewrite::add_copy(std::size_t i, const TaskOptions& options) {
   std::error_code none;  // what cannot be examined is an error when it is copied
-  const std::uintmax_t found = std::filesystem::file_size(from_.path() / copies_[i], none);
+  const std::uintmax_t found = std::filesystem::file_size(from_.path() / utf8_path(copies_[i]), none);
   const std::uint64_t size = none ? 0 : found;
   const std::uint64_t memory = std::min<std::uint64_t>(size, RestChecksum::piece_bytes);
   tasks_.push_back({memory,
                     [this, i, &options](Buffer& buffer, const Context&) -> Finish {
-                      const InputFile file(from_.path() / copies_[i]);
+                      const InputFile file(from_.path() / utf8_path(copies_[i]));
                       const Reshape::File* const other = reshape_ == nullptr ? nullptr : reshape_->file(copies_[i]);
                       std::optional<OutputFile> copy;
                       if (to_ != nullptr) copy.emplace(to_->file(copies_[i]));

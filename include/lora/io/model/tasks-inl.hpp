@@ -37,10 +37,10 @@ class TaskRunner {
   void run() {
     if (options_.progress) options_.progress(0, total_);
     {
-      std::vector<std::jthread> workers;
+      Workers workers;
       for (int i = 1; i < threads_; ++i) {
         try {
-          workers.emplace_back([this] { work(); });
+          workers.threads.emplace_back([this] { work(); });
         } catch (const std::system_error&) {
           break;  // with fewer threads, then
         }
@@ -51,6 +51,13 @@ class TaskRunner {
   }
 
  private:
+  struct Workers {  // no std::jthread: libc++ has none before 18
+    std::vector<std::thread> threads;
+    ~Workers() {
+      for (std::thread& thread : threads) thread.join();
+    }
+  };
+
   bool is_large(std::size_t i) const { return tasks_[i].bytes > memory_budget / 2; }
   bool fits(std::size_t i) const {
     return in_flight_ == 0 || (!is_large(i) && !large_ && bytes_ + tasks_[i].bytes <= memory_budget);

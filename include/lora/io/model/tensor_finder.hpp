@@ -230,7 +230,7 @@ class TensorFinder {
     std::error_code ignored;
     std::filesystem::path whole = std::filesystem::absolute(base_.path(), ignored).lexically_normal();
     if (!base_.is_folder() || !whole.has_filename()) whole = whole.parent_path();
-    const std::string name = whole.filename().string();
+    const std::string name = utf8_text(whole.filename());
     return find_component(name) == nullptr ? std::string() : name;
   }
 
@@ -264,7 +264,7 @@ class TensorFinder {
       }
     if (count == 0) return;
     if (std::all_of(groups_.begin(), groups_.end(), [](const Group& group) { return group.is_passed_over; }))
-      fail(adapter_.folder, "expected modules for the base ", in_quotes(base_.path().string()), ", which is the component ", in_quotes(folder),
+      fail(adapter_.folder, "expected modules for the base ", in_quotes(utf8_text(base_.path())), ", which is the component ", in_quotes(folder),
            " by its folder's name, found modules for ", names, " alone");
     warnings_.push_back(text("the adapter ", printable(adapter_.name), ": passed over ", count, " of its ", wanted_.size(),
                              " modules, which are for other components than the base (", names, ")"));
@@ -278,7 +278,7 @@ class TensorFinder {
         whole.push_back(component);
     if (whole.size() > 1)
       fail(base_.path(), "expected a base that is one of the components ", whole[0], " and ", whole[1], " of the adapter ",
-           in_quotes(adapter_.folder.string()), ", found one that has the modules of both: name its folder after the one that it is");
+           in_quotes(utf8_text(adapter_.folder)), ", found one that has the modules of both: name its folder after the one that it is");
     if (whole.empty()) {
       Group& first = **std::find_if(open.begin(), open.end(), [&](Group* group) { return !has_all(*group); });
       refuse(first.wanted[first.missing], first, first.found.empty() ? first.why : "found one of another shape");
@@ -309,13 +309,13 @@ class TensorFinder {
 
   [[noreturn]] void refuse(std::size_t i, const Group& group, std::string_view found) const {
     const std::string& path = module_of(i).path;
-    fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(adapter_.folder.string()),
+    fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(utf8_text(adapter_.folder)),
          ": expected a tensor ", group.name, ", ", found,
          is_gguf_adapter() ? " (the base is a GGUF adapter: name the model that it is for)"
          : base_.shards().front().gguf() != nullptr && !path.starts_with("blk.") && path != "output" &&
                  path != "token_embd"
              ? " (to_gguf() gives an adapter the names of a GGUF model)"
-         : !base_.is_folder() && is_shard_name(base_.path().filename().string())
+         : !base_.is_folder() && is_shard_name(utf8_text(base_.path().filename()))
              ? " (the base is one of several shards by its name: name the folder that they are in)"
          : group.is_flat && is_open_clip(group.component)
              ? " (the base has this text encoder in OpenCLIP's layout, whose names with_open_clip_names() gives to "

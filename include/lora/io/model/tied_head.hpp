@@ -125,7 +125,7 @@ inline bool expect_untied_head(const Model& model, const std::vector<BoundModule
   };
   if (warnings != nullptr && model.shards().front().gguf() != nullptr && model.find("output.weight") == nullptr &&
       std::any_of(modules.begin(), modules.end(), is_token_embedding))
-    warnings->push_back(text(printable(model.path().string()), ": it has no 'output.weight': what is merged into ",
+    warnings->push_back(text(printable(utf8_text(model.path())), ": it has no 'output.weight': what is merged into ",
                              "'token_embd.weight', its embeddings, changes its output layer as well"));
   std::string head;
   for (const BoundModule& bound : modules) {

@@ -1,7 +1,6 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/io/file/posix.hpp"
 #include "lora/io/file/update_file.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/unfinished.hpp"
@@ -32,10 +31,8 @@ LORA_FUNC std::optional<std::filesystem::path> unfinished(const Model& model) {
   } else {
     for (const TensorFile& shard : model.shards()) found.emplace_back(journal_beside(shard.path()), shard.path());
   }
-  for (const auto& [journal, path] : found) {
-    struct stat status {};
-    if (::lstat(journal.c_str(), &status) == 0) return path;
-  }
+  for (const auto& [journal, path] : found)
+    if (has_entry(journal)) return path;
   return std::nullopt;
 }
 

@@ -17,8 +17,8 @@ namespace io::detail {
 inline std::optional<double> alpha_for(const Scaling& own, Scaling::Rule rule, Index rank) {
   if (own.rule() == rule) return own.value();
   const double s = own(rank), r = static_cast<double>(rank);
-  const double near = s * (rule == Scaling::Rule::alpha_over_sqrt_rank ? std::sqrt(r) : r);
-  for (const double value : {near, std::nextafter(near, 0.0), std::nextafter(near, 2 * near)})
+  const double alpha = s * (rule == Scaling::Rule::alpha_over_sqrt_rank ? std::sqrt(r) : r);
+  for (const double value : {alpha, std::nextafter(alpha, 0.0), std::nextafter(alpha, 2 * alpha)})
     if (lora::detail::is_finite(value) && lora::detail::to_bits(Scaling(rule, value)(rank)) == lora::detail::to_bits(s))
       return value;
   return std::nullopt;

@@ -52,13 +52,13 @@ inline Index whole_lokr_rank(const EitherUpdate& update) {
 /// differ), else the pair of divisors that are nearest to each other, the smaller one, not above `factor` (-1: any), first.
 inline std::pair<Index, Index> lokr_factors(Index side, Index factor) {
   if (factor > 0 && side % factor == 0) return factor <= side / factor ? std::pair(factor, side / factor) : std::pair<Index, Index>(0, 0);
-  Index small = 1, large = side;
+  Index smaller = 1, larger = side;
   for (Index candidate = 1; candidate * candidate <= side; ++candidate)
     if (side % candidate == 0 && (factor < 0 || candidate <= factor)) {
-      small = candidate;
-      large = side / candidate;
+      smaller = candidate;
+      larger = side / candidate;
     }
-  return {small, large};
+  return {smaller, larger};
 }
 
 /// Throws FileError, naming the module, when no configuration makes all modules' shapes.
