@@ -12,7 +12,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")/arm
-mca=$( (compgen -c llvm-mca- || true) | grep -xE 'llvm-mca-[0-9]+' | sort -uV | tail -n 1)
+mca=$( (compgen -c llvm-mca- || true) | { grep -xE 'llvm-mca-[0-9]+' || true; } | sort -uV | tail -n 1)
 mca=${mca:-llvm-mca}
 for tool in aarch64-linux-gnu-g++ aarch64-linux-gnu-objdump qemu-aarch64 "$mca"; do
   command -v "$tool" >/dev/null || { echo "arm.sh: missing: $tool" >&2; exit 1; }
