@@ -63,7 +63,9 @@ int main(int argc, char** argv) {
     work<Eigen::half>(argv[2], std::atoi(argv[3]), argv[4]);
   else if (type == "bfloat16")
     work<Eigen::bfloat16>(argv[2], std::atoi(argv[3]), argv[4]);
-  else
+  else {
     std::cerr << "usage: arm_kernels float|double|half|bfloat16 row|column ROWS merge|COLUMNS\n";
-  return type.empty() ? 2 : 0;
+    return 2;
+  }
+  return 0;
 }

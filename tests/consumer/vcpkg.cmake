@@ -1,7 +1,7 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 # cmake -DSOURCE=DIR -DOUT=DIR -DGENERATOR=NAME -DCOMPILER=PATH [-DPORT_FEATURES=core;io] -P vcpkg.cmake
 # Runs the vcpkg port without vcpkg: what it calls is played by the few lines below. The package is OUT/package. vcpkg.json must
-# name the version of the headers, the features that the portfile knows, and their dependencies.
+# name the version of the headers and the features that the portfile knows.
 
 cmake_minimum_required(VERSION 3.24)
 set(port "${SOURCE}/cmake/packaging/vcpkg/ports/lora")
@@ -61,7 +61,7 @@ endfunction()
 
 include("${port}/portfile.cmake")
 
-# What vcpkg's own checks ask for: a licence, no configuration outside of share, no empty folders, headers.
+# What vcpkg's own checks ask for: a licence, no configuration outside of share, headers.
 foreach(file IN ITEMS include/lora/lora.hpp share/lora/copyright share/lora/usage share/lora/lora-config.cmake)
   if(NOT EXISTS "${CURRENT_PACKAGES_DIR}/${file}")
     message(FATAL_ERROR "expected ${file} in the package")

@@ -5,10 +5,11 @@
 //   crossbuild undo FILE     reads another build's FILE and expects W0 back, bit for bit
 //
 // write-dora, undo-dora, write-dense, undo-dense, write-products, undo-products (LoHa, LoKr, LoCon, VeRA, IA3) do the same
-// with sets of these kinds.
+// with sets of these kinds. write-forward writes what forward passes give: there is nothing to undo.
 //
 // Weights and factors are made of integers, so that no compiler flag has a part in them.
 
+#include "lora/layer/forward.hpp"
 #include "lora/update/dense.hpp"
 #include "lora/update/dora.hpp"
 #include "lora/update/ia3.hpp"
@@ -271,6 +272,29 @@ void undo_case(const Problem<T>& problem, Input& in) {
   }
 }
 
+/// Y = W X for few and many columns, X in the weight's type and in the type it is computed in.
+template <class T, StorageOrder Order>
+void write_forward(const Problem<T>& problem, Output& out) {
+  using Compute = lora::compute_t<T>;
+  const Strided<T, Order> w(problem.w0);
+  Random random(static_cast<std::uint64_t>(problem.w0.size()) + 1);
+  for (const Index batch : {1, 2, 5, 16, 50}) {
+    lora::Activations<Compute> X(problem.w0.cols(), batch), Y(problem.w0.rows(), batch);
+    for (Index i = 0; i < X.size(); ++i) X.data()[i] = static_cast<Compute>(random.normal());
+    lora::Activations<T> narrow(X.rows(), batch);
+    for (Index i = 0; i < X.size(); ++i) narrow.data()[i] = lora::detail::narrow<T>(X.data()[i]);
+    const auto set = lora::for_weight(problem.set(), w.map);
+    const auto put = [&](const auto& x) {
+      lora::forward_into(w.map, set, x, Y);
+      Bytes bytes(static_cast<std::size_t>(Y.size()) * sizeof(Compute));
+      if (!bytes.empty()) std::memcpy(bytes.data(), Y.data(), bytes.size());
+      out.put(bytes);
+    };
+    put(X);
+    put(narrow);
+  }
+}
+
 /// Calls use(problem, order) for every case.
 template <class T, class Use>
 void for_cases(const Use& use, Sets sets, bool threaded) {
@@ -299,6 +323,16 @@ int main(int argc, char** argv) {
       sets = which;
     }
   try {
+    if (mode == "write-forward") {
+      Output out(argv[2]);
+      for (const Sets which : {Sets::low_rank, Sets::dora, Sets::products})
+        for_types(which, [&]<class T>(const Problem<T>& problem) {
+          write_forward<T, lora::row_major>(problem, out);
+          write_forward<T, lora::column_major>(problem, out);
+        });
+      out.close();
+      return 0;
+    }
     if (mode == "write") {
       Output out(argv[2]);
       for_types(sets, [&]<class T>(const Problem<T>& problem) {
@@ -320,6 +354,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "crossbuild: %s\n", error.what());
     return 1;
   }
-  std::fprintf(stderr, "usage: crossbuild write|undo[-dora|-dense|-products] FILE\n");
+  std::fprintf(stderr, "usage: crossbuild write|undo[-dora|-dense|-products] FILE, crossbuild write-forward FILE\n");
   return 2;
 }

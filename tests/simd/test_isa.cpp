@@ -31,7 +31,12 @@ TEST(IsaTest, AMachineRunsItsOwnFamilyUpToItsBest) {
   EXPECT_TRUE(machine_runs(machine_isa()));
   EXPECT_EQ(machine_runs(Isa::neon), machine_isa() == Isa::neon);
   EXPECT_FALSE(machine_runs(Isa::neon) && machine_runs(Isa::avx2));
-#if defined(__aarch64__)
+#if LORA_TARGETS_X86
+  EXPECT_EQ(machine_runs(Isa::avx2), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                                         __builtin_cpu_supports("bmi2"));
+  EXPECT_EQ(machine_runs(Isa::avx512), __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"));
+#elif defined(__aarch64__)
   EXPECT_EQ(machine_isa(), LORA_TARGETS_NEON ? Isa::neon : Isa::portable);
 #endif
 }

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
-"""The Conan recipe of the tree that it lies in: conan create cmake/packaging/conan --build=missing
+"""The Conan recipe of the tree that it lies in: conan create cmake/packaging/conan --build=missing -s compiler.cppstd=20
 
 Options: io (files; needs nlohmann_json), compiled (the compiled library as well), dependencies: where Eigen and nlohmann_json
 come from, "conan" or "system" (Debian's packages, or what CMake finds).
