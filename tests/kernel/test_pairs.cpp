@@ -61,10 +61,91 @@ TEST_P(PairKernels, EqualTheReference) {
 TEST_P(PairKernels, EqualTheReferenceForAllKindsOfNumbers) {
   EXPECT_MACHINE_HAS(GetParam());
   Random random(71);
-  for (int kind = 0; kind < 5; ++kind) {
+  for (int kind = 0; kind < 6; ++kind) {
     check<lora::row_major>(random, kind, 67, 300, 7);
     check<lora::column_major>(random, kind, 67, 300, 7);
   }
+}
+
+/// s (n - 1), s n in W's rows and t (n + 1), -t n in X's columns, `distance` apart: results of s t 2^(exponents - 268), which are
+/// the smallest normal number for biased exponents whose sum is 142 and flushed to zeros for smaller ones.
+template <lora::StorageOrder Order>
+void check_differences(Isa isa, Random& random, Index distance, int exponents) {
+  const Index rows = 18, cols = 300, batch = 1 + random.below(5);
+  const int of_W = 4 + static_cast<int>(random.below(130)), of_X = exponents - of_W;
+  SCOPED_TRACE(::testing::Message() << "batch " << batch << ", " << distance << " apart, exponents " << of_W << " and "
+                                    << of_X << (Order == lora::row_major ? ", row-major" : ", column-major"));
+  const auto number = [](int significand, int exponent, bool negative) {
+    return std::bit_cast<Number>(static_cast<std::uint16_t>((negative ? 0x8000 : 0) | exponent << 7 | (significand - 128)));
+  };
+  Weight<Order> W = Weight<Order>::Zero(rows, cols);
+  Batch X = Batch::Zero(cols, batch);
+  const Index j = random.below(cols - distance);
+  const int n = 129 + static_cast<int>(random.below(126));
+  for (Index i = 0; i < rows; ++i) {
+    W(i, j) = number(n - 1, of_W, i % 2 == 1);
+    W(i, j + distance) = number(n, of_W, i % 2 == 1);
+  }
+  for (Index c = 0; c < batch; ++c) {
+    X(j, c) = number(n + 1, of_X, c % 3 == 1);
+    X(j + distance, c) = number(n, of_X, c % 3 != 1);
+  }
+  const auto expected = pair_products::expected(W, X);
+  const float unit = exponents < 142 ? 0.0f : std::ldexp(1.0f, exponents - 268);
+  ASSERT_TRUE((expected.array().abs() == unit).all());
+  ASSERT_TRUE(reference::same_bits(
+      expected, pair_products::multiply(lora::detail::pair_kernels<Number, Order>(isa, cols), W, X)));
+}
+
+TEST_P(PairKernels, FlushDifferencesBelowTheSmallestNormalNumber) {
+  EXPECT_MACHINE_HAS(GetParam());
+  Random random(76);
+  for (int exponents = 140; exponents < 144; ++exponents)
+    for (const Index distance : {1, 2, 3, 30, 32, 64, 128, 160})  // in a chain, of two, of blocks and of what is packed together
+      for (int i = 0; i < 3; ++i) {
+        check_differences<lora::row_major>(GetParam(), random, distance, exponents);
+        check_differences<lora::column_major>(GetParam(), random, distance, exponents);
+      }
+}
+
+template <class Lanes>
+void check_exponents() {
+  Random random(77);
+  for (int i = 0; i < 2000; ++i) {
+    // One number in a vector of larger ones, or of zeros.
+    const auto one = static_cast<std::uint16_t>(random.bits() & (i % 8 == 0 ? 0x807f : 0xffff));
+    const std::uint16_t others = i % 3 == 0 ? 0x8000 : 0x7f80;
+    alignas(64) std::uint16_t bits[32];
+    std::fill(std::begin(bits), std::end(bits), others);
+    bits[random.below(32)] = one;
+    alignas(64) float words[16];
+    std::memcpy(words, bits, sizeof words);
+    typename Lanes::Exponents exponents;
+    exponents.see(Lanes::load(words));
+    const int none = others == 0x8000 ? 256 : 255;
+    ASSERT_EQ(exponents.least(), (one & 0x7fff) == 0 ? none : std::min(none, one >> 7 & 0xff)) << std::hex << one;
+  }
+}
+
+TEST(PairExponents, AreTheLeastOfNumbersThatAreNot0) {
+  check_exponents<lora::detail::portable::Lanes<Number>>();
+#if LORA_TARGETS_NEON
+  check_exponents<lora::detail::neon::Lanes<Number>>();
+#endif
+  lora::detail::LeastExponent least;
+  EXPECT_EQ(least.value(), 256);
+  for (const auto& [number, expected] : {std::pair{-0.0f, 256}, {INFINITY, 255}, {-3.0f, 128}, {5.0f, 128},
+                                         {0x1p-126f, 1}, {-0x1p-149f, 0}, {0.0f, 0}}) {
+    least.see(number);
+    EXPECT_EQ(least.value(), expected);
+  }
+}
+
+TEST(PairExponents, TellWhereResultsStayNormal) {
+  using lora::detail::stay_normal;
+  EXPECT_TRUE(stay_normal(71, 71) && stay_normal(1, 141) && stay_normal(256, 1));
+  EXPECT_FALSE(stay_normal(70, 71) || stay_normal(1, 140));
+  EXPECT_FALSE(stay_normal(0, 256));  // a denormal number has to be flushed itself
 }
 
 std::uint64_t digest(const lora::Matrix<float>& Y) {  // FNV-1a over the bits, row by row
