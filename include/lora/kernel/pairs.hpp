@@ -42,13 +42,6 @@ struct PairLayout {
 /// 2^-102, where the exact ones end, are; and of them only 0 is below 2^-126.
 constexpr bool stay_normal(int w, int x) { return w > 0 && w + x >= 268 - 126; }
 
-/// What has been loaded is loaded again behind this, and not kept in registers.
-LORA_INLINE void forget_loads([[maybe_unused]] const float*& from) {
-#if defined(__GNUC__) || defined(__clang__)
-  asm volatile("" : "+r"(from) : : "memory");
-#endif
-}
-
 /// As WideKernels. A task's scratch memory does not depend on the number of columns.
 template <class T>
 struct PairKernels {
