@@ -68,12 +68,13 @@ TEST_P(PairKernels, EqualTheReferenceForAllKindsOfNumbers) {
 }
 
 Number number(Index significand, int exponent, bool negative) {  // significand 2^(exponent - 134), from 128 on
-  return std::bit_cast<Number>(static_cast<std::uint16_t>((negative ? 0x8000 : 0) | exponent << 7 | (significand - 128)));
+  const auto magnitude = static_cast<std::uint16_t>(exponent << 7 | (significand - 128));
+  return std::bit_cast<Number>(static_cast<std::uint16_t>((negative ? 0x8000 : 0) | magnitude));
 }
 
-/// s (n - 1), s n in W's rows and t (n + 1), -t n in X's columns, `distance` apart, as often as fits in a block: differences
-/// s t 2^(exponents - 268), which for biased exponents whose sum is 142 are the smallest normal number, and are flushed
-/// for smaller ones, before there are enough of them.
+/// s (n - 1), s n in W's rows and t (n + 1), -t n in X's columns, `distance` apart, as often as fits in a block:
+/// differences s t 2^(exponents - 268), which for biased exponents whose sum is 142 are the smallest normal number, and
+/// are flushed for smaller ones, before there are enough of them.
 template <lora::StorageOrder Order>
 void check_differences(Isa isa, Random& random, Index distance, int exponents) {
   const Index rows = 18, cols = 300, batch = 1 + random.below(5);
@@ -107,7 +108,8 @@ TEST_P(PairKernels, FlushDifferencesBelowTheSmallestNormalNumber) {
   EXPECT_MACHINE_HAS(GetParam());
   Random random(76);
   for (int exponents = 140; exponents < 144; ++exponents)
-    for (const Index distance : {1, 2, 3, 30, 32, 64, 128, 160})  // in a chain, of two, of blocks and of what is packed together
+    // In a chain, of two chains, of blocks and of what is packed together.
+    for (const Index distance : {1, 2, 3, 30, 32, 64, 128, 160})
       for (int i = 0; i < 3; ++i) {
         check_differences<lora::row_major>(GetParam(), random, distance, exponents);
         check_differences<lora::column_major>(GetParam(), random, distance, exponents);

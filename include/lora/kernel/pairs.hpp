@@ -36,10 +36,10 @@ struct PairLayout {
   Index size() const { return tiles ? rows / 2 * columns : exponent(padded(rows, pair_depth)); }
 };
 
-/// Whether no chain of products w x, and no sum of two, gives a denormal result, for bfloat16 numbers of such least exponents
-/// (core/fma.hpp). They are multiples of 2^(w - 134) and 2^(x - 134), significands having 8 bits; so products and their exact
-/// sums are of 2^(w + x - 268), and of 2^-126 where this is true. Such a number's rounding is one again, as the floats beyond
-/// 2^-102, where the exact ones end, are; and of them only 0 is below 2^-126.
+/// Whether no chain of products w x, and no sum of two, gives a denormal result, for bfloat16 numbers of such least
+/// exponents (core/fma.hpp). They are multiples of 2^(w - 134) and 2^(x - 134), significands having 8 bits; so products
+/// and their exact sums are of 2^(w + x - 268), and of 2^-126 where this is true. Such a number's rounding is one again:
+/// up to 2^-102 it is exact, and beyond all floats are. Of these numbers only 0 is below 2^-126.
 constexpr bool stay_normal(int w, int x) { return w > 0 && w + x >= 268 - 126; }
 
 /// As WideKernels. A task's scratch memory does not depend on the number of columns.
