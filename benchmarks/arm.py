@@ -27,6 +27,8 @@ PRODUCTS = [
     ("row", 16, 4, r"neon::dot_tile<"),
     ("row", 16, 1, r"neon::dot_tile<"),
 ]
+PAIRS = [("row", 16, 48), ("column", 48, 48), ("row", 16, 4)]  # of bfloat16 numbers both
+PAIR_FUNCTIONS = r"neon::(pair_tile<|multiply_pairs<|PairBlock<.*fill_group\()"
 MERGES = [("merge", r"neon::merge_tiles<"), ("unmerge", r"neon::unmerge_tiles<")]
 BYTES = [("pack", r"neon::pack_tiles\("), ("unpack", r"neon::unpack_tiles\("), ("checksum", r"neon::checksum_lines\(")]
 TYPES = ["float", "bfloat16", "half", "double"]
@@ -159,6 +161,10 @@ def main():
             traces = program.trace([scalar, order, str(rows), str(columns)], pattern)
             needed = rows * LENGTH * columns / lanes(scalar)
             kernel_row(program, f"{columns} column{'s'[:columns - 1]}, {order}-major {scalar}", traces, needed)
+    for order, rows, columns in PAIRS:
+        traces = program.trace(["pairs", order, str(rows), str(columns)], PAIR_FUNCTIONS)
+        kernel_row(program, f"{columns} column{'s'[:columns - 1]} of bfloat16, {order}-major bfloat16", traces,
+                   rows * LENGTH * columns / 4)
     for title, pattern in MERGES:
         for scalar in TYPES:
             traces = program.trace([scalar, "row", str(MERGED_ROWS), "merge"], pattern)

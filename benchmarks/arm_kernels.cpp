@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 // One small piece of work at a time, for benchmarks/arm.sh to watch:
 //
-//   arm_kernels float|double|half|bfloat16 row|column ROWS merge|COLUMNS
+//   arm_kernels float|double|half|bfloat16|pairs row|column ROWS merge|COLUMNS
 //
-// merges and unmerges a weight of ROWS x 512 at rank 16, or multiplies it with so many columns.
+// merges and unmerges a weight of ROWS x 512 at rank 16, or multiplies it with so many columns. `pairs` are bfloat16 in both.
 
 #include <lora/lora.hpp>
 
@@ -22,7 +22,7 @@ lora::Matrix<Compute> numbers(Index rows, Index cols) {
   return out;
 }
 
-template <class T, lora::StorageOrder Order>
+template <class T, lora::StorageOrder Order, class X_type = lora::compute_t<T>>
 void work(Index rows, const std::string& what) {
   using Compute = lora::compute_t<T>;
   const Index cols = 512;
@@ -37,18 +37,19 @@ void work(Index rows, const std::string& what) {
     lora::unmerge(W, update, record);
   } else {
     const lora::Linear<T, Order> layer(W);
-    const lora::Activations<Compute> X = numbers<Compute>(cols, std::atoi(what.c_str()));
+    const lora::Activations<X_type> X =
+        numbers<Compute>(cols, std::atoi(what.c_str())).template cast<X_type>();
     const lora::Activations<Compute> Y = layer.forward(X);
     if (Y.size() == 0) std::exit(1);
   }
 }
 
-template <class T>
+template <class T, class X_type = lora::compute_t<T>>
 void work(const std::string& order, Index rows, const std::string& what) {
   if (order == "row")
-    work<T, lora::row_major>(rows, what);
+    work<T, lora::row_major, X_type>(rows, what);
   else
-    work<T, lora::column_major>(rows, what);
+    work<T, lora::column_major, X_type>(rows, what);
 }
 
 }  // namespace
@@ -63,8 +64,10 @@ int main(int argc, char** argv) {
     work<Eigen::half>(argv[2], std::atoi(argv[3]), argv[4]);
   else if (type == "bfloat16")
     work<Eigen::bfloat16>(argv[2], std::atoi(argv[3]), argv[4]);
+  else if (type == "pairs")
+    work<Eigen::bfloat16, Eigen::bfloat16>(argv[2], std::atoi(argv[3]), argv[4]);
   else {
-    std::cerr << "usage: arm_kernels float|double|half|bfloat16 row|column ROWS merge|COLUMNS\n";
+    std::cerr << "usage: arm_kernels float|double|half|bfloat16|pairs row|column ROWS merge|COLUMNS\n";
     return 2;
   }
   return 0;

@@ -67,6 +67,133 @@ TEST_P(PairKernels, EqualTheReferenceForAllKindsOfNumbers) {
   }
 }
 
+Number number(Index significand, int exponent, bool negative) {  // significand 2^(exponent - 134), from 128 on
+  const auto magnitude = static_cast<std::uint16_t>(exponent << 7 | (significand - 128));
+  return std::bit_cast<Number>(static_cast<std::uint16_t>((negative ? 0x8000 : 0) | magnitude));
+}
+
+/// s (n - 1), s n in W's rows and t (n + 1), -t n in X's columns, `distance` apart, as often as fits in a block:
+/// differences s t 2^(exponents - 268), which for biased exponents whose sum is 142 are the smallest normal number, and
+/// are flushed for smaller ones, before there are enough of them.
+template <lora::StorageOrder Order>
+void check_differences(Isa isa, Random& random, Index distance, int exponents) {
+  const Index rows = 18, cols = 300, batch = 1 + random.below(5);
+  const int of_W = 4 + static_cast<int>(random.below(130)), of_X = exponents - of_W;
+  SCOPED_TRACE(::testing::Message() << "batch " << batch << ", " << distance << " apart, exponents " << of_W << " and "
+                                    << of_X << (Order == lora::row_major ? ", row-major" : ", column-major"));
+  Weight<Order> W = Weight<Order>::Zero(rows, cols);
+  Batch X = Batch::Constant(cols, batch, number(170, 200, false));  // most of it meets zeros
+  const Index first = random.below(cols - distance), n = 129 + random.below(126);
+  const Index often = distance > 16 ? 1 : 1 + (31 - first % 32) / (2 * distance);
+  for (Index k = 0; k < often && first + (2 * k + 1) * distance < cols; ++k) {
+    const Index j = first + 2 * k * distance;
+    for (Index i = 0; i < rows; ++i) {
+      W(i, j) = number(n - 1, of_W, i % 2 == 1);
+      W(i, j + distance) = number(n, of_W, i % 2 == 1);
+    }
+    for (Index c = 0; c < batch; ++c) {
+      X(j, c) = number(n + 1, of_X, c % 3 == 1);
+      X(j + distance, c) = number(n, of_X, c % 3 != 1);
+    }
+  }
+  const auto expected = pair_products::expected(W, X);
+  if (exponents >= 142 || distance % 2 == 0) {
+    ASSERT_TRUE(((expected.array() == 0) == (exponents < 142)).all());
+  }
+  ASSERT_TRUE(reference::same_bits(
+      expected, pair_products::multiply(lora::detail::pair_kernels<Number, Order>(isa, cols), W, X)));
+}
+
+TEST_P(PairKernels, FlushDifferencesBelowTheSmallestNormalNumber) {
+  EXPECT_MACHINE_HAS(GetParam());
+  Random random(76);
+  for (int exponents = 140; exponents < 144; ++exponents)
+    // In a chain, of two chains, of blocks and of what is packed together.
+    for (const Index distance : {1, 2, 3, 30, 32, 64, 128, 160})
+      for (int i = 0; i < 3; ++i) {
+        check_differences<lora::row_major>(GetParam(), random, distance, exponents);
+        check_differences<lora::column_major>(GetParam(), random, distance, exponents);
+      }
+}
+
+/// The smallest normal number less 2^-153 to 2^-149, which rounds to it as a denormal, but not always with 24 bits.
+TEST_P(PairKernels, FlushWhatIsTinyAfterRounding) {
+  EXPECT_MACHINE_HAS(GetParam());
+  const Index rows = 128, batch = 11;
+  for (const int exponents : {101, 102, 103}) {
+    Weight<lora::row_major> W = Weight<lora::row_major>::Zero(rows, 40);
+    Batch X = Batch::Zero(40, batch);
+    for (Index i = 0; i < rows; ++i) {
+      W(i, 5) = number(128, 70, i % 2 == 1);
+      W(i, 9) = number(128 + i, 50, i % 2 == 0);
+    }
+    for (Index c = 0; c < batch; ++c) {
+      X(5, c) = number(128, 58, false);
+      X(9, c) = number(128 + 12 * c, exponents - 50, false);
+    }
+    const auto expected = pair_products::expected(W, X);
+    const Index zeros = (expected.array() == 0).count();
+    EXPECT_TRUE(exponents == 101 ? zeros == 0 : zeros > rows) << exponents << ": " << zeros;
+    EXPECT_TRUE(exponents == 103 || zeros < rows * (batch - 1)) << exponents << ": " << zeros;
+    ASSERT_TRUE(reference::same_bits(
+        expected, pair_products::multiply(lora::detail::pair_kernels<Number, lora::row_major>(GetParam(), 40), W, X)));
+  }
+}
+
+TEST_P(PairKernels, TakeDenormalNumbersForZeros) {
+  EXPECT_MACHINE_HAS(GetParam());
+  Random random(78);
+  Weight<lora::row_major> denormal(40, 140), large(40, 140);
+  for (Index i = 0; i < denormal.size(); ++i) {
+    denormal.data()[i] = std::bit_cast<Number>(static_cast<std::uint16_t>(random.bits() & 0x807f));
+    large.data()[i] = number(128 + random.below(128), 160 + static_cast<int>(random.below(20)), random.below(2) == 1);
+  }
+  const auto kernels = lora::detail::pair_kernels<Number, lora::row_major>(GetParam(), 140);
+  const lora::Matrix<float> zeros = lora::Matrix<float>::Zero(40, 40);
+  EXPECT_TRUE(reference::same_bits(zeros, pair_products::multiply(kernels, denormal, Batch(large.transpose()))));
+  EXPECT_TRUE(reference::same_bits(zeros, pair_products::multiply(kernels, large, Batch(denormal.transpose()))));
+}
+
+template <class Lanes>
+void check_exponents() {
+  Random random(77);
+  for (int i = 0; i < 2000; ++i) {
+    // One number in a vector of larger ones, or of zeros.
+    const auto one = static_cast<std::uint16_t>(random.bits() & (i % 8 == 0 ? 0x807f : 0xffff));
+    const std::uint16_t others = i % 3 == 0 ? 0x8000 : 0x7f80;
+    alignas(64) std::uint16_t bits[32];
+    std::fill(std::begin(bits), std::end(bits), others);
+    bits[random.below(32)] = one;
+    alignas(64) float words[16];
+    std::memcpy(words, bits, sizeof words);
+    typename Lanes::Exponents exponents;
+    exponents.see(Lanes::load(words));
+    const int none = others == 0x8000 ? 256 : 255;
+    ASSERT_EQ(exponents.least(), (one & 0x7fff) == 0 ? none : std::min(none, one >> 7 & 0xff)) << std::hex << one;
+  }
+}
+
+TEST(PairExponents, AreTheLeastOfNumbersThatAreNot0) {
+  check_exponents<lora::detail::portable::Lanes<Number>>();
+#if LORA_TARGETS_NEON
+  check_exponents<lora::detail::neon::Lanes<Number>>();
+#endif
+  lora::detail::LeastExponent least;
+  EXPECT_EQ(least.value(), 256);
+  for (const auto& [number, expected] : {std::pair{-0.0f, 256}, {INFINITY, 255}, {-3.0f, 128}, {5.0f, 128},
+                                         {0x1p-126f, 1}, {-0x1p-149f, 0}, {0.0f, 0}}) {
+    least.see(number);
+    EXPECT_EQ(least.value(), expected);
+  }
+}
+
+TEST(PairExponents, TellWhereResultsStayNormal) {
+  using lora::detail::stay_normal;
+  EXPECT_TRUE(stay_normal(71, 71) && stay_normal(1, 141) && stay_normal(256, 1));
+  EXPECT_FALSE(stay_normal(70, 71) || stay_normal(1, 140));
+  EXPECT_FALSE(stay_normal(0, 256));  // a denormal number has to be flushed itself
+}
+
 std::uint64_t digest(const lora::Matrix<float>& Y) {  // FNV-1a over the bits, row by row
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (Index i = 0; i < Y.rows(); ++i)

@@ -122,6 +122,16 @@ inline float flushed(float x) {
   return (bits & 0x7f800000u) != 0 ? x : std::bit_cast<float>(bits & 0x80000000u);
 }
 
+/// The biased exponent of the smallest of some floats that are not 0: 0 when one is denormal, 256 when there are none.
+class LeastExponent {
+ public:
+  void see(float x) { least_ = std::min(least_, 2 * std::bit_cast<std::uint32_t>(x) - 1); }  // of a zero: the largest
+  int value() const { return static_cast<int>((std::uint64_t{least_} + 1) >> 24); }
+
+ private:
+  std::uint32_t least_ = 0xffffffffu;
+};
+
 /// Whether a result has to be looked at again by flushed_fma(): it is denormal, or the smallest normal number.
 inline bool may_be_tiny(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7fffffffu) - 1u < 0x00800000u; }
 

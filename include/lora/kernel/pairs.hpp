@@ -4,7 +4,8 @@
 /// The product Y = W X + B H + bias of a bfloat16 W and a bfloat16 X, in the order of tile units (AMX's TDPBF16PS) on every
 /// machine, for any number of columns and both orders of W: W's columns in blocks of 32, continued by zeros; in each a chain
 /// of fused multiply-adds over the even ones from +0, one over the odd ones, their sum, which is added to the sum so far.
-/// Operands and results of all these that are denormal are zeros.
+/// Operands and results of all these that are denormal are zeros. Where the processor does not see to that, most products are
+/// known to need no flushing (stay_normal), and in the others each result is looked at.
 ///
 /// Vectors are rows of W: a few columns of W in float, rows next to each other, meet one number of X at a time, so few
 /// columns of X are no special case and results need no transposing.
@@ -18,7 +19,7 @@ inline constexpr Index pair_block = 32, pair_depth = 4 * pair_block;
 
 /// Where X is in memory, its rows continued by zeros to whole blocks and its columns to a multiple of `width`. As floats:
 /// [row / pair_depth][column][row % pair_depth]. For a tile unit, as words of two rows:
-/// [column / 16][row / 32][row % 32 / 2][column % 16].
+/// [column / 16][row / 32][row % 32 / 2][column % 16]. Behind the floats are their least exponents: [row / pair_depth].
 struct PairLayout {
   bool tiles;
   Index rows, columns;
@@ -29,9 +30,17 @@ struct PairLayout {
   /// Rows that are packed at once.
   Index unit() const { return tiles ? pair_block : pair_depth; }
   Index depth(Index row) const { return std::min(pair_depth, rows - row); }
+  /// Where the least exponent of the unit with such a row is.
+  Index exponent(Index row) const { return rows * columns + row / pair_depth; }
   /// In numbers of four bytes.
-  Index size() const { return tiles ? rows / 2 * columns : rows * columns; }
+  Index size() const { return tiles ? rows / 2 * columns : exponent(padded(rows, pair_depth)); }
 };
+
+/// Whether no chain of products w x, and no sum of two, gives a denormal result, for bfloat16 numbers of such least
+/// exponents (core/fma.hpp). They are multiples of 2^(w - 134) and 2^(x - 134), significands having 8 bits; so products
+/// and their exact sums are of 2^(w + x - 268), and of 2^-126 where this is true. Such a number's rounding is one again:
+/// up to 2^-102 it is exact, and beyond all floats are. Of these numbers only 0 is below 2^-126.
+constexpr bool stay_normal(int w, int x) { return w > 0 && w + x >= 268 - 126; }
 
 /// As WideKernels. A task's scratch memory does not depend on the number of columns.
 template <class T>

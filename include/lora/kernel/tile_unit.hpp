@@ -103,6 +103,9 @@ PairKernels<T> pair_kernels(Isa isa, [[maybe_unused]] Index cols) {
   if (isa >= Isa::avx512) return avx512::pair_kernels<T, Order>();
   if (isa == Isa::avx2) return avx2::pair_kernels<T, Order>();
 #endif
+#if LORA_TARGETS_NEON
+  if (isa == Isa::neon) return neon::pair_kernels<T, Order>();
+#endif
   return portable::pair_kernels<T, Order>();
 }
 

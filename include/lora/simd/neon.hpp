@@ -8,6 +8,7 @@
 #include "lora/simd/isa.hpp"
 
 #include "lora/core/scalar.hpp"
+#include "lora/simd/neon_pairs.hpp"
 
 #if LORA_TARGETS_NEON
 #include <arm_neon.h>
@@ -250,7 +251,7 @@ struct ShortLanes : FloatLanes {
 };
 
 template <>
-struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
+struct Lanes<Eigen::bfloat16> : PairLanes<ShortLanes<Eigen::bfloat16, 0x7f80>> {
   struct Part : FloatPart {
     static LORA_INLINE V load_widened(const Eigen::bfloat16* p) { return number(vshll_n_u16(load_four_words(p), 16)); }
   };

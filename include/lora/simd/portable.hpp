@@ -21,7 +21,8 @@
 ///   first(F) second(F)      the first and the second elements of such words: exact
 ///   pair_fma pair_add       with results, and the operands of pair_add, that are denormal flushed to zero
 ///   operand(F)              numbers as pair_fma's factors: denormal ones flushed, where the processor does not do it
-///   flushes_by_processor    the three of these need FlushedDenormals (simd/fp_environment.hpp)
+///   flushes_by_processor    the three of these need FlushedDenormals (simd/fp_environment.hpp); else there is
+///   Exponents               of the numbers in the words it has seen: least() as LeastExponent (core/fma.hpp)
 ///
 /// and, for the 32 positions of a line of a tile,
 ///
@@ -161,6 +162,17 @@ struct Lanes {
     return out;
   }
   static LORA_INLINE F pair_add(F a, const F& b) { return operand(add(a, b)); }  // tiny sums are exact
+  class Exponents {
+   public:
+    LORA_INLINE void see(const F& words) {
+      for (const float lane : first(words).v) least_.see(lane);
+      for (const float lane : second(words).v) least_.see(lane);
+    }
+    LORA_INLINE int least() const { return least_.value(); }
+
+   private:
+    LeastExponent least_;
+  };
 
   struct Line {
     Signed v[32];
