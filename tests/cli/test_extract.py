@@ -189,7 +189,7 @@ class Extract(ToolTest):
         return base, tuned
 
     def test_what_is_an_embedding(self):
-        tables = ["wte", "wpe", "tokens_embed", "positions_embed", "pos_embed", "position_embeds_layer", "segment_emb", "level_embed",
+        tables = ["wte", "wpe", "emb", "embed", "tokens_embed", "positions_embed", "pos_embed", "position_embeds_layer", "segment_emb", "level_embed",
                   "query_embed", "embed_positions", "token_type_embeddings", "label_embedder"]
         linear = ["embed_proj", "image_embed_proj", "embedding_projection", "q_proj", "x_embedder", "patch_embedding", "embed_linear"]
         zeros = vector("F32", [0.0] * 5)

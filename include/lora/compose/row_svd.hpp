@@ -101,19 +101,21 @@ class KrylovSpace {
 inline Index krylov_block(Index wanted, Index least) { return std::min(least, wanted + 8); }
 inline Index krylov_limit(Index block) { return std::max<Index>(512, 8 * block); }
 
-/// The most memory that truncated_svd() takes, about, in bytes. Of a whole matrix: itself, the block of rows that is
-/// being made, the reflections and U; those of the SVD besides where it is not long. Of a Krylov space: the basis and its
-/// image, the next block, the Gram matrix with its spectrum, and two blocks of rows.
+/// The most memory that truncated_svd() takes, about, in bytes. Of a whole matrix: itself, its block of rows, the
+/// reflections and U where it is long, else all that its SVD needs. Of a Krylov space: the basis, twice while it grows, the
+/// next block and its image, the result's vectors, the Gram matrix with its SVD, and a block of rows.
 inline std::uint64_t svd_bytes(Index rows, Index cols, const compose::Truncation& truncation) {
+  constexpr Index of_svd = 9;  // matrices of its size, as measured
   const Index least = std::min(rows, cols), size = rows * cols;
   const Index largest =
       truncation.rule() == compose::Truncation::Rule::none ? least : std::min(truncation.rank(), least);
   Index doubles = 0;
   if (least <= whole_svd_limit || largest > least / 2) {
-    doubles = (std::max(rows, cols) > 2 * least ? 4 : 6) * size;
+    doubles = (std::max(rows, cols) > 2 * least ? 4 : of_svd) * size;
   } else {
     const Index block = krylov_block(largest, least), most = std::min(krylov_limit(block), least);
-    doubles = cols * (2 * most + 3 * block) + 3 * rows * block + 4 * most * most + 2 * std::min(size, Index{1} << 20);
+    doubles =
+        cols * (2 * most + 3 * block) + 3 * rows * block + (1 + of_svd) * most * most + std::min(size, Index{1} << 20);
   }
   return sizeof(double) * static_cast<std::uint64_t>(doubles);
 }

@@ -46,7 +46,9 @@ inline bool is_lookup_table(std::string_view module) {
   if (is_head(module) || last.ends_with("_proj") || last.ends_with("_projection")) return false;
   static constexpr std::array<std::string_view, 6> ends{"embedding", "embeddings",    "embedder",
                                                         "_embed",    "_embeds_layer", "_emb"};
-  return is_embedding(module) || last == "wpe" || last == "relative_attention_bias" || last.starts_with("embed_") ||
+  static constexpr std::array<std::string_view, 4> whole{"wpe", "emb", "embed", "relative_attention_bias"};
+  return is_embedding(module) || std::find(whole.begin(), whole.end(), last) != whole.end() ||
+         last.starts_with("embed_") ||
          std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return last.ends_with(end); });
 }
 
