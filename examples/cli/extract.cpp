@@ -30,6 +30,8 @@ struct Extract {
     using lora::compose::Truncation;
     const bool has_rank = command->count("--rank") != 0, has_energy = command->count("--energy") != 0;
     if (!has_rank && !has_energy) throw UsageError("expected --rank or --energy, found neither");
+    if (has_energy && !(energy > 0 && energy <= 1))
+      throw UsageError(text("--energy: expected a share in (0, 1], found ", number_text(energy)));
     const Truncation truncation = !has_energy ? Truncation::rank(rank)
                                   : has_rank  ? Truncation::energy(energy, rank)
                                               : Truncation::energy(energy);
@@ -54,7 +56,7 @@ struct Extract {
  private:
   using Json = nlohmann::ordered_json;
 
-  static double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
+  static Json number(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
 
   static std::vector<std::string> all_warnings(const io::Extraction& found) {
     std::vector<std::string> out = found.warnings;
@@ -72,17 +74,23 @@ struct Extract {
       least = least == 0 ? module.rank : std::min(least, module.rank);
       most = std::max(most, module.rank);
     }
-    std::size_t kept = 0, lost = 0;
-    for (const io::OtherChange& other : found.others) ++(other.is_kept ? kept : lost);
+    std::size_t kept = 0, lost = 0, unknown = 0;
+    for (const io::OtherChange& other : found.others) ++(other.is_kept ? kept : other.norm ? lost : unknown);
     std::string lines = found.modules.empty() ? "" : text(table);
     lines += text("extracted ", count_text(found.modules.size(), "module"),
                 found.modules.empty() ? "" : least == most ? text(" of rank ", least) : text(" of ranks ", least, " to ", most),
                 kept != 0 ? text(", ", count_text(kept, "whole tensor")) : "", " into ", path_text(out), "; ",
                 count_text(found.same, "tensor"), " did not change\n");
-    lines += text("of the whole change (norm ", number_text(found.norm()), ") the adapter lacks ",
-                percent_text(found.error(), found.norm()), lost != 0 ? text(", ", count_text(lost, "lost tensor"), " included") : "",
-                " (relative, Frobenius)\n");
-    return lines;
+    const std::optional<double> share = ratio(found.error(), found.norm());
+    if (share)
+      lines +=
+          text("of the whole change (norm ", number_text(found.norm()), ") the adapter lacks ",
+               percent_text(found.error(), found.norm()),
+               lost != 0 ? text(", ", count_text(lost, "lost tensor"), " included") : "", " (relative, Frobenius)");
+    if (unknown != 0)
+      lines +=
+          text(share ? "; " : "", unknown, " more ", unknown == 1 ? "tensor" : "tensors", " that cannot be compared");
+    return lines + (share || unknown != 0 ? "\n" : "");
   }
 
   std::string json(const io::Extraction& found) const {
@@ -94,20 +102,16 @@ struct Extract {
                          {"rank", module.rank},
                          {"norm", module.norm},
                          {"error", module.error},
-                         {"relative_error", ratio(module.error, module.norm)}});
+                         {"relative_error", number(ratio(module.error, module.norm))}});
     for (const io::OtherChange& other : found.others)
       others.push_back({{"tensor", json_text(other.tensor)},
                         {"kept", other.is_kept},
                         {"reason", other.reason},
-                        {"norm", other.norm}});
-    return Json{{"command", "extract"},
-                {"out", json_text(out.string())},
-                {"modules", std::move(modules)},
-                {"others", std::move(others)},
-                {"unchanged", found.same},
-                {"norm", found.norm()},
-                {"error", found.error()},
-                {"relative_error", ratio(found.error(), found.norm())},
+                        {"norm", number(other.norm)}});
+    return Json{{"command", "extract"},           {"out", json_text(out.string())},
+                {"modules", std::move(modules)},  {"others", std::move(others)},
+                {"unchanged", found.same},        {"norm", found.norm()},
+                {"error", found.error()},         {"relative_error", number(ratio(found.error(), found.norm()))},
                 {"warnings", all_warnings(found)}}
                .dump(2, ' ', true) +
            '\n';
@@ -136,11 +140,7 @@ void add_extract(CLI::App& program, Run& run) {
   command->add_flag("--keep-others", extract->keeps_others,
                     "Keep what changed in layers that have no factors (norms, biases) as whole tensors: PEFT's "
                     "modules_to_save and bias");
-  command
-      ->add_option("--rename", extract->renames.rename,
-                   "Modules whose paths begin with OLD in the base's file begin with NEW in the adapter; may be given several times")
-      ->type_name("OLD=NEW")
-      ->allow_extra_args(false);
+  extract->renames.add_renames_to(*command);
   command->add_option("--out", extract->out, "A PEFT folder; its two files are replaced when they exist")
       ->type_name("DIR")
       ->required()
@@ -150,16 +150,20 @@ void add_extract(CLI::App& program, Run& run) {
       "Examples:\n"
       "  lora extract --base models/llama --tuned models/llama-tuned --rank 32 --out adapter\n"
       "  lora extract --base base.safetensors --tuned tuned.safetensors --energy 0.99 --rank 64 --out adapter\n\n"
-      "The weights of linear layers, embeddings and convolutions that differ become factors, the best there are of their "
+      "The weights of linear layers, embeddings and convolutions that differ become factors, the best there are of "
+      "their "
       "rank\n"
-      "(leading singular values; large weights by randomised block Krylov spaces). The error of each module is computed "
+      "(leading singular values; large weights by randomised block Krylov spaces). The error of each module is "
+      "computed "
       "from both\n"
-      "weights and the factors as they are written, in 64 bits. Tensors may be F16, BF16, F32 or F64 on either side; equal "
+      "weights and the factors as they are written, in 64 bits. Tensors may be F16, BF16, F32 or F64 on either side; "
+      "equal "
       "ones make\n"
-      "no module. What else differs is lost, with a warning that names it, and counted in the whole error. Names in the "
-      "adapter are\n"
-      "those of the base's file: where the model's class has others (transformer. before GPT-2's), --rename =transformer "
-      "says so.\n"
+      "no module. What else differs is lost, with a warning that names it, and counted in the whole error where both "
+      "sides can be\n"
+      "compared. Names in the adapter are those of the base's file: where the model's class has others (transformer. "
+      "before\n"
+      "GPT-2's), --rename transformer= says so, as it does to lora merge.\n"
       "In memory are the factors and the weights that are being decomposed.");
   command->callback([extract, &run] { run = [extract] { return extract->run(); }; });
 }

@@ -8,6 +8,9 @@
 #include "text.hpp"
 #include "weights.hpp"
 
+#include <atomic>
+#include <cmath>
+#include <deque>
 #include <map>
 
 #include <nlohmann/json.hpp>
@@ -26,33 +29,70 @@ class CalibrationInputs {
   /// One file for all adapters, or one for each.
   CalibrationInputs(const std::vector<fs::path>& files, std::size_t adapters) {
     if (files.size() > 1 && files.size() != adapters)
-      throw UsageError(text("--inputs: expected one file, or one for each of ", adapters, " adapters, found ", files.size()));
-    for (const fs::path& file : files) files_.push_back(io::Safetensors::open(file));
+      throw UsageError(
+          text("--inputs: expected one file, or one for each of ", adapters, " adapters, found ", files.size()));
+    for (const fs::path& file : files) files_.emplace_back(io::Safetensors::open(file));
   }
   bool empty() const { return files_.empty(); }
 
-  /// in x n; nothing where the file has no tensor of the module's name, or its weight's. Throws FileError.
-  std::optional<lora::Matrix<float>> of(std::size_t adapter, const std::string& module, lora::Index in) const {
-    const io::Safetensors& file = files_[files_.size() == 1 ? 0 : adapter];
-    const io::TensorInfo* found = file.find(module);
-    if (found == nullptr) found = file.find(module + ".weight");
-    if (found == nullptr) return std::nullopt;
-    const auto wanted = static_cast<std::uint64_t>(in);
-    if (found->shape.size() != 2 || (found->shape[0] != wanted && found->shape[1] != wanted) || found->bytes() == 0)
-      fail(file.path(), "tensor ", in_quotes(found->name), ": expected n x ", in, " or ", in, " x n numbers, found the shape ",
-           shape_text(found->shape));
-    const lora::Matrix<float> stored = file.read_matrix<float>(*found);
-    return found->shape[1] == wanted ? lora::Matrix<float>(stored.transpose()) : stored;
+  /// in x n for each of these adapters; nothing where one's file has no tensor of the module's name, or its weight's.
+  /// Throws FileError, also for numbers that are not finite.
+  std::optional<std::vector<lora::Matrix<float>>> of(const std::vector<std::size_t>& adapters,
+                                                     const std::string& module, lora::Index in) {
+    std::vector<const io::TensorInfo*> found;
+    for (const std::size_t adapter : adapters) {
+      File& file = file_of(adapter);
+      const io::TensorInfo* tensor = file.tensors.find(module);
+      if (tensor == nullptr) tensor = file.tensors.find(module + ".weight");
+      (tensor == nullptr ? file.lacking : file.used) = true;
+      found.push_back(tensor);
+    }
+    if (std::find(found.begin(), found.end(), nullptr) != found.end()) return std::nullopt;
+    is_used_ = true;
+    std::vector<lora::Matrix<float>> out;
+    for (std::size_t k = 0; k < found.size(); ++k) out.push_back(read(file_of(adapters[k]).tensors, *found[k], in));
+    return out;
   }
 
-  /// Throws FileError when a file has none of the layers.
+  /// Throws FileError when a file has none of its adapters' layers, or no layer has samples for all of its adapters.
   void expect_used(const std::vector<ReportLayer>& layers) const {
-    if (files_.empty() || std::any_of(layers.begin(), layers.end(), [](const auto& layer) { return layer.change.has_value(); })) return;
-    fail(files_.front().path(), "expected inputs of an adapted module, as ", in_quotes(layers.front().name), ", found none");
+    if (files_.empty() || layers.empty()) return;
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      if (files_[i].used || !files_[i].lacking) continue;
+      const auto is_asked = [&](const ReportLayer& layer) { return files_.size() == 1 || layer.update_of(i); };
+      const auto wanted = std::find_if(layers.begin(), layers.end(), is_asked);
+      fail(files_[i].tensors.path(), "expected inputs of an adapted module, as ", in_quotes(wanted->name),
+           ", found none");
+    }
+    if (!is_used_)
+      fail(files_.front().tensors.path(),
+           "expected inputs of a module that the files of all its adapters have, found none");
   }
 
  private:
-  std::vector<io::Safetensors> files_;
+  struct File {
+    explicit File(io::Safetensors opened) : tensors(std::move(opened)) {}
+    io::Safetensors tensors;
+    std::atomic<bool> used = false, lacking = false;  // asked for a module that it has, that it lacks
+  };
+  File& file_of(std::size_t adapter) { return files_[files_.size() == 1 ? 0 : adapter]; }
+
+  static lora::Matrix<float> read(const io::Safetensors& file, const io::TensorInfo& found, lora::Index in) {
+    const auto wanted = static_cast<std::uint64_t>(in);
+    if (found.shape.size() != 2 || (found.shape[0] != wanted && found.shape[1] != wanted) || found.bytes() == 0)
+      fail(file.path(), "tensor ", in_quotes(found.name), ": expected n x ", in, " or ", in,
+           " x n numbers, found the shape ", shape_text(found.shape));
+    const lora::Matrix<float> stored = file.read_matrix<float>(found);
+    for (lora::Index i = 0; i < stored.rows(); ++i)
+      for (lora::Index j = 0; j < stored.cols(); ++j)
+        if (!std::isfinite(stored(i, j)))
+          fail(file.path(), "tensor ", in_quotes(found.name), ": expected finite numbers, found ",
+               std::isnan(stored(i, j)) ? "NaN" : "infinity", " at (", i, ", ", j, ")");
+    return found.shape[1] == wanted ? lora::Matrix<float>(stored.transpose()) : stored;
+  }
+
+  std::deque<File> files_;
+  std::atomic<bool> is_used_ = false;
 };
 
 struct ReportCommand {
@@ -66,9 +106,10 @@ struct ReportCommand {
     if (!html.empty()) {
       std::vector<fs::path> read = files_of(chosen);
       read.push_back(base);
+      read.insert(read.end(), inputs.begin(), inputs.end());
       expect_apart(read, {html});
     }
-    const CalibrationInputs samples(inputs, chosen.size());
+    CalibrationInputs samples(inputs, chosen.size());
     const io::Model model = io::Model::open(base);
     std::vector<std::string> warnings;
     const std::vector<Target> targets = changed_weights(model, chosen, adapters, warnings);
@@ -89,7 +130,7 @@ struct ReportCommand {
   using Json = nlohmann::ordered_json;
 
   Report measure(const io::Model& model, const std::vector<Target>& targets, const std::vector<ChosenAdapter>& chosen,
-                 const CalibrationInputs& samples) const {
+                 CalibrationInputs& samples) const {
     Report out{path_text(base), {}, {}, std::vector<ReportLayer>(targets.size())};
     std::map<std::string, std::size_t> counts;
     for (const ChosenAdapter& one : chosen) {
@@ -119,21 +160,21 @@ struct ReportCommand {
   }
 
   template <class Compute>
-  static std::optional<lora::compose::OutputChange> output_change(const lora::ActiveSet<Compute>& set, const ReportLayer& layer,
-                                                                  const CalibrationInputs& samples) {
+  static std::optional<lora::compose::OutputChange> output_change(const lora::ActiveSet<Compute>& set,
+                                                                  const ReportLayer& layer,
+                                                                  CalibrationInputs& samples) {
     if (samples.empty()) return std::nullopt;
-    std::vector<lora::Matrix<float>> memory;
-    for (const std::size_t adapter : layer.adapters) {
-      std::optional<lora::Matrix<float>> found = samples.of(adapter, layer.name, layer.cols);
-      if (!found) return std::nullopt;
-      memory.push_back(std::move(*found));
-    }
+    const auto memory = samples.of(layer.adapters, layer.name, layer.cols);
+    if (!memory) return std::nullopt;
     std::vector<lora::MatrixView> views;
-    for (const lora::Matrix<float>& X : memory) views.push_back(lora::view_of(X));
+    for (const lora::Matrix<float>& X : *memory) views.push_back(lora::view_of(X));
     return lora::compose::output_change<Compute>(set, views);
   }
 
-  static double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
+  static Json ratio_json(double part, double whole) {
+    const std::optional<double> found = ratio(part, whole);
+    return found ? Json(*found) : Json(nullptr);
+  }
   static double largest(const std::vector<double>& values) { return values.empty() ? 0 : values.front(); }
 
   static std::string table(const std::vector<ReportLayer>& layers) {
@@ -157,7 +198,7 @@ struct ReportCommand {
   }
 
   static std::string forecast_text(const Report& report) {
-    const std::string sentence = capacity_text(report.forecast());
+    const std::string sentence = capacity_text(report);
     return sentence.empty() ? "" : text("forecast: ", sentence, '\n');
   }
 
@@ -180,9 +221,9 @@ struct ReportCommand {
   static Json size_json(const DeltaSize& size, const Interference& own) {
     return {{"rank", size.rank},
             {"norm", size.norm},
-            {"relative_norm", ratio(size.norm, own.weight_norm)},
+            {"relative_norm", ratio_json(size.norm, own.weight_norm)},
             {"spectral_norm", size.spectral_norm},
-            {"relative_spectral_norm", ratio(size.spectral_norm, own.weight_spectral_norm)},
+            {"relative_spectral_norm", ratio_json(size.spectral_norm, own.weight_spectral_norm)},
             {"stable_rank", size.stable_rank}};
   }
 

@@ -62,23 +62,30 @@ std::vector<AdapterPair> Report::pairs() const {
   return out;
 }
 
-double Report::relative_norm(std::size_t adapter) const {
+std::optional<double> Report::relative_norm(std::size_t adapter) const {
   double squares = 0, weights = 0;
   for (const ReportLayer& layer : layers)
     if (const std::optional<std::size_t> at = layer.update_of(adapter)) {
       squares += std::pow(layer.measures.updates[*at].norm, 2);
       weights += std::pow(layer.measures.weight_norm, 2);
     }
-  return weights > 0 ? std::sqrt(squares / weights) : 0;
+  return ratio(std::sqrt(squares), std::sqrt(weights));
 }
 
-double Report::relative_norm_of_sum() const {
+std::optional<double> Report::relative_norm_of_sum() const {
   double squares = 0, weights = 0;
   for (const ReportLayer& layer : layers) {
     squares += std::pow(layer.measures.sum.norm, 2);
     weights += std::pow(layer.measures.weight_norm, 2);
   }
-  return weights > 0 ? std::sqrt(squares / weights) : 0;
+  return ratio(std::sqrt(squares), std::sqrt(weights));
+}
+
+bool Report::has_pairs() const {
+  return std::any_of(layers.begin(), layers.end(), [](const ReportLayer& layer) {
+    return std::any_of(layer.adapters.begin(), layer.adapters.end(),
+                       [&](std::size_t adapter) { return adapter != layer.adapters.front(); });
+  });
 }
 
 lora::compose::Forecast Report::forecast() const {
@@ -87,8 +94,12 @@ lora::compose::Forecast Report::forecast() const {
   return out;
 }
 
-std::string capacity_text(const lora::compose::Forecast& forecast) {
-  if (forecast.adapters() < 2) return "";
+std::string capacity_text(const Report& report) {
+  if (!report.has_pairs()) return "";
+  const lora::compose::Forecast forecast = report.forecast();
+  if (forecast.changing() < 2)
+    return text(forecast.changing() == 0 ? "None" : "Only one",
+                " of these adapters changes the weights: there is nothing to forecast.");
   const lora::Index most = forecast.capacity(kept_share);
   const std::string share = text(number_text(100 * kept_share, 3), " % of what it does alone");
   if (most == lora::compose::Forecast::unlimited) return "These adapters leave each other alone: add up as many as you like.";

@@ -46,9 +46,12 @@ struct Report {
   /// Of all pairs i < j, in this order.
   std::vector<AdapterPair> pairs() const;
 
-  /// ||delta||_F / ||W0||_F over all layers: of one adapter, of the sum.
-  double relative_norm(std::size_t adapter) const;
-  double relative_norm_of_sum() const;
+  /// ||delta||_F / ||W0||_F over all layers: of one adapter, of the sum; nothing where W0 is 0.
+  std::optional<double> relative_norm(std::size_t adapter) const;
+  std::optional<double> relative_norm_of_sum() const;
+
+  /// Whether a layer is changed by two adapters. Without one there is nothing to say of their sum.
+  bool has_pairs() const;
 
   /// What a plain sum is expected to leave of each adapter's task; of at least one adapter.
   lora::compose::Forecast forecast() const;
@@ -57,10 +60,10 @@ struct Report {
   std::optional<double> output_change(std::size_t i, std::size_t j) const;
 };
 
-/// The share of its task that an adapter should keep, and the sentence about how many adapters such as these a model takes then;
-/// nothing about fewer than two.
+/// The share of its task that an adapter should keep, and the sentence about how many adapters such as these a model takes
+/// then; nothing where no two of them meet.
 constexpr double kept_share = 0.8;
-std::string capacity_text(const lora::compose::Forecast& forecast);
+std::string capacity_text(const Report& report);
 
 /// A page of its own: no script, nothing from a network.
 std::string report_page(const Report& report);

@@ -44,7 +44,8 @@ std::string size_text(std::uint64_t bytes) {
 }
 
 std::string percent_text(double part, double whole) {
-  return whole > 0 ? number_text(100 * part / whole, 3) + " %" : "-";
+  const std::optional<double> share = ratio(part, whole);
+  return share ? number_text(100 * *share, 3) + " %" : "-";
 }
 
 }  // namespace cli

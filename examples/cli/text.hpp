@@ -5,6 +5,7 @@
 
 #include <lora/io.hpp>
 
+#include <optional>
 #include <span>
 #include <sstream>
 #include <string>
@@ -54,7 +55,12 @@ inline std::string shape_text(lora::Index rows, lora::Index cols) { return text(
 /// "3 layers", "1 layer".
 std::string count_text(std::uint64_t count, std::string_view thing);
 
-/// "1.2 MB"; "4.5 %" of a whole.
+/// part / whole; nothing of nothing.
+inline std::optional<double> ratio(double part, double whole) {
+  return whole > 0 ? std::optional(part / whole) : std::nullopt;
+}
+
+/// "1.2 MB"; "4.5 %" of a whole, "-" of nothing.
 std::string size_text(std::uint64_t bytes);
 std::string percent_text(double part, double whole);
 

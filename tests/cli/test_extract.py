@@ -3,6 +3,7 @@
 
 import json
 import math
+import re
 import struct
 import unittest
 
@@ -35,6 +36,11 @@ def numbers(tensors, name):
 def vector(dtype, values):
     content = tensor(dtype, [values])
     return (dtype, [len(values)], content[2])
+
+
+def vector_of(dtype, values):
+    """With what is not finite as well."""
+    return (dtype, [len(values)], struct.pack(f"<{len(values)}{'f' if dtype == 'F32' else 'd'}", *values))
 
 
 class Extract(ToolTest):
@@ -131,9 +137,12 @@ class Extract(ToolTest):
 
     def test_names_for_a_class_with_others(self):
         self.models()
-        report = self.extract("--rank", "2", "--rename", "=transformer", warning=self.LOST)
+        report = self.extract("--rank", "2", "--rename", "transformer=", warning=self.LOST)
         self.assertEqual(report["modules"][1]["module"], "transformer.model.layers.0.q_proj")
         self.merge(self.base, self.folder / "out", undo=None)  # finds it all the same
+        self.extract("--rank", "2", "--rename", "decoder=model", out="other", warning=self.LOST)
+        self.assertIn("base_model.model.decoder.layers.0.q_proj.lora_A.weight", Tensors(self.folder / "other/adapter_model.safetensors"))
+        self.merge(self.base, self.folder / "other", undo=None, extra=["--rename", "decoder=model"])  # the same words
 
     def test_weights_stored_in_by_out(self):
         base, tuned = Tensors(), Tensors()
@@ -165,6 +174,102 @@ class Extract(ToolTest):
                                       "changes the embeddings alone until it merges\n")
         self.assertEqual([row["module"] for row in report["modules"]], ["model.embed_tokens"])
 
+    def pair(self, *weights, dtype="F32", **others):
+        """Two files with these weights, changed by a product of rank 1, and other tensors as (base, tuned)."""
+        base, tuned = Tensors(), Tensors()
+        for i, (name, rows, cols) in enumerate(weights):
+            w = gaussian(i, rows, cols)
+            base[name] = tensor(dtype, w)
+            tuned[name] = tensor(dtype, plus(w, product(gaussian(40 + i, rows, 1), gaussian(80 + i, 1, cols))))
+        for name, (one, other) in others.items():
+            for tensors, content in ((base, one), (tuned, other)):
+                if content is not None:
+                    tensors[name] = content
+        self.base, self.tuned = base.save(self.folder / "base.safetensors"), tuned.save(self.folder / "tuned.safetensors")
+        return base, tuned
+
+    def test_what_is_an_embedding(self):
+        tables = ["wte", "wpe", "emb", "embed", "tokens_embed", "positions_embed", "pos_embed", "position_embeds_layer", "segment_emb", "level_embed",
+                  "query_embed", "embed_positions", "token_type_embeddings", "label_embedder"]
+        linear = ["embed_proj", "image_embed_proj", "embedding_projection", "q_proj", "x_embedder", "patch_embedding", "embed_linear"]
+        zeros = vector("F32", [0.0] * 5)
+        biases = {f"m.{name}.bias": (zeros, zeros) for name in linear[4:]}
+        self.pair(*((f"m.{name}.weight", 5, 4) for name in tables + linear), **biases)
+        self.extract("--rank", "1")
+        adapter = Tensors(self.folder / "out/adapter_model.safetensors")
+        self.assertEqual({name.split(".")[3] for name in adapter if "lora_embedding_A" in name}, set(tables))
+        self.assertEqual({name.split(".")[3] for name in adapter if "lora_A" in name}, set(linear))
+
+    def test_a_head_of_its_own_is_lost_not_passed_over(self):
+        w, changed, head = gaussian(1, 7, 4), gaussian(2, 7, 4), gaussian(3, 7, 4)
+        base, tuned = Tensors(), Tensors()
+        base["model.embed_tokens.weight"] = tensor("F64", w)
+        tuned["model.embed_tokens.weight"], tuned["lm_head.weight"] = tensor("F64", changed), tensor("F64", head)
+        save_model(self.folder / "base", {"a.safetensors": base}, [("config.json", b'{"tie_word_embeddings": true}')])
+        for has_own in (False, True):  # whatever the base's file has
+            if has_own:
+                base["lm_head.weight"] = base["model.embed_tokens.weight"]
+                base.save(self.folder / "base.safetensors")
+                (self.folder / "config.json").write_text('{"tie_word_embeddings": true}')
+            name = f"tuned{has_own}"
+            save_model(self.folder / name, {"a.safetensors": tuned}, [("config.json", b'{"tie_word_embeddings": false}')])
+            ties = ("lora: warning: the base ties its output layer to 'model.embed_tokens.weight': PEFT changes the embeddings alone until it "
+                    "merges\n")
+            report = self.extract("--rank", "4", "--keep-others", base="base.safetensors" if has_own else "base", tuned=name, warning=ties +
+                                  "lora: warning: what changed in 'lm_head.weight' is lost: the base ties it to its embeddings, and the tuned "
+                                  "model has another one\n")
+            [other] = report["others"]
+            self.assertEqual((other["tensor"], other["kept"]), ("lm_head.weight", False))
+            self.assertAlmostEqual(other["norm"], norm(plus(head, w, -1)), delta=1e-12 * other["norm"])
+            self.assertGreater(report["relative_error"], 0.1)
+        tuned["lm_head.weight"] = tuned["model.embed_tokens.weight"]  # as tied, whatever is said
+        tuned.save(self.folder / "equal.safetensors")
+        report = self.extract("--rank", "4", base="base", tuned="equal.safetensors", warning=re.compile("was passed over"))
+        self.assertEqual(report["others"], [])
+
+    def test_what_cannot_be_compared_is_counted_apart(self):
+        three, ones = vector("F32", [1, 2, 3]), vector("F32", [1, 1])
+        self.pair(("m.q_proj.weight", 6, 4), **{"m.norm.weight": (three, vector("F32", [1, 2, 5])),
+                                                "m.odd": (ones, vector_of("F32", [math.inf, 1])),
+                                                "m.table": (three, ones), "m.new": (None, ones)})
+        report = self.extract("--rank", "1", warning=re.compile("m.new"))
+        self.assertEqual({other["tensor"]: other["norm"] for other in report["others"]},
+                         {"m.norm.weight": 2.0, "m.odd": None, "m.table": None, "m.new": None})
+        out = self.run_tool("extract", "--base", self.base, "--tuned", self.tuned, "--out", self.folder / "again", "--rank", "1",
+                            warning=re.compile("m.odd"))
+        self.assertIn(", 1 lost tensor included (relative, Frobenius); 3 more tensors that cannot be compared\n", out)
+
+    def test_a_model_with_few_of_the_tensors(self):
+        self.pair(("m.q_proj.weight", 6, 4), ("m.k_proj.weight", 6, 4), ("m.v_proj.weight", 6, 4))
+        few = Tensors(self.tuned)
+        few.pop("m.k_proj.weight"), few.pop("m.v_proj.weight")
+        few.save(self.folder / "few.safetensors")
+        report = self.extract("--rank", "1", tuned="few.safetensors", warning=re.compile(
+            r"\Alora: warning: few.safetensors: it has 1 of the base's 3 tensors, and none of the name 'm.k_proj.weight': it may be another model"))
+        self.assertEqual(len(report["modules"]), 1)
+
+    def test_what_is_not_finite_in_both_is_equal(self):
+        mask = [0.0, -math.inf, math.inf, 1.0]
+        self.pair(("m.q_proj.weight", 6, 4), **{"m.mask": (vector_of("F32", mask), vector_of("F64", mask)),
+                                                "m.other": (vector_of("F32", mask), vector_of("F32", [0.0, -math.inf, math.inf, 3.0])),
+                                                "m.nan": (vector_of("F32", [math.nan, 1.0]), vector_of("F64", [math.nan, 1.0]))})
+        report = self.extract("--rank", "1", warning=re.compile("m.other"))
+        self.assertEqual([(other["tensor"], other["norm"]) for other in report["others"]], [("m.other", 2.0)])
+        self.assertEqual(report["unchanged"], 2)
+
+    def test_memory_of_tensors_without_factors(self):
+        count = 1 << 22
+        same = tuple((dtype, [4, count // 4], struct.pack(form, 1) * count) for dtype, form in (("F32", "<f"), ("F64", "<d")))
+        self.pair(("m.q_proj.weight", 6, 4), **{"m.experts": same})
+        peak = self.peak_memory("extract", "--base", self.base, "--tuned", self.tuned, "--out", "out", "--rank", "1", "--quiet")
+        self.assertLess(peak, 64)  # the tensor alone has 16 MB and 32, as doubles 32 twice
+        self.assertEqual(self.extract("--rank", "1", out="again")["unchanged"], 1)
+
+    def test_two_modules_on_one_path(self):
+        self.pair(("a.q_proj.weight", 6, 4), ("b.q_proj.weight", 6, 4))
+        self.expect_error(1, ["'a.q_proj'", "'b.q_proj'", "'c.q_proj'"], "extract", "--base", self.base, "--tuned", self.tuned, "--out", "out",
+                          "--rank", "1", "--rename", "c=a", "--rename", "c=b")
+
     def test_what_has_no_factors_is_named(self):
         base, tuned = self.models()
         tuned["model.layers.0.up_proj.weight"] = tensor("F32", gaussian(1, 9, 6))
@@ -184,7 +289,8 @@ class Extract(ToolTest):
         both = ["--base", self.base, "--tuned", self.tuned, "--out", "out"]
         self.expect_error(2, ["--rank or --energy"], "extract", *both)
         self.expect_error(2, ["--rank"], "extract", *both, "--rank", "0")
-        self.expect_error(1, ["energy in (0, 1]"], "extract", *both, "--energy", "1.5")
+        for energy in ("1.5", "0", "-1", "nan"):
+            self.expect_error(2, ["--energy", "in (0, 1]"], "extract", *both, "--energy", energy)
         self.expect_error(2, ["is an input"], "extract", "--base", self.base, "--tuned", self.tuned, "--out", self.base, "--rank", "2")
         self.expect_error(1, ["expected weights that differ", "found none"], "extract", "--base", self.base, "--tuned", self.base, "--out", "out", "--rank", "2")
         tuned["model.layers.0.q_proj.weight"] = tensor("F32", [[0.0] * 6] * 6)

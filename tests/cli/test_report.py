@@ -67,6 +67,46 @@ class Report(ToolTest):
         alone = self.run_tool("report", "--base", BASE, "--adapter", GAMES).splitlines()
         self.assertTrue(all(line.endswith("-") for line in alone[1:]))
 
+    def save(self, weights, **adapters):
+        """A base, and adapters as {module: B's factor}."""
+        base = Tensors()
+        for i, (module, sigma) in enumerate(weights.items()):
+            base[f"{module}.weight"] = tensor("F32", gaussian(i, 7, 6, sigma))
+        base.save(self.folder / "base.safetensors")
+        for seed, (name, modules) in enumerate(adapters.items()):
+            save_adapter(self.folder / name, {module: (tensor("F32", gaussian(50 + seed, 2, 6)), tensor("F32", gaussian(90 + seed, 7, 2, sigma)))
+                                              for module, sigma in modules.items()})
+        return ["report", "--base", "base.safetensors", *(piece for name in adapters for piece in ("--adapter", name))]
+
+    def test_adapters_that_never_meet_have_no_forecast(self):
+        apart = self.save({"m.q": 1, "m.k": 1}, one={"m.q": 1}, two={"m.k": 1})
+        self.assertNotIn("by plain sum", self.run_tool(*apart, "--html", "page.html"))
+        page = (self.folder / "page.html").read_text(encoding="utf-8")
+        self.assertNotIn("by plain sum", page)
+        self.assertIn("different layers", page)
+
+    def test_adapters_without_a_change_forecast_nothing(self):
+        command = self.save({"m.q": 1}, one={"m.q": 1}, two={"m.q": 0}, three={"m.q": 0})
+        self.assertIn("\nforecast: Only one of these adapters changes the weights: there is nothing to forecast.\n", self.run_tool(*command, "--html", "page.html"))
+        page = (self.folder / "page.html").read_text(encoding="utf-8")
+        self.assertIn("Only one of these adapters changes the weights", page)
+        self.assertNotIn('id="forecast"', page)
+        json.loads(self.run_tool(*command, "--json"))
+        more = self.save({"m.q": 1}, four={"m.q": 1}, five={"m.q": 0.5}, six={"m.q": 0})
+        [with_zero, without] = [json.loads(self.run_tool(*arguments, "--json"))["forecast"] for arguments in (more, more[:-2])]
+        self.assertEqual(with_zero["curve"], without["curve"])
+        self.assertEqual(with_zero["capacity"], without["capacity"])
+
+    def test_weights_that_are_zero(self):
+        command = self.save({"m.q": 0}, one={"m.q": 1}, two={"m.q": 1})
+        self.run_tool(*command, "--json", "--html", "page.html")
+        [layer] = json.loads(self.printed)["layers"]
+        self.assertEqual([size[f"relative_{kind}norm"] for size in (*layer["updates"], layer["sum"]) for kind in ("", "spectral_")], [None] * 6)
+        page = (self.folder / "page.html").read_text(encoding="utf-8")
+        self.assertNotIn("0.00 %", page)
+        self.assertIn("change weights that are 0", page)
+        self.assertRegex(self.run_tool(*command).splitlines()[1], r"^m.q +2 +- +- ")
+
     def test_what_has_no_delta_is_refused(self):
         case = GOLDEN / "07_dora_linear"
         self.expect_error(1, ["DoRA", "W0"], "report", "--base", case / "base.safetensors", "--adapter", case / "adapter")

@@ -3,8 +3,10 @@
 
 import html.parser
 import json
+import math
 import os
 import re
+import struct
 import unittest
 
 from browser import Browser
@@ -161,7 +163,22 @@ class Page(PageTest):
         before = (self.folder / "page.html").read_bytes()
         self.assertEqual(self.page(*names).encode(), before)
         self.expect_error(2, ["is an input"], "report", "--base", "base.safetensors", "--adapter", "one", "--html", "base.safetensors")
+        inputs = Tensors()
+        inputs["model.layers.0.q"] = tensor("F32", gaussian(5, 4, 8))
+        inputs.save(self.folder / "inputs.safetensors")
+        self.expect_error(2, ["is an input"], "report", "--base", "base.safetensors", "--adapter", "one", "--inputs", "inputs.safetensors",
+                          "--html", "inputs.safetensors")
         self.expect_error(1, ["nowhere"], "report", "--base", "base.safetensors", "--adapter", "one", "--html", "nowhere/page.html")
+
+    def test_more_adapters_than_the_curve_has_points(self):
+        names = [f"a{i}" for i in range(131)]
+        for i, name in enumerate(names):
+            self.adapter(name, 1000 + 3 * i, modules=MODULES[:1])
+        page = self.page(*names)
+        [point] = re.findall(r'<circle cx="([\d.]+)"', page)
+        self.assertLessEqual(float(point), 52 + 560)
+        numbers = re.search(r'class="line" d="([^"]+)"', page)[1]
+        self.assertTrue(numbers.endswith(f"L{point} {re.search('<circle cx=.{5,9} cy=.([0-9.]+)', page)[1]}"))
 
     def test_inputs_of_others(self):
         names = self.three()
@@ -191,8 +208,19 @@ class Page(PageTest):
         inputs["model.layers.0.q"] = tensor("F32", gaussian(5, 4, 7))
         inputs.save(self.folder / "inputs.safetensors")
         self.expect_error(1, ["expected n x 8 or 8 x n", "[4, 7]"], *arguments, "--inputs", "inputs.safetensors")
+        inputs["model.layers.0.q"] = tensor("F32", x)
+        inputs.save(self.folder / "inputs.safetensors")
         other = Tensors()
         other["another"] = tensor("F32", x)
+        other.save(self.folder / "other.safetensors")
+        three = [piece for file in ("inputs", "other", "inputs") for piece in ("--inputs", f"{file}.safetensors")]
+        self.expect_error(1, ["other.safetensors: expected inputs of an adapted module"], *arguments, *three)
+        content = bytearray(inputs["model.layers.0.q"][2])
+        content[4 * 10:4 * 11] = struct.pack("<f", math.inf)
+        other["model.layers.0.q"] = ("F32", [4, 8], bytes(content))
+        other.save(self.folder / "other.safetensors")
+        self.expect_error(1, ["other.safetensors: tensor 'model.layers.0.q': expected finite numbers, found infinity at (1, 2)"], *arguments, *three)
+        other.pop("model.layers.0.q")
         other.save(self.folder / "other.safetensors")
         self.expect_error(1, ["expected inputs of an adapted module"], *arguments, "--inputs", "other.safetensors")
 

@@ -51,6 +51,13 @@ TEST(Extract, KeepsAnEnergyUpToARank) {
     EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(0.8, 2)).update.rank(), 2);
     EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(0.8, 9)).update.rank(), 3);
     EXPECT_NEAR(compose::extract(tuned, base, Truncation::energy(0.8, 2)).error, std::sqrt(30.0), 1e-6);
+    for (const double tiny : {1e-3, 1e-16, 1e-20, 5e-324}) {
+      EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(tiny)).update.rank(), 1) << tiny;
+      EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(tiny, 2)).update.rank(), 1) << tiny;
+    }
+    EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(1)).update.rank(), 6);
+    EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(1, 4)).update.rank(), 4);
+    EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(1, 9)).update.rank(), 6);
   }
   EXPECT_THROW((void)Truncation::energy(0.8, 0), lora::ValueError);
 }

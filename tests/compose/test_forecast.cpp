@@ -104,6 +104,26 @@ TEST(Forecast, TwoUpdatesOfOneAdapterAreTheirSum) {
   EXPECT_NEAR(forecast.crosstalk(1), own.squaredNorm() / other.squaredNorm(), 1e-12);
 }
 
+TEST(Forecast, AdaptersThatChangeNothingStayOutOfTheMeans) {
+  const Forecast with = forecast_of(apart({1, 0, 2, 0, 3})), without = forecast_of(apart({1, 2, 3}));
+  EXPECT_EQ(with.changing(), 3u);
+  EXPECT_EQ(with.retained(1), 1.0);
+  EXPECT_NEAR(with.retained(), without.retained(), 1e-12);
+  for (const Index k : {2, 3, 7}) EXPECT_NEAR(with.retained_by(k), without.retained_by(k), 1e-12);
+  EXPECT_EQ(with.capacity(0.8), without.capacity(0.8));
+  const Forecast nothing = forecast_of(apart({0, 0}));
+  EXPECT_EQ(nothing.changing(), 0u);
+  EXPECT_EQ(nothing.retained(), 1.0);
+}
+
+TEST(Forecast, RefusesPairsOfNoUpdates) {
+  auto weight = compose::interference<double>(apart({1, 2}));
+  Forecast forecast(2);
+  weight.pairs.front().second = 2;
+  EXPECT_THROW(forecast.add(weight), lora::ValueError);
+  EXPECT_EQ(forecast.changing(), 0u);
+}
+
 TEST(Forecast, NamesWhatIsWrong) {
   EXPECT_THROW((void)Forecast(0), lora::ValueError);
   const auto two = compose::interference<double>(apart({1, 2}));

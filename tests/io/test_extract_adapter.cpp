@@ -8,6 +8,8 @@
 #include <lora/io.hpp>
 #include <lora/io/model/extract_adapter.hpp>
 
+#include <fstream>
+
 namespace io = lora::io;
 namespace fs = std::filesystem;
 using lora::Index;
@@ -103,6 +105,30 @@ TEST_F(ExtractAdapter, LeavesNothingBehindWhenItEndsEarly) {
   };
   EXPECT_THROW((void)io::extract_adapter(base(), tuned(), out(), Truncation::rank(2), options), std::runtime_error);
   EXPECT_FALSE(fs::exists(out()));
+}
+
+TEST_F(ExtractAdapter, ReplacesNothingWhenTheTunedModelChangesMeanwhile) {
+  const Weight one = Weight::Ones(1, 10), two = 2 * one;
+  write_model(base(), {{"m.0.weight", W0_}, {"m.2.bias", one}});
+  write_model(tuned(), {{"m.0.weight", T0_}, {"m.2.bias", two}});
+  io::ExtractOptions options;
+  options.keeps_others = true;
+  (void)io::extract_adapter(base(), tuned(), out(), Truncation::rank(1), options);
+  const auto before = test::read(out() / "adapter_model.safetensors");
+  options.before_commit = [&](const io::Extraction&) { std::ofstream(tuned(), std::ios::app) << 'x'; };
+  EXPECT_THROW((void)io::extract_adapter(base(), tuned(), out(), Truncation::rank(2), options), io::FileError);
+  EXPECT_EQ(test::read(out() / "adapter_model.safetensors"), before);
+}
+
+TEST_F(ExtractAdapter, RenamesAsMergesDo) {
+  io::ExtractOptions options;
+  options.renames = {{"class", "m"}};
+  const io::Extraction found = io::extract_adapter(base(), tuned(), out(), Truncation::rank(3), options);
+  EXPECT_EQ(found.modules.front().path, "class.0");
+  options.renames = {{"same", "m.0"}, {"same", "m.1"}};
+  expect_pieces(message<lora::ValueError>(
+                    [&] { (void)io::extract_adapter(base(), tuned(), out(), Truncation::rank(3), options); }),
+                {"base.safetensors", "'m.0'", "'m.1'", "'same'"});
 }
 
 TEST_F(ExtractAdapter, RefusesWhatGivesNoAdapter) {

@@ -43,6 +43,13 @@ ComposedFactors extract_factors(const MatrixView& tuned, const MatrixView& base,
 #if LORA_HEADER_ONLY
 template <class>
 #endif
+std::uint64_t extract_bytes(Index rows, Index cols, const compose::Truncation& truncation) {
+  return svd_bytes(rows, cols, truncation);
+}
+
+#if LORA_HEADER_ONLY
+template <class>
+#endif
 double distance_from_change(const MatrixView& tuned, const MatrixView& base, const MatrixView& B, const MatrixView& A) {
   double squares = 0;
   with_fp_environment([&] {

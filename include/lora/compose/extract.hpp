@@ -12,6 +12,12 @@ template <class = void>
 #endif
 ComposedFactors extract_factors(const MatrixView& tuned, const MatrixView& base, const compose::Truncation& truncation);
 
+/// The memory that extract_factors() takes beside both weights, in bytes, about.
+#if LORA_HEADER_ONLY
+template <class = void>
+#endif
+std::uint64_t extract_bytes(Index rows, Index cols, const compose::Truncation& truncation);
+
 /// ||tuned - base - B A||_F in double, B: out x r and A: r x in of any types. Makes a few rows at a time.
 #if LORA_HEADER_ONLY
 template <class = void>

@@ -28,6 +28,10 @@ LORA_FUNC void Forecast::add(const Interference& weight, std::span<const std::si
   for (const std::size_t number : adapters)
     if (number >= adapters_)
       throw ValueError(text("lora: Forecast: expected the number of an adapter, below ", adapters_, ", found ", number));
+  for (const DeltaPair& pair : weight.pairs)
+    if (std::max(pair.first, pair.second) >= adapters.size())
+      throw ValueError(text("lora: Forecast: expected pairs of updates below ", adapters.size(), ", found ", pair.first,
+                            " and ", pair.second));
   for (std::size_t t = 0; t < adapters.size(); ++t)
     products_[adapters[t] * adapters_ + adapters[t]] += weight.updates[t].norm * weight.updates[t].norm;
   for (const DeltaPair& pair : weight.pairs) {
@@ -58,28 +62,40 @@ LORA_FUNC double Forecast::crosstalk(std::size_t t) const {
   return own(t) > 0 ? others()[t] / own(t) : 0.0;
 }
 
+LORA_FUNC std::size_t Forecast::changing() const {
+  std::size_t count = 0;
+  for (std::size_t t = 0; t < adapters_; ++t)
+    if (own(t) > 0) ++count;
+  return count;
+}
+
 LORA_FUNC double Forecast::retained() const {
   const std::vector<double> energies = others();
   double sum = 0;
-  for (std::size_t t = 0; t < adapters_; ++t) sum += own(t) > 0 ? retained_at(energies[t] / own(t)) : 1.0;
-  return sum / static_cast<double>(adapters_);
+  for (std::size_t t = 0; t < adapters_; ++t)
+    if (own(t) > 0) sum += retained_at(energies[t] / own(t));
+  const std::size_t count = changing();
+  return count == 0 ? 1.0 : sum / static_cast<double>(count);
 }
 
 LORA_FUNC double Forecast::retained_by(Index k) const {
   if (k < 1) throw ValueError(lora::detail::text("lora: Forecast: expected at least one adapter, found ", k));
+  const std::size_t all = changing();
+  if (all == 0) return 1.0;
   const std::vector<double> energies = others();
   double trace = 0;
   for (std::size_t t = 0; t < adapters_; ++t) trace += own(t);
-  const double count = static_cast<double>(adapters_) - 1, added = static_cast<double>(k) - 1;
+  const double count = static_cast<double>(all) - 1, added = static_cast<double>(k) - 1;
   double sum = 0;
   for (std::size_t t = 0; t < adapters_; ++t) {
+    if (!(own(t) > 0)) continue;
     const double squares = trace - own(t);
     double mean_square = own(t), mean_product = 0;
-    if (adapters_ > 1) mean_square = squares / count;
-    if (adapters_ > 2) mean_product = std::max((energies[t] - squares) / (count * (count - 1)), 0.0);
-    sum += own(t) > 0 ? retained_at(added * (mean_square + (added - 1) * mean_product) / own(t)) : 1.0;
+    if (all > 1) mean_square = squares / count;
+    if (all > 2) mean_product = std::max((energies[t] - squares) / (count * (count - 1)), 0.0);
+    sum += retained_at(added * (mean_square + (added - 1) * mean_product) / own(t));
   }
-  return sum / static_cast<double>(adapters_);
+  return sum / static_cast<double>(all);
 }
 
 LORA_FUNC Index Forecast::capacity(double share) const {

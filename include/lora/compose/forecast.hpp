@@ -22,7 +22,9 @@ namespace compose {
 ///
 ///     retained = 1 / (1 + (x / half_ratio)^steepness)
 ///
-/// is the share of the accuracy above chance that is left. The two constants were fitted to 16 adapters of a sentence
+/// is the share of the accuracy above chance that is left. A weight that t does not change counts as well: what the
+/// others do there is crosstalk, since they change what t's layers read. Adapters whose own updates are zero have
+/// nothing to lose, and stay out of all means. The two constants were fitted to 16 adapters of a sentence
 /// encoder and tested on others (docs/STACKING.md): a forecast says which sets lose more, and about how much adapters
 /// that were trained like these lose; it knows nothing of the data, and nothing of what the model does without
 /// adapters.
@@ -36,17 +38,20 @@ class Forecast {
 
   /// Takes in a weight that all adapters change, in the order of their numbers, or those with these numbers. Updates with the same
   /// number are one adapter's and count as their sum. Throws ValueError unless there is one number for each update, each that of an
-  /// adapter.
+  /// adapter, and all pairs are of such updates; nothing is added then.
   void add(const Interference& weight);
   void add(const Interference& weight, std::span<const std::size_t> adapters);
 
   std::size_t adapters() const { return adapters_; }
 
+  /// Of them, those whose own updates are not zero. Below two there is nothing to forecast.
+  std::size_t changing() const;
+
   /// x of adapter t: the energy of the others' sum in that of its own updates. 0 when these are zero: there is nothing
   /// to lose.
   double crosstalk(std::size_t t) const;
 
-  /// The share that adapter t keeps in the sum of all, and the mean of all adapters.
+  /// The share that adapter t keeps in the sum of all, and the mean of all adapters that change something; 1 without any.
   double retained(std::size_t t) const { return retained_at(crosstalk(t)); }
   double retained() const;
 
@@ -55,8 +60,8 @@ class Forecast {
   ///
   ///     (k - 1) mean ||D_j||^2 + (k - 1)(k - 2) max(mean <D_i, D_j>, 0)   in ||D_t||^2,
   ///
-  /// with means over the others. k may be more than there are; one adapter alone stands for all. Throws ValueError
-  /// unless k >= 1.
+  /// with means over the others. k may be more than there are; one adapter alone stands for all, and without any the
+  /// mean is 1. Throws ValueError unless k >= 1.
   double retained_by(Index k) const;
 
   /// The most adapters such as these whose plain sum keeps this share on average, at least 1; `unlimited` where nothing

@@ -97,6 +97,29 @@ class KrylovSpace {
   double squares_ = 0;
 };
 
+/// The sizes that Krylov spaces for `wanted` singular vectors grow by, and up to.
+inline Index krylov_block(Index wanted, Index least) { return std::min(least, wanted + 8); }
+inline Index krylov_limit(Index block) { return std::max<Index>(512, 8 * block); }
+
+/// The most memory that truncated_svd() takes, about, in bytes. Of a whole matrix: itself, its block of rows, the
+/// reflections and U where it is long, else all that its SVD needs. Of a Krylov space: the basis, twice while it grows, the
+/// next block and its image, the result's vectors, the Gram matrix with its SVD, and a block of rows.
+inline std::uint64_t svd_bytes(Index rows, Index cols, const compose::Truncation& truncation) {
+  constexpr Index of_svd = 9;  // matrices of its size, as measured
+  const Index least = std::min(rows, cols), size = rows * cols;
+  const Index largest =
+      truncation.rule() == compose::Truncation::Rule::none ? least : std::min(truncation.rank(), least);
+  Index doubles = 0;
+  if (least <= whole_svd_limit || largest > least / 2) {
+    doubles = (std::max(rows, cols) > 2 * least ? 4 : of_svd) * size;
+  } else {
+    const Index block = krylov_block(largest, least), most = std::min(krylov_limit(block), least);
+    doubles =
+        cols * (2 * most + 3 * block) + 3 * rows * block + (1 + of_svd) * most * most + std::min(size, Index{1} << 20);
+  }
+  return sizeof(double) * static_cast<std::uint64_t>(doubles);
+}
+
 /// The leading part of a matrix's SVD, as much as a truncation wants. Of a matrix with more than whole_svd_limit rows
 /// and columns in a Krylov space, until another pass over M takes less than 1e-6 off the square of the error; the error
 /// that is told is that of the result.
@@ -116,7 +139,7 @@ LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose:
   const Index largest = std::min(truncation.rank(), least);
   for (Index wanted = by_energy ? std::min<Index>(64, largest) : largest;; wanted = std::min(2 * wanted, largest)) {
     if (wanted > least / 2) return decompose_whole();
-    const Index block = std::min(least, wanted + 8), most = std::max<Index>(512, 8 * block);
+    const Index block = krylov_block(wanted, least), most = krylov_limit(block);
     KrylovSpace<> space(M, block);
     double before = 0, found = space.step(wanted);
     const double squares = space.squares(), enough = by_energy ? truncation.energy() * squares : squares;
@@ -130,13 +153,7 @@ LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose:
     }
     if (by_energy && found < enough && wanted < largest) continue;
     Spectrum spectrum = space.spectrum(wanted);
-    Index count = spectrum.size();
-    if (by_energy) {
-      double sum = 0;
-      for (count = 0; count < spectrum.size() && (count == 0 || sum < enough); ++count)
-        sum += spectrum.s(count) * spectrum.s(count);
-    }
-    spectrum.keep(count);
+    spectrum.keep(kept_count(spectrum.s, truncation, M.rows, M.cols, squares));
     const double rest = std::max(squares - spectrum.s.squaredNorm(), 0.0);
     return {std::move(spectrum), std::sqrt(squares), std::sqrt(rest)};
   }

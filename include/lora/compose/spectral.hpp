@@ -115,23 +115,26 @@ double tail_norm(const Eigen::VectorXd& s, Index first) {
   return std::sqrt(sum);
 }
 
-/// How many singular values of an m x n matrix a truncation keeps, at least one.
+/// How many singular values of an m x n matrix a truncation keeps, at least one. By energy: as few of the first as have
+/// the share of `squares`, the sum of squares of all singular values; all that there are for a share of 1.
+template <class = void>
+Index kept_count(const Eigen::VectorXd& s, const compose::Truncation& truncation, Index m, Index n, double squares) {
+  using Rule = compose::Truncation::Rule;
+  Index count = truncation.rule() == Rule::rank ? s.size() : numerical_rank(s, m, n);
+  if (truncation.rule() == Rule::energy && truncation.energy() < 1) {
+    const double enough = truncation.energy() * squares;
+    double sum = 0;
+    Index first = 0;
+    for (; first < s.size() && sum < enough; ++first) sum += s(first) * s(first);
+    count = std::min(count, first);
+  }
+  if (truncation.rule() != Rule::none) count = std::min(count, truncation.rank());
+  return std::max<Index>(count, 1);
+}
 template <class = void>
 Index kept_count(const Eigen::VectorXd& s, const compose::Truncation& truncation, Index m, Index n) {
-  Index count = numerical_rank(s, m, n);
-  if (truncation.rule() == compose::Truncation::Rule::rank) count = std::min(truncation.rank(), s.size());
-  if (truncation.rule() == compose::Truncation::Rule::energy) {
-    const double all = tail_norm(s, 0), may_go = (1 - truncation.energy()) * all * all;
-    double sum = 0;
-    for (Index i = s.size(); i-- > 0;) {
-      sum += s(i) * s(i);
-      if (sum > may_go) {
-        count = std::min({count, i + 1, truncation.rank()});
-        break;
-      }
-    }
-  }
-  return std::max<Index>(count, 1);
+  const double norm = tail_norm(s, 0);
+  return kept_count(s, truncation, m, n, norm * norm);
 }
 
 struct TruncatedSpectrum {

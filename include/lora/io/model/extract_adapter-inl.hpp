@@ -12,7 +12,7 @@
 
 #include <cmath>
 #include <cstring>
-#include <optional>
+#include <map>
 #include <set>
 
 LORA_NAMESPACE_BEGIN
@@ -28,10 +28,12 @@ class Extractor {
         tuned_(tuned),
         truncation_(truncation),
         options_(options),
+        renames_(inverse(options.renames)),
         pairs_(ModelPairs(base, tuned, out_.warnings).all()),
         found_(pairs_.size()) {
     for (const Model* const model : {&base, &tuned})
       out_.warnings.insert(out_.warnings.end(), model->warnings().begin(), model->warnings().end());
+    expect_own_paths();
   }
 
   /// Computes everything.
@@ -39,18 +41,20 @@ class Extractor {
     std::vector<Task> tasks;
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
       const ModelPair& pair = pairs_[i];
-      if (!pair.is_same_shape()) {
-        found_[i].differs = true;
-      } else if (pair.reason.empty()) {
+      if (pair.reason.empty()) {
         tasks.push_back({memory_of(pair), [this, i](Buffer& buffer, const Context&) -> Finish {
                            extract(i, buffer);
                            return {};
                          }});
-      } else {
-        tasks.push_back({pair.base->info->bytes() + pair.tuned->info->bytes(), [this, i](Buffer& buffer, const Context&) -> Finish {
+      } else if (pair.is_same_shape() || pair.is_tied_head) {
+        tasks.push_back({memory_to_compare,
+                         [this, i](Buffer& buffer, const Context&) -> Finish {
                            compare(i, buffer);
                            return {};
-                         }});
+                         },
+                         pair.info().bytes() + pair.tuned->info->bytes()});
+      } else {
+        found_[i].differs = true;
       }
     }
     run_tasks(tasks, options_);
@@ -61,23 +65,43 @@ class Extractor {
 
   const Extraction& result() const { return out_; }
 
-  void save(const std::filesystem::path& out) {
-    save_with_copies(adapter_, out, sources_);
-    tuned_.expect_unchanged();
-  }
+  void save(const std::filesystem::path& out) const { save_with_copies(adapter_, out, sources_); }
 
  private:
   /// What was found about a pair.
   struct Found {
-    bool differs = false;
+    bool differs = false, is_passed_over = false;
     double norm = 0, error = 0;
+    bool has_norm = true;
     std::optional<AdapterUpdate> update = {};
   };
 
-  /// Beside both weights there are the whole difference, or a Krylov space of its rows, in double.
-  static std::uint64_t memory_of(const ModelPair& pair) {
-    const auto doubles = static_cast<std::uint64_t>(pair.rows() * pair.cols());
-    return pair.base->info->bytes() + pair.tuned->info->bytes() + std::min<std::uint64_t>(16 * doubles, std::uint64_t{64} << 20);
+  /// From names of the base to those of the adapter.
+  static std::vector<Rename> inverse(const std::vector<Rename>& renames) {
+    std::vector<Rename> out;
+    for (const Rename& rename : renames) out.push_back({rename.to, rename.from});
+    return out;
+  }
+  std::string renamed(std::string_view name) const { return ModuleNames::renamed(renames_, name); }
+
+  /// Throws ValueError when two modules would have one path in the adapter.
+  void expect_own_paths() const {
+    std::map<std::string, std::string> modules;
+    for (const ModelPair& pair : pairs_) {
+      const std::string module = pair.module();
+      const auto [place, is_new] = modules.try_emplace(renamed(module), module);
+      if (!is_new && place->second != module)
+        throw ValueError(text("lora: ", printable(base_.path().string()),
+                              ": renames: expected a path of its own for each module, found ", in_quotes(place->second),
+                              " and ", in_quotes(module), ", which would both be ", in_quotes(place->first),
+                              " in the adapter"));
+    }
+  }
+
+  /// Both weights, and what their decomposition takes.
+  std::uint64_t memory_of(const ModelPair& pair) const {
+    return pair.base->info->bytes() + pair.tuned->info->bytes() +
+           lora::detail::extract_bytes(pair.rows(), pair.cols(), truncation_);
   }
 
   /// Both tensors' bytes. They begin where memory is aligned for every type.
@@ -137,21 +161,75 @@ class Extractor {
     found.update.emplace(update);
   }
 
-  /// Of a tensor that has no factors.
+  /// How many elements of two tensors are compared at a time: their bytes, and both as doubles.
+  static constexpr std::size_t compared_at_once = std::size_t{1} << 17;
+  static constexpr std::size_t compared_bytes = sizeof(double) * compared_at_once;
+  static constexpr std::uint64_t memory_to_compare = 4 * compared_bytes;
+
+  /// Calls use(base, tuned) with bytes of both tensors, as many elements each, until it says false.
+  template <class Use>
+  static void for_parts(const Model& base, const ModelTensor& one, const Model& tuned, const ModelTensor& other,
+                        Buffer& buffer, const Use& use) {
+    // Types of less than a byte are only compared as bytes, of the same type.
+    const std::size_t of_one = std::max<std::size_t>(bits(one.info->dtype) / 8, 1),
+                      of_other = std::max<std::size_t>(bits(other.info->dtype) / 8, 1),
+                      count = one.info->bytes() / of_one;
+    for (std::size_t first = 0; first < count; first += compared_at_once) {
+      const std::size_t part = std::min(compared_at_once, count - first);
+      const std::span<std::byte> all = buffer.get(2 * compared_bytes), ours = all.first(part * of_one),
+                                 theirs = all.subspan(compared_bytes, part * of_other);
+      base.read(one, first * of_one, ours);
+      tuned.read(other, first * of_other, theirs);
+      if (!use(ours, theirs)) return;
+    }
+  }
+  static bool are_equal(const Model& base, const ModelTensor& one, const Model& tuned, const ModelTensor& other,
+                        Buffer& buffer) {
+    if (one.info->dtype != other.info->dtype || one.info->shape != other.info->shape) return false;
+    bool out = true;
+    for_parts(base, one, tuned, other, buffer, [&](std::span<std::byte> ours, std::span<std::byte> theirs) {
+      out = std::equal(ours.begin(), ours.end(), theirs.begin());
+      return out;
+    });
+    return out;
+  }
+
+  /// Of a tensor that has no factors. Elements that are not finite are equal, or the difference has no norm.
   void compare(std::size_t i, Buffer& buffer) {
     const ModelPair& pair = pairs_[i];
-    const Bytes bytes = read(pair, buffer);
-    if (are_equal_bytes(pair, bytes)) return;
     Found& found = found_[i];
-    found.differs = true;
-    if (!pair.is_readable()) return;
-    const Index count = static_cast<Index>(bytes.base.size() * 8 / bits(pair.base->info->dtype));
-    const MatrixView base = view(*pair.base->info, bytes.base, 1, count), tuned = view(*pair.tuned->info, bytes.tuned, 1, count);
-    named(tuned_.shard_of(*pair.tuned).path(), "tensor", pair.tuned->info->name, [&] {
-      const Matrix<double> nothing(1, 0), rows(0, count);
-      found.norm = found.error = lora::detail::distance_from_change(tuned, base, view_of(nothing), view_of(rows));
+    for (const ModelTensor* const twin : pair.twins)
+      if (are_equal(tuned_, *twin, tuned_, *pair.tuned, buffer)) {
+        found.is_passed_over = true;
+        return;
+      }
+    found.has_norm = pair.is_readable();
+    if (!found.has_norm) {
+      found.differs = pair.base == nullptr || !are_equal(base_, *pair.base, tuned_, *pair.tuned, buffer);
+      return;
+    }
+    double squares = 0;
+    std::vector<double> ours, theirs;
+    for_parts(base_, *pair.base, tuned_, *pair.tuned, buffer, [&](std::span<std::byte> a, std::span<std::byte> b) {
+      if (pair.base->info->dtype == pair.tuned->info->dtype && std::equal(a.begin(), a.end(), b.begin())) return true;
+      const auto count = static_cast<Index>(a.size() * 8 / bits(pair.base->info->dtype));
+      ours.resize(static_cast<std::size_t>(count));
+      theirs.resize(static_cast<std::size_t>(count));
+      lora::detail::read_row(view(*pair.base->info, a, 1, count), 0, ours.data());
+      lora::detail::read_row(view(*pair.tuned->info, b, 1, count), 0, theirs.data());
+      for (std::size_t k = 0; k < ours.size(); ++k) {
+        const double x = ours[k], y = theirs[k];
+        if (lora::detail::is_finite(x) && lora::detail::is_finite(y))
+          squares += (y - x) * (y - x);
+        else if (lora::detail::to_bits(x) != lora::detail::to_bits(y) &&
+                 !(lora::detail::is_nan(x) && lora::detail::is_nan(y)))
+          found.has_norm = false;
+      }
+      return true;
     });
-    found.differs = found.norm > 0;
+    found.has_norm = found.has_norm && lora::detail::is_finite(squares);
+    found.norm = found.error = found.has_norm ? std::sqrt(squares) : 0;
+    found.differs = !found.has_norm || squares > 0;
   }
 
   /// Makes the adapter and the result out of what was found.
@@ -161,12 +239,16 @@ class Extractor {
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
       const ModelPair& pair = pairs_[i];
       Found& found = found_[i];
+      if (found.is_passed_over) {
+        out_.warnings.push_back(ModelPairs::passed_over(pair.tensor()));
+        continue;
+      }
       if (!found.differs) {
         ++out_.same;
         continue;
       }
       if (!found.update) continue;
-      AdapterModule module{ModuleNames::renamed(options_.renames, pair.module()), *found.update, false};
+      AdapterModule module{renamed(pair.module()), *found.update, false};
       module.is_embedding = pair.is_embedding;
       if (pair.info().shape.size() > 2) module.kernel.assign(pair.info().shape.begin() + 2, pair.info().shape.end());
       has_conv1d = has_conv1d || pair.is_conv1d;
@@ -184,16 +266,22 @@ class Extractor {
         if (found_[i].differs && !found_[i].update && can_keep(pairs_[i])) keep_module(i);
     for (std::size_t i = 0; i < pairs_.size(); ++i)
       if (found_[i].differs && !found_[i].update)
-        out_.others.push_back({pairs_[i].info().name, kept_.contains(i), pairs_[i].reason, found_[i].norm});
+        out_.others.push_back({pairs_[i].tensor(), kept_.contains(i), pairs_[i].reason, norm_of(i)});
     if (adapter_.modules.empty() && kept_.empty())
       fail(tuned_.path(), "expected weights that differ from those of ", printable(base_.path().string()), ", found ",
            out_.others.empty() ? "none" : "none that an adapter has factors for",
            out_.others.empty() ? "" : text(", only ", in_quotes(out_.others.front().tensor), ": ", out_.others.front().reason));
   }
 
+  std::optional<double> norm_of(std::size_t i) const {
+    const bool has_norm = found_[i].has_norm && pairs_[i].is_same_shape();
+    return has_norm ? std::optional(found_[i].norm) : std::nullopt;
+  }
+
   /// Weights and biases of layers without factors, and the biases beside factors.
   bool can_keep(const ModelPair& pair) const {
-    return pair.is_readable() && (pair.name.ends_with(".bias") || (pair.name.ends_with(".weight") && !factored_.contains(pair.module())));
+    return pair.is_readable() && !pair.is_tied_head &&
+           (pair.name.ends_with(".bias") || (pair.name.ends_with(".weight") && !factored_.contains(pair.module())));
   }
 
   /// A weight takes its module's bias with it: modules_to_save means all that a module has.
@@ -209,14 +297,14 @@ class Extractor {
   }
   void keep_tensor(std::size_t i, const std::string& name) {
     kept_.insert(i);
-    const std::string renamed = ModuleNames::renamed(options_.renames, name);
-    adapter_.base_copies.push_back({text(peft_prefix, renamed), ModuleNames::renamed(options_.renames, pairs_[i].name), true});
+    adapter_.base_copies.push_back({text(peft_prefix, renamed(name)), renamed(pairs_[i].name), true});
     sources_.push_back({tuned_.shard_of(*pairs_[i].tuned).safetensors(), pairs_[i].tuned->info});
   }
 
   const Model &base_, &tuned_;
   const compose::Truncation& truncation_;
   const ExtractOptions& options_;
+  std::vector<Rename> renames_;
   Extraction out_;
   std::vector<ModelPair> pairs_;
   std::vector<Found> found_;
@@ -231,14 +319,14 @@ class Extractor {
 LORA_FUNC double Extraction::norm() const {
   double squares = 0;
   for (const ExtractedModule& module : modules) squares += module.norm * module.norm;
-  for (const OtherChange& other : others) squares += other.norm * other.norm;
+  for (const OtherChange& other : others) squares += std::pow(other.norm.value_or(0), 2);
   return std::sqrt(squares);
 }
 
 LORA_FUNC double Extraction::error() const {
   double squares = 0;
   for (const ExtractedModule& module : modules) squares += module.error * module.error;
-  for (const OtherChange& other : others) squares += other.is_kept ? 0.0 : other.norm * other.norm;
+  for (const OtherChange& other : others) squares += other.is_kept ? 0.0 : std::pow(other.norm.value_or(0), 2);
   return std::sqrt(squares);
 }
 

@@ -26,6 +26,7 @@ inline void save_with_copies(const Adapter& adapter, const std::filesystem::path
     config.write(config_text);
     factors.file().flush();
     config.flush();
+    for (const CopySource& source : sources) source.file->file().expect_unchanged();
 
     ReplacedFile old_config(config_path), old_factors(factors_path);
     factors.file().commit();
