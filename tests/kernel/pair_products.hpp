@@ -78,7 +78,7 @@ namespace pair_products {
 template <lora::StorageOrder Order>
 lora::detail::PairKernels<Number> software_kernels(Index cols) {
   using Kernel = lora::detail::software_tiles::TileKernel<SoftwareUnit>;
-  return {true, 16, lora::detail::tile_scratch(cols), lora::detail::tile_product<Number, Order, Kernel>};
+  return {lora::detail::PairPacking::tiles, 16, lora::detail::tile_scratch(cols), lora::detail::tile_product<Number, Order, Kernel>};
 }
 
 /// W X by these kernels: W with room between its lines, which is NaN.
@@ -92,7 +92,7 @@ lora::Matrix<float> multiply(const lora::detail::PairKernels<Number>& kernels, c
     for (Index j = 0; j < length; ++j)
       memory[static_cast<std::size_t>(1 + i * stride + j)] = by_rows ? W(i, j) : W(j, i);
 
-  const lora::detail::PairLayout layout(kernels.tiles, W.cols(), X.cols(), kernels.width);
+  const lora::detail::PairLayout layout(kernels.packing, W.cols(), X.cols(), kernels.width);
   AlignedMatrix<float, lora::column_major> panels(std::max<Index>(layout.size(), 1), 1), scratch(kernels.scratch, 1);
   lora::Activations<float> Y(W.rows(), X.cols());
   const auto x = lora::detail::activation_ref<float>(X.data(), X.rows(), X.cols(), 1, X.outerStride());

@@ -106,19 +106,19 @@ template <class Scalar>
 LORA_NOINLINE void pack_pairs(const ActivationView<const Scalar>& X, const PairLayout& layout, Index first, float* out) {
   if (!layout.tiles) {
     const Index depth = layout.depth(first), count = std::min(depth, X.rows - first);
-    float* const exponent = out + layout.exponent(first);
-    LeastExponent least;
-    out += first * layout.columns;
+    float *const begin = out + first * layout.columns, *const exponent = out + layout.exponent(first);
+    out = begin;
     for (Index c = 0; c < layout.columns; ++c, out += depth) {
       const Index used = c < X.cols ? count : 0;
       const Scalar* x = used == 0 ? nullptr : X.at(first, c);
-      for (Index i = 0; i < used; ++i) {
-        out[i] = flushed(bfloat16_to_float(bfloat16_bits(x[i * X.row_stride])));
-        least.see(out[i]);
-      }
+      for (Index i = 0; i < used; ++i) out[i] = flushed(bfloat16_to_float(bfloat16_bits(x[i * X.row_stride])));
       std::fill(out + used, out + depth, 0.0f);
     }
-    *exponent = static_cast<float>(least.value());
+    if (layout.exponents) {
+      LeastExponent least;
+      std::for_each(begin, out, [&](float number) { least.see(number); });
+      *exponent = static_cast<float>(least.value());
+    }
     return;
   }
   const auto transpose = transpose_kernel<float>();

@@ -61,9 +61,9 @@ struct ForwardPlan {
         const PairKernels<T> own = pair_kernels<T, Order>(isa(), cols);
         product = own.product;
         width = own.width;
-        has_tiles = own.tiles;
+        packing = own.packing;
         task_scratch = std::max(own.scratch, task_scratch);
-        panels_size = std::max(panels_size, PairLayout(has_tiles, cols, batch, width).size());
+        panels_size = std::max(panels_size, PairLayout(packing, cols, batch, width).size());
       }
     }
     dense_stride = padded(rows, epilogue_rows);
@@ -87,7 +87,8 @@ struct ForwardPlan {
 
   const RoutedKernels<Compute>* kernels;
   Index batch, most_tasks, most_depth;
-  bool converts_results, is_wide, has_dense, scales_X, pairs, has_tiles = false;
+  bool converts_results, is_wide, has_dense, scales_X, pairs;
+  PairPacking packing = PairPacking::floats;
   ForwardProduct<T>* product;
   ForwardProduct<Compute>* compute_product;
   Index width, compute_width, depth = 0, compute_depth = 0, task_scratch = 0, panels_size, dense_stride;
@@ -102,7 +103,7 @@ void pack_activations(const ForwardPlan<T, Order>& plan, const ActivationRef<com
                       Executor& executor) {
   if constexpr (has_pairs<T>) {
     if (plan.pairs && for_weight) {
-      const PairLayout layout(plan.has_tiles, X.rows, X.cols, plan.width);
+      const PairLayout layout(plan.packing, X.rows, X.cols, plan.width);
       share_rows(executor, plan.most_tasks, X.rows, layout.unit(), 8 * layout.rows * layout.columns,
                  [&](int, Index first, Index last) {
                    for (Index row = first; row < last; row += layout.unit())

@@ -17,15 +17,19 @@ LORA_TAGGED_BEGIN
 /// The order's blocks, and how many rows of X are packed together: several blocks, for fewer stops at the sums.
 inline constexpr Index pair_block = 32, pair_depth = 4 * pair_block;
 
+/// How kernels take X: as floats, where the processor does not flush with their least exponents, or for a tile unit.
+enum class PairPacking { floats, floats_and_exponents, tiles };
+
 /// Where X is in memory, its rows continued by zeros to whole blocks and its columns to a multiple of `width`. As floats:
 /// [row / pair_depth][column][row % pair_depth]. For a tile unit, as words of two rows:
-/// [column / 16][row / 32][row % 32 / 2][column % 16]. Behind the floats are their least exponents: [row / pair_depth].
+/// [column / 16][row / 32][row % 32 / 2][column % 16]. Behind floats their least exponents: [row / pair_depth].
 struct PairLayout {
-  bool tiles;
+  bool tiles, exponents;
   Index rows, columns;
 
-  PairLayout(bool for_tiles, Index rows_of_X, Index columns_of_X, Index width)
-      : tiles(for_tiles), rows(padded(rows_of_X, pair_block)), columns(padded(columns_of_X, width)) {}
+  PairLayout(PairPacking packing, Index rows_of_X, Index columns_of_X, Index width)
+      : tiles(packing == PairPacking::tiles), exponents(packing == PairPacking::floats_and_exponents),
+        rows(padded(rows_of_X, pair_block)), columns(padded(columns_of_X, width)) {}
 
   /// Rows that are packed at once.
   Index unit() const { return tiles ? pair_block : pair_depth; }
@@ -33,7 +37,9 @@ struct PairLayout {
   /// Where the least exponent of the unit with such a row is.
   Index exponent(Index row) const { return rows * columns + row / pair_depth; }
   /// In numbers of four bytes.
-  Index size() const { return tiles ? rows / 2 * columns : exponent(padded(rows, pair_depth)); }
+  Index size() const {
+    return tiles ? rows / 2 * columns : exponents ? exponent(padded(rows, pair_depth)) : rows * columns;
+  }
 };
 
 /// Whether no chain of products w x, and no sum of two, gives a denormal result, for bfloat16 numbers of such least
@@ -45,7 +51,7 @@ constexpr bool stay_normal(int w, int x) { return w > 0 && w + x >= 268 - 126; }
 /// As WideKernels. A task's scratch memory does not depend on the number of columns.
 template <class T>
 struct PairKernels {
-  bool tiles;
+  PairPacking packing;
   Index width;  ///< what columns of X are filled up to
   Index scratch;
   ForwardProduct<T>* product;

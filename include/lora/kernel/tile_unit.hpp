@@ -97,7 +97,7 @@ template <class T, StorageOrder Order>
 PairKernels<T> pair_kernels(Isa isa, [[maybe_unused]] Index cols) {
 #if LORA_HAS_AMX
   if (isa == Isa::amx && tiles_permitted())
-    return {true, 16, tile_scratch(cols), tile_product<T, Order, amx::TileKernel<TileUnit>>};
+    return {PairPacking::tiles, 16, tile_scratch(cols), tile_product<T, Order, amx::TileKernel<TileUnit>>};
 #endif
 #if LORA_TARGETS_X86
   if (isa >= Isa::avx512) return avx512::pair_kernels<T, Order>();
