@@ -3,6 +3,7 @@
 
 #include "lora/compose/extract.hpp"
 #include "lora/io/file/replacing.hpp"
+#include "lora/io/model/compare_tensors.hpp"
 #include "lora/io/model/extract_adapter.hpp"
 #include "lora/io/model/merge_model.hpp"
 #include "lora/io/model/merge_tensor.hpp"
@@ -161,75 +162,25 @@ class Extractor {
     found.update.emplace(update);
   }
 
-  /// How many elements of two tensors are compared at a time: their bytes, and both as doubles.
-  static constexpr std::size_t compared_at_once = std::size_t{1} << 17;
-  static constexpr std::size_t compared_bytes = sizeof(double) * compared_at_once;
-  static constexpr std::uint64_t memory_to_compare = 4 * compared_bytes;
-
-  /// Calls use(base, tuned) with bytes of both tensors, as many elements each, until it says false.
-  template <class Use>
-  static void for_parts(const Model& base, const ModelTensor& one, const Model& tuned, const ModelTensor& other,
-                        Buffer& buffer, const Use& use) {
-    // Types of less than a byte are only compared as bytes, of the same type.
-    const std::size_t of_one = std::max<std::size_t>(bits(one.info->dtype) / 8, 1),
-                      of_other = std::max<std::size_t>(bits(other.info->dtype) / 8, 1),
-                      count = one.info->bytes() / of_one;
-    for (std::size_t first = 0; first < count; first += compared_at_once) {
-      const std::size_t part = std::min(compared_at_once, count - first);
-      const std::span<std::byte> all = buffer.get(2 * compared_bytes), ours = all.first(part * of_one),
-                                 theirs = all.subspan(compared_bytes, part * of_other);
-      base.read(one, first * of_one, ours);
-      tuned.read(other, first * of_other, theirs);
-      if (!use(ours, theirs)) return;
-    }
-  }
-  static bool are_equal(const Model& base, const ModelTensor& one, const Model& tuned, const ModelTensor& other,
-                        Buffer& buffer) {
-    if (one.info->dtype != other.info->dtype || one.info->shape != other.info->shape) return false;
-    bool out = true;
-    for_parts(base, one, tuned, other, buffer, [&](std::span<std::byte> ours, std::span<std::byte> theirs) {
-      out = std::equal(ours.begin(), ours.end(), theirs.begin());
-      return out;
-    });
-    return out;
-  }
-
-  /// Of a tensor that has no factors. Elements that are not finite are equal, or the difference has no norm.
+  /// Of a tensor that has no factors.
   void compare(std::size_t i, Buffer& buffer) {
     const ModelPair& pair = pairs_[i];
     Found& found = found_[i];
+    const TensorOf ours{tuned_, *pair.tuned};
     for (const ModelTensor* const twin : pair.twins)
-      if (are_equal(tuned_, *twin, tuned_, *pair.tuned, buffer)) {
+      if (are_equal({tuned_, *twin}, ours, buffer)) {
         found.is_passed_over = true;
         return;
       }
-    found.has_norm = pair.is_readable();
-    if (!found.has_norm) {
-      found.differs = pair.base == nullptr || !are_equal(base_, *pair.base, tuned_, *pair.tuned, buffer);
-      return;
+    if (pair.is_readable()) {
+      const std::optional<double> norm = distance({base_, *pair.base}, ours, buffer);
+      found.has_norm = norm.has_value();
+      found.norm = found.error = norm.value_or(0);
+      found.differs = !norm || *norm > 0;
+    } else {
+      found.has_norm = false;
+      found.differs = pair.base == nullptr || !are_equal({base_, *pair.base}, ours, buffer);
     }
-    double squares = 0;
-    std::vector<double> ours, theirs;
-    for_parts(base_, *pair.base, tuned_, *pair.tuned, buffer, [&](std::span<std::byte> a, std::span<std::byte> b) {
-      if (pair.base->info->dtype == pair.tuned->info->dtype && std::equal(a.begin(), a.end(), b.begin())) return true;
-      const auto count = static_cast<Index>(a.size() * 8 / bits(pair.base->info->dtype));
-      ours.resize(static_cast<std::size_t>(count));
-      theirs.resize(static_cast<std::size_t>(count));
-      lora::detail::read_row(view(*pair.base->info, a, 1, count), 0, ours.data());
-      lora::detail::read_row(view(*pair.tuned->info, b, 1, count), 0, theirs.data());
-      for (std::size_t k = 0; k < ours.size(); ++k) {
-        const double x = ours[k], y = theirs[k];
-        if (lora::detail::is_finite(x) && lora::detail::is_finite(y))
-          squares += (y - x) * (y - x);
-        else if (lora::detail::to_bits(x) != lora::detail::to_bits(y) &&
-                 !(lora::detail::is_nan(x) && lora::detail::is_nan(y)))
-          found.has_norm = false;
-      }
-      return true;
-    });
-    found.has_norm = found.has_norm && lora::detail::is_finite(squares);
-    found.norm = found.error = found.has_norm ? std::sqrt(squares) : 0;
-    found.differs = !found.has_norm || squares > 0;
   }
 
   /// Makes the adapter and the result out of what was found.
