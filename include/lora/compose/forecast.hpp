@@ -30,8 +30,8 @@ namespace compose {
 /// adapters.
 class Forecast {
  public:
-  static constexpr double half_ratio = 9.0;
-  static constexpr double steepness = 1.3;
+  static constexpr double half_ratio = 9.0;  ///< the x at which half is left
+  static constexpr double steepness = 1.3;   ///< the exponent
 
   /// Of so many adapters. Throws ValueError for none.
   explicit Forecast(std::size_t adapters);
@@ -42,6 +42,7 @@ class Forecast {
   void add(const Interference& weight);
   void add(const Interference& weight, std::span<const std::size_t> adapters);
 
+  /// How many there are.
   std::size_t adapters() const { return adapters_; }
 
   /// Of them, those whose own updates are not zero. Below two there is nothing to forecast.
@@ -67,7 +68,7 @@ class Forecast {
   /// The most adapters such as these whose plain sum keeps this share on average, at least 1; `unlimited` where nothing
   /// is lost. Throws ValueError unless 0 < share < 1.
   Index capacity(double share) const;
-  static constexpr Index unlimited = Index{1} << 40;
+  static constexpr Index unlimited = Index{1} << 40;  ///< as many as one likes
 
   /// The curve.
   static double retained_at(double crosstalk);
