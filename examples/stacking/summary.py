@@ -23,7 +23,7 @@ import statistics
 
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 CHANCE = 0.5  # half of a task's rows belong to its section
-SHOWN = ("sum", "ties_svd", "iso_c", "tsv_m")  # in pictures
+SHOWN = ("sum", "ties_svd", "iso_c", "tsv_m", "weighted_tsv_m")  # in pictures
 
 
 class Results:
