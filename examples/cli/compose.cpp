@@ -165,7 +165,7 @@ struct Compose {
             first.is_embedding != module.is_embedding)
           fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
                shape_text(first.rows(), first.cols()), ", as in ",
-               in_quotes(io::detail::utf8_text(known.parts.front().adapter->folder)), ", found ",
+               in_quotes(io::utf8_text(known.parts.front().adapter->folder)), ", found ",
                shape_text(module.rows(), module.cols()), first.kernel != module.kernel ? " with another kernel" : "");
         known.parts.push_back(found.parts.front());
       }
@@ -173,7 +173,7 @@ struct Compose {
   }
 
   io::Adapter made_of(const std::vector<Module>& modules, const std::vector<ChosenAdapter>& chosen) const {
-    io::Adapter adapter{io::detail::utf8_text(out.filename()), out, {}};
+    io::Adapter adapter{io::utf8_text(out.filename()), out, {}};
     const io::Adapter& first = chosen.front().adapter;
     const auto all_have = [&](std::string io::Adapter::*word) {
       return std::all_of(chosen.begin(), chosen.end(),
@@ -220,7 +220,7 @@ struct Compose {
                       {"error", module.error},
                       {"relative_error", relative_error(module)}});
     return nlohmann::ordered_json{{"command", "compose"},
-                                  {"out", json_text(io::detail::utf8_text(out))},
+                                  {"out", json_text(io::utf8_text(out))},
                                   {"method", method_name},
                                   {"adapters", std::move(names)},
                                   {"modules", std::move(rows)}}

@@ -111,7 +111,7 @@ struct Convert {
   std::string report(std::size_t modules, const std::vector<std::string>& notes) const {
     if (json)
       return nlohmann::ordered_json{{"command", "convert"},
-                                    {"out", json_text(io::detail::utf8_text(out))},
+                                    {"out", json_text(io::utf8_text(out))},
                                     {"format", format},
                                     {"modules", modules},
                                     {"notes", notes}}

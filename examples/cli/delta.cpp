@@ -58,7 +58,7 @@ struct Delta {
         Module& known = out[place->second];
         if (known.rows != module.rows() || known.cols != module.cols())
           fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
-               shape_text(known.rows, known.cols), ", as in ", in_quotes(io::detail::utf8_text(known.parts.front().adapter->folder)),
+               shape_text(known.rows, known.cols), ", as in ", in_quotes(io::utf8_text(known.parts.front().adapter->folder)),
                ", found ", shape_text(module.rows(), module.cols()));
         known.parts.push_back({&one.adapter, &module, module.update, one.coefficient});
       }
@@ -115,7 +115,7 @@ struct Delta {
     print_warnings(warnings);
     if (common.json)
       return Json{{"command", "delta"},
-                  {"out", json_text(io::detail::utf8_text(out))},
+                  {"out", json_text(io::utf8_text(out))},
                   {"modules", modules},
                   {"bytes", bytes},
                   {"replacements", std::move(replacements)},

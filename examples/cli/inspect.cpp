@@ -139,7 +139,7 @@ struct Inspect {
     }
     if (json)
       return print({{"kind", "adapter"},
-                    {"path", json_text(io::detail::utf8_text(path))},
+                    {"path", json_text(io::utf8_text(path))},
                     {"format", io::adapter_format(path)},
                     {"name", json_text(adapter.name)},
                     {"layers", std::move(layers)},
@@ -194,7 +194,7 @@ struct Inspect {
         said += text("metadata ", io::printable(key), ": ", io::printable(value), '\n');
       }
     if (!json) return cli::print(text(said, table));
-    Json result{{"kind", "model"}, {"path", json_text(io::detail::utf8_text(path))}, {"metadata", std::move(metadata)}};
+    Json result{{"kind", "model"}, {"path", json_text(io::utf8_text(path))}, {"metadata", std::move(metadata)}};
     if (model.is_folder()) {
       result["shards"] = std::move(shards);
       result["other_files"] = model.other_files();
@@ -271,7 +271,7 @@ struct Inspect {
     const std::size_t file_count = files.size();
     if (json)
       return print({{"kind", "undo"},
-                    {"path", json_text(io::detail::utf8_text(path))},
+                    {"path", json_text(io::utf8_text(path))},
                     {"folder", file.is_folder()},
                     {"files", std::move(files)},
                     {"tensors", std::move(tensors)},

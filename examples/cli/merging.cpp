@@ -32,7 +32,7 @@ void Target::add_to(CLI::App& command) {
 
 void Target::expect_one() const {
   if (out.empty() && !in_place) throw UsageError("--out is required, or --in-place");
-  if (!out.empty() && in_place) throw UsageError("--in-place: expected no --out beside it, found " + io::detail::utf8_text(out));
+  if (!out.empty() && in_place) throw UsageError("--in-place: expected no --out beside it, found " + io::utf8_text(out));
 }
 
 void Target::note_finished() const {
@@ -60,7 +60,7 @@ std::string Summary::json(const io::ModelChange& change) const {
   for (const ChosenAdapter& chosen : adapters)
     names.push_back({{"name", json_text(chosen.adapter.name)}, {"weight", chosen.coefficient}});
   nlohmann::ordered_json result{{"command", command},
-                                {"out", json_text(io::detail::utf8_text(out))},
+                                {"out", json_text(io::utf8_text(out))},
                                 {"undo", nullptr},
                                 {"adapters", std::move(names)},
                                 {"tensors", change.tensors},
@@ -68,7 +68,7 @@ std::string Summary::json(const io::ModelChange& change) const {
                                 {"merged_bytes", change.changed_bytes},
                                 {"record_bytes", change.record_bytes},
                                 {"warnings", all_warnings(adapters, change.warnings)}};
-  if (!undo.empty()) result["undo"] = json_text(io::detail::utf8_text(undo));
+  if (!undo.empty()) result["undo"] = json_text(io::utf8_text(undo));
   if (in_place) result["in_place"] = true;
   return result.dump(2, ' ', true) + '\n';
 }

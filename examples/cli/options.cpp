@@ -163,7 +163,7 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
     const std::optional<double> coefficient = sign == option.npos ? std::nullopt : number(option.substr(sign + 1));
     if (sign == 0) throw UsageError("--adapter: expected DIR=COEFFICIENT, found " + option + ", without a folder");
     std::error_code ignored;
-    const fs::path whole = io::detail::utf8_path(option), before = io::detail::utf8_path(option.substr(0, sign));
+    const fs::path whole = io::utf8_path(option), before = io::utf8_path(option.substr(0, sign));
     if (coefficient && fs::is_directory(whole, ignored) && !fs::is_directory(before, ignored))
       throw UsageError("--adapter: " + option +
                        " is a folder, whose name reads like a folder and a coefficient; give " + option + "=1");
@@ -174,7 +174,7 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
       throw UsageError("--adapter: expected a finite coefficient that 64 bits can hold, found " +
                        option.substr(sign + 1));
     warnings.emplace_back();
-    if (coefficient && *coefficient == 0)
+    if (coefficient.value_or(1.0) == 0)
       warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
     wanted.emplace_back(coefficient ? before : whole, coefficient.value_or(1.0));
   }
@@ -191,7 +191,7 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
     std::vector<std::string>& about = warnings[out.size()];
     const auto load = [&, &path = folder] {
       if (io::unconverted_initialiser(path).empty()) return io::load_adapter(path);
-      if (initials < initial.size()) return io::load_converted_adapter(path, io::detail::utf8_path(initial[initials++]));
+      if (initials < initial.size()) return io::load_converted_adapter(path, io::utf8_path(initial[initials++]));
       if (base.empty() || !original || io::is_gguf_file(base)) return io::load_adapter(path);  // which refuses it
       return io::load_converted_adapter(path, io::Model::open(base), &about, renames());
     };

@@ -9,7 +9,7 @@
 namespace CLI::detail {
 
 inline bool lexical_cast(const std::string& argument, std::filesystem::path& path) {
-  path = lora::io::detail::utf8_path(argument);
+  path = lora::io::utf8_path(argument);
   return true;
 }
 

@@ -35,7 +35,7 @@ struct Recover {
   std::string json(const io::Recovery& found) const {
     static constexpr const char* states[]{"finished", "unchanged", "original", "changed"};
     nlohmann::ordered_json result{{"command", "recover"},
-                                  {"model", json_text(io::detail::utf8_text(model))},
+                                  {"model", json_text(io::utf8_text(model))},
                                   {"state", states[static_cast<std::size_t>(found.state)]},
                                   {"interrupted", nullptr},
                                   {"restored_tensors", found.restored_tensors}};

@@ -21,7 +21,7 @@ std::string text(const Pieces&... pieces) {
 }
 
 /// A path, printable; a name, printable and in quotes.
-inline std::string path_text(const std::filesystem::path& path) { return lora::io::printable(lora::io::detail::utf8_text(path), 4096); }
+inline std::string path_text(const std::filesystem::path& path) { return lora::io::printable(lora::io::utf8_text(path), 4096); }
 inline std::string in_quotes(std::string_view name) { return text("'", lora::io::printable(name), "'"); }
 
 /// An error's message without the library's name.

@@ -39,7 +39,7 @@ struct Unmerge {
     const fs::path& out = target.in_place ? merged : target.out;
     if (common.json) {
       nlohmann::ordered_json result{{"command", "unmerge"},
-                                    {"out", json_text(io::detail::utf8_text(out))},
+                                    {"out", json_text(io::utf8_text(out))},
                                     {"tensors", change.tensors},
                                     {"restored_tensors", change.changed_tensors}};
       if (target.in_place) result["in_place"] = true;

@@ -50,7 +50,7 @@ TEST(DamagedRecord, EveryFlippedBitIsNoticed) {
     for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
       const auto mask = static_cast<std::byte>(1u << (bit % 8));
       bytes[bit / 8] ^= mask;
-      ASSERT_THROW(UndoRecord::deserialize(bytes), RecordError) << name << ", bit " << bit;
+      ASSERT_THROW((void)UndoRecord::deserialize(bytes), RecordError) << name << ", bit " << bit;
       bytes[bit / 8] ^= mask;
     }
   }
@@ -61,10 +61,10 @@ TEST(DamagedRecord, EveryTruncationIsNoticed) {
     const Bytes bytes = golden(name);
     for (std::size_t size = 0; size < bytes.size(); ++size) {
       const Bytes cut(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
-      ASSERT_THROW(UndoRecord::deserialize(cut), RecordError) << name << ", " << size << " bytes";
+      ASSERT_THROW((void)UndoRecord::deserialize(cut), RecordError) << name << ", " << size << " bytes";
     }
   }
-  EXPECT_THROW(UndoRecord::deserialize({}), RecordError);
+  EXPECT_THROW((void)UndoRecord::deserialize({}), RecordError);
 }
 
 TEST(DamagedRecord, EveryExtensionIsNoticed) {
@@ -72,7 +72,7 @@ TEST(DamagedRecord, EveryExtensionIsNoticed) {
     Bytes bytes = golden(name);
     for (int more = 0; more < 80; ++more) {
       bytes.push_back(std::byte{0});
-      ASSERT_THROW(UndoRecord::deserialize(bytes), RecordError) << name;
+      ASSERT_THROW((void)UndoRecord::deserialize(bytes), RecordError) << name;
     }
   }
 }
@@ -123,7 +123,7 @@ TEST(ForgedRecord, AnotherShapeOrTypeOfTheSameBlocks) {
   Bytes bytes = golden("bfloat16/row_major.undo");
   lora_test::put(bytes, RecordOffset::rows, std::uint64_t{1});
   lora_test::repair(bytes);
-  EXPECT_THROW(UndoRecord::deserialize(bytes), RecordError);
+  EXPECT_THROW((void)UndoRecord::deserialize(bytes), RecordError);
   bytes = golden("bfloat16/row_major.undo");
   lora_test::put(bytes, RecordOffset::type, std::uint8_t{4});
   lora_test::repair(bytes);
@@ -151,7 +151,7 @@ TEST(ForgedRecord, BlocksMissingOrLeftOver) {
   expect_refused(parts.bytes(), "number of blocks");
   parts = sound;
   std::swap(parts.blocks.front(), parts.blocks.back());
-  EXPECT_THROW(UndoRecord::deserialize(parts.bytes()), RecordError);
+  EXPECT_THROW((void)UndoRecord::deserialize(parts.bytes()), RecordError);
 }
 
 TEST(ForgedRecord, RawBlocks) {
@@ -212,7 +212,7 @@ TEST(ForgedGains, VersionAndNumber) {
     Bytes bytes = sound;
     lora_test::put(bytes, RecordOffset::gains, more);
     lora_test::repair(bytes);
-    EXPECT_THROW(UndoRecord::deserialize(bytes), RecordError) << more;
+    EXPECT_THROW((void)UndoRecord::deserialize(bytes), RecordError) << more;
   }
 }
 
@@ -230,7 +230,7 @@ TEST(ForgedGains, AxesAndReservedFields) {
     }
     GainsRecord other;  // columns for rows, or rows for columns: what follows them is at another place
     lora_test::put(other.parts.gains, place, lora_test::get<std::uint32_t>(other.parts.gains, place) ^ 1u);
-    EXPECT_THROW(UndoRecord::deserialize(other.parts.bytes()), RecordError) << place;
+    EXPECT_THROW((void)UndoRecord::deserialize(other.parts.bytes()), RecordError) << place;
   }
 }
 
@@ -239,12 +239,12 @@ TEST(ForgedGains, MissingOrLeftOver) {
   for (std::size_t size = 0; size < sound.parts.gains.size(); ++size) {
     RecordParts cut = sound.parts;
     cut.gains.resize(size);
-    ASSERT_THROW(UndoRecord::deserialize(cut.bytes()), RecordError) << size << " bytes of gains";
+    ASSERT_THROW((void)UndoRecord::deserialize(cut.bytes()), RecordError) << size << " bytes of gains";
   }
   for (const std::size_t more : {1u, 4u, 8u, 52u}) {
     RecordParts longer = sound.parts;
     longer.gains.resize(longer.gains.size() + more);
-    ASSERT_THROW(UndoRecord::deserialize(longer.bytes()), RecordError) << more << " bytes more";
+    ASSERT_THROW((void)UndoRecord::deserialize(longer.bytes()), RecordError) << more << " bytes more";
   }
   // Behind the gains there are no blocks, so the bytes end with them.
   RecordParts alone = sound.parts;

@@ -180,7 +180,7 @@ TEST(UndoRecord, AllocatesNothingForAHugeShapeWithoutBlocks) {
       lora_test::put(bytes, lora_test::RecordOffset::rows, rows);
       lora_test::put(bytes, lora_test::RecordOffset::cols, cols);
       lora_test::repair(bytes);
-      EXPECT_THROW(UndoRecord::deserialize(bytes), lora::RecordError);
+      EXPECT_THROW((void)UndoRecord::deserialize(bytes), lora::RecordError);
     }
   EXPECT_LE(largest_allocation, bytes.size() + 1024);
 }

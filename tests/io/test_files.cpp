@@ -93,10 +93,10 @@ TEST(InputFile, ReplacingTheFileLeavesTheOldOneReadable) {
 TEST(Paths, AreUtf8InTexts) {
   const test::Folder folder;
   const std::string name = "\u00e9\u6f22\U0001f600";
-  const std::filesystem::path path = folder.path() / io::detail::utf8_path(name);
+  const std::filesystem::path path = folder.path() / io::utf8_path(name);
   io::OutputFile out(path);
   out.commit();
-  EXPECT_EQ(io::detail::utf8_text(path.filename()), name);
+  EXPECT_EQ(io::utf8_text(path.filename()), name);
   EXPECT_EQ(io::files_below(folder.path()), std::vector<std::string>{name});
   std::filesystem::remove(path);
   expect_pieces(message([&] { io::InputFile{path}; }), {name, "cannot open"});

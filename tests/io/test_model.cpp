@@ -4,6 +4,7 @@
 
 #include "io/files.hpp"
 
+#include <lora/io/file/folder.hpp>
 #include <lora/io/model/model_files.hpp>
 #include <lora/io/model/model_writer.hpp>
 #include <lora/io/safetensors/visit_type.hpp>

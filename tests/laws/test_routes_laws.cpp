@@ -69,9 +69,13 @@ TYPED_TEST(RoutesLaws, EveryColumnHasTheBitsItHasAlone) {
   using C = typename TestFixture::Computed;
   constexpr lora::StorageOrder Order = TestFixture::order;
   Random random(300);
-  for (const auto& [rows, cols, wild] :
-       {std::tuple<Index, Index, bool>{37, 70, false}, {16, 33, true}, {1, 1, false}}) {
-    const auto w0 = wild ? reference::any_patterns<T, Order>(random, rows, cols)
+  struct Weight {
+    Index rows, cols;
+    bool wild;
+  };
+  for (const Weight& what : {Weight{37, 70, false}, {16, 33, true}, {1, 1, false}}) {
+    const Index rows = what.rows, cols = what.cols;
+    const auto w0 = what.wild ? reference::any_patterns<T, Order>(random, rows, cols)
                          : reference::gaussian<T, Order>(random, rows, cols);
     const Eigen::Matrix<C, Eigen::Dynamic, 1> bias = reference::gaussian<C>(random, rows, 1);
     lora::Linear<T, Order> layer(w0, bias);

@@ -43,7 +43,7 @@ class FolderWalk {
       if (path.filename() == ".git") continue;
       if (entries_++ == max_entries)
         fail(folder, "expected at most ", max_entries, " files and folders, found more (symbolic links in a circle?)");
-      const std::string name = prefix + detail::utf8_text(path.filename());
+      const std::string name = prefix + utf8_text(path.filename());
       if (!is_within(name)) fail(path, "expected a file name in UTF-8, found another one");
       std::error_code reason;
       const std::filesystem::file_status status = std::filesystem::status(path, reason);

@@ -54,7 +54,7 @@ LORA_FUNC void OutputFile::write(std::span<const std::byte> bytes) {
 
 LORA_FUNC void OutputFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (temporary_.empty())
-    throw StateError(detail::text("lora: ", printable(detail::utf8_text(shown_)), ": written after commit"));
+    throw StateError(detail::text("lora: ", printable(utf8_text(shown_)), ": written after commit"));
   is_on_disk_.store(false, std::memory_order_relaxed);
   while (!bytes.empty()) {
     std::error_code error;
@@ -95,7 +95,7 @@ LORA_FUNC void OutputFile::create() {
 }
 
 LORA_FUNC void OutputFile::prepare_commit() {
-  if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(detail::utf8_text(shown_)), ": committed twice"));
+  if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(utf8_text(shown_)), ": committed twice"));
   flush();
 }
 

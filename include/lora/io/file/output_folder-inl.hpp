@@ -46,7 +46,7 @@ LORA_FUNC std::filesystem::path OutputFolder::place(const std::filesystem::path&
 }
 
 LORA_FUNC void OutputFolder::commit() {
-  if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(detail::utf8_text(target_)), ": committed twice"));
+  if (temporary_.empty()) throw StateError(detail::text("lora: ", printable(utf8_text(target_)), ": committed twice"));
   if (sync_ == Sync::yes) {
     detail::sync_folder(temporary_);
     std::error_code ignored;

@@ -97,12 +97,16 @@ void remove_empty_folder(const std::filesystem::path& path) noexcept;
 /// A number that no other process has now.
 std::uint64_t process_number() noexcept;
 
+}  // namespace io::detail
+namespace io {
+
 /// A path in UTF-8 as files hold it and messages show it; on Windows in '/', and U+FFFD where it is not UTF-16.
 std::string utf8_text(const std::filesystem::path& path);
+
 /// The path that a text in UTF-8 names. (On Windows std::filesystem::path takes a std::string for something else.)
 std::filesystem::path utf8_path(std::string_view text);
 
-}  // namespace io::detail
+}  // namespace io
 LORA_NAMESPACE_END
 
 #if LORA_HEADER_ONLY

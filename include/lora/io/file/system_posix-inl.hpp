@@ -159,11 +159,14 @@ LORA_FUNC void remove_empty_folder(const std::filesystem::path& path) noexcept {
 
 LORA_FUNC std::uint64_t process_number() noexcept { return static_cast<std::uint64_t>(::getpid()); }
 
+}  // namespace io::detail
+namespace io {
+
 LORA_FUNC std::string utf8_text(const std::filesystem::path& path) { return path.string(); }
 
 LORA_FUNC std::filesystem::path utf8_path(std::string_view text) { return text; }
 
-}  // namespace io::detail
+}  // namespace io
 LORA_NAMESPACE_END
 
 #endif

@@ -288,6 +288,9 @@ LORA_FUNC void remove_empty_folder(const std::filesystem::path& path) noexcept {
 
 LORA_FUNC std::uint64_t process_number() noexcept { return ::GetCurrentProcessId(); }
 
+}  // namespace io::detail
+namespace io {
+
 LORA_FUNC std::string utf8_text(const std::filesystem::path& path) {
   const std::wstring wide = path.generic_wstring();
   const int length = static_cast<int>(std::min<std::size_t>(wide.size(), 1 << 16));
@@ -305,7 +308,7 @@ LORA_FUNC std::filesystem::path utf8_path(std::string_view text) {
   return out;
 }
 
-}  // namespace io::detail
+}  // namespace io
 LORA_NAMESPACE_END
 
 #endif

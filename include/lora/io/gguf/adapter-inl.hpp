@@ -10,7 +10,7 @@ namespace io {
 
 LORA_FUNC Adapter load_gguf_adapter(const Gguf& file) {
   const std::string* const base = file.value<std::string>("general.base_model.0.name");
-  return {detail::utf8_text(file.path().stem()), file.path(), detail::GgufAdapterReader(file).read(),
+  return {utf8_text(file.path().stem()), file.path(), detail::GgufAdapterReader(file).read(),
           base == nullptr ? "" : *base};
 }
 

@@ -86,7 +86,7 @@ class Conversion {
       const AdapterModule* const first = initial.find(module.path);
       const auto refuse = [&](const auto&... found) {
         fail(initial.folder, "module ", in_quotes(module.path), ": expected what the training of ",
-             in_quotes(detail::utf8_text(folder_)), " began with: ", found...);
+             in_quotes(utf8_text(folder_)), " began with: ", found...);
       };
       if (first == nullptr) refuse("found no such module");
       if (&kind_of(first->update) != &lora_kind || first->rows() != module.rows() || first->cols() != module.cols() ||
@@ -105,7 +105,7 @@ class Conversion {
     const auto others =
         static_cast<std::size_t>(std::count_if(initial.modules.begin(), initial.modules.end(), is_converted));
     if (others != count)
-      fail(initial.folder, "expected the ", count, " modules of ", in_quotes(detail::utf8_text(folder_)), ", found ", others);
+      fail(initial.folder, "expected the ", count, " modules of ", in_quotes(utf8_text(folder_)), ", found ", others);
     return std::move(adapter_);
   }
 

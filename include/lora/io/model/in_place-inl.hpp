@@ -160,13 +160,13 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
     if (old) {
       old->expect_rest(model, rewrite.rest_before(), rewrite.copies_before());
       old->file().file().expect_unchanged();
-      table.old_undo = {detail::utf8_text(std::filesystem::absolute(old_undo)), old->header_checksum()};
+      table.old_undo = {utf8_text(std::filesystem::absolute(old_undo)), old->header_checksum()};
     }
     if (record) {
       record->finish(rewrite.rest_after(), rewrite.copies_after());
       job.change.record_bytes = record->record_bytes();
       record->flush();
-      table.new_undo = {detail::utf8_text(std::filesystem::absolute(new_undo)), record->header_checksum()};
+      table.new_undo = {utf8_text(std::filesystem::absolute(new_undo)), record->header_checksum()};
     }
   }
   expect_not_cancelled(options);

@@ -59,11 +59,11 @@ LORA_FUNC void expect_apart(const std::vector<std::filesystem::path>& inputs,
       const std::string_view kind = i < inputs.size() ? "an input" : "an output";
       std::error_code ignored;
       if (whole == others[i] || std::filesystem::equivalent(whole, others[i], ignored))
-        throw ValueError(detail::text("lora: the output ", printable(detail::utf8_text(output), 4096), " is ", kind,
+        throw ValueError(detail::text("lora: the output ", printable(utf8_text(output), 4096), " is ", kind,
                                       " as well; give it another name"));
       if (detail::is_below(whole, others[i]) || detail::is_below(others[i], whole))
-        throw ValueError(detail::text("lora: the output ", printable(detail::utf8_text(output), 4096), " and ",
-                                      printable(detail::utf8_text(others[i]), 4096), ", ", kind,
+        throw ValueError(detail::text("lora: the output ", printable(utf8_text(output), 4096), " and ",
+                                      printable(utf8_text(others[i]), 4096), ", ", kind,
                                       ", lie within each other; give it another name"));
     }
     others.push_back(whole);

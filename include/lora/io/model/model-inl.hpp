@@ -40,7 +40,7 @@ inline std::vector<std::string> expect_indexed(const std::vector<TensorFile>& sh
     for (const TensorInfo& tensor : shard.tensors())
       if (!std::binary_search(indexed.begin(), indexed.end(), std::string_view(tensor.name)))
         fail(shard.path(), "tensor ", in_quotes(tensor.name), ": expected it in the weight_map of ",
-             printable(detail::utf8_text(file.filename())), ", found none of that name");
+             printable(utf8_text(file.filename())), ", found none of that name");
   return extra;
 }
 
@@ -70,7 +70,7 @@ LORA_FUNC Model Model::open_unfinished(const std::filesystem::path& path) {
   } else if (file->is_index) {
     model.open_shards(file->name);
   } else {
-    model.add_shard(file->name, path / detail::utf8_path(file->name));
+    model.add_shard(file->name, path / utf8_path(file->name));
   }
   model.index_tensors();
   return model;
@@ -138,10 +138,10 @@ LORA_FUNC void Model::open_shards(const std::string& index_file) {
     detail::fail(path_, "expected one model, found two: ", printable(single), " and the shards of ",
                  printable(index_file));
   for (const std::string& name : names) {
-    if (!std::filesystem::exists(path_ / detail::utf8_path(name), ignored) && !ignored)
-      detail::fail(path_ / detail::utf8_path(name), "expected a shard, which ", printable(index_file),
+    if (!std::filesystem::exists(path_ / utf8_path(name), ignored) && !ignored)
+      detail::fail(path_ / utf8_path(name), "expected a shard, which ", printable(index_file),
                    " lists, found none: fetch it as well");
-    add_shard(name, path_ / detail::utf8_path(name));
+    add_shard(name, path_ / utf8_path(name));
   }
   if (const std::vector<std::string> extra = detail::expect_indexed(shards_, names_, file, *entries); !extra.empty())
     warnings_.push_back(

@@ -13,8 +13,8 @@ LORA_FUNC ModelWriter::ModelWriter(const Model& like, const std::filesystem::pat
   headers_.resize(like.shards().size());
   if (like.is_folder()) folder_.emplace(target, sync);
   for (std::size_t i = 0; i < like.shards().size(); ++i) {
-    const std::filesystem::path place = folder_ ? folder_->place(detail::utf8_path(like.shard_name(i))) : target,
-                                shown = folder_ ? target / detail::utf8_path(like.shard_name(i)) : target;
+    const std::filesystem::path place = folder_ ? folder_->place(utf8_path(like.shard_name(i))) : target,
+                                shown = folder_ ? target / utf8_path(like.shard_name(i)) : target;
     shards_.push_back(headers_[i] ? std::make_unique<TensorFileWriter>(place, *headers_[i], sync, shown)
                                   : std::make_unique<TensorFileWriter>(place, like.shards()[i], sync, shown));
   }
@@ -40,7 +40,7 @@ LORA_FUNC OutputFile ModelWriter::file(const std::string& name) const {
   if (!folder_) throw StateError("lora: ModelWriter::file: the model is a file, not a folder");
   if (!detail::is_within(name))
     detail::fail(target_, "expected the name of a file within the folder, found ", detail::in_quotes(name));
-  return OutputFile(folder_->place(detail::utf8_path(name)), sync_, target_ / detail::utf8_path(name));
+  return OutputFile(folder_->place(utf8_path(name)), sync_, target_ / utf8_path(name));
 }
 
 LORA_FUNC void ModelWriter::flush() {

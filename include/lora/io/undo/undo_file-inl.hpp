@@ -103,7 +103,7 @@ LORA_FUNC std::uint64_t UndoFile::record_bytes(const UndoTensor& tensor) const {
 LORA_FUNC void UndoFile::expect_made_for(const Model& merged) const {
   if (merged.is_folder() != is_folder())
     detail::fail(merged.path(), "expected a ", is_folder() ? "folder" : "file", ", as the undo file ",
-                 detail::in_quotes(detail::utf8_text(path())), " was made for, found a ", is_folder() ? "file" : "folder");
+                 detail::in_quotes(utf8_text(path())), " was made for, found a ", is_folder() ? "file" : "folder");
   if (merged.shards().size() != shards().size())
     detail::fail(merged.path(), "expected ", shards().size(), " files with tensors, as the undo file says, found ",
                  merged.shards().size());
@@ -115,7 +115,7 @@ LORA_FUNC void UndoFile::expect_made_for(const Model& merged) const {
   for (std::size_t i = 0; i < shards().size(); ++i)
     if (detail::header_checksum(merged.shards()[i]) != shards()[i].merged)
       detail::fail(merged.shards()[i].path(), "expected the header of the file that ",
-                   detail::in_quotes(detail::utf8_text(path())),
+                   detail::in_quotes(utf8_text(path())),
                    " was made for, found another: it is not the file that was merged");
 }
 
@@ -132,7 +132,7 @@ LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestCh
                    "the file was changed since");
   for (std::size_t i = 0; i < copies().size(); ++i)
     if (checked_copies[i].value() != copies()[i].checksum)
-      detail::fail(merged.path() / detail::utf8_path(copies()[i].file), "expected the file as it was at the merge, found another");
+      detail::fail(merged.path() / utf8_path(copies()[i].file), "expected the file as it was at the merge, found another");
 }
 
 LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
