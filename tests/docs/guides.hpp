@@ -5,6 +5,7 @@
 
 #include <lora/compose.hpp>
 #include <lora/io.hpp>
+#include <lora/io/model/extract_adapter.hpp>
 #include <lora/layer/conv.hpp>
 #include <lora/layer/embedding.hpp>
 #include <lora/lora.hpp>
@@ -43,7 +44,7 @@ extern lora::Matrix<float> W0, B, A, B2, A2, tuned, W_tuned, W_base, head, m;
 extern lora::MatrixMap<bfloat16> W;
 extern bfloat16* data;
 extern float *x, *y;
-extern lora::Activations<float> X, Y;
+extern lora::Activations<float> X, Y, X_style, X_formal;
 extern Eigen::VectorXf bias;
 
 extern lora::LowRank<float> style, formal;
@@ -55,6 +56,8 @@ extern lora::LayerGroup<float> model;
 extern const lora::Routes routes;
 extern std::vector<lora::ActiveSet<float>> sets;
 extern const io::Adapter adapter;
+extern const std::size_t adapters;
+extern std::vector<compose::Interference> weights;
 
 namespace ENGINE {
 extern std::vector<bfloat16> memory;

@@ -97,7 +97,7 @@ template <class Compute, class Weight>
 /// and as combine() does.
 ///
 ///     auto change = compose::output_change<float>({{style, 1.0}, {formal, 1.0}},
-///                                                 std::vector{view_of(X_style), view_of(X_formal)});
+///                                                 std::vector{lora::view_of(X_style), lora::view_of(X_formal)});
 ///     change.relative(0, 1);  // what style does to formal's inputs
 template <class Compute>
 [[nodiscard]] OutputChange output_change(const std::type_identity_t<ActiveSet<Compute>>& set,
