@@ -160,7 +160,9 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
   std::vector<std::vector<std::string>> warnings;
   for (const std::string& option : adapters) {
     const std::size_t sign = option.rfind('=');
-    const std::optional<double> coefficient = sign == option.npos ? std::nullopt : number(option.substr(sign + 1));
+    std::optional<double> coefficient;
+    if (sign != option.npos) coefficient = number(option.substr(sign + 1));
+    const double multiplier = coefficient ? *coefficient : 1.0;
     if (sign == 0) throw UsageError("--adapter: expected DIR=COEFFICIENT, found " + option + ", without a folder");
     std::error_code ignored;
     const fs::path whole = io::utf8_path(option), before = io::utf8_path(option.substr(0, sign));
@@ -170,13 +172,13 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
     if (sign != option.npos && !coefficient && !fs::exists(whole, ignored) && fs::exists(before, ignored))
       throw UsageError("--adapter: expected a number behind the last '=' of " + option + ", as 0.5, found " +
                        option.substr(sign + 1));
-    if (coefficient && !std::isfinite(*coefficient))
+    if (!std::isfinite(multiplier))
       throw UsageError("--adapter: expected a finite coefficient that 64 bits can hold, found " +
                        option.substr(sign + 1));
     warnings.emplace_back();
-    if (coefficient.value_or(1.0) == 0)
+    if (multiplier == 0)
       warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
-    wanted.emplace_back(coefficient ? before : whole, coefficient.value_or(1.0));
+    wanted.emplace_back(coefficient ? before : whole, multiplier);
   }
   for (std::size_t i = 0; i < wanted.size(); ++i)
     for (std::size_t k = 0; k < i; ++k) {
