@@ -38,8 +38,12 @@ int problem(std::string_view what) {
 int wrong_usage(const CLI::App& program, std::string what) {
   const auto chosen = program.get_subcommands();
   // Only that a command is missing would be said of a mistyped one.
-  if (const auto rest = program.remaining(); chosen.empty() && !rest.empty())
-    what = "expected a command (merge, unmerge, switch, recover, delta, diff, verify, inspect, convert, compose, extract, report), found " + rest.front();
+  if (const auto rest = program.remaining(); chosen.empty() && !rest.empty()) {
+    std::string names;
+    for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; }))
+      names += (names.empty() ? "" : ", ") + command->get_name();
+    what = "expected a command (" + names + "), found " + rest.front();
+  }
   std::cerr << "lora: error: " << lora::io::printable(what, 1000) << "\nTry `lora "
             << (chosen.empty() ? "" : chosen.front()->get_name() + " ") << "--help`.\n";
   return 2;

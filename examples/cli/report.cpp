@@ -198,7 +198,7 @@ struct ReportCommand {
   }
 
   static std::string forecast_text(const Report& report) {
-    const std::string sentence = capacity_text(report);
+    const std::string sentence = capacity_text(report, report.forecast());
     return sentence.empty() ? "" : text("forecast: ", sentence, '\n');
   }
 

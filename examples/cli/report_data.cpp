@@ -94,9 +94,8 @@ lora::compose::Forecast Report::forecast() const {
   return out;
 }
 
-std::string capacity_text(const Report& report) {
+std::string capacity_text(const Report& report, const lora::compose::Forecast& forecast) {
   if (!report.has_pairs()) return "";
-  const lora::compose::Forecast forecast = report.forecast();
   if (forecast.changing() < 2)
     return text(forecast.changing() == 0 ? "None" : "Only one",
                 " of these adapters changes the weights: there is nothing to forecast.");

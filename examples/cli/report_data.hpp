@@ -61,9 +61,9 @@ struct Report {
 };
 
 /// The share of its task that an adapter should keep, and the sentence about how many adapters such as these a model takes
-/// then; nothing where no two of them meet.
+/// then; nothing where no two of them meet. `forecast` is the report's.
 constexpr double kept_share = 0.8;
-std::string capacity_text(const Report& report);
+std::string capacity_text(const Report& report, const lora::compose::Forecast& forecast);
 
 /// A page of its own: no script, nothing from a network.
 std::string report_page(const Report& report);

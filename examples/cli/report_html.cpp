@@ -124,7 +124,7 @@ class Page {
     std::string more;
     if (!ordered_.empty()) {
       more = sentence + " ";
-      sentence = escaped(capacity_text(report_));
+      sentence = escaped(capacity_text(report_, forecast_));
       const AdapterPair& most = ordered_.front();
       const ReportLayer& layer = report_.layers[most.strongest];
       more +=
@@ -344,7 +344,7 @@ class Page {
       each.end();
     }
     return {"forecast", "How many a model takes",
-            text("<p>", escaped(capacity_text(report_)), "</p><figure>", drawing,
+            text("<p>", escaped(capacity_text(report_, forecast_)), "</p><figure>", drawing,
                  "<figcaption>The share of its accuracy above chance that an adapter is expected to "
                  "keep when k such adapters are added up; the point is the ",
                  count, " of this report, the dashed line ", share_text(kept_share), ".</figcaption></figure>",
