@@ -295,21 +295,24 @@ void AdapterStore<Compute>::make_room(std::size_t bytes, std::string_view for_na
   while (true) {
     const std::size_t alive = live_->load() - arriving_;
     if (alive <= budget_) return;
-    std::vector<Entry*> idle;
+    struct Idle {
+      std::int64_t last_use;  // as it was: readers write it while this sorts
+      Entry* entry;
+    };
+    std::vector<Idle> idle;
     for (const auto& [name, entry] : *owned_names_)
-      if (entry->pin != nullptr && entry->pin.use_count() == 1) idle.push_back(entry.get());
-    std::sort(idle.begin(), idle.end(), [](const Entry* a, const Entry* b) {
-      return a->last_use.load(std::memory_order_relaxed) < b->last_use.load(std::memory_order_relaxed);
-    });
+      if (entry->pin != nullptr && entry->pin.use_count() == 1)
+        idle.push_back({entry->last_use.load(std::memory_order_relaxed), entry.get()});
+    std::sort(idle.begin(), idle.end(), [](const Idle& a, const Idle& b) { return a.last_use < b.last_use; });
     std::size_t going = 0, count = 0;
-    while (count < idle.size() && alive - going > budget_) going += idle[count++]->pin->bytes();
+    while (count < idle.size() && alive - going > budget_) going += idle[count++].entry->pin->bytes();
     if (alive - going > budget_)
       refuse([](const std::string& what) { return StateError(what); }, "expected room for ", bytes, " bytes in a budget of ",
              budget_, ", found ", alive - going - bytes, " bytes in adapters that are in use");
     idle.resize(count);
-    for (Entry* const entry : idle) entry->resident.store(nullptr);
+    for (const Idle& leaves : idle) leaves.entry->resident.store(nullptr);
     sections_.wait_for_readers();
-    for (Entry* const entry : idle) {
+    for (const auto& [last_use, entry] : idle) {
       if (entry->pin.use_count() > 1) {  // a reader was faster
         entry->resident.store(entry->pin.get());
         continue;
