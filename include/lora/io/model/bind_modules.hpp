@@ -171,7 +171,12 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   expect_clear_orientation(model, conv1d, adapter, tensors);
   BoundAdapter out;
   Replacements found = ReplacementFinder(
-                           model, adapter, [&](const std::string& name) { return finder.find_other(name); },
+                           model, adapter,
+                           [&](const std::string& name) {
+                             const ModelTensor* const tensor = finder.find_other(name);
+                             const std::string other = tensor == nullptr ? other_name(name) : "";
+                             return other.empty() ? tensor : finder.find_other(other);
+                           },
                            [&](const std::string& name) { return ModuleNames::renamed(renames, name); }, read)
                            .find();
   out.replacements = std::move(found.all);

@@ -324,7 +324,8 @@ class TensorFinder {
          : module_of(i).parameter == "bias" && module_of(i).update.kind() == "LoRA"
              ? " (lora_bias changes the module's bias: without one in the base, as in PEFT, it cannot be merged)"
          : is_head(path)
-             ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
+             ? text(" (where the output layer is tied to the embeddings it has no weight of its own to merge into: ",
+                    untie_remedy, ")")
              : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, "
                "Rename)");
   }
