@@ -2,6 +2,7 @@
 """Output layers that are tied to embeddings under every name, tensors that have two names, and weights of known orientation."""
 
 import json
+import shutil
 import unittest
 
 from support import Tensors, contents, gaussian, merged_bytes, tensor
@@ -93,6 +94,33 @@ class OtherNames(CaseTest):
         for which, name in names.items():
             self.assertEqual(after[name], trained[which])
         self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+
+    def test_vision_transformers_in_both_layouts(self):
+        """transformers 5 calls modules otherwise than its own files do, as older versions did."""
+        inner = {"attention.q_proj": "attention.attention.query", "attention.v_proj": "attention.attention.value",
+                 "attention.o_proj": "attention.output.dense", "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense",
+                 "other": "other"}
+        for case, (new_list, old_list) in enumerate((("vit.layers", "vit.encoder.layer"), ("beit.encoder.layer", "beit.encoder.layer"))):
+            new = [f"{new_list}.{i}.{name}" for i in range(2) for name in inner]
+            old = [f"{old_list}.{i}.{name}" for i in range(2) for name in inner.values()]
+            for direction, (ours, theirs) in enumerate(((old, new), (new, old))):
+                with self.subTest(case=case, direction=direction):
+                    for folder in ("base", "adapter", "merged", "undo", "back"):
+                        path = self.folder / folder
+                        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    base = self.base(ours)
+                    self.adapter(theirs)
+                    self.expect_merged(base, {name: own + ".weight" for name, own in zip(theirs, ours)})
+        self.adapter(["vit.layers.0.attention.q_proj", "vit.layers.5.attention.q_proj"], "deeper")
+        self.expect_refused("vit.layers.", adapter="deeper")
+
+    def test_a_trained_norm_in_the_other_layout(self):
+        base = self.base(["vit.encoder.layer.0.attention.attention.query"], {"vit.encoder.layer.0.layernorm_before.bias": vector(8, 4)})
+        trained = vector(9, 4)
+        self.adapter(["vit.layers.0.attention.q_proj"], more={PREFIX + "vit.layers.0.layernorm_before.bias": trained}, bias="all")
+        after = Tensors(self.merge("base", "adapter", out="merged", undo="undo") / "model.safetensors")
+        self.assertEqual(set(after), set(base))
+        self.assertEqual(after["vit.encoder.layer.0.layernorm_before.bias"], trained)
 
     def test_a_trained_bias_beside_pefts_copy_of_the_bases(self):
         """bias='all' keeps modules_to_save's original_module.bias: a copy of the base's, which is compared with it."""

@@ -173,9 +173,12 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   Replacements found = ReplacementFinder(
                            model, adapter,
                            [&](const std::string& name) {
-                             const ModelTensor* const tensor = finder.find_other(name);
-                             const std::string other = tensor == nullptr ? other_name(name) : "";
-                             return other.empty() ? tensor : finder.find_other(other);
+                             const ModelTensor* tensor = finder.find_other(name);
+                             if (const std::string other = other_name(name); tensor == nullptr && !other.empty())
+                               tensor = finder.find_other(other);
+                             for (const VisionLayout& layout : vision_layouts)
+                               if (tensor == nullptr) tensor = finder.find_other(layout(name));
+                             return tensor;
                            },
                            [&](const std::string& name) { return ModuleNames::renamed(renames, name); }, read)
                            .find();
