@@ -37,7 +37,7 @@ struct Compose {
     const composing::Options options = options_for(method);
     note_signals();
     Eigen::setNbThreads(1);  // Eigen's products have the same bits then, whatever --threads says
-    const std::vector<ChosenAdapter> chosen = adapters.load();
+    const std::vector<ChosenAdapter> chosen = adapters.load(common);
     active(chosen);  // some coefficient is not 0
     expect_apart(files_of(chosen), {out});
     for (const ChosenAdapter& one : chosen) expect_combinable(one.adapter);

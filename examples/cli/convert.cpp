@@ -70,7 +70,7 @@ struct Convert {
         from_gguf ? io::GgufArchitecture::of(io::Gguf::open(in)) : architecture_of(bases.front());
     if (!from_gguf) {
       // Copies of the base's tensors are compared under the base's own names.
-      const bool is_gguf_base = io::is_gguf_file(bases.front());
+      const bool is_gguf_base = is_gguf_model(bases.front());
       if (!is_gguf_base) adapter = without_copies(adapter, notes);
       adapter = io::to_gguf(adapter, architecture);
       if (is_gguf_base) adapter = without_copies(adapter, notes);

@@ -26,7 +26,7 @@ struct Delta {
 
   int run() {
     note_signals();
-    const std::vector<ChosenAdapter> chosen = adapters.load();
+    const std::vector<ChosenAdapter> chosen = adapters.load(common);
     expect_apart(files_of(chosen), {out});
     const std::vector<Module> modules = collect(chosen);
     if (dtype == "f64")

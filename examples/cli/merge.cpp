@@ -22,7 +22,7 @@ struct Merge {
     target.expect_one();
     if (target.in_place && undo.empty()) throw UsageError("--in-place: expected --undo as well, found none");
     note_signals();
-    const std::vector<ChosenAdapter> chosen = adapters.load(base);
+    const std::vector<ChosenAdapter> chosen = adapters.load(common, base);
     std::vector<fs::path> inputs = files_of(chosen);
     inputs.push_back(base);
     expect_apart(inputs, {target.out, undo});

@@ -99,8 +99,10 @@ std::vector<io::Rename> AdapterOptions::renames() const {
   return out;
 }
 
+bool is_gguf_model(const fs::path& base) { return !io::Model::gguf_file(base).empty(); }
+
 io::GgufArchitecture architecture_of(const fs::path& base) {
-  if (io::is_gguf_file(base)) return io::GgufArchitecture::of(io::Gguf::open(base));
+  if (const fs::path file = io::Model::gguf_file(base); !file.empty()) return io::GgufArchitecture::of(io::Gguf::open(file));
   std::error_code ignored;
   const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
   if (!fs::exists(folder / "config.json", ignored))
@@ -118,7 +120,7 @@ namespace {
 io::Adapter load_for(const fs::path& path, const fs::path& base, const std::function<io::Adapter()>& load) {
   if (!io::is_gguf_file(path)) {
     io::Adapter adapter = load();
-    if (io::is_gguf_file(base)) return io::to_gguf(adapter, architecture_of(base));
+    if (is_gguf_model(base)) return io::to_gguf(adapter, architecture_of(base));
     const bool is_flat = std::any_of(adapter.modules.begin(), adapter.modules.end(),
                                      [](const io::AdapterModule& module) { return module.is_flat; });
     return is_flat && !base.empty() ? io::with_open_clip_names(adapter, io::Model::open(base)) : adapter;
@@ -130,7 +132,7 @@ io::Adapter load_for(const fs::path& path, const fs::path& base, const std::func
   if (made_for.name != architecture.name)
     fail(path, "general.architecture: expected ", in_quotes(architecture.name), ", as the base has, found ",
          in_quotes(made_for.name));
-  return io::is_gguf_file(base) ? adapter : io::from_gguf(adapter, architecture);
+  return is_gguf_model(base) ? adapter : io::from_gguf(adapter, architecture);
 }
 
 /// The number that `characters` are as a whole, or nothing.
@@ -155,7 +157,7 @@ std::optional<double> number(std::string_view characters) {
 
 }  // namespace
 
-std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool original) const {
+std::vector<ChosenAdapter> AdapterOptions::load(const CommonOptions& common, const fs::path& base, bool original) const {
   std::vector<std::pair<fs::path, double>> wanted;
   std::vector<std::vector<std::string>> warnings;
   for (const std::string& option : adapters) {
@@ -194,8 +196,9 @@ std::vector<ChosenAdapter> AdapterOptions::load(const fs::path& base, bool origi
     const auto load = [&, &path = folder] {
       if (io::unconverted_initialiser(path).empty()) return io::load_adapter(path);
       if (initials < initial.size()) return io::load_converted_adapter(path, io::utf8_path(initial[initials++]));
-      if (base.empty() || !original || io::is_gguf_file(base)) return io::load_adapter(path);  // which refuses it
-      return io::load_converted_adapter(path, io::Model::open(base), &about, renames());
+      if (base.empty() || !original || is_gguf_model(base)) return io::load_adapter(path);  // which refuses it
+      Progress progress("converting", common.quiet);
+      return io::load_converted_adapter(path, io::Model::open(base), &about, renames(), common.task_options(progress));
     };
     io::Adapter adapter = load_for(folder, base, load);
     for (const std::string& warning : about) std::cerr << "lora: warning: " << warning << '\n';

@@ -52,9 +52,12 @@ struct AdapterOptions {
 
   /// Reads the adapters, in order, with the names of the base where one is given; those that belong to changed weights are converted, with
   /// the folders of --initial or else the base, if it is `original`. Throws UsageError for a coefficient that is not finite, FileError. Of
-  /// one of 0, and of what a conversion leaves open, it warns on standard error.
-  std::vector<ChosenAdapter> load(const fs::path& base = {}, bool original = true) const;
+  /// one of 0, and of what a conversion leaves open, it warns on standard error. Conversions have the threads and the bar of `common`.
+  std::vector<ChosenAdapter> load(const CommonOptions& common, const fs::path& base = {}, bool original = true) const;
 };
+
+/// Whether a base is a GGUF file, or a folder with the parts of one.
+bool is_gguf_model(const fs::path& base);
 
 /// What a base says of its names: a GGUF file of itself, another one in the config.json beside its tensors.
 lora::io::GgufArchitecture architecture_of(const fs::path& base);

@@ -102,7 +102,7 @@ struct ReportCommand {
   CommonOptions common;
 
   int run() {
-    const std::vector<ChosenAdapter> chosen = adapters.load(base);
+    const std::vector<ChosenAdapter> chosen = adapters.load(common, base);
     if (!html.empty()) {
       std::vector<fs::path> read = files_of(chosen);
       read.push_back(base);

@@ -21,7 +21,7 @@ struct Switch {
   int run() {
     target.expect_one();
     note_signals();
-    const std::vector<ChosenAdapter> chosen = adapters.load(merged, false);
+    const std::vector<ChosenAdapter> chosen = adapters.load(common, merged, false);
     std::vector<fs::path> inputs = files_of(chosen);
     inputs.insert(inputs.end(), {merged, undo});
     expect_apart(inputs, {target.out, new_undo});

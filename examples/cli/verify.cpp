@@ -70,7 +70,7 @@ struct Verify {
   CommonOptions common;
 
   int run() {
-    const std::vector<ChosenAdapter> chosen = adapters.load(base);
+    const std::vector<ChosenAdapter> chosen = adapters.load(common, base);
     const io::Model model = io::Model::open(base);
     std::vector<std::string> warnings;
     const std::vector<Target> targets = changed_weights(model, chosen, adapters, warnings);

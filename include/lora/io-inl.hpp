@@ -18,6 +18,7 @@
 #include "lora/io/gguf/gguf-inl.hpp"
 #include "lora/io/gguf/header-inl.hpp"
 #include "lora/io/gguf/names-inl.hpp"
+#include "lora/io/gguf/parts-inl.hpp"
 #include "lora/io/gguf/writer-inl.hpp"
 #include "lora/io/model/bind-inl.hpp"
 #include "lora/io/model/converted_adapter-inl.hpp"

@@ -17,6 +17,7 @@
 #include "lora/io/gguf/gguf.hpp"
 #include "lora/io/gguf/header.hpp"
 #include "lora/io/gguf/names.hpp"
+#include "lora/io/gguf/parts.hpp"
 #include "lora/io/gguf/saving.hpp"
 #include "lora/io/gguf/tensor.hpp"
 #include "lora/io/gguf/value.hpp"

@@ -58,8 +58,8 @@ class CaseTest(ToolTest):
         return merged_folder
 
     def expect_refused(self, *pieces, base="base", adapter="adapter"):
-        self.expect_error(1, pieces, "merge", "--base", base, "--adapter", adapter, "--out", "out", "--undo", "undo",
-                          "--quiet")
+        return self.expect_error(1, pieces, "merge", "--base", base, "--adapter", adapter, "--out", "out", "--undo", "undo",
+                                 "--quiet")
 
 
 class Names(CaseTest):

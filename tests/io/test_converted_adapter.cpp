@@ -143,6 +143,25 @@ TEST(ConvertedAdapter, UntrainedFactorsAreThoseThatTheBaseTells) {
   }
 }
 
+TEST(ConvertedAdapter, TellsHowFarItIsAndCanBeCancelled) {
+  const fs::path svd = golden("16_init_svd");
+  const io::Model base = io::Model::open(svd / "base.safetensors");
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> seen;
+  io::TaskOptions options{1, [&](std::uint64_t done, std::uint64_t total) { seen.emplace_back(done, total); }};
+  const io::Adapter one = io::load_converted_adapter(svd / "adapter_pissa", base, nullptr, {}, options);
+  ASSERT_EQ(seen.size(), one.modules.size() + 1);
+  EXPECT_EQ(seen.front().first, 0u);
+  EXPECT_EQ(seen.back().first, seen.back().second);
+  options.threads = 2;
+  const io::Adapter two = io::load_converted_adapter(svd / "adapter_pissa", base, nullptr, {}, options);
+  ASSERT_EQ(two.modules.size(), one.modules.size());
+  for (std::size_t i = 0; i < one.modules.size(); ++i)
+    EXPECT_EQ(test::tensors(two.modules[i].update), test::tensors(one.modules[i].update)) << one.modules[i].path;
+
+  options.is_cancelled = [&] { return true; };
+  EXPECT_THROW(io::load_converted_adapter(svd / "adapter_pissa", base, nullptr, {}, options), io::Cancelled);
+}
+
 TEST(ConvertedAdapter, WhatTheBaseDoesNotTellIsRefused) {
   const fs::path svd = golden("16_init_svd");
   const io::Model base = io::Model::open(svd / "base.safetensors");

@@ -164,7 +164,7 @@ TEST(GgufModel, FilesThatAreNoWholeModel) {
     return message([&] { io::Model::open(folder / "f"); });
   };
   EXPECT_EQ(write({{"split.count", std::uint16_t{1}}}, ""), "");
-  expect_pieces(write({{"split.count", std::uint16_t{3}}}, ""), {"split.count", "one of 3 parts", "join"});
+  expect_pieces(write({{"split.count", std::uint16_t{3}}}, ""), {"split.count", "one of 3 parts", "name the folder"});
   expect_pieces(write({}, "x"), {"16 bytes of data, found 33", "no tensor"});
   EXPECT_EQ(write({{"n", 1.5f}, {"s", "text"}, {"a", io::GgufArray(std::vector<bool>{true, false})}, {"b", true}}, ""),
             "");

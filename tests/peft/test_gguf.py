@@ -17,7 +17,7 @@ if MISSING:
     sys.exit(77)
 
 import numpy
-from gguf import GGUFReader
+from gguf import GGUFReader, GGUFWriter
 
 
 def contents(path):
@@ -61,6 +61,30 @@ class Gguf(unittest.TestCase):
             for name in changed:
                 self.assertEqual(tensors[name][:2], before[name][:2])
                 self.assertFalse(numpy.array_equal(tensors[name][2], before[name][2]), name)
+
+    def test_a_model_in_parts(self):
+        """As its writer splits it: the merged parts have the tensors of the merged whole, and its reader reads each."""
+        folder = self.out.parent
+        tensors, fields = contents(LLAMA / "base-f32.gguf")
+        writer = GGUFWriter(folder / "base" / "llama.gguf", fields["general.architecture"], split_max_tensors=5)
+        for key in ("attention.head_count", "attention.head_count_kv"):
+            writer.add_uint32(f"llama.{key}", fields[f"llama.{key}"])
+        for name, (_, _, elements) in tensors.items():
+            writer.add_tensor(name, elements)
+        (folder / "base").mkdir()
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        parts = sorted(path.name for path in (folder / "base").iterdir())
+        self.assertEqual(parts, [f"llama-{i:05}-of-00003.gguf" for i in (1, 2, 3)])
+        self.tool("merge", "--base", folder / "base", "--adapter", LLAMA / "adapter")
+        found = {}
+        for part in parts:
+            found.update(contents(self.out / part)[0])
+        self.out = folder / "whole.gguf"
+        self.tool("merge", "--base", LLAMA / "base-f32.gguf", "--adapter", LLAMA / "adapter")
+        self.expect_equal(found, contents(self.out)[0])
 
 
 if __name__ == "__main__":

@@ -33,14 +33,15 @@ class Conv1DLayers {
     }
     if (is_transposed != is_plain)
       are_transposed_ = is_transposed;
-    else if (!is_transposed && says_conv1d(base))
-      are_transposed_ = true;
+    else if (!is_transposed)
+      are_transposed_ = told_by_type(base);
   }
 
   /// Whether a module's weight is stored (in, out); nothing where the base does not tell.
   std::optional<bool> is_transposed(std::string_view module) const {
     if (has_its_name(module)) return are_transposed_;
-    return are_transposed_.value_or(false) ? std::optional(false) : std::nullopt;  // of such a model others are plain
+    const bool tells_of_others = are_transposed_.value_or(false) || is_linear_type_;  // of such a model others are plain
+    return tells_of_others ? std::optional(false) : std::nullopt;
   }
 
  private:
@@ -53,22 +54,34 @@ class Conv1DLayers {
     return std::find(names.begin(), names.end(), last) != names.end();
   }
 
-  static bool says_conv1d(const Model& base) {
-    static constexpr std::array<std::string_view, 4> types{"gpt2", "openai-gpt", "imagegpt", "decision_transformer"};
+  /// By the configuration's model_type; nothing for one that is not known.
+  std::optional<bool> told_by_type(const Model& base) {
+    static constexpr std::array<std::string_view, 5> conv1d{"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"};
+    // Well-known ones that have Linear layers alone.
+    static constexpr std::array<std::string_view, 52> linear{
+        "bart",      "bert",       "bloom",       "clip",      "cohere",     "cohere2",   "deberta-v2",  "deepseek_v2", "deepseek_v3",
+        "distilbert", "electra",   "falcon",      "gemma",     "gemma2",     "gemma3",    "gemma3_text", "gpt_neo",     "gpt_neox",
+        "gptj",      "granite",    "llama",       "llava",     "marian",     "mbart",     "minicpm",     "mistral",     "mistral3",
+        "mixtral",   "mllama",     "modernbert",  "mpt",       "mt5",        "olmo",      "olmo2",       "opt",         "paligemma",
+        "phi",       "phi3",       "qwen2",       "qwen2_5_vl", "qwen2_moe", "qwen2_vl",  "qwen3",       "qwen3_moe",   "roberta",
+        "siglip",    "smollm3",    "stablelm",    "starcoder2", "t5",        "vit",       "whisper"};
     const std::filesystem::path file =
         (base.is_folder() ? base.path() : std::filesystem::absolute(base.path()).parent_path()) / "config.json";
     std::error_code ignored;
-    if (!std::filesystem::exists(file, ignored)) return false;
+    if (!std::filesystem::exists(file, ignored)) return std::nullopt;
     try {
       const Json config = read_json_file(file, std::uint64_t{8} << 20);
       const std::string type = JsonFields(file, config).string_or_empty("model_type");
-      return std::find(types.begin(), types.end(), type) != types.end();
+      if (std::find(conv1d.begin(), conv1d.end(), type) != conv1d.end()) return true;
+      is_linear_type_ = std::find(linear.begin(), linear.end(), type) != linear.end();
+      return is_linear_type_ ? std::optional(false) : std::nullopt;
     } catch (const FileError&) {
-      return false;
+      return std::nullopt;
     }
   }
 
   std::optional<bool> are_transposed_;
+  bool is_linear_type_ = false;
 };
 
 }  // namespace io::detail

@@ -149,6 +149,50 @@ inline Initial initial_of_olora(const Matrix<float>& W0, Index r, double scaling
   return out;
 }
 
+/// A module for the original weight, and about how far PEFT's own change may be from its, as a part of the change.
+struct ConvertedModule {
+  AdapterModule module;
+  double uncertainty = 0;
+};
+inline ConvertedModule with_base(const BoundModule& bound, const Model& base, const std::string& initialiser) {
+  ConvertedModule out{bound.module()};
+  AdapterModule& module = out.module;
+  const bool is_pissa = initialiser == "pissa";
+  const auto refuse = [&](std::string_view why) {
+    fail(base.shard_of(bound.tensor()).path(), "tensor ", in_quotes(bound.tensor().info->name), ": ", why,
+         ": give the folder that was saved before the training (--initial)");
+  };
+  if (bound.order() == column_major && !is_pissa)
+    refuse("expected a weight stored (out, in), which olora is for, found its transpose");
+  Matrix<float> W0 = base.read_matrix<float>(bound.tensor());
+  if (bound.order() == column_major) W0 = Matrix<float>(W0.transpose());
+  const auto [B, A] = *factors_in<double>(module.update);
+  const double scaling = module.scaling();
+  if (!(scaling > 0)) refuse("expected a scaling above 0, by which the first factors were divided, found another");
+  Initial initial;
+  try {
+    initial = is_pissa ? initial_of_pissa(W0, module.rank(), scaling, A) : initial_of_olora(W0, module.rank(), scaling);
+  } catch (const ValueError& error) {
+    refuse(bare(error));
+  }
+  if (!lora::detail::is_finite(initial.error))
+    refuse(
+        "expected singular values (columns) that are apart from each other, which tell the first factors, found "
+        "equal ones");
+  // ||B A - B0 A0||_F of the stacked factors
+  Eigen::MatrixXd wide(B.rows(), B.cols() + initial.B.cols()), high(A.rows() + initial.A.rows(), A.cols());
+  wide << B, -initial.B;
+  high << A, initial.A;
+  const double change =
+      scaling * std::sqrt(std::max(0.0, (wide.transpose() * wide).cwiseProduct(high * high.transpose()).sum()));
+  out.uncertainty = initial.error > 0 ? initial.error / change : 0;
+  const auto subtract = [&]<class Compute>(const SharedUpdate<Compute>&) {
+    subtract_initial<Compute>(module, initial.B.cast<Compute>(), initial.A.cast<Compute>());
+  };
+  std::visit(subtract, EitherUpdate(module.update));
+  return out;
+}
+
 }  // namespace detail
 
 LORA_FUNC std::string unconverted_initialiser(const std::filesystem::path& folder) {
@@ -165,10 +209,10 @@ LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, co
 }
 
 LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, const Model& base,
-                                         std::vector<std::string>* warnings, std::span<const Rename> renames) {
+                                         std::vector<std::string>* warnings, std::span<const Rename> renames,
+                                         const TaskOptions& options) {
   detail::Conversion conversion(folder);
-  const bool is_pissa = conversion.initialiser() == "pissa";
-  if (!is_pissa && conversion.initialiser() != "olora")
+  if (conversion.initialiser() != "pissa" && conversion.initialiser() != "olora")
     detail::fail(conversion.config(),
                  "init_lora_weights: expected pissa or olora, whose first factors the base's weights tell, found ",
                  detail::in_quotes(conversion.initialiser()),
@@ -179,46 +223,23 @@ LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, co
   const std::vector<BoundModule> bound = io::bind(base, adapter, nullptr, renames, &replaced);
   double worst = 0;
   std::string worst_module;
+  std::vector<detail::Task> tasks;
   for (const BoundModule& one : bound) {
     if (!detail::Conversion::is_converted(one.module())) continue;
-    AdapterModule& module = adapter.modules[static_cast<std::size_t>(&one.module() - adapter.modules.data())];
-    const auto refuse = [&](std::string_view why) {
-      detail::fail(base.shard_of(one.tensor()).path(), "tensor ", detail::in_quotes(one.tensor().info->name), ": ", why,
-                   ": give the folder that was saved before the training (--initial)");
+    const auto convert = [&](detail::Buffer&, const Context&) -> detail::Finish {
+      auto [update, uncertainty] = detail::with_base(one, base, conversion.initialiser());
+      return [&, converted = std::move(update), uncertainty = uncertainty] {
+        AdapterModule& module = adapter.modules[static_cast<std::size_t>(&one.module() - adapter.modules.data())];
+        module = converted;
+        if (uncertainty <= worst) return;
+        worst = uncertainty;
+        worst_module = module.path;
+      };
     };
-    if (one.order() == column_major && !is_pissa)
-      refuse("expected a weight stored (out, in), which olora is for, found its transpose");
-    Matrix<float> W0 = base.read_matrix<float>(one.tensor());
-    if (one.order() == column_major) W0 = Matrix<float>(W0.transpose());
-    const auto [B, A] = *detail::factors_in<double>(module.update);
-    const double scaling = module.scaling();
-    if (!(scaling > 0)) refuse("expected a scaling above 0, by which the first factors were divided, found another");
-    detail::Initial initial;
-    try {
-      initial = is_pissa ? detail::initial_of_pissa(W0, module.rank(), scaling, A)
-                         : detail::initial_of_olora(W0, module.rank(), scaling);
-    } catch (const ValueError& error) {
-      refuse(detail::bare(error));
-    }
-    if (!lora::detail::is_finite(initial.error))
-      refuse(
-          "expected singular values (columns) that are apart from each other, which tell the first factors, found "
-          "equal ones");
-    // ||B A - B0 A0||_F of the stacked factors
-    Eigen::MatrixXd wide(B.rows(), B.cols() + initial.B.cols()), high(A.rows() + initial.A.rows(), A.cols());
-    wide << B, -initial.B;
-    high << A, initial.A;
-    const double change =
-        scaling * std::sqrt(std::max(0.0, (wide.transpose() * wide).cwiseProduct(high * high.transpose()).sum()));
-    if (!(initial.error <= worst * change)) {
-      worst = change > 0 ? initial.error / change : std::numeric_limits<double>::infinity();
-      worst_module = module.path;
-    }
-    const auto subtract = [&]<class Compute>(const detail::SharedUpdate<Compute>&) {
-      detail::subtract_initial<Compute>(module, initial.B.cast<Compute>(), initial.A.cast<Compute>());
-    };
-    std::visit(subtract, detail::EitherUpdate(module.update));
+    // The weight, and in double about as much for the bases of its spaces.
+    tasks.push_back({static_cast<std::uint64_t>(one.module().rows() * one.module().cols()) * 3 * sizeof(float), convert});
   }
+  detail::run_tasks(tasks, options);
   std::ostringstream percent;
   percent.precision(2);
   percent << worst * 100;

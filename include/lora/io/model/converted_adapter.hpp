@@ -5,6 +5,7 @@
 /// eigenvalue solver.
 
 #include "lora/io/model/bind.hpp"
+#include "lora/io/model/tasks.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -28,10 +29,11 @@ Adapter load_converted_adapter(const std::filesystem::path& folder, const std::f
 ///
 /// Computed in double, stored in float. PEFT computes in float, so that its factors differ: `warnings` gets a sentence with an estimate
 /// of that, as a part of the largest change. Throws FileError for initialisers that only the saved factors can tell (`corda`,
-/// `lora_ga`, `pissa_niter_16` ...), and where two singular values are too close to tell them apart. Takes about 15 seconds of one core
-/// for a weight of 4096 x 4096.
+/// `lora_ga`, `pissa_niter_16` ...), and where two singular values are too close to tell them apart; Cancelled. Takes about 15 seconds of
+/// one core for a weight of 4096 x 4096; `options` count the bytes of the weights, several of which are worked on at once.
 Adapter load_converted_adapter(const std::filesystem::path& folder, const Model& base,
-                               std::vector<std::string>* warnings = nullptr, std::span<const Rename> renames = {});
+                               std::vector<std::string>* warnings = nullptr, std::span<const Rename> renames = {},
+                               const TaskOptions& options = {});
 
 }  // namespace io
 LORA_NAMESPACE_END

@@ -287,8 +287,8 @@ Extraction extract_adapter(const std::filesystem::path& base, const std::filesys
                            const ExtractOptions& options) {
   expect_apart({base, tuned}, {out});
   for (const std::filesystem::path& path : {base, tuned})
-    if (is_gguf_file(path))
-      detail::fail(path, "expected a safetensors model, found a GGUF file: extract from the model that it was made of");
+    if (const std::filesystem::path file = Model::gguf_file(path); !file.empty())
+      detail::fail(file, "expected a safetensors model, found a GGUF file: extract from the model that it was made of");
   const Model original = Model::open(base), changed = Model::open(tuned);
   detail::FolderToFill place(out);
   detail::Extractor<> extractor(original, changed, truncation, options);

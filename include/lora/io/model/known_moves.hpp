@@ -1,10 +1,12 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/core/config.hpp"
+#include "lora/io/model/tied_types.hpp"
 
 #include <array>
+#include <string>
 #include <string_view>
+#include <utility>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -25,6 +27,22 @@ inline constexpr std::array<Move, 8> known_moves{{
     {"language_model.lm_head", "lm_head"},
     {"model", "language_model.model"},  // language models alone
 }};
+
+/// What a tensor may be called as well, or "": transformers reads LayerNorm.gamma and .beta of its oldest files as .weight and .bias, and
+/// ties the bias of a decoder in BERT's and RoBERTa's output layers to that of the layer.
+inline std::string other_name(std::string_view tensor) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 5> ends{{
+      {"LayerNorm.weight", "LayerNorm.gamma"},
+      {"LayerNorm.bias", "LayerNorm.beta"},
+      {"predictions.decoder.bias", "predictions.bias"},
+      {"lm_head.decoder.bias", "lm_head.bias"},
+      {"entity_predictions.decoder.bias", "entity_predictions.bias"},
+  }};
+  for (const auto& [one, other] : ends)
+    for (const auto& [from, to] : {std::pair(one, other), std::pair(other, one)})
+      if (is_at_end(tensor, from)) return std::string(tensor.substr(0, tensor.size() - from.size())).append(to);
+  return "";
+}
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

@@ -4,6 +4,7 @@
 #include "lora/core/sorted.hpp"
 #include "lora/io/file/folder.hpp"
 #include "lora/io/file/tensor_bytes.hpp"
+#include "lora/io/gguf/parts.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/model/unfinished.hpp"
@@ -52,7 +53,16 @@ LORA_FUNC Model Model::open(const std::filesystem::path& path) {
   return model;
 }
 
-LORA_FUNC bool Model::is_in(const std::filesystem::path& folder) { return detail::model_in(folder).has_value(); }
+LORA_FUNC bool Model::is_in(const std::filesystem::path& folder) {
+  return detail::model_in(folder).has_value() || !gguf_parts_in(folder).empty();
+}
+
+LORA_FUNC std::filesystem::path Model::gguf_file(const std::filesystem::path& path) {
+  if (is_gguf_file(path)) return path;
+  if (detail::model_in(path)) return {};
+  const std::vector<std::string> parts = gguf_parts_in(path);
+  return parts.empty() ? std::filesystem::path() : path / utf8_path(parts.front());
+}
 
 LORA_FUNC Model Model::open_unfinished(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -63,10 +73,12 @@ LORA_FUNC Model Model::open_unfinished(const std::filesystem::path& path) {
                  detail::nothing_there(path));
   if (!model.is_folder_) {
     model.add_shard("", path);
+    if (const Gguf* const file = model.shards_.front().gguf())
+      if (const std::uint64_t parts = file->unsigned_value("split.count").value_or(1); parts > 1)
+        detail::fail(path, "metadata 'split.count': expected a whole model, found one of ", parts,
+                     " parts: name the folder that has them all");
   } else if (const auto file = detail::model_in(path); !file) {
-    detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with ", single_name, " or ",
-                 index_name, " (or diffusers' diffusion_pytorch_model.safetensors), found a folder without them",
-                 detail::instead_of_model(path));
+    model.open_gguf_parts();
   } else if (file->is_index) {
     model.open_shards(file->name);
   } else {
@@ -146,6 +158,21 @@ LORA_FUNC void Model::open_shards(const std::string& index_file) {
   if (const std::vector<std::string> extra = detail::expect_indexed(shards_, names_, file, *entries); !extra.empty())
     warnings_.push_back(
         detail::text(printable(index_file), ": weight_map: passed over what no shard has: ", detail::some_of(extra)));
+}
+
+LORA_FUNC void Model::open_gguf_parts() {
+  for (const std::string& name : gguf_parts_in(path_)) add_shard(name, path_ / utf8_path(name));
+  if (shards_.empty())
+    detail::fail(path_, "expected a model: a safetensors or GGUF file, or a folder with ", single_name, " or ", index_name,
+                 " (or diffusers' diffusion_pytorch_model.safetensors, or a GGUF model in parts), found a folder without them",
+                 detail::instead_of_model(path_));
+  std::vector<const Gguf*> files;
+  for (const TensorFile& shard : shards_) {
+    if (shard.gguf() == nullptr)
+      detail::fail(shard.path(), "expected a part of a GGUF model, as its name says, found another file");
+    files.push_back(shard.gguf());
+  }
+  detail::expect_gguf_parts(files);
 }
 
 LORA_FUNC void Model::index_tensors() {

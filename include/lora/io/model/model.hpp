@@ -1,7 +1,8 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// A whole model: one safetensors or GGUF file, or a folder with model.safetensors or with shards and their index.
+/// A whole model: one safetensors or GGUF file, or a folder with model.safetensors, with shards and their index, or with the
+/// parts of a GGUF model.
 
 #include "lora/io/model/tensor_file.hpp"
 
@@ -20,7 +21,8 @@ struct ModelTensor {
 ///
 /// A folder has either `model.safetensors` or `model.safetensors.index.json`, whose `weight_map` says which shard
 /// holds which tensor; or the same with diffusers' `diffusion_pytorch_model` in place of `model`; or, where it has
-/// none of these, with one variant (`model.fp16.safetensors`). Its other files are no part of the model but belong to
+/// none of these, with one variant (`model.fp16.safetensors`); or else all parts of a GGUF model
+/// (`NAME-00001-of-00003.gguf`, see gguf_parts_in). Its other files are no part of the model but belong to
 /// it: `other_files()` lists them.
 class Model {
  public:
@@ -30,10 +32,15 @@ class Model {
   /// Whether the folder has a model's file or index at its top. Throws FileError where it has two models.
   static bool is_in(const std::filesystem::path& folder);
 
+  /// The file whose metadata speak for a GGUF model: the path itself, or the first part of the one in a folder; "" where the path
+  /// is of no GGUF model. Looks at names and first bytes alone. Throws FileError as is_in() and gguf_parts_in() do.
+  static std::filesystem::path gguf_file(const std::filesystem::path& path);
+
   /// Throws FileError when the path is neither a safetensors or GGUF file nor such a folder; when the index is damaged, names
   /// files outside of the folder, a tensor in another shard than the one that has it, or not all that its shards have;
   /// when two shards have a tensor of the same name; when the folder has two models, as an index and a
-  /// model.safetensors that is no shard of it. What the file or folder is instead (an LFS pointer, a pickle ...) is
+  /// model.safetensors that is no shard of it; when it is one part of a GGUF model, or a folder with parts that do not say of
+  /// themselves what their names do. What the file or folder is instead (an LFS pointer, a pickle ...) is
   /// said where it can be told.
   static Model open(const std::filesystem::path& path);
 
@@ -97,6 +104,8 @@ class Model {
   void add_shard(std::string name, const std::filesystem::path& path);
 
   void open_shards(const std::string& index_file);
+
+  void open_gguf_parts();
 
   void index_tensors();
 

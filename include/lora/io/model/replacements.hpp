@@ -32,9 +32,12 @@ class ReplacementFinder {
                     FunctionRef<std::string(const std::string&)> rename, ReadBase read)
       : base_(base), adapter_(adapter), read_(read) {
     for (const BaseCopy& copy : adapter.base_copies) {
-      const auto known =
-          std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == copy.tensor; });
-      Group& group = known != groups_.end() ? *known : groups_.emplace_back(Group{copy.tensor, find(copy.tensor)});
+      const auto of_name = [&](const Group& group) { return group.name == copy.tensor; };
+      auto known = std::find_if(groups_.begin(), groups_.end(), of_name);
+      const ModelTensor* const tensor = known != groups_.end() ? known->tensor : find(copy.tensor);
+      if (known == groups_.end() && tensor != nullptr)  // under another name
+        known = std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.tensor == tensor; });
+      Group& group = known != groups_.end() ? *known : groups_.emplace_back(Group{copy.tensor, tensor});
       (!copy.rows.empty() ? group.rows : copy.is_trained ? group.trained : group.copies).push_back(&copy);
     }
     for (Group& group : groups_)
@@ -72,8 +75,10 @@ class ReplacementFinder {
  private:
   static std::string_view module_of(std::string_view tensor) { return tensor.substr(0, tensor.rfind('.')); }
 
-  /// Whether it is an output layer's; GGUF calls that "output".
-  static bool is_output(std::string_view tensor) { return is_head(module_of(tensor)) || module_of(tensor) == "output"; }
+  /// Whether it is an output layer's weight; GGUF calls that "output".
+  static bool is_output(std::string_view tensor) {
+    return tensor.ends_with(".weight") && (is_head(module_of(tensor)) || module_of(tensor) == "output");
+  }
 
   void warn_of_blocks(const TensorInfo& copy, const TensorInfo& base) {
     out_.warnings.push_back(text("the adapter ", printable(adapter_.name), ": passed over ", in_quotes(copy.name),

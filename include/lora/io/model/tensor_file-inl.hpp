@@ -49,9 +49,6 @@ LORA_FUNC TensorFile TensorFile::open(const std::filesystem::path& path) {
 
 LORA_FUNC TensorFile::TensorFile(Gguf file) : file_(std::move(file)) {
   const Gguf& found = *gguf();
-  if (const std::uint64_t parts = found.unsigned_value("split.count").value_or(1); parts > 1)
-    detail::fail(path(), "metadata 'split.count': expected a whole model, found one of ", parts,
-                 " parts: join them first (llama-gguf-split --merge)");
   for (const GgufTensor& tensor : found.tensors()) infos_.push_back(detail::tensor_info(tensor));
   const std::uint64_t end = infos_.empty() ? 0 : infos_.back().end;
   if (found.file().size() > found.header().data_begin() + detail::aligned(end, found.header().alignment()))

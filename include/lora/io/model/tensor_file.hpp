@@ -16,7 +16,7 @@ namespace io {
 class TensorFile {
  public:
   /// A GGUF file is told by its first bytes, unless it is called .safetensors. Throws FileError; also for a GGUF file
-  /// that is a part of a model (`split.count`), and for one with bytes after its data.
+  /// with bytes after its data.
   static TensorFile open(const std::filesystem::path& path);
 
   /// Where it is, and the file itself.

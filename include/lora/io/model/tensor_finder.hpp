@@ -11,6 +11,7 @@
 #include "lora/io/model/module_names.hpp"
 #include "lora/io/model/quantised.hpp"
 #include "lora/io/model/tied_head.hpp"
+#include "lora/io/model/vision_layouts.hpp"
 #include "lora/io/peft/adapter.hpp"
 
 #include <algorithm>
@@ -159,6 +160,8 @@ class TensorFinder {
       group.missing = group.finder->missing().name;
       group.why = group.finder->missing().found;
       group.name = text(in_quotes(group.finder->wanted(group.missing)));
+      for (const VisionLayout& layout : vision_layouts)
+        if (group.found.empty()) find_in(layout, group);
       return group.found;
     }
     std::vector<FlatNames::Wanted> names;
@@ -170,6 +173,20 @@ class TensorFinder {
     const auto is_same = [](const FlatNames::Wanted& a, const FlatNames::Wanted& b) { return a.name == b.name; };
     if (!std::equal(names.begin(), names.end(), others.begin(), is_same)) find_flat(group, others);
     return group.found;
+  }
+
+  /// Fills found where the base has all names in another layout.
+  void find_in(const VisionLayout& layout, Group& group) const {
+    std::vector<std::string> names;
+    bool differs = false;
+    for (const std::size_t i : group.wanted) {
+      names.push_back(layout(module_of(i).tensor_name()));
+      differs = differs || names.back() != module_of(i).tensor_name();
+    }
+    if (!differs) return;
+    ModuleNames finder(names_, std::move(names), renames_, group.fits);
+    group.found = finder.find();
+    if (!group.found.empty()) group.finder.emplace(std::move(finder));
   }
 
   /// Fills found; or missing and why, unless an attempt before found more.
@@ -324,7 +341,8 @@ class TensorFinder {
          : module_of(i).parameter == "bias" && module_of(i).update.kind() == "LoRA"
              ? " (lora_bias changes the module's bias: without one in the base, as in PEFT, it cannot be merged)"
          : is_head(path)
-             ? " (where the output layer is tied to the embeddings it has no weight of its own to merge into)"
+             ? text(" (where the output layer is tied to the embeddings it has no weight of its own to merge into: ",
+                    untie_remedy, ")")
              : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, "
                "Rename)");
   }

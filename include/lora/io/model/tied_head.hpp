@@ -4,6 +4,7 @@
 /// Output layers that share their weight with the embeddings. For bodies (-inl.hpp).
 
 #include "lora/io/model/bound_module.hpp"
+#include "lora/io/model/tied_types.hpp"
 #include "lora/io/text/json.hpp"
 
 #include <algorithm>
@@ -12,49 +13,6 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 inline constexpr std::uint64_t max_config_bytes = std::uint64_t{8} << 20;
-
-/// A whole path, or its end.
-inline bool is_at_end(std::string_view path, std::string_view name) {
-  return path.ends_with(name) && (path.size() == name.size() || path[path.size() - name.size() - 1] == '.');
-}
-
-/// The module of an output layer that some models share with their embeddings, by the names that transformers gives it.
-inline bool is_head(std::string_view module) {
-  static constexpr std::array<std::string_view, 4> heads{"lm_head", "lm_head.decoder", "cls.predictions.decoder",
-                                                         "embed_out"};
-  return module == "proj_out" ||  // Whisper's; other models call inner layers so
-         std::any_of(heads.begin(), heads.end(), [&](std::string_view head) { return is_at_end(module, head); });
-}
-
-/// The module of the embeddings that an output layer may be tied to.
-inline bool is_embedding(std::string_view module) {
-  static constexpr std::array<std::string_view, 6> embeddings{
-      "embed_tokens", "wte", "word_embeddings", "embed_in", "shared", "token_embd"};  // the last is GGUF's
-  return std::any_of(embeddings.begin(), embeddings.end(),
-                     [&](std::string_view name) { return is_at_end(module, name); });
-}
-
-/// Whether models of this type tie the two when their configuration does not say: the defaults of transformers'
-/// configuration classes, which 4.x leaves out of config.json. `type` is a model_type, or the beginning of an
-/// architecture's name, in lower case and without '_' and '-'.
-inline bool ties_head_by_default(std::string_view type) {
-  static constexpr std::array<std::string_view, 43> tied{
-      "bart",       "bert",        "biogpt",     "blenderbot", "bloom",   "cohere",     "cohere2", "ctrl",
-      "distilbert", "electra",     "ernie45",    "falcon",     "gemma",   "gemma2",     "gemma3",  "gemma3text",
-      "gemma3n",    "gemma3ntext", "gpt2",       "gptbigcode", "gptneo",  "jetmoe",     "lfm2",    "mamba",
-      "marian",     "mbart",       "mpt",        "openaigpt",  "opt",     "paligemma",  "pegasus", "recurrentgemma",
-      "roberta",    "smollm3",     "starcoder2", "t5",         "t5gemma", "vaultgemma", "whisper", "xglm",
-      "xlmroberta", "zamba",       "zamba2"};
-  return std::find(tied.begin(), tied.end(), type) != tied.end();
-}
-
-/// A name as ties_head_by_default() takes it.
-inline std::string plain_type(std::string_view name) {
-  std::string out;
-  for (const char c : name)
-    if (c != '_' && c != '-') out += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return out;
-}
 
 /// `Gemma2` of `Gemma2ForCausalLM`, `GPT2` of `GPT2LMHeadModel`.
 inline std::string_view model_of(std::string_view architecture) {
@@ -114,6 +72,10 @@ inline bool is_head_tied(const Model& model) {
   return found.is_tied() && !found.is_headless;
 }
 
+/// How a base gets an output layer that can be merged into.
+inline constexpr std::string_view untie_remedy =
+    "give the base an output layer of its own first, a copy of the embeddings under its name, and \"tie_word_embeddings\": false";
+
 /// Whoever reads a model whose configuration ties the output layer to the embeddings uses these in its place, so that what is merged
 /// into it would be lost. Throws FileError then; or returns true where only tensors of `own_heads` take its place and `can_untie`: the
 /// configuration has to be changed as well.
@@ -151,11 +113,11 @@ inline bool expect_untied_head(const Model& model, const std::vector<BoundModule
   if (found.is_tied() && can_untie) return true;
   if (found.said_tied)
     fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
-         ", found true: the layer is tied to the embeddings, which would be used in its place");
+         ", found true: the layer is tied to the embeddings, which would be used in its place: ", untie_remedy);
   if (found.is_tied())
     fail(file, "tie_word_embeddings: expected false to merge into ", tensor,
          ", found no such key, and a model of type ", in_quotes(found.type),
-         ", whose output layer is tied to the embeddings by default: they would be used in its place");
+         ", whose output layer is tied to the embeddings by default: they would be used in its place: ", untie_remedy);
   return false;
 }
 

@@ -38,9 +38,9 @@ class AdapterReader {
       if (is_left_empty(tensor)) refuse_tensor(file_.path(), tensor, left_empty);
       const std::string_view module = std::string_view(*of_base).substr(0, of_base->rfind('.'));
       const auto has = [&](std::string_view piece) { return tensor.name.find(piece) != std::string::npos; };
-      const bool is_trained = (config_.replaces(module) && !has(".original_module.")) ||
-                              (config_.keeps_ties() && has(".modules_to_save.")) ||
-                              (config_.trains_biases() && of_base->ends_with(".bias"));
+      const bool is_trained = !has(".original_module.") &&
+                              (config_.replaces(module) || (config_.keeps_ties() && has(".modules_to_save.")) ||
+                               (config_.trains_biases() && of_base->ends_with(".bias")));
       base_copies_.push_back({tensor.name, *of_base, is_trained});
       return;
     }

@@ -1,0 +1,161 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+"""Output layers that are tied to embeddings under every name, tensors that have two names, and weights of known orientation."""
+
+import json
+import shutil
+import unittest
+
+from support import Tensors, contents, gaussian, merged_bytes, tensor
+from test_cases import CaseTest, factors
+
+PREFIX = "base_model.model."
+
+
+def vector(seed, size):
+    return ("BF16", [size], tensor("BF16", gaussian(seed, 1, size))[2])
+
+
+class TiedHeads(CaseTest):
+    def test_heads_of_all_names(self):
+        """transformers' names for layers that are tied; where they lie within numbered layers they are others."""
+        for head in ("lm_head", "lm_head.out_proj", "vocab_projector", "decoder.output_projection", "generator_lm_head", "decoder",
+                     "lm_loss", "predictions.decoder", "pred_layer.proj", "lm_head.decoder", "cls.predictions.decoder", "proj_out"):
+            with self.subTest(head):
+                self.base([head], {"model.embed_tokens.weight": tensor("BF16", gaussian(7, 6, 4))}, folder=head, tie_word_embeddings=True)
+                self.adapter([head], f"{head}-adapter")
+                said = self.expect_refused(f"'{head}.weight'", "tie_word_embeddings", "found true", base=head, adapter=f"{head}-adapter")
+                self.assertIn('a copy of the embeddings under its name, and "tie_word_embeddings": false', said)
+        inner = ["layers.0.output_projection", "layers.1.decoder", "blocks.0.proj_out"]
+        base = self.base(inner, tie_word_embeddings=True)
+        self.adapter(inner)
+        self.expect_merged(base, {name: name + ".weight" for name in inner})
+
+    def test_types_that_tie_when_the_configuration_does_not_say(self):
+        for i, type in enumerate(("m2m_100", "led", "longt5", "plbart", "cohere2_vision", "falcon_mamba", "mt5", "umt5", "mvp", "camembert",
+                                  "deberta-v2", "modernbert", "moonshine", "lfm2_moe", "gemma4", "seamless_m4t", "gpt2", "zamba2")):
+            with self.subTest(type):
+                self.base(["lm_head"], folder=f"b{i}", model_type=type, architectures=["SomeForConditionalGeneration"])
+                if i == 0:
+                    self.adapter(["lm_head"])
+                self.expect_refused("'lm_head.weight'", "no such key", f"'{type}'", base=f"b{i}")
+        base = self.base(["lm_head"], model_type="llama")
+        self.expect_merged(base, {"lm_head": "lm_head.weight"})
+
+    def test_a_trained_head_of_another_name_unties(self):
+        """modules_to_save of ModernBERT's decoder, which the base's file does not have."""
+        embed = tensor("BF16", gaussian(7, 6, 4))
+        self.base(["layers.0.query"], {"model.embeddings.tok_embeddings.weight": embed}, tie_word_embeddings=True)
+        head = tensor("BF16", gaussian(8, 6, 4))
+        self.adapter(["layers.0.query"], more={PREFIX + "decoder.weight": head}, modules_to_save=["decoder"])
+        merged = self.merge("base", "adapter", out="merged", undo="undo")
+        self.assertEqual(Tensors(merged / "model.safetensors")["decoder.weight"], head)
+        self.assertIs(json.loads((merged / "config.json").read_text())["tie_word_embeddings"], False)
+        self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+
+    def test_the_bias_of_a_tied_head(self):
+        """BERT ties the bias of its decoder too: PEFT's file has one of the two names, the base's the other. Nothing is untied."""
+        for i, (ours, theirs) in enumerate((("cls.predictions.bias", "cls.predictions.decoder.bias"), ("lm_head.bias", "lm_head.decoder.bias"),
+                                            ("predictions.decoder.bias", "predictions.bias"))):
+            with self.subTest(theirs):
+                base = self.base(["encoder.layer.0.query"], {"embeddings.word_embeddings.weight": tensor("BF16", gaussian(7, 6, 4)),
+                                                             ours: vector(8, 6)}, folder=f"b{i}", tie_word_embeddings=True)
+                trained = vector(9, 6)
+                self.adapter(["encoder.layer.0.query"], f"a{i}", {PREFIX + theirs: trained}, bias="all")
+                merged = self.merge(f"b{i}", f"a{i}", out=f"m{i}", undo=f"u{i}")
+                after = Tensors(merged / "model.safetensors")
+                self.assertEqual(set(after), set(base))
+                self.assertEqual(after[ours], trained)
+                self.assertEqual((merged / "config.json").read_bytes(), (self.folder / f"b{i}/config.json").read_bytes())
+                self.assertEqual(contents(self.unmerge(f"m{i}", f"u{i}", f"r{i}")), contents(self.folder / f"b{i}"))
+
+    def test_both_names_of_one_bias(self):
+        self.base(["encoder.layer.0.query"], {"cls.predictions.bias": vector(8, 6)}, tie_word_embeddings=True)
+        trained = vector(9, 6)
+        both = {PREFIX + "cls.predictions.bias": trained, PREFIX + "cls.predictions.decoder.bias": trained}
+        self.adapter(["encoder.layer.0.query"], more=both, bias="all")
+        merged = self.merge("base", "adapter", out="merged", undo="undo")
+        self.assertEqual(Tensors(merged / "model.safetensors")["cls.predictions.bias"], trained)
+        both[PREFIX + "cls.predictions.bias"] = vector(10, 6)
+        self.adapter(["encoder.layer.0.query"], "differ", both, bias="all")
+        self.expect_refused("cls.predictions.decoder.bias", "the same tensor", adapter="differ")
+
+
+class OtherNames(CaseTest):
+    def test_gamma_and_beta(self):
+        """What the oldest files of BERT call LayerNorm.gamma and .beta transformers knows as .weight and .bias."""
+        names = {"weight": "bert.encoder.layer.0.LayerNorm.gamma", "bias": "bert.encoder.layer.0.LayerNorm.beta"}
+        base = self.base(["bert.encoder.layer.0.query"], {names["weight"]: vector(8, 4), names["bias"]: vector(9, 4)})
+        trained = {"weight": vector(10, 4), "bias": vector(11, 4)}
+        self.adapter(["bert.encoder.layer.0.query"], more={f"{PREFIX}bert.encoder.layer.0.LayerNorm.{which}": trained[which] for which in trained},
+                     modules_to_save=["LayerNorm"])
+        merged = self.merge("base", "adapter", out="merged", undo="undo")
+        after = Tensors(merged / "model.safetensors")
+        self.assertEqual(set(after), set(base))
+        for which, name in names.items():
+            self.assertEqual(after[name], trained[which])
+        self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+
+    def test_vision_transformers_in_both_layouts(self):
+        """transformers 5 calls modules otherwise than its own files do, as older versions did."""
+        inner = {"attention.q_proj": "attention.attention.query", "attention.v_proj": "attention.attention.value",
+                 "attention.o_proj": "attention.output.dense", "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense",
+                 "other": "other"}
+        for case, (new_list, old_list) in enumerate((("vit.layers", "vit.encoder.layer"), ("beit.encoder.layer", "beit.encoder.layer"))):
+            new = [f"{new_list}.{i}.{name}" for i in range(2) for name in inner]
+            old = [f"{old_list}.{i}.{name}" for i in range(2) for name in inner.values()]
+            for direction, (ours, theirs) in enumerate(((old, new), (new, old))):
+                with self.subTest(case=case, direction=direction):
+                    for folder in ("base", "adapter", "merged", "undo", "back"):
+                        path = self.folder / folder
+                        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    base = self.base(ours)
+                    self.adapter(theirs)
+                    self.expect_merged(base, {name: own + ".weight" for name, own in zip(theirs, ours)})
+        self.adapter(["vit.layers.0.attention.q_proj", "vit.layers.5.attention.q_proj"], "deeper")
+        self.expect_refused("vit.layers.", adapter="deeper")
+
+    def test_a_trained_norm_in_the_other_layout(self):
+        base = self.base(["vit.encoder.layer.0.attention.attention.query"], {"vit.encoder.layer.0.layernorm_before.bias": vector(8, 4)})
+        trained = vector(9, 4)
+        self.adapter(["vit.layers.0.attention.q_proj"], more={PREFIX + "vit.layers.0.layernorm_before.bias": trained}, bias="all")
+        after = Tensors(self.merge("base", "adapter", out="merged", undo="undo") / "model.safetensors")
+        self.assertEqual(set(after), set(base))
+        self.assertEqual(after["vit.encoder.layer.0.layernorm_before.bias"], trained)
+
+    def test_a_trained_bias_beside_pefts_copy_of_the_bases(self):
+        """bias='all' keeps modules_to_save's original_module.bias: a copy of the base's, which is compared with it."""
+        base = self.base(["model.layers.0.q_proj", "classifier"], {"classifier.bias": vector(8, 6)})
+        weight, bias = tensor("BF16", gaussian(9, 6, 4)), vector(10, 6)
+        more = {PREFIX + "classifier.original_module.bias": base["classifier.bias"], PREFIX + "classifier.bias": bias,
+                PREFIX + "classifier.weight": weight}
+        self.adapter(["model.layers.0.q_proj"], more=more, bias="all", modules_to_save=["classifier"])
+        merged = self.merge("base", "adapter", out="merged", undo="undo")
+        after = Tensors(merged / "model.safetensors")
+        self.assertEqual((after["classifier.weight"], after["classifier.bias"]), (weight, bias))
+        self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+        more[PREFIX + "classifier.original_module.bias"] = vector(11, 6)
+        self.adapter(["model.layers.0.q_proj"], "other", more, bias="all", modules_to_save=["classifier"])
+        self.expect_refused("classifier.original_module.bias", "another base", adapter="other")
+
+
+class Orientation(CaseTest):
+    def test_square_weights_of_models_without_conv1d(self):
+        """fan_in_fan_out says nothing of a Linear layer: PEFT turns it off."""
+        weight = tensor("BF16", gaussian(5, 4, 4))
+        name = "model.layers.0.self_attn.q_proj"
+        a, b = factors(1, 4, 4)
+        for type, transposed in (("llama", False), ("mine", True)):
+            with self.subTest(type):
+                self.base([], {name + ".weight": weight}, folder=type, model_type=type)
+                path = self.adapter([name], f"{type}-adapter", fan_in_fan_out=True)
+                tensors = Tensors(path / "adapter_model.safetensors")
+                tensors[f"{PREFIX}{name}.lora_A.weight"], tensors[f"{PREFIX}{name}.lora_B.weight"] = a, b
+                tensors.save(path / "adapter_model.safetensors")
+                merged = self.merge(type, f"{type}-adapter", out=f"{type}-merged", undo=f"{type}-undo")
+                A, B = (tensors.fractions(f"{PREFIX}{name}.lora_{which}.weight") for which in "AB")
+                self.assertEqual(Tensors(merged / "model.safetensors")[name + ".weight"][2],
+                                 merged_bytes(weight, [(A, B, 4, 1.0)], transposed))
+
+
+if __name__ == "__main__":
+    unittest.main()
