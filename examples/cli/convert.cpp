@@ -72,7 +72,7 @@ struct Convert {
       // Copies of the base's tensors are compared under the base's own names.
       const bool is_gguf_base = is_gguf_model(bases.front());
       if (!is_gguf_base) adapter = without_copies(adapter, notes);
-      adapter = io::to_gguf(adapter, architecture);
+      adapter = to_gguf_names(adapter, bases.front(), architecture);
       if (is_gguf_base) adapter = without_copies(adapter, notes);
     }
     const io::GgufSaved saved = io::save_gguf_adapter(adapter, out, architecture.name, io::GgufScaling::fold_if_needed);

@@ -19,7 +19,7 @@ struct Merge {
   CommonOptions common;
 
   int run() {
-    target.expect_one();
+    target.expect_one(base);
     if (target.in_place && undo.empty()) throw UsageError("--in-place: expected --undo as well, found none");
     note_signals();
     const std::vector<ChosenAdapter> chosen = adapters.load(common, base);

@@ -30,8 +30,11 @@ void Target::add_to(CLI::App& command) {
   command.add_flag("--in-place", in_place, "Change the model's own files instead");
 }
 
-void Target::expect_one() const {
+void Target::expect_one(const fs::path& model) const {
   if (out.empty() && !in_place) throw UsageError("--out is required, or --in-place");
+  std::error_code ignored;
+  if (!out.empty() && fs::equivalent(out, model, ignored))
+    throw UsageError("--out: " + path_text(out) + " is the model itself: give it another name, or change the model's own files with --in-place");
   if (!out.empty() && in_place) throw UsageError("--in-place: expected no --out beside it, found " + io::utf8_text(out));
 }
 

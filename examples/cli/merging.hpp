@@ -23,7 +23,7 @@ struct Target {
   void add_to(CLI::App& command);
 
   /// Throws UsageError for both or none.
-  void expect_one() const;
+  void expect_one(const fs::path& model) const;
 
   /// Says so when a signal came too late to take a change in place back.
   void note_finished() const;

@@ -113,6 +113,14 @@ io::GgufArchitecture architecture_of(const fs::path& base) {
   return io::GgufArchitecture::of_config(folder / "config.json");
 }
 
+io::Adapter to_gguf_names(const io::Adapter& adapter, const fs::path& base, const io::GgufArchitecture& architecture) {
+  try {
+    return io::to_gguf(adapter, architecture);
+  } catch (const lora::ValueError& error) {
+    fail(base, bare(error));
+  }
+}
+
 namespace {
 
 /// A PEFT folder or a GGUF adapter, with the names and the order of rows of the base where that is of the other kind. `load` reads a
@@ -120,7 +128,7 @@ namespace {
 io::Adapter load_for(const fs::path& path, const fs::path& base, const std::function<io::Adapter()>& load) {
   if (!io::is_gguf_file(path)) {
     io::Adapter adapter = load();
-    if (is_gguf_model(base)) return io::to_gguf(adapter, architecture_of(base));
+    if (is_gguf_model(base)) return to_gguf_names(adapter, base, architecture_of(base));
     const bool is_flat = std::any_of(adapter.modules.begin(), adapter.modules.end(),
                                      [](const io::AdapterModule& module) { return module.is_flat; });
     return is_flat && !base.empty() ? io::with_open_clip_names(adapter, io::Model::open(base)) : adapter;
@@ -131,7 +139,7 @@ io::Adapter load_for(const fs::path& path, const fs::path& base, const std::func
   const io::GgufArchitecture made_for = io::GgufArchitecture::of(file), architecture = architecture_of(base);
   if (made_for.name != architecture.name)
     fail(path, "general.architecture: expected ", in_quotes(architecture.name), ", as the base has, found ",
-         in_quotes(made_for.name));
+         in_quotes(made_for.name), ": the adapter is for another model");
   return is_gguf_model(base) ? adapter : io::from_gguf(adapter, architecture);
 }
 
@@ -173,13 +181,17 @@ std::vector<ChosenAdapter> AdapterOptions::load(const CommonOptions& common, con
                        " is a folder, whose name reads like a folder and a coefficient; give " + option + "=1");
     if (sign != option.npos && !coefficient && !fs::exists(whole, ignored) && fs::exists(before, ignored))
       throw UsageError("--adapter: expected a number behind the last '=' of " + option + ", as 0.5, found " +
-                       option.substr(sign + 1));
+                       (sign + 1 == option.size() ? "none" : option.substr(sign + 1)));
     if (!std::isfinite(multiplier))
       throw UsageError("--adapter: expected a finite coefficient that 64 bits can hold, found " +
                        option.substr(sign + 1));
     warnings.emplace_back();
     if (multiplier == 0)
       warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
+    if (coefficient && fs::is_directory(whole, ignored) && fs::is_directory(before, ignored))
+      warnings.back().push_back(lora::io::printable(option) + ": taken for the folder " + path_text(before) + " times " +
+                                option.substr(sign + 1) + ", though there is a folder of the whole name as well, which is " +
+                                lora::io::printable(option) + "=1");
     wanted.emplace_back(coefficient ? before : whole, multiplier);
   }
   for (std::size_t i = 0; i < wanted.size(); ++i)

@@ -62,6 +62,9 @@ bool is_gguf_model(const fs::path& base);
 /// What a base says of its names: a GGUF file of itself, another one in the config.json beside its tensors.
 lora::io::GgufArchitecture architecture_of(const fs::path& base);
 
+/// io::to_gguf for that base; what is said of the architecture names the base. Throws FileError.
+lora::io::Adapter to_gguf_names(const lora::io::Adapter& adapter, const fs::path& base, const lora::io::GgufArchitecture& architecture);
+
 /// The help text about coefficients in DIR=COEFFICIENT, and about how adapters' modules find their tensors.
 extern const char* const coefficient_rules;
 extern const char* const name_rules;

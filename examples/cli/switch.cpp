@@ -19,7 +19,7 @@ struct Switch {
   CommonOptions common;
 
   int run() {
-    target.expect_one();
+    target.expect_one(merged);
     note_signals();
     const std::vector<ChosenAdapter> chosen = adapters.load(common, merged, false);
     std::vector<fs::path> inputs = files_of(chosen);

@@ -20,7 +20,7 @@ struct Unmerge {
   CommonOptions common;
 
   int run() {
-    target.expect_one();
+    target.expect_one(merged);
     note_signals();
     expect_apart({merged, undo}, {target.out});
     Progress progress("unmerging", common.quiet);

@@ -6,6 +6,7 @@
 #include "io/tensors.hpp"
 
 #include <lora/io.hpp>
+#include <lora/io/model/nearest_name.hpp>
 
 namespace messages {
 namespace {
@@ -119,6 +120,59 @@ TEST_F(Messages, AdaptersForOtherModels) {
   const io::Adapter llama = io::load_gguf_adapter(gguf);
   const io::Model itself = io::Model::open(gguf);
   expect_pieces(message([&] { io::bind(itself, llama); }), {"lora-f32.gguf: ", "the base is a GGUF adapter"});
+}
+
+TEST_F(Messages, AnOutputLayerThatAGgufModelTies) {
+  io::GgufWriter writer(folder_ / "m.gguf", std::vector<io::GgufTensor>{{"token_embd.weight", io::GgmlType::F32, {4, 3}}}, {});
+  writer.write(std::vector<std::byte>(48));
+  writer.commit();
+  const io::Model model = io::Model::open(folder_ / "m.gguf");
+  const std::string said = message([&] { io::bind(model, io::load_adapter(adapter(config_, lora("output")))); });
+  expect_pieces(said, {"'output.weight'", "ties its output layer", "token_embd"});
+  EXPECT_EQ(said.find("--rename"), said.npos) << said;
+}
+
+/// The base's name that is nearest to one; "" where none is near.
+std::string nearest(const std::vector<std::string_view>& names, std::string_view wanted) {
+  const io::detail::BaseNames base(names);
+  const std::optional<std::size_t> found = io::detail::nearest_name(base, wanted);
+  return found ? std::string(base[*found]) : "";
+}
+std::string renaming(std::string_view wanted, std::string_view found) {
+  const std::optional<io::Rename> rename = io::detail::rename_between(wanted, found);
+  return rename ? rename->from + "=" + rename->to : "";
+}
+
+TEST(NearestNames, FewChangesAndTheOtherCaseBeforeOtherLetters) {
+  EXPECT_EQ(nearest({"a.v_proj.weight", "a.q_proj.weight"}, "a.Q_proj.weight"), "a.q_proj.weight");
+  EXPECT_EQ(nearest({"l.1.attn.qkv.weight", "l.0.attn.qkv.weight"}, "l.0.attn.q.weight"), "l.0.attn.qkv.weight");
+  EXPECT_EQ(nearest({"unet.mid.to_q.weight"}, "unet_mid_to_k.weight"), "unet.mid.to_q.weight");
+  EXPECT_EQ(nearest({"encoder.layer.0.query.weight", "h.weight"}, "score.weight"), "");
+  EXPECT_EQ(nearest({}, "a.weight"), "");
+  EXPECT_EQ(nearest({"weight"}, "weight"), "");
+  // Very long names are not compared for ever.
+  const std::string longest(8000, 'a');
+  EXPECT_EQ(nearest(std::vector<std::string_view>(100, longest), longest + ".weight"), longest);
+}
+
+TEST(NearestNames, Renames) {
+  EXPECT_EQ(renaming("enc.blocks.0.q.weight", "backbone.layers.0.q.weight"), "enc.blocks=backbone.layers");
+  EXPECT_EQ(renaming("model.layers.0.q.weight", "0.q.weight"), "model.layers=");
+  EXPECT_EQ(renaming("layers.0.q.weight", "layers.0.q.weight"), "");
+  EXPECT_EQ(renaming("layers.0.q.weight", "layers.1.q.weight"), "");
+  EXPECT_EQ(renaming("layers.0.q.weight", "layers10.q.weight"), "");
+  EXPECT_EQ(renaming("a.score.weight", "b.c.score.weight"), "a.score=b.c.score");
+  EXPECT_EQ(renaming("score.weight", "norm.weight"), "");
+  EXPECT_EQ(renaming("score", "norm"), "");
+}
+
+TEST(NearestNames, ListsThatAreShorter) {
+  const io::detail::BaseNames base({"m.layers.3.q.weight", "m.layers.10.q.weight", "m.layers.x.q.weight", "n.layers.90.q.weight",
+                                    "m.layers.95.k.weight", "m.layers.96.y.q.weight"});
+  EXPECT_EQ(io::detail::shorter_list(base, "m.layers.11.q.weight"), "the base has layers 3 to 10 of 'm.layers'");
+  EXPECT_EQ(io::detail::shorter_list(base, "m.layers.99999999999999999999.q.weight"), "the base has layers 3 to 10 of 'm.layers'");
+  for (const char* const wanted : {"m.layers.5.q.weight", "m.layers.11.v.weight", "m.other.11.q.weight", "m.q.weight"})
+    EXPECT_EQ(io::detail::shorter_list(base, wanted), "") << wanted;
 }
 
 TEST_F(Messages, FilesThatAreCutOff) {

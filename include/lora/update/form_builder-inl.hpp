@@ -30,7 +30,8 @@ template <class Compute>
 LORA_NOINLINE Compute finite_scale(double scale) {
   const auto c = static_cast<Compute>(scale);
   if (!is_finite(c))
-    throw ValueError(text("lora: an update's scaling times its coefficient: expected a finite number, found ", scale));
+    throw ValueError(text("lora: an update's scaling times its coefficient: expected a finite number",
+                          is_finite(scale) ? " that 32 bits can hold (3.4e38 at most)" : "", ", found ", scale));
   return c;
 }
 

@@ -51,6 +51,21 @@ struct AdapterSource {
   std::shared_ptr<const Safetensors> file;  // null for a folder of several files
 };
 
+/// Whether a file has factors under PEFT's names; one that is no safetensors file has none.
+inline bool has_peft_factors(const Safetensors& file) {
+  return std::any_of(file.tensors().begin(), file.tensors().end(), [](const TensorInfo& tensor) {
+    return without_wrappers(tensor.name).has_peft_prefix && find_piece(tensor.name);
+  });
+}
+
+inline bool has_peft_factors(const std::filesystem::path& file) {
+  try {
+    return has_peft_factors(Safetensors::open(file));
+  } catch (const FileError&) {
+    return false;
+  }
+}
+
 /// Throws FileError, with what may have been meant, for what is no folder of an adapter.
 inline void expect_peft_folder(const std::filesystem::path& folder) {
   static constexpr std::string_view expected =
@@ -81,8 +96,12 @@ inline void expect_peft_folder(const std::filesystem::path& folder) {
         folder, expected, "neither of them",
         model == names.end() ? "" : text(", but a model's ", in_quotes(*model), ": an adapter is meant, not its base"));
   }
-  if (!has_file(folder, "adapter_model.safetensors"))
-    fail(folder, expected, "no adapter_model.safetensors, which has the factors: fetch it as well");
+  if (has_file(folder, "adapter_model.safetensors")) return;
+  for (const std::string& name : names_in(folder))
+    if (name.ends_with(".safetensors") && has_peft_factors(folder / utf8_path(name)))
+      fail(folder, expected, "no adapter_model.safetensors, but ", in_quotes(name),
+           " with PEFT's factors, as a trainer saves a whole model: save the adapter alone (PEFT's save_pretrained)");
+  fail(folder, expected, "no adapter_model.safetensors, which has the factors: fetch it as well");
 }
 
 inline Adapter load_peft_as(const AdapterSource& source, PeftConfig::Unconverted unconverted) {

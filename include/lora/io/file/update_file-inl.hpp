@@ -7,10 +7,11 @@ LORA_NAMESPACE_BEGIN
 namespace io {
 
 LORA_FUNC UpdateFile::UpdateFile(std::filesystem::path path, Sync sync) : path_(std::move(path)), sync_(sync) {
+  static constexpr std::string_view instead = "write the result elsewhere (--out), or put a copy of the file in its place first";
   std::error_code error;
   file_ = detail::open_to_update(path_, error);
   if (error == std::errc::too_many_symbolic_link_levels)
-    detail::fail(path_, "cannot change it in place: expected a file, found a symbolic link to one");
+    detail::fail(path_, "cannot change it in place: expected a file, found a symbolic link to one, which others may use as well: ", instead);
   if (error) detail::fail_system(path_, "cannot open for writing", error);
   const detail::FileStatus status = detail::status_of(file_, error);
   if (error) detail::fail_system(path_, "cannot examine", error);
@@ -18,7 +19,7 @@ LORA_FUNC UpdateFile::UpdateFile(std::filesystem::path path, Sync sync) : path_(
   if (status.is_write_protected) detail::fail(path_, "cannot write: the file is write-protected");
   if (status.names > 1)
     detail::fail(path_, "cannot change it in place: expected a file with one name, found one with ", status.names,
-                 " (hard links), which would all change");
+                 " (hard links), which would all change: ", instead);
   size_ = status.size;
   if (detail::try_lock(file_, detail::Lock::exclusive, error)) return;
   if (error) detail::fail_system(path_, "cannot lock", error);

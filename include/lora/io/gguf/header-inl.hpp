@@ -38,7 +38,7 @@ LORA_FUNC GgufHeader GgufHeader::parse(const std::filesystem::path& file, std::u
   header.data_begin_ =
       std::min(detail::aligned(reader.position(), header.alignment_), header.tensors_.empty() ? file_size : UINT64_MAX);
   if (header.data_begin_ > file_size)
-    detail::fail(file, "expected data from byte ", header.data_begin_, " on, found a file of ", file_size, " bytes");
+    detail::fail(file, "expected data from byte ", header.data_begin_, " on, found a file of ", file_size, " bytes", detail::cut_off);
   header.check(file, file_size - header.data_begin_);
   return header;
 }

@@ -4,6 +4,7 @@
 /// The pieces of a GGUF header, one after the other. For bodies (-inl.hpp).
 
 #include "lora/io/error.hpp"
+#include "lora/io/file/file_kind.hpp"
 #include "lora/io/gguf/tensor.hpp"
 #include "lora/io/gguf/value.hpp"
 #include "lora/io/safetensors/tensor_info.hpp"
@@ -127,7 +128,7 @@ class GgufHeaderReader {
   std::uint64_t left() const { return end_ - position(); }
   std::string end_name() const {
     return size_ > end_ ? text("the end of a header of at most ", GgufLimits::max_header_bytes, " bytes")
-                        : std::string("the end of the file");
+                        : text("the end of the file", cut_off);
   }
 
   /// The caller has seen that they are there.
@@ -167,8 +168,10 @@ inline std::uint32_t read_gguf_version(const std::filesystem::path& file, std::u
          in_quotes(std::string_view(magic.data(), magic.size())));
   const auto version = reader.number<std::uint32_t>("a version");
   if ((version & 0xffffu) == 0 && version != 0)
-    fail(file, "header: expected a little-endian file, found a big-endian one");
-  if (version != 2 && version != 3) fail(file, "header: expected version 2 or 3, found ", version);
+    fail(file, "header: expected a little-endian file, found a big-endian one: turn it around with llama.cpp's gguf_convert_endian.py");
+  if (version != 2 && version != 3)
+    fail(file, "header: expected version 2 or 3, found ", version,
+         version == 1 ? ": convert the original model again, with today's llama.cpp" : ": a later version, or no GGUF file");
   return version;
 }
 

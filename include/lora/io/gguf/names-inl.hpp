@@ -18,7 +18,7 @@ inline const GgufArchitectureRow* find_architecture(std::string_view name) {
 inline const GgufArchitectureRow& architecture_row(std::string_view name) {
   if (const GgufArchitectureRow* const row = find_architecture(name)) return *row;
   throw ValueError(text("lora: GGUF: expected an architecture whose names are known (llama, qwen2, gemma2 ...), found ",
-                        in_quotes(name)));
+                        in_quotes(name), ": merge into the Hugging Face model, and convert that to GGUF"));
 }
 inline std::span<const std::string_view> prefixes_of(const GgufArchitectureRow& architecture) {
   if (architecture.family == gpt2_names) return gpt2_prefixes;
@@ -59,7 +59,7 @@ class GgufRenaming {
       if (copy.is_trained)
         fail(adapter_.folder, "tensor ", in_quotes(copy.name),
              ": expected factors and copies of the base's tensors, found a whole tensor that was trained in the base's "
-             "place");
+             "place, which files of factors and GGUF models do not take: merge into the Hugging Face model, and convert that to GGUF");
       const std::size_t dot = copy.tensor.rfind('.');
       const auto name = dot == copy.tensor.npos ? std::nullopt : renamed(std::string_view(copy.tensor).substr(0, dot));
       if (!name)
@@ -71,7 +71,10 @@ class GgufRenaming {
       const std::string_view path = module.path;
       std::optional<std::string> name = renamed(path);
       if (!name)
-        refuse(module, text("expected a module of ", architecture_.name, " that ", has_a_name(), ", found none"));
+        refuse(module, text("expected a module of ", architecture_.name, " that ", has_a_name(), ", found none",
+                            module.is_flat ? " (its name has '_' for '.': convert the adapter to PEFT first, with the Hugging Face model as "
+                                             "the base, lora convert --to peft --base MODEL)"
+                                           : ""));
       if (module.parameter != "weight" || module.expert >= 0)
         refuse(module, text("expected an update of a matrix, found one of ", in_quotes(module.tensor_name()),
                             module.expert >= 0 ? ", an expert's" : ""));

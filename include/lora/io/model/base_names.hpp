@@ -24,6 +24,11 @@ inline std::string with_beginning(std::string_view name, std::string_view beginn
   return rest.empty() || other.empty() ? text(other, rest) : text(other, ".", rest);
 }
 
+/// Whether a part of a name is a number, as that of a layer.
+inline bool is_number(std::string_view part) {
+  return !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
 /// The beginning of a name that is followed by `end`.
 inline std::string_view before(std::string_view name, std::string_view end) {
   return name.substr(0, name.size() - std::min(name.size(), end.size() + 1));

@@ -121,9 +121,10 @@ LORA_ON_CALL_DECLARED inline ModelChange change_in_place(std::string command, co
     fail(new_undo,
          "expected a new name for the undo file of a change in place, found a file of that name: it may be what gives "
          "the original back");
+  Model opened = Model::open(path);  // before the undo file, which is not there yet where a merge was killed
   std::optional<UndoFile> old;
   if (!old_undo.empty()) old.emplace(UndoFile::open(old_undo));
-  LockedModel locked(Model::open(path), options.sync);
+  LockedModel locked(std::move(opened), options.sync);
   const Model& model = locked.model();
   if (const auto found = unfinished(model)) fail_unfinished(*found);  // of a process that has just been killed
   Journal::remove_leftovers(model);

@@ -56,16 +56,20 @@ inline void warn_of_other_weights(const std::vector<std::string>& copies, bool i
   }
 }
 
-/// Warns of Git LFS pointers among those that are only copied: the merged weights are right all the same.
+/// Warns of Git LFS pointers among those that are only copied, and of JSON files that are none: the merged weights are right all the
+/// same.
 inline void warn_of_pointers(const Model& model, const std::vector<std::string>& copies,
                              std::vector<std::string>& warnings) {
   for (const std::string& copy : copies) {
     std::error_code ignored;
     const std::filesystem::path path = model.path() / utf8_path(copy);
-    if (const auto size = std::filesystem::file_size(path, ignored); ignored || size > 1024) continue;
+    const std::uintmax_t size = std::filesystem::file_size(path, ignored);
+    const bool is_json = path.extension() == ".json";
+    if (ignored || (size > 1024 && !is_json)) continue;
     const std::string first = first_bytes(InputFile(path));
-    if (first.starts_with(file_kinds[0].first_bytes))
-      warnings.push_back(text(printable(copy), ": ", file_kinds[0].sentence, "; it is copied as it is"));
+    const std::optional<std::string> kind =
+        is_json || first.starts_with(file_kinds[0].first_bytes) ? kind_of(first, size) : std::nullopt;
+    if (kind) warnings.push_back(text(printable(copy), ": ", *kind, "; it is copied as it is"));
   }
 }
 

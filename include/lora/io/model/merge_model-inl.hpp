@@ -99,8 +99,8 @@ LORA_ON_CALL
 ModelChange unmerge_model(const std::filesystem::path& merged, const std::filesystem::path& undo,
                           const std::filesystem::path& out, const ModelOptions& options) {
   expect_apart({merged, undo}, {out});
+  const Model model = Model::open(merged);  // before the undo file, which is not there yet where a merge was killed
   const UndoFile record = UndoFile::open(undo);
-  const Model model = Model::open(merged);
   detail::Job job = detail::plan_job(model, &record, nullptr, options, false);
 
   ModelWriter restored(model, out, options.sync, job.reshape);
@@ -119,8 +119,8 @@ ModelChange switch_model(const std::filesystem::path& merged, const std::filesys
                          const std::vector<ActiveAdapter>& adapters, const std::filesystem::path& out,
                          const std::filesystem::path& new_undo, const ModelOptions& options) {
   expect_apart(detail::inputs_of(adapters, {merged, undo}), {out, new_undo});
-  const UndoFile old = UndoFile::open(undo);
   const Model model = Model::open(merged);
+  const UndoFile old = UndoFile::open(undo);
   detail::Job job = detail::plan_job(model, &old, &adapters, options, false);
 
   ModelWriter switched(model, out, options.sync, job.reshape);

@@ -94,6 +94,38 @@ LORA_ON_CALL_DECLARED inline Finish merge_unmerged(const Model& model, const Mer
   return finish;
 }
 
+/// Whether a weight is the one that was merged into: merged again it is what the record was made for.
+template <class T>
+bool is_original(const UndoTensor& tensor, std::span<const std::byte> bytes, const ActiveSet<compute_t<T>>& set,
+                 const UndoRecord& record, const Context& context) {
+  std::vector<std::byte> again(bytes.begin(), bytes.end());
+  try {
+    with_weight<T>(weight_bytes(tensor, std::span(again)), tensor.rows, tensor.cols, tensor.order, [&](auto weight) {
+      lora::merge_plain(weight, set, context);
+      lora::unmerge(weight, set, record, context);
+    });
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// Calls run(), which takes a set out of a tensor by its record, and leaves the bytes alone when that is another's; what it throws then
+/// is said with the usual reasons.
+template <class T, class Run>
+auto explained(const UndoFile& undo, const UndoTensor& tensor, std::span<const std::byte> bytes,
+               const ActiveSet<compute_t<T>>& set, const UndoRecord& record, const Context& context, const Run& run) {
+  try {
+    return run();
+  } catch (const RecordError& error) {
+    const std::string path = utf8_text(undo.path());
+    if (is_original<T>(tensor, bytes, set, record, context))
+      throw RecordError(text(error.what(), ": it is the original already, without what the undo file ", in_quotes(path), " would take out"));
+    throw RecordError(text(error.what(), ": the undo file ", in_quotes(path),
+                           " is another merge's, or a later merge has to be unmerged first, or the weight was changed since"));
+  }
+}
+
 /// Undoes the merge of a tensor in its bytes. Throws FileError, naming the tensor.
 LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoFile& undo, const UndoTensor& tensor,
                                                  std::span<std::byte> bytes, const Context& context) {
@@ -103,7 +135,9 @@ LORA_ON_CALL_DECLARED inline void unmerge_tensor(const Model& model, const UndoF
     visit_type(tensor.type, [&]<class T>(std::type_identity<T>) {
       const auto set = undo.active_set<compute_t<T>>(tensor);
       with_weight<T>(weight_bytes(tensor, bytes), tensor.rows, tensor.cols, tensor.order,
-                     [&](auto weight) { lora::unmerge(weight, set, record, context); });
+                     [&](auto weight) {
+                       explained<T>(undo, tensor, bytes, set, record, context, [&] { lora::unmerge(weight, set, record, context); });
+                     });
     });
   });
 }
@@ -124,7 +158,8 @@ LORA_ON_CALL_DECLARED inline Finish switch_tensor(const Model& model, const Undo
       using Compute = compute_t<T>;
       const ActiveSet<Compute> old_set = undo.active_set<Compute>(tensor), set = active_set<Compute>(target.parts);
       return with_weight<T>(weight_bytes(target, bytes), target.rows, target.cols, target.order, [&](auto weight) -> Finish {
-        UndoRecord made = lora::switch_to(weight, old_set, record, set, context);
+        UndoRecord made = explained<T>(undo, tensor, bytes, old_set, record, context,
+                                       [&] { return lora::switch_to(weight, old_set, record, set, context); });
         if (!all_finite(std::span<const T>(weight.data(), static_cast<std::size_t>(weight.size()))))
           effect.overflows = static_cast<std::uint64_t>(lora::overflows(weight, set, made));
         return add_record<Compute>(new_undo, set, std::move(made));

@@ -72,6 +72,9 @@ LORA_FUNC Model Model::open_unfinished(const std::filesystem::path& path) {
     detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with one, found nothing of that name",
                  detail::nothing_there(path));
   if (!model.is_folder_) {
+    if (path.extension() == ".json" && detail::has_model_file(path.parent_path()))
+      detail::fail(path, "expected a model: a safetensors or GGUF file, or a folder with one, found a JSON file beside a model: "
+                         "name the folder that they are in");
     model.add_shard("", path);
     if (const Gguf* const file = model.shards_.front().gguf())
       if (const std::uint64_t parts = file->unsigned_value("split.count").value_or(1); parts > 1)
@@ -148,7 +151,8 @@ LORA_FUNC void Model::open_shards(const std::string& index_file) {
   const std::string single = index_file.substr(0, index_file.find(".safetensors")) + ".safetensors";
   if (!names.contains(single) && std::filesystem::exists(path_ / single, ignored))
     detail::fail(path_, "expected one model, found two: ", printable(single), " and the shards of ",
-                 printable(index_file));
+                 printable(index_file), ": name ", printable(single),
+                 " itself where that is meant, or take away the one that is not");
   for (const std::string& name : names) {
     if (!std::filesystem::exists(path_ / utf8_path(name), ignored) && !ignored)
       detail::fail(path_ / utf8_path(name), "expected a shard, which ", printable(index_file),

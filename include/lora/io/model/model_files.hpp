@@ -68,6 +68,12 @@ inline std::optional<ModelFile> model_in(const std::filesystem::path& folder) {
   return best == nullptr ? std::nullopt : std::optional(*best);
 }
 
+/// Whether a folder ("": the one of relative paths) has a model's file or index.
+inline bool has_model_file(const std::filesystem::path& folder) {
+  const std::vector<std::string> names = names_in(folder.empty() ? std::filesystem::path(".") : folder);
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) { return model_file(name).has_value(); });
+}
+
 /// Whether a model's folder has this, at its top, of an adapter: programs that find it apply the adapter to what they
 /// load.
 inline bool is_adapter_file(std::string_view name) {
@@ -96,11 +102,7 @@ inline std::string instead_of_model(const std::filesystem::path& folder) {
         name.ends_with(".pt") || name.ends_with(".pth") || name.ends_with(".ckpt"))
       pickles.push_back(name);
   }
-  const std::vector<std::string> below = find_below(folder, [](const std::filesystem::path& path) {
-    const std::vector<std::string> names = names_in(path);
-    return std::any_of(names.begin(), names.end(),
-                       [](const std::string& name) { return model_file(name).has_value(); });
-  });
+  const std::vector<std::string> below = find_below(folder, &has_model_file);
   if (std::any_of(others.begin(), others.end(), [](const std::string& name) { return is_shard_name(name); }))
     return text(", but shards without their index: ", some_of(others),
                 ": fetch the index (model.safetensors.index.json) as well");

@@ -40,6 +40,8 @@ class ModuleNames {
   struct Missing {
     std::size_t name;
     std::string found;
+    std::string looked_for = {};               // the name as the base would have it
+    std::optional<std::size_t> of_several = {};  // one of the tensors that it may mean
   };
 
   /// The tensor of each name. When some have none it is empty, and missing() says why.
@@ -52,7 +54,7 @@ class ModuleNames {
     std::vector<std::size_t> out(wanted_.size());
     for (const Tower& tower : towers) {
       if (tower.found.empty()) {
-        missing_ = tower.several.empty() ? absent(tower) : Missing{tower.names.front(), tower.several};
+        missing_ = tower.several.empty() ? absent(tower) : Missing{tower.names.front(), tower.several, {}, tower.one_of_several};
         return {};
       }
       for (std::size_t k = 0; k < tower.names.size(); ++k) out[tower.names[k]] = tower.found[k];
@@ -97,6 +99,7 @@ class ModuleNames {
     std::vector<std::size_t> found;  // empty until all are
     std::string several;             // what names alone cannot tell apart
     std::optional<Change> nearest;   // one that serves some of the names
+    std::optional<std::size_t> one_of_several = {};
 
     bool is_open() const { return found.empty() && several.empty(); }
   };
@@ -123,9 +126,6 @@ class ModuleNames {
       out[place->second].names.push_back(i);
     }
     return out;
-  }
-  static bool is_number(std::string_view part) {
-    return !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
   }
 
   std::optional<std::size_t> find(std::size_t i, const Change& change) const {
@@ -176,7 +176,10 @@ class ModuleNames {
     keep(candidates, [&](const Candidate& one) {
       return std::find(changes_.begin(), changes_.end(), one.change) != changes_.end();
     });
-    if (candidates.size() > 1) tower.several = found_several(candidates[0].found.front(), candidates[1].found.front());
+    if (candidates.size() > 1) {
+      tower.several = found_several(candidates[0].found.front(), candidates[1].found.front());
+      tower.one_of_several = candidates[0].found.front();
+    }
     if (candidates.size() != 1) return false;
     tower.found = candidates.front().found;
     tower.several.clear();
@@ -296,9 +299,9 @@ class ModuleNames {
         break;
       }
     const std::size_t i = lacking.value_or(tower.names.front());
-    if (change == Change{} || !other) return {i, "found none"};
-    return {i, text("found none, nor ", in_quotes(with_beginning(wanted_[i], change.from, change.to)), " beside ",
-                    in_quotes(base_[*find(*other, change)]))};
+    if (change == Change{} || !other) return {i, "found none", wanted_[i]};
+    const std::string changed = with_beginning(wanted_[i], change.from, change.to);
+    return {i, text("found none, nor ", in_quotes(changed), " beside ", in_quotes(base_[*find(*other, change)])), changed};
   }
 
   /// Of a name that ends more tensors nothing can be said, and more changes show nothing; it bounds the time as well.

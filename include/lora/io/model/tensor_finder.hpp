@@ -9,6 +9,7 @@
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/model/module_names.hpp"
+#include "lora/io/model/nearest_name.hpp"
 #include "lora/io/model/quantised.hpp"
 #include "lora/io/model/tied_head.hpp"
 #include "lora/io/model/vision_layouts.hpp"
@@ -119,7 +120,7 @@ class TensorFinder {
     std::function<bool(std::size_t, std::size_t)> fits = {};
     std::vector<std::size_t> found = {};  // of each of `wanted`; empty before find(), and when one is missing
     std::size_t missing = 0;              // which, and why
-    std::string name = {}, why = {};
+    std::string name = {}, why = {}, spelled = {};  // spelled: a flat name alone
   };
 
   /// The names that are looked for, each once: experts share a tensor. Optional ones are looked for afterwards.
@@ -200,7 +201,8 @@ class TensorFinder {
     if (!group.found.empty() || (!group.name.empty() && finder.missing().name <= group.missing)) return;
     group.missing = finder.missing().name;
     group.why = finder.missing().found;
-    group.name = text(in_quotes(finder.spelled(group.missing)), " (with '_' for '.')");
+    group.spelled = finder.spelled(group.missing);
+    group.name = text(in_quotes(group.spelled), " (with '_' for '.')");
   }
 
   /// The names that modules of a UNet have in the other of its two layouts.
@@ -326,6 +328,7 @@ class TensorFinder {
 
   [[noreturn]] void refuse(std::size_t i, const Group& group, std::string_view found) const {
     const std::string& path = module_of(i).path;
+    const std::string meant = meant_by(group, found);
     fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(utf8_text(adapter_.folder)),
          ": expected a tensor ", group.name, ", ", found,
          is_gguf_adapter() ? " (the base is a GGUF adapter: name the model that it is for)"
@@ -338,13 +341,50 @@ class TensorFinder {
              ? " (the base has this text encoder in OpenCLIP's layout, whose names with_open_clip_names() gives to "
                "weights of attention and of the MLP; the adapter's other components alone: lora convert --component "
                "NAME, of_component())"
+         : base_.shards().front().gguf() != nullptr && path == "output"
+             ? " (the base ties its output layer to its embeddings, token_embd, and has no weight of its own for it to merge into)"
          : module_of(i).parameter == "bias" && module_of(i).update.kind() == "LoRA"
              ? " (lora_bias changes the module's bias: without one in the base, as in PEFT, it cannot be merged)"
          : is_head(path)
              ? text(" (where the output layer is tied to the embeddings it has no weight of its own to merge into: ",
                     untie_remedy, ")")
-             : " (is the adapter for another model? what the base calls otherwise can be told: --rename OLD=NEW, "
-               "Rename)");
+             : meant);
+  }
+
+  /// What may have been meant by a module without a tensor: the end of the sentence that says so.
+  std::string meant_by(const Group& group, std::string_view found) const {
+    static constexpr std::string_view base_layer = ".base_layer.";
+    for (std::size_t t = 0; t < names_.size(); ++t)
+      if (names_.unwrapped(t).find(base_layer) != std::string_view::npos)
+        return text(" (the base is the state of a whole PEFT model, with ", in_quotes(names_[t]),
+                    ": save what its merge_and_unload() gives, or name the model that it was trained on)");
+    const bool is_several = found.starts_with("found several");
+    std::string out;
+    const auto renaming = [&](const Rename& rename) {
+      return text("--rename ", printable(rename.from), "=", printable(rename.to));
+    };
+    if (!group.is_flat && is_several) {
+      const std::optional<std::size_t> one = group.finder->missing().of_several;
+      const auto rename = one && renames_.empty()
+                              ? rename_between(group.finder->wanted(group.missing), names_.unwrapped(*one))
+                              : std::nullopt;
+      return rename ? text(" (", renaming(*rename), " takes the first)") : std::string(" (--rename OLD=NEW, Rename, takes one)");
+    }
+    if (found.starts_with("found none")) {
+      const std::string& wanted = group.is_flat ? group.spelled : group.finder->missing().looked_for;
+      if (std::string shorter = group.is_flat ? std::string() : shorter_list(names_, wanted); !shorter.empty())
+        return text(": ", shorter, whose_adapter(), ")");
+      for (std::size_t t = 0; t < names_.size() && !group.is_flat && renames_.empty(); ++t)
+        if (const auto rename = rename_between(wanted, names_.unwrapped(t)); rename && group.fits(group.missing, t))
+          return text(": ", renaming(*rename), " leads to ", in_quotes(names_[t]), whose_adapter(), ")");
+      if (const std::optional<std::size_t> nearest = nearest_name(names_, wanted))
+        out = text(": the nearest is ", in_quotes(names_[*nearest]));
+    }
+    return text(out, whose_adapter(), " what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
+  }
+  std::string whose_adapter() const {
+    return adapter_.base_model.empty() ? " (is the adapter for another model?"
+                                       : text(" (the adapter is for ", in_quotes(adapter_.base_model), ": is the base that model?");
   }
 
   static constexpr std::size_t none = static_cast<std::size_t>(-1);

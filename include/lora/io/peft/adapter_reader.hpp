@@ -104,7 +104,9 @@ class AdapterReader {
     const auto owner = std::find_if(kind_rows.begin(), kind_rows.end(), has);
     refuse_tensor(file_.path(), tensor,
                   text("expected a part of ", kinds.front()->name,
-                       ", as adapter_config.json says (peft_type, use_dora), found one of ", (*owner)->name));
+                       ", as adapter_config.json says (peft_type, use_dora), found one of ", (*owner)->name,
+                       ": the configuration is another adapter's, or was edited",
+                       *owner == &dora_kind ? " (use_dora is true of a file with magnitudes)" : ""));
   }
 
   /// The parameter that target_parameters names for a group, "" when none does.

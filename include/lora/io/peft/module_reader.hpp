@@ -152,7 +152,11 @@ class ModuleReader {
       }
     fail(file_.path(), "module ", in_quotes(group.module), ": expected ", names,
          missing == magnitude_name ? ", as adapter_config.json says (use_dora)" : "", ", found no ", missing,
-         missing == "vera_A" || missing == "vera_B"
+         missing == magnitude_name
+             ? ": the file was saved without the magnitudes, or use_dora is not true of it"
+         : missing == "lora_A" || missing == "lora_B"
+             ? ": a part of the adapter is missing; fetch it, or save it, again"
+         : missing == "vera_A" || missing == "vera_B"
              ? ": it was saved without its projections (save_projection), which PEFT draws anew from "
                "projection_prng_key; load "
                "it with PEFT, set save_projection to true in its configuration, and save it again"

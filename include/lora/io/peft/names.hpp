@@ -138,7 +138,8 @@ inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorI
   const std::optional<PlacedPiece> found = find_piece(name);
   if (!unwrapped.has_peft_prefix && !(found && found->piece->is_shared && name.starts_with(shared_prefix)))
     refuse_tensor(file, tensor,
-                  "expected a name that begins with base_model.model., as PEFT's save_pretrained writes it");
+                  "expected a name that begins with base_model.model., as PEFT's save_pretrained writes it: save the adapter with "
+                  "that, or put base_model.model. before the names of all tensors");
   if (!found)
     refuse_tensor(file, tensor, "not supported: expected a name that ends in .lora_A.weight or .lora_B.weight, or that of another "
                                 "kind's tensor");

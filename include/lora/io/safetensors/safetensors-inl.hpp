@@ -22,6 +22,9 @@ inline void expect_no_other_kind(const InputFile& file) {
     fail(
         file.path(),
         "header: expected a safetensors file, found text, as a download that was refused leaves: fetch the file again");
+  if (first.size() > 8 && length > SafetensorsHeader::max_header_bytes)
+    fail(file.path(), "header: expected a safetensors file, whose first 8 bytes are the length of its header (at most ",
+         SafetensorsHeader::max_header_bytes, "), found another kind of file, or a damaged one (", length, ")");
 }
 
 }  // namespace detail

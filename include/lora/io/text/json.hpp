@@ -103,7 +103,7 @@ inline Json read_json_file(const std::filesystem::path& path, std::uint64_t max_
   std::string characters(file.size(), '\0');
   file.read(0, std::as_writable_bytes(std::span(characters)));
   const bool is_json = characters.find_first_of("{[") == characters.find_first_not_of(" \t\r\n") && !characters.empty();
-  if (const std::optional<std::string> kind = kind_of(std::string_view(characters).substr(0, 256), file.size());
+  if (const std::optional<std::string> kind = kind_of(std::string_view(characters).substr(0, 512), file.size());
       kind && !is_json)
     fail(path, "expected JSON, found ", *kind);
   return read_json(path, "", characters);

@@ -93,6 +93,13 @@ LORA_FUNC OutputFile& UndoFileWriter::expect_finished() {
   return file_;
 }
 
+LORA_FUNC UndoFile UndoFile::open(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    detail::fail(path, "expected an undo file, which is one regular file, found a folder: name the file that was written with the merge (--undo)");
+  return UndoFile(Safetensors::open(path));
+}
+
 LORA_FUNC UndoFile::UndoFile(Safetensors file)
     : file_(std::move(file)), header_(detail::UndoHeaderReader(file_).read()) {}
 
@@ -112,6 +119,10 @@ LORA_FUNC void UndoFile::expect_made_for(const Model& merged) const {
       detail::fail(merged.path(), "expected the file ", detail::in_quotes(shards()[i].file),
                    ", as the undo file says, found ", detail::in_quotes(merged.shard_name(i)));
   detail::expect_tensors(merged, tensors(), true);
+  for (const UndoCopy& copy : copies())
+    if (std::error_code ignored; is_folder() && !std::filesystem::exists(merged.path() / utf8_path(copy.file), ignored) && !ignored)
+      detail::fail(merged.path() / utf8_path(copy.file),
+                   "expected the file as it was at the merge, found none: put it back as the merge left it");
   for (std::size_t i = 0; i < shards().size(); ++i)
     if (detail::header_checksum(merged.shards()[i]) != shards()[i].merged)
       detail::fail(merged.shards()[i].path(), "expected the header of the file that ",
@@ -132,7 +143,7 @@ LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestCh
                    "the file was changed since");
   for (std::size_t i = 0; i < copies().size(); ++i)
     if (checked_copies[i].value() != copies()[i].checksum)
-      detail::fail(merged.path() / utf8_path(copies()[i].file), "expected the file as it was at the merge, found another");
+      detail::fail(merged.path() / utf8_path(copies()[i].file), "expected the file as it was at the merge, found another: put it back as the merge left it");
 }
 
 LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
@@ -141,7 +152,8 @@ LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> 
   found.add_all(bytes.first(merged));
   if (found.value() != tensor.replaced->checksum)
     detail::fail(path(), "tensor ", detail::in_quotes(tensor.name),
-                 ": expected the tensor that was put in its place at the merge, found another: the file was changed since");
+                 ": expected the tensor that was put in its place at the merge, found another: the undo file is another merge's, or a "
+                 "later merge has to be unmerged first, or the tensor was changed since");
   if (!detail::keeps_original(tensor)) return;
   const TensorInfo& info = file_.tensor(detail::original_name(tensor));
   if (!tensor.replaced->rows) return file_.read(info, 0, bytes.first(info.bytes()));

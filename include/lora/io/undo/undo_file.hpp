@@ -70,7 +70,7 @@ class UndoFileWriter {
 class UndoFile {
  public:
   /// Throws FileError.
-  static UndoFile open(const std::filesystem::path& path) { return UndoFile(Safetensors::open(path)); }
+  static UndoFile open(const std::filesystem::path& path);
 
   /// Takes a safetensors file that is_undo_file() holds to be one. Throws FileError.
   explicit UndoFile(Safetensors file);
