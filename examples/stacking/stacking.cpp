@@ -297,7 +297,7 @@ int run(int argc, char** argv) {
   CLI11_PARSE(program, argc, argv);
   if (settings.threads < 1) settings.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   if (!std::filesystem::exists(settings.model)) {
-    std::printf("skipped: there is no %s; examples/stacking/run.sh fetches the model\n", settings.model.c_str());
+    std::printf("skipped: there is no %s; examples/stacking/run.sh fetches the model\n", settings.model.string().c_str());
     return 77;  // what ctest takes for skipped
   }
   Eigen::setNbThreads(1);  // the threads are those of in_parallel()

@@ -24,6 +24,9 @@
 #include "lora/update/form_builder-inl.hpp"
 #include "lora/update/scaling-inl.hpp"
 
+#if defined(_WIN32) && defined(__clang__)
+#error "lora: on Windows the compiled library is made by gcc (weak functions are not found in libraries there); use the header-only target lora::lora"
+#endif
 #if !defined(LORA_COMPILED)
 #error "lora: instantiate.hpp belongs into the sources of the compiled library, with LORA_COMPILED defined"
 #endif

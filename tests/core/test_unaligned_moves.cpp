@@ -12,7 +12,7 @@
 
 namespace {
 
-alignas(64) std::array<char, 256> from{}, to{};
+alignas(64) std::array<char, 256> source{}, destination{};
 
 /// Copies 32 bytes by way of each move, from and to places that are 16 bytes beyond an alignment of 32.
 __attribute__((target("avx"))) void move_32() {
@@ -21,7 +21,7 @@ __attribute__((target("avx"))) void move_32() {
       "vmovapd 48(%0), %%ymm1\n\tvmovapd %%ymm1, 48(%1)\n\t"
       "vmovdqa 80(%0), %%ymm2\n\tvmovdqa %%ymm2, 80(%1)\n\tvzeroupper"
       :
-      : "r"(from.data()), "r"(to.data())
+      : "r"(source.data()), "r"(destination.data())
       : "memory", "xmm0", "xmm1", "xmm2");
 }
 __attribute__((target("avx512f"))) void move_64() {
@@ -30,19 +30,19 @@ __attribute__((target("avx512f"))) void move_64() {
       "vmovdqa32 80(%0), %%zmm1\n\tvmovdqa32 %%zmm1, 80(%1)\n\t"
       "vmovdqa64 144(%0), %%zmm2\n\tvmovdqa64 %%zmm2, 144(%1)\n\tvzeroupper"
       :
-      : "r"(from.data()), "r"(to.data())
+      : "r"(source.data()), "r"(destination.data())
       : "memory", "xmm0", "xmm1", "xmm2");
 }
 
 TEST(UnalignedMoves, StandInForAlignedOnes) {
-  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<char>(i);
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<char>(i);
   if (__builtin_cpu_supports("avx")) {
     move_32();
-    EXPECT_EQ(std::memcmp(from.data() + 16, to.data() + 16, 96), 0);
+    EXPECT_EQ(std::memcmp(source.data() + 16, destination.data() + 16, 96), 0);
   }
   if (__builtin_cpu_supports("avx512f")) {
     move_64();
-    EXPECT_EQ(std::memcmp(from.data() + 16, to.data() + 16, 192), 0);
+    EXPECT_EQ(std::memcmp(source.data() + 16, destination.data() + 16, 192), 0);
   }
 }
 

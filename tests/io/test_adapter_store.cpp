@@ -178,11 +178,11 @@ TEST_F(AdapterStore, AFileThatDisappearsIsAnErrorOfItsAdapterAlone) {
   test::fs::remove_all(folder / "a");
   test::fs::remove_all(folder / "b");
   EXPECT_EQ(store.get("a"), a) << "what is in memory goes on";
-  expect_pieces(message([&] { store.get("b"); }), {(folder / "b").string()});
+  expect_pieces(message([&] { store.get("b"); }), {lora::io::utf8_text(folder / "b")});
   // find() tells the last error once, then tries again.
   std::string error;
   while ((error = message([&] { EXPECT_EQ(store.find("b"), nullptr); })).empty()) std::this_thread::yield();
-  expect_pieces(error, {(folder / "b").string()});
+  expect_pieces(error, {lora::io::utf8_text(folder / "b")});
   file("b", 2);
   lora::io::AdapterPin<float> b;
   while (b == nullptr) static_cast<void>(message([&] { b = store.find("b"); }));
@@ -196,7 +196,7 @@ TEST_F(AdapterStore, SwitchesAName) {
   store.switch_to("a", file("two", 2));
   EXPECT_EQ(number_of(store.find("a")), 2);
   EXPECT_EQ(number_of(before), 1) << "who holds the old one keeps it";
-  expect_pieces(message([&] { store.switch_to("a", {{folder / "three"}}); }), {(folder / "three").string()});
+  expect_pieces(message([&] { store.switch_to("a", {{folder / "three"}}); }), {lora::io::utf8_text(folder / "three")});
   EXPECT_EQ(number_of(store.find("a")), 2) << "nothing has changed";
 }
 

@@ -62,7 +62,13 @@ static_assert(std::endian::native == std::endian::little, "lora: only little-end
 #if !defined(__GNUC__) && !defined(__clang__)
 #error "lora: the compiled library needs gcc or clang (weak functions); use the header-only target lora::lora"
 #endif
-#define LORA_FUNC __attribute__((weak))  // several sources of the compiled library define them
+// Several sources of the compiled library define them. Windows' linkers look for no weak functions in libraries, and clang
+// keeps of an inline constructor only what derived classes call.
+#if defined(_WIN32) && !defined(__clang__)
+#define LORA_FUNC __attribute__((used)) inline
+#else
+#define LORA_FUNC __attribute__((weak))
+#endif
 #else
 #define LORA_HEADER_ONLY 1
 #define LORA_FUNC inline

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/core/aligned.hpp"
+#include "lora/core/per_thread.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -69,10 +70,7 @@ class Workspace {
 namespace detail {
 
 /// The calling thread's own.
-inline Workspace& thread_workspace() {
-  thread_local Workspace workspace;
-  return workspace;
-}
+inline Workspace& thread_workspace() { return per_thread<Workspace>(); }
 
 /// Pieces of memory one behind the other, each on a 64-byte boundary. Counts their bytes when it has no memory.
 class Scratch {

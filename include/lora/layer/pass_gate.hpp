@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/core/error.hpp"
+#include "lora/core/per_thread.hpp"
 #include "lora/core/read_sections.hpp"
 
 #include <algorithm>
@@ -101,10 +102,7 @@ class PassGate {
   };
   using Own = std::vector<Entered>;
 
-  static Own& entered() {
-    thread_local Own own;
-    return own;
-  }
+  static Own& entered() { return detail::per_thread<Own>(); }
   const Entered* own_entry() const {
     const Own& own = entered();
     const auto at = std::find_if(own.begin(), own.end(), [&](const Entered& entry) { return entry.gate == this; });

@@ -38,13 +38,20 @@ inline std::vector<Index> reordered_rows(Index rows, std::uint64_t heads, bool t
   return from;
 }
 
+/// Row i is row from[i] of M.
+template <class Derived>
+typename Derived::PlainObject taken_rows(const Derived& M, const std::vector<Index>& from) {
+  typename Derived::PlainObject out(M.rows(), M.cols());
+  for (Index i = 0; i < M.rows(); ++i) out.row(i) = M.row(from[static_cast<std::size_t>(i)]);
+  return out;
+}
 template <class Scalar>
 LowRank<Scalar> with_rows(const LowRank<Scalar>& update, const std::vector<Index>& from) {
-  return {update.B()(from, Eigen::all).eval(), update.A(), update.scaling_rule()};
+  return {taken_rows(update.B(), from), update.A(), update.scaling_rule()};
 }
 template <class Scalar>
 DoRA<Scalar> with_rows(const DoRA<Scalar>& update, const std::vector<Index>& from) {
-  return {with_rows(update.low_rank(), from), update.magnitude()(from, Eigen::all).eval()};
+  return {with_rows(update.low_rank(), from), taken_rows(update.magnitude(), from)};
 }
 
 /// An adapter under other names, the rows of q and k in the other order.
