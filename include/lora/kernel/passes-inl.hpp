@@ -187,6 +187,7 @@ void unmerge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, con
       weight.grid,
       [&](int t, Index i) {
         const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
+        prefetch_payload(entries, i + 1);
         check_block(weight, i, entry);
         merged.restore(weight, weight.grid[i], entry, tasks.memory(t).from);
       },
@@ -212,6 +213,7 @@ UndoRecord switch_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& fro
         const Block block = weight.grid[i];
         const PassMemory<T>& memory = tasks.memory(t);
         const BlockEntry& old_entry = old_entries[static_cast<std::size_t>(i)];
+        prefetch_payload(old_entries, i + 1);
         check_block(weight, i, old_entry);
         const BlockFactors<compute_t<T>> own = next.factors.at(block, memory.to);
         write_entry<T>(weight, next.kernels, block, own, arenas[static_cast<std::size_t>(t)], memory,

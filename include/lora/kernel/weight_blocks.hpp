@@ -8,6 +8,7 @@
 #include "lora/kernel/block_kernels.hpp"
 #include "lora/kernel/merge_factors.hpp"
 
+#include <span>
 #include <vector>
 
 LORA_TAGGED_BEGIN
@@ -79,6 +80,15 @@ struct PassMemory {
             scratch.take<T>(block_elements), scratch.take<compute_t<T>>(from_size), scratch.take<compute_t<T>>(to_size)};
   }
 };
+
+/// Asks for the payload of the block that is to be undone next: it lies anywhere in memory, and is too short for the processor to
+/// see a pattern in. No more than the first cache has room for.
+LORA_INLINE void prefetch_payload(std::span<const BlockEntry> entries, Index i) {
+  if (static_cast<std::size_t>(i) >= entries.size()) return;
+  const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
+  const auto size = std::min<std::uint32_t>(entry.size, 4096);
+  for (std::uint32_t at = 0; at < size; at += 64) prefetch<3>(entry.payload + at);
+}
 
 /// Fills `entry` with what `kernel` (called with the cursors) records while it merges the block with `factors`. Throws
 /// std::bad_alloc before the kernel is called, or not at all.
