@@ -45,6 +45,32 @@ struct WeightBlocks {
   BlockGrid grid;
 };
 
+/// The order in which a pass takes the blocks of a weight; results do not depend on it. Along the lines, as they are numbered,
+/// so that what the kernels prefetch is needed a line of blocks later. Or, where the second cache does not hold the factors of
+/// a line, so that each block would fetch its own anew, from the top to the bottom of four lines of blocks, then of the next
+/// column.
+class BlockOrder {
+ public:
+  /// `line_bytes` of factors go with a line of blocks.
+  BlockOrder(const BlockGrid& grid, std::size_t line_bytes)
+      : count_(grid.count()), per_line_(grid.blocks_per_line()), height_(line_bytes > cached ? 4 : 1) {}
+
+  Index count() const { return count_; }
+  /// The n-th block to be taken; count() behind the last one.
+  Index operator[](Index n) const {
+    if (height_ == 1 || n == count_) return n;
+    const Index top = n / (height_ * per_line_) * height_, height = std::min(height_, count_ / per_line_ - top);
+    const Index at = n - top * per_line_;
+    return (top + at % height) * per_line_ + at / height;
+  }
+
+ private:
+  /// Half of the second cache of a processor that has little of it.
+  static constexpr std::size_t cached = 512 * 1024;
+
+  Index count_, per_line_, height_;
+};
+
 /// A set as the block kernels take it, for one weight.
 template <class T>
 struct MergeSet {
