@@ -48,10 +48,10 @@ LORA_TAGGED_BEGIN
 using Stored = LORA_INSTANTIATE;
 using Computed = compute_t<Stored>;
 template void add_pass<Stored>(const Lines<Stored>&, const ActiveSet<Computed>&, const Context&);
-template UndoRecord merge_pass<Stored>(const Lines<Stored>&, const ActiveSet<Computed>&, const Context&);
+template void merge_pass<Stored>(const Lines<Stored>&, const ActiveSet<Computed>&, UndoRecord&, const Context&);
 template void unmerge_pass<Stored>(const Lines<Stored>&, const ActiveSet<Computed>&, const UndoRecord&, const Context&);
-template UndoRecord switch_pass<Stored>(const Lines<Stored>&, const ActiveSet<Computed>&, const UndoRecord&,
-                                        const ActiveSet<Computed>&, const Context&);
+template void switch_pass<Stored>(const Lines<Stored>&, const ActiveSet<Computed>&, const UndoRecord&,
+                                  const ActiveSet<Computed>&, UndoRecord&, const Context&);
 template Index overflow_pass<Stored>(const Lines<const Stored>&, const ActiveSet<Computed>&, const UndoRecord&);
 template std::size_t pass_workspace<Stored>(Index);
 template void lookup_pass<Stored>(const Lines<const Stored>&, const Form<Computed>*, FunctionRef<Index(Index)>,

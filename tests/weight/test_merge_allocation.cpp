@@ -16,10 +16,12 @@ namespace {
 /// Allocations until one fails; negative: none does.
 std::atomic<long> allocations_left{-1};
 std::atomic<std::size_t> largest_allocation{0};
+std::atomic<long> allocations{0};
 
 void* allocate(std::size_t size, std::size_t alignment) {
   if (allocations_left.load() >= 0 && allocations_left.fetch_sub(1) == 0) throw std::bad_alloc();
   if (size > largest_allocation) largest_allocation = size;
+  ++allocations;
   const std::size_t rounded = (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
   void* memory = alignment <= alignof(std::max_align_t) ? std::malloc(rounded) : std::aligned_alloc(alignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();
@@ -120,11 +122,31 @@ class FailingAllocation : public ::testing::Test {
 
     EXPECT_GT(fail_each(switched.weight, w, [&] { lora::unmerge(w, to, next); }), 1);
     ASSERT_TRUE(reference::same_bits(w0, w));
+    // Into records that are small and of another kind: what their memory lacks is allocated, and fails in turn.
+    lora::UndoRecord used = small_record(), used_next = small_record();
+    EXPECT_GT(fail_each(w0, w, [&] { lora::merge_into(w, from, used); }), 5);
+    ASSERT_TRUE(reference::same_bits(merged.weight, w));
+    ASSERT_TRUE(reference::same_record(merged.record, used));
+    EXPECT_GT(fail_each(merged.weight, w, [&] { lora::switch_into(w, from, used, to, used_next); }), 5);
+    ASSERT_TRUE(reference::same_bits(switched.weight, w));
+    ASSERT_TRUE(reference::same_record(switched.record, used_next));
+    ASSERT_TRUE(reference::same_record(merged.record, used)) << "the old record";
+    lora::unmerge(w, to, used_next);
+    ASSERT_TRUE(reference::same_bits(w0, w));
 
     EXPECT_GT(fail_each(w0, w, [&] { lora::merge_plain(w, from); }), 1);
     ASSERT_TRUE(reference::same_bits(merged.weight, w));
     lora::unmerge(w, from, record);
     ASSERT_TRUE(reference::same_bits(w0, w));
+  }
+
+  /// A record of another weight.
+  static lora::UndoRecord small_record() {
+    Random random(83);
+    auto other = reference::gaussian<double, lora::column_major>(random, 20, 30);
+    Updates<double> dora;
+    dora.add_dora(random, 20, 30, 1, 0.1, 1);
+    return lora::merge(other, dora);
   }
 
   lora::Matrix<T> w0;
@@ -200,6 +222,80 @@ TYPED_TEST(FailingAllocation, ReleaseKeepsTheRecords) {
     record = layer.release();
   });
   EXPECT_EQ(record.serialize(), bytes);
+}
+
+/// The allocations of `work`.
+template <class Work>
+long allocations_of(const Work& work) {
+  const long before = allocations;
+  work();
+  return allocations - before;
+}
+
+/// A merge, and a switch, into a record that has been used before take no memory for it: they allocate what a merge without a
+/// record does (packed factors), and no more.
+TYPED_TEST(FailingAllocation, UsedRecordsBringTheirMemory) {
+  using T = TypeParam;
+  for (const int count : {1, 2}) {
+    const Threads threads(count);
+    const auto one = this->from.set(), other = this->to.set();
+    lora::Matrix<T> w = this->w0;
+    lora::UndoRecord record = lora::merge(w, one), next = lora::switch_to(w, one, record, other);
+    const auto first = record.serialize(), second = next.serialize();
+    lora::unmerge(w, other, next);
+
+    lora::Matrix<T> plain = this->w0;
+    const long one_set = allocations_of([&] { lora::merge_plain(plain, one); });
+    const std::size_t memory = record.memory_bytes(), next_memory = next.memory_bytes();
+    EXPECT_GE(memory, first.size() - 72);
+    EXPECT_EQ(allocations_of([&] { lora::merge_into(w, one, record); }), one_set);
+    EXPECT_EQ(record.serialize(), first);
+    EXPECT_EQ(record.memory_bytes(), memory);
+
+    // Factors of two sets: two arrays more.
+    EXPECT_EQ(allocations_of([&] { lora::switch_into(w, one, record, other, next); }), one_set + 2);
+    EXPECT_EQ(next.serialize(), second);
+    EXPECT_EQ(next.memory_bytes(), next_memory);
+    lora::unmerge(w, other, next);
+    EXPECT_TRUE(reference::same_bits(this->w0, w));
+  }
+}
+
+/// A layer keeps its records' memory by itself, and gives it back.
+TYPED_TEST(FailingAllocation, LayersUseTheirRecordsAgain) {
+  using T = TypeParam;
+  lora::Matrix<T> w = this->w0, plain = this->w0;
+  auto layer = lora::Linear<T>::view(w);
+  layer.attach("a", this->from[0].update);
+  layer.attach("b", this->to[0].update);
+  layer.activate({{"a", 1.0}});
+  layer.merge();
+  layer.unmerge();
+  const long one_set = allocations_of([&] { lora::merge_plain(plain, layer.active_set()); });
+  EXPECT_EQ(allocations_of([&] { layer.merge(); }), one_set);
+  layer.unmerge();
+  layer.shrink_to_fit();
+  EXPECT_GT(allocations_of([&] { layer.merge(); }), one_set);
+
+  // Two records take turns: the third switch finds the memory of the first.
+  const auto switched = [&](const char* name) { return allocations_of([&] { layer.activate({{name, 1.0}}); }); };
+  const long fresh = switched("b");
+  switched("a");
+  EXPECT_LT(switched("b"), fresh);
+  layer.shrink_to_fit();
+  layer.unmerge();
+  EXPECT_TRUE(reference::same_bits(this->w0, w));
+
+  // A copy takes none of it along, what is moved all.
+  lora::FrozenWeight<T> one(this->w0);
+  const auto& set = layer.active_set();
+  one.merge(set);
+  one.unmerge();
+  lora::FrozenWeight<T> copy = one;
+  EXPECT_GT(allocations_of([&] { copy.merge(set); }), allocations_of([&] { one.merge(set); }));
+  one.unmerge();
+  lora::FrozenWeight<T> moved = std::move(one);
+  EXPECT_EQ(allocations_of([&] { moved.merge(set); }), allocations_of([&] { lora::merge_plain(plain, set); }));
 }
 
 /// The rows of a merged column-major weight lie all over its blocks: a task takes 8 MB for them, however wide the weight is.

@@ -22,7 +22,7 @@ struct BlockEntry {
   bool raw = false;                        ///< the payload is W0's elements
 };
 
-/// Payloads of blocks, in pieces that never move.
+/// Payloads of blocks, in pieces that never move and can be filled anew.
 class PayloadArena {
  public:
   PayloadArena() = default;
@@ -33,10 +33,12 @@ class PayloadArena {
     std::memset(next_ + size, 0, PayloadBuffer::slack);
   }
 
-  /// Room for `size` bytes and the slack the kernels need. Allocates.
+  /// Room for `size` bytes and the slack the kernels need. Allocates when no piece that is left has it.
   unsigned char* reserve(std::size_t size) {
-    if (size + PayloadBuffer::slack > left_) {
-      const std::size_t piece = std::max(size + PayloadBuffer::slack, next_piece_);
+    const std::size_t needed = size + PayloadBuffer::slack;
+    while (needed > left_ && used_ < pieces_.size()) use_next();
+    if (needed > left_) {
+      const std::size_t piece = std::max(needed, next_piece_);
       add_piece(piece);
       next_piece_ = std::min(2 * piece, largest_piece);
     }
@@ -48,18 +50,41 @@ class PayloadArena {
     left_ -= size;
   }
 
+  /// Forgets the payloads and keeps their memory.
+  void rewind() noexcept {
+    next_ = nullptr;
+    left_ = used_ = 0;
+  }
+
+  /// The bytes of all pieces.
+  std::size_t capacity() const {
+    std::size_t size = 0;
+    for (const Piece& piece : pieces_) size += piece.size;
+    return size;
+  }
+
  private:
+  struct Piece {
+    std::unique_ptr<unsigned char[]> memory;
+    std::size_t size;
+  };
+
   /// Pieces double up to this: a small weight's record stays small.
   static constexpr std::size_t largest_piece = 256 * 1024;
 
   void add_piece(std::size_t size) {
-    std::unique_ptr<unsigned char[]> piece(new unsigned char[size]);
+    Piece piece{std::unique_ptr<unsigned char[]>(new unsigned char[size]), size};
     pieces_.push_back(std::move(piece));
-    next_ = pieces_.back().get();
-    left_ = size;
+    use_next();
+  }
+  void use_next() noexcept {
+    next_ = pieces_[used_].memory.get();
+    left_ = pieces_[used_].size;
+    ++used_;
   }
 
-  std::vector<std::unique_ptr<unsigned char[]>> pieces_;
+  std::vector<Piece> pieces_;
+  std::size_t used_ = 0;  // of the pieces
   unsigned char* next_ = nullptr;
   std::size_t left_ = 0, next_piece_ = 0;
 };

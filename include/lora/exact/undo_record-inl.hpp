@@ -64,6 +64,7 @@ LORA_FUNC UndoRecord::UndoRecord(const UndoRecord& other)
       fingerprint_(other.fingerprint_),
       entries_(other.entries_),
       gains_(other.gains_) {
+  if (entries_.empty()) return;
   arenas_.emplace_back(other.payload_size());
   unsigned char* out = arenas_[0].reserve(other.payload_size());
   for (detail::BlockEntry& entry : entries_) {
@@ -71,6 +72,23 @@ LORA_FUNC UndoRecord::UndoRecord(const UndoRecord& other)
     entry.payload = out;
     out += entry.size;
   }
+}
+
+LORA_FUNC void UndoRecord::clear() noexcept {
+  rows_ = cols_ = 0;
+  type_ = ScalarType::float32;
+  order_ = row_major;
+  fingerprint_ = 0;
+  entries_.clear();
+  gains_.clear();
+  for (detail::PayloadArena& arena : arenas_) arena.rewind();
+}
+
+LORA_FUNC std::size_t UndoRecord::memory_bytes() const {
+  std::size_t size = entries_.capacity() * sizeof(detail::BlockEntry);
+  for (const detail::RecordedGains& gains : gains_) size += gains.values.capacity();
+  for (const detail::PayloadArena& arena : arenas_) size += arena.capacity();
+  return size;
 }
 
 LORA_FUNC std::vector<std::byte> UndoRecord::serialize() const {

@@ -59,6 +59,13 @@ class UndoRecord {
   /// The record as bytes: the same for the same weight and factors, whatever machine, threads or instruction set made it.
   [[nodiscard]] std::vector<std::byte> serialize() const;
 
+  /// Makes it a default record, which belongs to no weight, and keeps its memory: for merge_into() and switch_into(). (A new
+  /// record assigned to it, `record = {}`, gives the memory back.)
+  void clear() noexcept;
+
+  /// The bytes of memory it holds, for the payloads it has or for those of a later merge.
+  std::size_t memory_bytes() const;
+
   /// Reads what serialize() wrote, after checking every byte of it. Throws RecordError. Allocates in proportion to the bytes
   /// given, whatever they say.
   [[nodiscard]] static UndoRecord deserialize(std::span<const std::byte> bytes);
@@ -100,25 +107,26 @@ class UndoRecord {
   std::uint64_t fingerprint_ = 0;
   std::vector<detail::BlockEntry> entries_;
   std::vector<detail::RecordedGains> gains_;
-  std::vector<detail::PayloadArena> arenas_;  // one for each task that wrote
+  std::vector<detail::PayloadArena> arenas_;  // one for each task that wrote, or that did before clear()
 };
 
 namespace detail {
 
 /// The kernels' way into a record.
 struct UndoRecordAccess {
-  /// A record without payloads, with memory of its own for each task.
-  static UndoRecord create(Index rows, Index cols, ScalarType type, StorageOrder order, std::uint64_t fingerprint,
-                           int tasks) {
-    UndoRecord record;
+  /// Makes it a record without payloads, with memory of its own for each task: what it has, as far as that goes. When it
+  /// throws, the record is a default one.
+  static void begin(UndoRecord& record, Index rows, Index cols, ScalarType type, StorageOrder order,
+                    std::uint64_t fingerprint, int tasks) {
+    record.clear();
+    const BlockGrid grid = order == row_major ? BlockGrid(rows, cols) : BlockGrid(cols, rows);
+    if (record.arenas_.size() < static_cast<std::size_t>(tasks)) record.arenas_.resize(static_cast<std::size_t>(tasks));
+    record.entries_.resize(static_cast<std::size_t>(grid.count()));
     record.rows_ = rows;
     record.cols_ = cols;
     record.type_ = type;
     record.order_ = order;
     record.fingerprint_ = fingerprint;
-    record.entries_.resize(static_cast<std::size_t>(record.grid().count()));
-    record.arenas_.resize(static_cast<std::size_t>(tasks));
-    return record;
   }
   static void add_gains(UndoRecord& record, std::uint8_t axis, std::span<const std::byte> values) {
     if (record.gains_.size() == 65535) throw ValueError("lora: undo record: expected at most 65535 updates with gains");

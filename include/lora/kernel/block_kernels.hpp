@@ -50,12 +50,12 @@ class BlockKernels {
 
   /// W' = round(W0 + delta).
   LORA_NOINLINE void add(const Weight& w, const Factors& factors) const {
-    alignas(64) T old[row_elements];
+    RowCopy old;
     for_rows<T>(w, [&](const TileRow<T>& row, Index line, Index position) {
       const TileFactors<Compute> own = factors.tiles(line, position);
-      const unsigned nonfinite = by_steps() ? add_by_steps(row, own, old) : tiles_.add(row, own, old);
+      const unsigned nonfinite = by_steps() ? add_by_steps(row, own, old.data()) : tiles_.add(row, own, old.data());
       if (nonfinite != 0) [[unlikely]]
-        fixup_added(row, own, old, nonfinite);
+        fixup_added(row, own, old.data(), nonfinite);
     });
   }
 
@@ -73,15 +73,6 @@ class BlockKernels {
     });
   }
 
-  /// unmerge with `from`, then merge with `to` and its kernels, some tiles at a time.
-  LORA_NOINLINE void switch_over(const Weight& w, const Factors& from, PayloadView in, const BlockKernels& to_kernels,
-                                 const Factors& to, PayloadCursors& out) const {
-    for_rows<T>(w, [&](const TileRow<T>& row, Index line, Index position) {
-      unmerge_row(row, from.tiles(line, position), in);
-      to_kernels.merge_row(row, to.tiles(line, position), out);
-    });
-  }
-
   /// delta itself, over what was there; a NaN (of factors that overflow) is the canonical one.
   LORA_NOINLINE void write_delta(const Weight& w, const Factors& factors) const requires(std::is_same_v<T, Compute>) {
     for_rows<T>(w, [&](const TileRow<T>& row, Index line, Index position) {
@@ -96,6 +87,12 @@ class BlockKernels {
 
  private:
   static constexpr Index row_elements = row_tiles * tile_elements;
+
+  /// Room for a row's elements, as it comes: half and bfloat16 would be set to zero, for each row anew.
+  struct RowCopy {
+    T* data() { return reinterpret_cast<T*>(bytes); }
+    alignas(64) unsigned char bytes[row_elements * sizeof(T)];
+  };
 
   bool by_steps() const { return tiles_.add == nullptr; }
 
@@ -176,12 +173,12 @@ class BlockKernels {
       for (Index j = i < tile.lines ? tile.length : 0; j < tile_length; ++j) distances[i * tile_length + j] = 0;
   }
   LORA_INLINE void merge_row(const TileRow<T>& row, const TileFactors<Compute>& factors, PayloadCursors& out) const {
-    alignas(64) T old[row_elements];
+    RowCopy old;
     alignas(64) std::int8_t distances[row_elements];
-    const Doubts doubts =
-        by_steps() ? merge_by_steps(row, factors, old, distances) : tiles_.merge(row, factors, old, distances);
+    const Doubts doubts = by_steps() ? merge_by_steps(row, factors, old.data(), distances)
+                                     : tiles_.merge(row, factors, old.data(), distances);
     if ((doubts.nonfinite | doubts.extreme) != 0) [[unlikely]]
-      fixup_merged(row, factors, old, distances, doubts, out.raw);
+      fixup_merged(row, factors, old.data(), distances, doubts, out.raw);
     if (row.lines < tile_lines || row.length < tile_length) clear_outside(row, distances);
     codec_.pack(distances, row.count, out);
   }

@@ -5,7 +5,9 @@
 #include "lora/kernel/block.hpp"
 #include "lora/update/form.hpp"
 
+#include <algorithm>
 #include <cstddef>
+#include <cstring>
 
 LORA_TAGGED_BEGIN
 
@@ -27,8 +29,8 @@ class MergeFactors {
     left_ = aligned_array<Compute>(static_cast<std::size_t>(padded(lines_, tile_lines) * depth_));
     right_ = aligned_array<Compute>(static_cast<std::size_t>(padded(length_, tile_length) * depth_));
     const LaneOrder lines = natural_order();
-    const auto b = [&](Index i, Index k) { return form.B(i, k); };
-    const auto a = [&](Index j, Index k) { return form.A(k, j); };
+    const FactorB b{form};
+    const FactorA a{form};
     if (order == row_major) {
       pack<tile_lines>(left_.get(), rows, lines, b);
       pack<tile_length>(right_.get(), cols, lanes, a);
@@ -41,6 +43,9 @@ class MergeFactors {
     if (of_lines != nullptr) line_gains_ = GainArrays(of_lines, lines_, lines);
     if (of_positions != nullptr) position_gains_ = GainArrays(of_positions, length_, lanes);
   }
+
+  /// The bytes of right factors that a line of blocks goes through.
+  std::size_t line_bytes() const { return static_cast<std::size_t>(length_ * depth_) * sizeof(Compute); }
 
   /// Numbers of scratch memory that at() needs, on a 64-byte boundary.
   Index scratch_size() const { return form_->dense() == nullptr ? 0 : block_elements; }
@@ -87,15 +92,46 @@ class MergeFactors {
     return order;
   }
 
-  /// out[i / Unit][k][order[i % Unit]] = value(i, k) for i < size, and 0 from there to the next multiple of Unit.
-  template <Index Unit, class Value>
-  void pack(Compute* out, Index size, const LaneOrder& order, const Value& value) const {
+  /// A form's factors by element, and where elements in the compute type lie one behind the other: 16 from a multiple of 16
+  /// on, and any part of them.
+  struct FactorA {
+    const Form<Compute>& form;
+    Compute operator()(Index j, Index k) const { return form.A(k, j); }
+    const Compute* at(Index j, Index k) const { return form.A() + k * form.cols() + j; }
+  };
+  struct FactorB {
+    const Form<Compute>& form;
+    Compute operator()(Index i, Index k) const { return form.B(i, k); }
+    const Compute* at(Index i, Index k) const {
+      return form.B() + (i / epilogue_rows * form.depth() + k) * epilogue_rows + i % epilogue_rows;
+    }
+  };
+
+  /// out[i / Unit][k][order[i % Unit]] = factor(i, k) for i < size, and 0 from there to the next multiple of Unit.
+  template <Index Unit, class Factor>
+  void pack(Compute* out, Index size, const LaneOrder& order, const Factor& factor) const {
+    static_assert(Unit % epilogue_rows == 0 || epilogue_rows % Unit == 0);
+    constexpr Index together = std::min(Unit, epilogue_rows);
+    const LaneOrder natural = natural_order();
+    const bool as_it_is = std::equal(order.begin(), order.begin() + Unit, natural.begin());
+    const bool stored = form_->stored_kernels() != nullptr;
     for (Index begin = 0; begin < size; begin += Unit) {
       Compute* part = out + begin * depth_;
       const Index used = std::min(Unit, size - begin);
-      for (Index k = 0; k < depth_; ++k)
-        for (Index i = 0; i < Unit; ++i)
-          part[k * Unit + order[static_cast<std::size_t>(i)]] = i < used ? value(begin + i, k) : Compute{0};
+      for (Index k = 0; k < depth_; ++k, part += Unit) {
+        if (used < Unit || stored) {
+          for (Index i = 0; i < Unit; ++i)
+            part[order[static_cast<std::size_t>(i)]] = i < used ? factor(begin + i, k) : Compute{0};
+          continue;
+        }
+        for (Index i = 0; i < Unit; i += together) {
+          const Compute* in = factor.at(begin + i, k);
+          if (as_it_is)
+            std::memcpy(part + i, in, static_cast<std::size_t>(together) * sizeof(Compute));
+          else
+            for (Index l = 0; l < together; ++l) part[order[static_cast<std::size_t>(i + l)]] = in[l];
+        }
+      }
     }
   }
 

@@ -64,8 +64,10 @@ template <class T>
 class PassTasks {
  public:
   /// Throws what Workspace::reserve does.
-  PassTasks(const Lines<T>& weight, const Context& context, Index from_size, Index to_size)
-      : executor_(executor_of(context)), count_(task_count(weight.lines * weight.length, elements_per_thread, executor_)) {
+  PassTasks(const Lines<T>& weight, const Context& context, const BlockOrder& order, Index from_size, Index to_size)
+      : executor_(executor_of(context)),
+        order_(order),
+        count_(task_count(weight.lines * weight.length, elements_per_thread, executor_)) {
     Scratch needed;
     for (int t = 0; t < count_; ++t) PassMemory<T>::take(needed, from_size, to_size);
     Scratch scratch(workspace_of(context).reserve(needed.size()));
@@ -76,12 +78,17 @@ class PassTasks {
   int count() const { return count_; }
   const PassMemory<T>& memory(int t) const { return memory_[static_cast<std::size_t>(t)]; }
 
-  void run(const BlockGrid& grid, FunctionRef<void(int, Index)> work, FunctionRef<void(Index)> undo) const {
-    for_shares(grid.count(), count_, executor_, work, undo);
+  /// Calls work(t, i, next) for all blocks, `next` being the one that comes after block i in the order, and undo(i) where
+  /// for_shares() does.
+  void run(FunctionRef<void(int, Index, Index)> work, FunctionRef<void(Index)> undo) const {
+    for_shares(
+        order_.count(), count_, executor_, [&](int t, Index n) { work(t, order_[n], order_[n + 1]); },
+        [&](Index n) { undo(order_[n]); });
   }
 
  private:
   Executor& executor_;
+  BlockOrder order_;
   int count_;
   std::vector<PassMemory<T>> memory_;
 };
@@ -128,41 +135,59 @@ void check_block(const WeightBlocks<T>& weight, Index i, const BlockEntry& entry
            " do not match their checksum"));
 }
 
-/// A record without payloads, with memory of its own for each task.
-template <class T>
-UndoRecord empty_record(const Lines<T>& weight, const ActiveSet<compute_t<T>>& set, int tasks) {
-  UndoRecord record = UndoRecordAccess::create(weight.rows(), weight.cols(), ScalarTraits<T>::type, weight.order,
-                                               set.fingerprint(), tasks);
-  for (const Gains<compute_t<T>>& gains : set.form().gains())
-    UndoRecordAccess::add_gains(record, static_cast<std::uint8_t>(gains.axis),
-                                std::as_bytes(std::span(gains.values)));
-  return record;
-}
+/// A record while a pass makes it: without payloads at first, with memory of its own for each task. One whose pass throws is
+/// left as a default one.
+class RecordInMaking {
+ public:
+  template <class T>
+  RecordInMaking(UndoRecord& record, const Lines<T>& weight, const ActiveSet<compute_t<T>>& set, int tasks)
+      : record_(&record) {
+    UndoRecordAccess::begin(record, weight.rows(), weight.cols(), ScalarTraits<T>::type, weight.order, set.fingerprint(),
+                            tasks);
+    try {
+      for (const Gains<compute_t<T>>& gains : set.form().gains())
+        UndoRecordAccess::add_gains(record, static_cast<std::uint8_t>(gains.axis),
+                                    std::as_bytes(std::span(gains.values)));
+    } catch (...) {
+      record.clear();
+      throw;
+    }
+  }
+  RecordInMaking(const RecordInMaking&) = delete;
+  ~RecordInMaking() {
+    if (record_ != nullptr) record_->clear();
+  }
+
+  std::span<BlockEntry> entries() const { return UndoRecordAccess::entries(*record_); }
+  std::span<PayloadArena> arenas() const { return UndoRecordAccess::arenas(*record_); }
+  void done() { record_ = nullptr; }
+
+ private:
+  UndoRecord* record_;
+};
 
 template <class T>
 void add_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, const Context& context) {
   const WeightBlocks<T> weight(lines);
   const MergeSet<T> merge(set.form(), lines);
-  const PassTasks<T> tasks(lines, context, 0, merge.factors.scratch_size());
+  const PassTasks<T> tasks(lines, context, {weight.grid, merge.factors.line_bytes()}, 0, merge.factors.scratch_size());
   tasks.run(
-      weight.grid,
-      [&](int t, Index i) {
+      [&](int t, Index i, Index) {
         merge.kernels.add(weight.at(weight.grid[i]), merge.factors.at(weight.grid[i], tasks.memory(t).to));
       },
       [](Index) {});
 }
 
 template <class T>
-UndoRecord merge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, const Context& context) {
+void merge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, UndoRecord& record, const Context& context) {
   const WeightBlocks<T> weight(lines);
   const MergeSet<T> merge(set.form(), lines);
-  const PassTasks<T> tasks(lines, context, 0, merge.factors.scratch_size());
-  UndoRecord record = empty_record(lines, set, tasks.count());
-  const std::span<BlockEntry> entries = UndoRecordAccess::entries(record);
-  const std::span<PayloadArena> arenas = UndoRecordAccess::arenas(record);
+  const PassTasks<T> tasks(lines, context, {weight.grid, merge.factors.line_bytes()}, 0, merge.factors.scratch_size());
+  RecordInMaking made(record, lines, set, tasks.count());
+  const std::span<BlockEntry> entries = made.entries();
+  const std::span<PayloadArena> arenas = made.arenas();
   tasks.run(
-      weight.grid,
-      [&](int t, Index i) {
+      [&](int t, Index i, Index) {
         const Block block = weight.grid[i];
         const BlockFactors<compute_t<T>> own = merge.factors.at(block, tasks.memory(t).to);
         write_entry<T>(weight, merge.kernels, block, own, arenas[static_cast<std::size_t>(t)], tasks.memory(t),
@@ -172,7 +197,7 @@ UndoRecord merge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set,
       [&](Index i) {
         merge.restore(weight, weight.grid[i], entries[static_cast<std::size_t>(i)], tasks.memory(0).to);
       });
-  return record;
+  made.done();
 }
 
 template <class T>
@@ -181,12 +206,12 @@ void unmerge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, con
   check_record(record, lines, set);
   const WeightBlocks<T> weight(lines);
   const MergeSet<T> merged(set.form(), lines);
-  const PassTasks<T> tasks(lines, context, merged.factors.scratch_size(), 0);
+  const PassTasks<T> tasks(lines, context, {weight.grid, merged.factors.line_bytes()}, merged.factors.scratch_size(), 0);
   const std::span<const BlockEntry> entries = UndoRecordAccess::entries(record);
   tasks.run(
-      weight.grid,
-      [&](int t, Index i) {
+      [&](int t, Index i, Index after) {
         const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
+        prefetch_payload(entries, after);
         check_block(weight, i, entry);
         merged.restore(weight, weight.grid[i], entry, tasks.memory(t).from);
       },
@@ -196,33 +221,32 @@ void unmerge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, con
 }
 
 template <class T>
-UndoRecord switch_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& from, const UndoRecord& record,
-                       const ActiveSet<compute_t<T>>& to, const Context& context) {
+void switch_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& from, const UndoRecord& record,
+                 const ActiveSet<compute_t<T>>& to, UndoRecord& next_record, const Context& context) {
+  if (&record == &next_record)
+    throw ValueError("lora: switch_into: expected another record for the new set than that of the old one, found the same");
   check_record(record, lines, from);
   const WeightBlocks<T> weight(lines);
   const MergeSet<T> old(from.form(), lines), next(to.form(), lines);
-  const PassTasks<T> tasks(lines, context, old.factors.scratch_size(), next.factors.scratch_size());
-  UndoRecord next_record = empty_record(lines, to, tasks.count());
+  const PassTasks<T> tasks(lines, context, {weight.grid, old.factors.line_bytes() + next.factors.line_bytes()},
+                           old.factors.scratch_size(), next.factors.scratch_size());
+  RecordInMaking made(next_record, lines, to, tasks.count());
   const std::span<const BlockEntry> old_entries = UndoRecordAccess::entries(record);
-  const std::span<BlockEntry> entries = UndoRecordAccess::entries(next_record);
-  const std::span<PayloadArena> arenas = UndoRecordAccess::arenas(next_record);
+  const std::span<BlockEntry> entries = made.entries();
+  const std::span<PayloadArena> arenas = made.arenas();
   tasks.run(
-      weight.grid,
-      [&](int t, Index i) {
+      [&](int t, Index i, Index after) {
         const Block block = weight.grid[i];
         const PassMemory<T>& memory = tasks.memory(t);
         const BlockEntry& old_entry = old_entries[static_cast<std::size_t>(i)];
+        prefetch_payload(old_entries, after);
         check_block(weight, i, old_entry);
         const BlockFactors<compute_t<T>> own = next.factors.at(block, memory.to);
         write_entry<T>(weight, next.kernels, block, own, arenas[static_cast<std::size_t>(t)], memory,
                        entries[static_cast<std::size_t>(i)], [&](PayloadCursors& out) {
-                         if (old_entry.raw) {
-                           weight.load(weight.at(block), old_entry.payload);
-                           next.kernels.merge(weight.at(block), own, out);
-                         } else {
-                           old.kernels.switch_over(weight.at(block), old.factors.at(block, memory.from),
-                                                   view_payload(old_entry.payload, block), next.kernels, own, out);
-                         }
+                         // The whole block twice: rows by turns would want both sets' factors in the first cache.
+                         old.restore(weight, block, old_entry, memory.from);
+                         next.kernels.merge(weight.at(block), own, out);
                        });
       },
       [&](Index i) {
@@ -230,17 +254,16 @@ UndoRecord switch_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& fro
         next.restore(weight, block, entries[static_cast<std::size_t>(i)], tasks.memory(0).to);
         old.kernels.add(weight.at(block), old.factors.at(block, tasks.memory(0).from));
       });
-  return next_record;
+  made.done();
 }
 
 template <class Compute>
 void delta_pass(const Lines<Compute>& lines, const ActiveSet<Compute>& set, const Context& context) {
   const WeightBlocks<Compute> out(lines);
   const MergeSet<Compute> merge(set.form(), lines);
-  const PassTasks<Compute> tasks(lines, context, 0, merge.factors.scratch_size());
+  const PassTasks<Compute> tasks(lines, context, {out.grid, merge.factors.line_bytes()}, 0, merge.factors.scratch_size());
   tasks.run(
-      out.grid,
-      [&](int t, Index i) {
+      [&](int t, Index i, Index) {
         merge.kernels.write_delta(out.at(out.grid[i]), merge.factors.at(out.grid[i], tasks.memory(t).to));
       },
       [](Index) {});

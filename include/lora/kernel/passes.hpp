@@ -13,19 +13,20 @@ LORA_TAGGED_BEGIN
 template <class T>
 void add_pass(const Lines<T>& weight, const ActiveSet<compute_t<T>>& set, const Context& context);
 
-/// The same, and the record that gives W0 back.
+/// The same, and the record that gives W0 back, in the memory that `record` has. When it throws, that may be a default one.
 template <class T>
-UndoRecord merge_pass(const Lines<T>& weight, const ActiveSet<compute_t<T>>& set, const Context& context);
+void merge_pass(const Lines<T>& weight, const ActiveSet<compute_t<T>>& set, UndoRecord& record, const Context& context);
 
 /// W0 in place, every bit.
 template <class T>
 void unmerge_pass(const Lines<T>& weight, const ActiveSet<compute_t<T>>& set, const UndoRecord& record,
                   const Context& context);
 
-/// From the merged set `from` to the merged set `to` in one pass; returns the new record. `record` stays valid for `from`.
+/// From the merged set `from` to the merged set `to` in one pass, with the new record in the memory that `next` has, which is
+/// another one than `record`. That stays valid for `from`. When it throws, `next` may be a default one.
 template <class T>
-UndoRecord switch_pass(const Lines<T>& weight, const ActiveSet<compute_t<T>>& from, const UndoRecord& record,
-                       const ActiveSet<compute_t<T>>& to, const Context& context);
+void switch_pass(const Lines<T>& weight, const ActiveSet<compute_t<T>>& from, const UndoRecord& record,
+                 const ActiveSet<compute_t<T>>& to, UndoRecord& next, const Context& context);
 
 /// acc of the whole set: the numbers merge_pass adds, into memory of the compute type.
 template <class Compute>

@@ -8,6 +8,7 @@
 #include "lora/kernel/block_kernels.hpp"
 #include "lora/kernel/merge_factors.hpp"
 
+#include <span>
 #include <vector>
 
 LORA_TAGGED_BEGIN
@@ -42,6 +43,32 @@ struct WeightBlocks {
 
   Lines<T> lines;
   BlockGrid grid;
+};
+
+/// The order in which a pass takes the blocks of a weight; results do not depend on it. Along the lines, as they are numbered,
+/// so that what the kernels prefetch is needed a line of blocks later. Or, where the second cache does not hold the factors of
+/// a line, so that each block would fetch its own anew, from the top to the bottom of four lines of blocks, then of the next
+/// column.
+class BlockOrder {
+ public:
+  /// `line_bytes` of factors go with a line of blocks.
+  BlockOrder(const BlockGrid& grid, std::size_t line_bytes)
+      : count_(grid.count()), per_line_(grid.blocks_per_line()), height_(line_bytes > cached ? 4 : 1) {}
+
+  Index count() const { return count_; }
+  /// The n-th block to be taken; count() behind the last one.
+  Index operator[](Index n) const {
+    if (height_ == 1 || n == count_) return n;
+    const Index top = n / (height_ * per_line_) * height_, height = std::min(height_, count_ / per_line_ - top);
+    const Index at = n - top * per_line_;
+    return (top + at % height) * per_line_ + at / height;
+  }
+
+ private:
+  /// Half of the second cache of a processor that has little of it.
+  static constexpr std::size_t cached = 512 * 1024;
+
+  Index count_, per_line_, height_;
 };
 
 /// A set as the block kernels take it, for one weight.
@@ -79,6 +106,15 @@ struct PassMemory {
             scratch.take<T>(block_elements), scratch.take<compute_t<T>>(from_size), scratch.take<compute_t<T>>(to_size)};
   }
 };
+
+/// Asks for the payload of the block that is to be undone next: it lies anywhere in memory, and is too short for the processor to
+/// see a pattern in. No more than the first cache has room for.
+LORA_INLINE void prefetch_payload(std::span<const BlockEntry> entries, Index i) {
+  if (static_cast<std::size_t>(i) >= entries.size()) return;
+  const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
+  const auto size = std::min<std::uint32_t>(entry.size, 4096);
+  for (std::uint32_t at = 0; at < size; at += 64) prefetch<3>(entry.payload + at);
+}
 
 /// Fills `entry` with what `kernel` (called with the cursors) records while it merges the block with `factors`. Throws
 /// std::bad_alloc before the kernel is called, or not at all.

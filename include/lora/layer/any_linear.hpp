@@ -29,6 +29,7 @@ class LinearInterface {
   virtual Matrix<Compute> delta() const = 0;
   virtual void resume(std::span<const ActiveName> active, const UndoRecord& record) = 0;
   virtual UndoRecord release() = 0;
+  virtual void shrink_to_fit() noexcept = 0;
   virtual ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context) const = 0;
   virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
   virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const ActiveSet<Compute>* set,
@@ -99,6 +100,8 @@ class AnyLinear {
   /// As Linear::merge() and Linear::unmerge().
   void merge(const Context& context = {}) { layer_->merge(context); }
   void unmerge(const Context& context = {}) { layer_->unmerge(context); }
+  /// As Linear::shrink_to_fit().
+  void shrink_to_fit() noexcept { layer_->shrink_to_fit(); }
   /// The record of the merge. Throws StateError when the layer is not merged.
   const UndoRecord& record() const { return layer_->record(); }
   /// As FrozenWeight::overflows().
@@ -188,6 +191,7 @@ class AnyLinear {
       layer_.resume(active, record);
     }
     UndoRecord release() override { return layer_.release(); }
+    void shrink_to_fit() noexcept override { layer_.shrink_to_fit(); }
     ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context) const override {
       return layer_.set_of(names, context);
     }

@@ -91,6 +91,7 @@ class Conv : private Linear<Scalar, Order, Own> {
   using Base::resume;
   using Base::rows;
   using Base::set_bias;
+  using Base::shrink_to_fit;
   using Base::unmerge;
   using Base::weight;
 

@@ -90,6 +90,7 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
   using Base::merged;
   using Base::release;
   using Base::resume;
+  using Base::shrink_to_fit;
   using Base::unmerge;
 
   /// What merge() adds, vocab x dim. Allocates it. Throws what lora::delta throws.

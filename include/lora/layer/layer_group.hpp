@@ -142,6 +142,14 @@ class LayerGroup {
         [&](auto& entry) { entry.second.unmerge(context); }, [&](auto& entry) { entry.second.merge(context); });
   }
 
+  /// Gives the memory of all layers back that only a later merge or switch would use: see Linear::shrink_to_fit. Waits for
+  /// passes as merge() does.
+  void shrink_to_fit() {
+    gate_->change([&] {
+      for (auto& [path, layer] : layers_) layer.shrink_to_fit();
+    });
+  }
+
   /// Whether all layers are merged.
   bool merged() const {
     return !layers_.empty() &&

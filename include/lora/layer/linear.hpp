@@ -198,6 +198,9 @@ class Linear {
     weight_.unmerge(context);
   }
 
+  /// Gives the memory back that undo records had and that only a later merge or switch would use: see FrozenWeight.
+  void shrink_to_fit() noexcept { weight_.shrink_to_fit(); }
+
   /// Says that the weight's memory holds W' of these updates, as after a restart: the record is the one of that merge, and the
   /// updates are attached. Copies the record. Throws what activate() and FrozenWeight::resume throw.
   void resume(std::span<const ActiveName> active, const UndoRecord& record) {

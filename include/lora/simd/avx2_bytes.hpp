@@ -122,6 +122,10 @@ struct ChecksumLanes {
       key[i] = _mm256_add_epi64(key[i], _mm256_set1_epi64x(static_cast<long long>(step)));
     }
   }
+  LORA_INLINE void add_two(const unsigned char* stripes, std::uint64_t step) {
+    add(stripes, step);
+    add(stripes + 64, step);
+  }
   LORA_INLINE void store(std::uint64_t* product_sums, std::uint64_t* word_sums) const {
     LORA_UNROLL for (int i = 0; i < 2; ++i) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(product_sums + 4 * i), products[i]);

@@ -31,21 +31,37 @@ LORA_INLINE bool any_extreme(const std::int8_t* bytes) {
   return _mm512_cmpgt_epu8_mask(largest, _mm512_set1_epi8(126)) != 0;
 }
 
+/// Sums for every other stripe apart: an addition waits for the one before.
 struct ChecksumLanes {
-  __m512i products, words, key;
+  __m512i products[2], words[2], key;
 
-  LORA_INLINE explicit ChecksumLanes(const std::uint64_t* keys)
-      : products(_mm512_setzero_si512()), words(_mm512_setzero_si512()), key(_mm512_loadu_si512(keys)) {}
+  LORA_INLINE explicit ChecksumLanes(const std::uint64_t* keys) : key(_mm512_loadu_si512(keys)) {
+    LORA_UNROLL for (int i = 0; i < 2; ++i) products[i] = words[i] = _mm512_setzero_si512();
+  }
   LORA_INLINE void add(const unsigned char* stripe, std::uint64_t step) {
-    const __m512i x = _mm512_loadu_si512(stripe);
-    const __m512i mixed = _mm512_xor_si512(x, key);
-    products = _mm512_add_epi64(products, _mm512_mul_epu32(mixed, _mm512_srli_epi64(mixed, 32)));
-    words = _mm512_add_epi64(words, x);
-    key = _mm512_add_epi64(key, _mm512_set1_epi64(static_cast<long long>(step)));
+    add(0, stripe, key);
+    key = next(key, step);
+  }
+  LORA_INLINE void add_two(const unsigned char* stripes, std::uint64_t step) {
+    add(0, stripes, key);
+    add(1, stripes + 64, next(key, step));
+    key = next(key, 2 * step);
   }
   LORA_INLINE void store(std::uint64_t* product_sums, std::uint64_t* word_sums) const {
-    _mm512_storeu_si512(product_sums, products);
-    _mm512_storeu_si512(word_sums, words);
+    _mm512_storeu_si512(product_sums, _mm512_add_epi64(products[0], products[1]));
+    _mm512_storeu_si512(word_sums, _mm512_add_epi64(words[0], words[1]));
+  }
+
+ private:
+  static LORA_INLINE __m512i next(__m512i from, std::uint64_t step) {
+    return _mm512_add_epi64(from, _mm512_set1_epi64(static_cast<long long>(step)));
+  }
+  LORA_INLINE void add(int i, const unsigned char* stripe, __m512i with) {
+    __m512i x = _mm512_loadu_si512(stripe);
+    asm("" : "+v"(x));  // loaded once
+    const __m512i mixed = _mm512_xor_si512(x, with);
+    products[i] = _mm512_add_epi64(products[i], _mm512_mul_epu32(mixed, _mm512_srli_epi64(mixed, 32)));
+    words[i] = _mm512_add_epi64(words[i], x);
   }
 };
 
@@ -78,7 +94,9 @@ struct TileBytes {
   static LORA_INLINE const unsigned char* expand(const unsigned char* in, const std::uint16_t* masks, std::int8_t* bytes) {
     LORA_UNROLL for (int i = 0; i < 4; ++i) {
       const std::uint64_t mask = four_groups(masks, i);
-      _mm512_storeu_si512(bytes + 64 * i, _mm512_maskz_expand_epi8(mask, _mm512_loadu_si512(in)));
+      __m512i front = _mm512_loadu_si512(in);
+      asm("" : "+v"(front));  // to expand out of memory takes some processors (Zen 4, Zen 5) several times as long
+      _mm512_storeu_si512(bytes + 64 * i, _mm512_maskz_expand_epi8(mask, front));
       in += std::popcount(mask);
     }
     return in;
@@ -89,7 +107,8 @@ struct TileBytes {
     return out + 2 * std::popcount(mask);
   }
   static LORA_INLINE const unsigned char* expand_words(const unsigned char* in, unsigned mask, std::uint16_t* words) {
-    const __m256i front = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in));
+    __m256i front = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in));
+    asm("" : "+v"(front));  // as in expand()
     const __m256i back = _mm256_maskz_expand_epi16(static_cast<__mmask16>(mask), front);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(words), back);
     return in + 2 * std::popcount(mask);

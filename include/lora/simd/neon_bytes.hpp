@@ -134,6 +134,10 @@ struct ChecksumLanes {
       products[i + 1] = vmlal_high_u32(products[i + 1], low, high);
     }
   }
+  LORA_INLINE void add_two(const unsigned char* stripes, std::uint64_t step) {
+    add(stripes, step);
+    add(stripes + 64, step);
+  }
   LORA_INLINE void store(std::uint64_t* product_sums, std::uint64_t* word_sums) const {
     LORA_UNROLL for (int i = 0; i < 4; ++i) {
       vst1q_u64(product_sums + 2 * i, products[i]);

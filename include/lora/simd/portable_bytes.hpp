@@ -92,6 +92,10 @@ struct ChecksumLanes {
       key[i] += step;
     }
   }
+  LORA_INLINE void add_two(const unsigned char* stripes, std::uint64_t step) {
+    add(stripes, step);
+    add(stripes + 64, step);
+  }
   LORA_INLINE void store(std::uint64_t* product_sums, std::uint64_t* word_sums) const {
     std::memcpy(product_sums, products, sizeof products);
     std::memcpy(word_sums, words, sizeof words);

@@ -21,6 +21,10 @@ LORA_NAMESPACE_BEGIN
 /// view of const memory cannot be merged. A merged view that goes away leaves W' in the caller's memory and takes the record
 /// with it: unmerge it before, or take the record out with release(). What has been moved from is not merged. matrix() may be
 /// read by many threads at once; merge, unmerge and switch_to need exclusive access.
+///
+/// Records come and go in the same memory: after an unmerge the object keeps that of the record, after a switch that of the
+/// one before as well, a few percent of the weight each (UndoRecord::memory_bytes). The next merge or switch takes it; a copy
+/// of the object has none; shrink_to_fit() gives it back.
 template <class Scalar, StorageOrder Order, Ownership Own>
 class FrozenWeight {
   using Value = std::remove_const_t<Scalar>;
@@ -57,7 +61,8 @@ class FrozenWeight {
   FrozenWeight(FrozenWeight&& other) noexcept
       : storage_(std::move(other.storage_)),
         set_(std::exchange(other.set_, std::nullopt)),
-        record_(std::exchange(other.record_, std::nullopt)) {}
+        record_(std::exchange(other.record_, std::nullopt)),
+        spare_(std::move(other.spare_)) {}
   FrozenWeight& operator=(FrozenWeight&& other) noexcept {
     if constexpr (Own == Ownership::owned) {
       storage_ = std::move(other.storage_);
@@ -67,6 +72,7 @@ class FrozenWeight {
     }
     set_ = std::exchange(other.set_, std::nullopt);
     record_ = std::exchange(other.record_, std::nullopt);
+    spare_ = std::move(other.spare_);
     return *this;
   }
 
@@ -105,9 +111,14 @@ class FrozenWeight {
   void unmerge(const Context& context = {}) {
     expect_merged();
     detail::unmerge_pass(lines(), *set_, *record_, context);
+    spare_ = std::move(*record_);
+    spare_.clear();
     record_.reset();
     set_.reset();
   }
+
+  /// Gives the memory back that only a later merge or switch would use.
+  void shrink_to_fit() noexcept { spare_ = UndoRecord(); }
 
   /// From what is merged to another set in one pass. Throws StateError when nothing is merged, and what lora::switch_to
   /// throws.
@@ -169,17 +180,21 @@ class FrozenWeight {
 
   /// merge() and switch_to() of a set that has this weight's gains.
   void merge_bound(Set set, const Context& context) {
-    record_ = detail::merge_pass(lines(), set, context);
+    detail::merge_pass(lines(), set, spare_, context);
+    record_ = std::move(spare_);
     set_ = std::move(set);
   }
   void switch_bound(Set set, const Context& context) {
-    record_ = detail::switch_pass(lines(), *set_, *record_, set, context);
+    detail::switch_pass(lines(), *set_, *record_, set, spare_, context);
+    std::swap(*record_, spare_);
+    spare_.clear();
     set_ = std::move(set);
   }
 
   Storage storage_;
   std::optional<Set> set_;  // with the gains that the record has
   std::optional<UndoRecord> record_;
+  UndoRecord spare_;  // the memory of a record that is no more
 };
 
 LORA_NAMESPACE_END

@@ -21,9 +21,20 @@ template <class Weight>
 [[nodiscard("the record is all that gives W0 back; merge_plain() makes none")]] UndoRecord merge(
     Weight&& weight, const std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>>& set,
     const Context& context = {}) {
+  UndoRecord record;
+  merge_into(weight, set, record, context);
+  return record;
+}
+
+/// The same with the record in `record`, whose memory is used again: that of a merge that has been undone, or of an adapter
+/// that has been switched away. What it held is lost, and when this throws it is as before or a default record. Allocates
+/// packed copies of the factors, and where the record's memory does not suffice (UndoRecord::memory_bytes; it grows and stays).
+template <class Weight>
+void merge_into(Weight&& weight, const std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>>& set,
+                UndoRecord& record, const Context& context = {}) {
   const auto lines = detail::writable_lines(weight);
   set.expect_fits("merge", lines.rows(), lines.cols());
-  return detail::merge_pass(lines, detail::bind_weight(lines, set, context), context);
+  detail::merge_pass(lines, detail::bind_weight(lines, set, context), record, context);
 }
 
 /// The same W' without a record: W0 cannot be had back. Throws ShapeError, ValueError, std::bad_alloc: the weight is then as
@@ -55,12 +66,26 @@ template <class Weight>
     Weight&& weight, const std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>>& from,
     const UndoRecord& record, const std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>>& to,
     const Context& context = {}) {
+  UndoRecord next;
+  switch_into(weight, from, record, to, next, context);
+  return next;
+}
+
+/// The same with the new record in `next`, whose memory is used again, as by merge_into(). Two records and std::swap() do for
+/// any number of switches. Throws as well ValueError when `next` is `record`.
+///
+///     lora::switch_into(W, style, record, formal, next);
+///     std::swap(record, next);          // record gives W0 back; the memory of next is for the next switch
+template <class Weight>
+void switch_into(Weight&& weight, const std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>>& from,
+                 const UndoRecord& record, const std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>>& to,
+                 UndoRecord& next, const Context& context = {}) {
   const auto lines = detail::writable_lines(weight);
   from.expect_fits("switch_to: from", lines.rows(), lines.cols());
   to.expect_fits("switch_to: to", lines.rows(), lines.cols());
   const auto merged = detail::bind_recorded(record, from);
   const detail::Lines<const std::remove_pointer_t<decltype(lines.data)>> read = lines;
-  return detail::switch_pass(lines, merged, record, detail::bind_merged_pass(read, merged, record, to, context), context);
+  detail::switch_pass(lines, merged, record, detail::bind_merged_pass(read, merged, record, to, context), next, context);
 }
 
 /// delta of a whole set, rows x cols: the sum of coefficient times delta as one chain, the very numbers merge() adds. A
