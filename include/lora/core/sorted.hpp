@@ -21,5 +21,16 @@ inline std::vector<std::uint32_t> sorted_indices(std::size_t count,
   return out;
 }
 
+/// Sorts items, and keeps those that are equal in their order.
+template <class T, class Less>
+void sort_stably(std::vector<T>& items, const Less& less) {
+  std::vector<T> out;
+  out.reserve(items.size());
+  for (const std::uint32_t i : sorted_indices(
+           items.size(), [&](std::uint32_t a, std::uint32_t b) { return less(items[a], items[b]); }))
+    out.push_back(std::move(items[i]));
+  items = std::move(out);
+}
+
 }  // namespace detail
 LORA_NAMESPACE_END

@@ -3,6 +3,7 @@
 
 /// Writing an adapter as one safetensors file. For bodies (-inl.hpp).
 
+#include "lora/core/sorted.hpp"
 #include "lora/io/adapters/stored_part.hpp"
 #include "lora/io/peft/adapter.hpp"
 
@@ -63,8 +64,8 @@ class SingleFile {
   /// Throws FileError; the file is then as it was.
   void write(const Metadata& metadata) {
     // Wide elements first: every tensor is then aligned, which PyTorch needs.
-    std::stable_sort(entries_.begin(), entries_.end(),
-                     [](const Entry& a, const Entry& b) { return bits(a.info.dtype) > bits(b.info.dtype); });
+    lora::detail::sort_stably(
+        entries_, [](const Entry& a, const Entry& b) { return bits(a.info.dtype) > bits(b.info.dtype); });
     std::vector<TensorInfo> infos;
     for (const Entry& entry : entries_) infos.push_back(entry.info);
     SafetensorsWriter file(target_, infos, metadata);

@@ -31,7 +31,7 @@ class DiffusersConfigs {
                                                             value);
     }
     for (const auto& [component, keys] : of_component)
-      configs_.emplace(component, PeftConfig::parse(file.path(), keys.dump()));
+      configs_.emplace(component, PeftConfig(JsonFields(file.path(), keys), PeftConfig::Unconverted::refuse));
   }
 
   const PeftConfig* find(std::string_view component) const {

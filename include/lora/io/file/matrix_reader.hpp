@@ -5,6 +5,7 @@
 #include "lora/core/scalar.hpp"
 
 #include <cstddef>
+#include <vector>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -34,6 +35,16 @@ class MatrixReader {
     Eigen::Matrix<T, Eigen::Dynamic, 1> out(static_cast<Index>(tensor.shape[0]));
     self().read_elements(tensor, lora::detail::ScalarTraits<T>::type, out.data());
     return out;
+  }
+
+  /// As read_matrix, of a type that is known at run time: the elements of the view lie in `bytes`.
+  template <class Tensor>
+  MatrixView read_matrix(const Tensor& tensor, ScalarType type, std::vector<std::byte>& bytes) const {
+    self().expect_dimensions(tensor, 2);
+    const auto rows = static_cast<Index>(tensor.shape[0]), cols = static_cast<Index>(tensor.shape[1]);
+    bytes.resize(tensor.shape[0] * tensor.shape[1] * lora::detail::element_size(type));
+    self().read_elements(tensor, type, bytes.data());
+    return {bytes.data(), type, rows, cols, cols, 1};
   }
 
  private:

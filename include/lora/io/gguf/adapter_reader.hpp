@@ -4,9 +4,9 @@
 /// The modules in a GGUF adapter. For bodies (-inl.hpp).
 
 #include "lora/io/gguf/gguf.hpp"
+#include "lora/io/gguf/low_rank_of.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/safetensors/tensor_info.hpp"
-#include "lora/io/safetensors/visit_type.hpp"
 
 #include <map>
 
@@ -118,15 +118,15 @@ class GgufAdapterReader {
     ScalarType type = *scalar_type(dtype(lora_a));
     if (const ScalarType other = *scalar_type(dtype(lora_b)); other != type)
       type = type == ScalarType::float64 || other == ScalarType::float64 ? ScalarType::float64 : ScalarType::float32;
-    return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
-      const Matrix<Scalar> a = file_.read_matrix<Scalar>(lora_a), b = file_.read_matrix<Scalar>(lora_b);
-      try {
-        if (is_token_embedding(module)) return LowRank<Scalar>(b, a.transpose().eval(), scaling_);
-        return LowRank<Scalar>(b, a, scaling_);
-      } catch (const ValueError& error) {
-        fail(file_.path(), "module ", in_quotes(module), ": ", bare(error));
-      }
-    });
+    std::vector<std::byte> a_bytes, b_bytes;
+    MatrixView A = file_.read_matrix(lora_a, type, a_bytes);
+    const MatrixView B = file_.read_matrix(lora_b, type, b_bytes);
+    if (is_token_embedding(module)) A = {A.data, type, A.cols, A.rows, A.column_stride, A.row_stride};
+    try {
+      return make_low_rank(type, B, A, scaling_);
+    } catch (const ValueError& error) {
+      fail(file_.path(), "module ", in_quotes(module), ": ", bare(error));
+    }
   }
 
   const Gguf& file_;

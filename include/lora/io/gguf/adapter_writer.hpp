@@ -89,17 +89,15 @@ class GgufAdapterWriter {
                             ", which llama.cpp does not compute with; cast the update to float"));
       return Factor{view, *type};
     };
-    const bool is_low_rank = visit_as<LowRank>(module.update, [&](const auto& update) {
-      Factor a = stored(module.a_dtype, lora::view_of(update.A())),
-             b = stored(module.b_dtype, lora::view_of(update.B()));
-      if (module.is_embedding) {
-        std::swap(a.view.rows, a.view.cols);
-        std::swap(a.view.row_stride, a.view.column_stride);
-      }
-      factors_.push_back({&module, a, b});
-    });
-    if (!is_low_rank)
+    const std::optional<LowRankFactors> factors = low_rank_factors(module.update);
+    if (!factors)
       refuse(module, text("expected LoRA, found ", in_quotes(module.update.kind()), ", which the format cannot hold"));
+    Factor a = stored(module.a_dtype, factors->A), b = stored(module.b_dtype, factors->B);
+    if (module.is_embedding) {
+      std::swap(a.view.rows, a.view.cols);
+      std::swap(a.view.row_stride, a.view.column_stride);
+    }
+    factors_.push_back({&module, a, b});
   }
 
   /// One float for all modules, so that alpha / r is each one's scaling; 0 stands for scalings of 1.

@@ -1,12 +1,12 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/core/sorted.hpp"
 #include "lora/io/file/file_kind.hpp"
 #include "lora/io/gguf/header.hpp"
 #include "lora/io/gguf/header_reader.hpp"
 
 #include <bit>
-#include <numeric>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -56,13 +56,11 @@ LORA_FUNC const GgufValue* GgufHeader::find_value(std::string_view key) const {
 
 LORA_FUNC void GgufHeader::check(const std::filesystem::path& file, std::uint64_t data_size) {
   // Two tensors may begin at the same byte when one is empty: it goes first.
-  std::stable_sort(tensors_.begin(), tensors_.end(), [](const GgufTensor& a, const GgufTensor& b) {
+  lora::detail::sort_stably(tensors_, [](const GgufTensor& a, const GgufTensor& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
   });
-  by_name_.resize(tensors_.size());
-  std::iota(by_name_.begin(), by_name_.end(), std::uint32_t{0});
-  std::sort(by_name_.begin(), by_name_.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].name < tensors_[b].name; });
+  by_name_ = lora::detail::sorted_indices(
+      tensors_.size(), [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].name < tensors_[b].name; });
   for (std::size_t i = 1; i < by_name_.size(); ++i)
     if (tensors_[by_name_[i - 1]].name == tensors_[by_name_[i]].name)
       detail::fail(file, "header: expected every tensor once, found ", detail::in_quotes(tensors_[by_name_[i]].name),

@@ -72,56 +72,67 @@ class GgufHeaderReader {
   }
 
   GgufValue value() {
-    const GgufType kind = type();
-    return visit_kind<GgufValue>(kind, [&]<class T>(std::type_identity<T>) { return GgufValue(element<T>(1)); });
+    switch (type()) {
+      case GgufType::uint8: return number<std::uint8_t>(a_number);
+      case GgufType::int8: return number<std::int8_t>(a_number);
+      case GgufType::uint16: return number<std::uint16_t>(a_number);
+      case GgufType::int16: return number<std::int16_t>(a_number);
+      case GgufType::uint32: return number<std::uint32_t>(a_number);
+      case GgufType::int32: return number<std::int32_t>(a_number);
+      case GgufType::float32: return number<float>(a_number);
+      case GgufType::boolean: return boolean();
+      case GgufType::string: return string("a string");
+      case GgufType::array: return array(1);
+      case GgufType::uint64: return number<std::uint64_t>(a_number);
+      case GgufType::int64: return number<std::int64_t>(a_number);
+      case GgufType::float64: break;
+    }
+    return number<double>(a_number);
   }
 
  private:
   static constexpr std::size_t buffer_bytes = 65536;
 
-  /// Calls run with std::type_identity of the alternative of a GgufValue that has this type.
-  template <class Result, class Run, std::size_t I = 0>
-  static Result visit_kind(GgufType kind, const Run& run) {
-    if constexpr (I + 1 < std::variant_size_v<GgufValue::variant>)
-      if (static_cast<std::size_t>(kind) != I) return visit_kind<Result, Run, I + 1>(kind, run);
-    return run(std::type_identity<std::variant_alternative_t<I, GgufValue::variant>>());
-  }
+  static constexpr std::string_view a_number = "a number";
 
-  template <class T>
-  T element(std::size_t depth) {
-    if constexpr (std::is_same_v<T, std::string>) {
-      return string("a string");
-    } else if constexpr (std::is_same_v<T, GgufArray>) {
-      return array(depth);
-    } else if constexpr (std::is_same_v<T, bool>) {
-      const auto found = number<std::uint8_t>("a bool");
-      if (found > 1) refuse("expected a bool, 0 or 1, found ", found);
-      return found == 1;
-    } else {
-      return number<T>("a number");
-    }
+  bool boolean() {
+    const auto found = number<std::uint8_t>("a bool");
+    if (found > 1) refuse("expected a bool, 0 or 1, found ", found);
+    return found == 1;
   }
 
   GgufArray array(std::size_t depth) {
     if (depth > GgufLimits::max_nesting)
       refuse("expected at most ", GgufLimits::max_nesting, " arrays within each other, found more");
-    const GgufType kind = type();
-    return visit_kind<GgufArray>(kind, [&]<class T>(std::type_identity<T>) { return GgufArray(list<T>(depth)); });
+    switch (type()) {
+      case GgufType::uint8: return numbers<std::uint8_t>();
+      case GgufType::int8: return numbers<std::int8_t>();
+      case GgufType::uint16: return numbers<std::uint16_t>();
+      case GgufType::int16: return numbers<std::int16_t>();
+      case GgufType::uint32: return numbers<std::uint32_t>();
+      case GgufType::int32: return numbers<std::int32_t>();
+      case GgufType::float32: return numbers<float>();
+      case GgufType::boolean: return list<bool>(1, [&] { return boolean(); });
+      case GgufType::string: return list<std::string>(8, [&] { return string("a string"); });  // its length
+      case GgufType::array: return list<GgufArray>(12, [&] { return array(depth + 1); });      // its type and length
+      case GgufType::uint64: return numbers<std::uint64_t>();
+      case GgufType::int64: return numbers<std::int64_t>();
+      case GgufType::float64: break;
+    }
+    return numbers<double>();
   }
 
   template <class T>
-  std::vector<T> list(std::size_t depth) {
-    constexpr bool is_number = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
-    // A string has a length, a list a type and a length.
-    constexpr std::uint64_t least = std::is_arithmetic_v<T> ? sizeof(T) : std::is_same_v<T, std::string> ? 8 : 12;
+  std::vector<T> numbers() {
+    std::vector<T> out(count("elements", sizeof(T)));
+    copy(std::as_writable_bytes(std::span(out)));
+    return out;
+  }
+  /// Elements of at least so many bytes each.
+  template <class T, class Read>
+  std::vector<T> list(std::uint64_t least, const Read& read) {
     std::vector<T> out;
-    const std::size_t size = count("elements", least);
-    if constexpr (is_number) {
-      out.resize(size);
-      copy(std::as_writable_bytes(std::span(out)));
-    } else {
-      for (std::size_t i = 0; i < size; ++i) out.push_back(element<T>(depth + 1));
-    }
+    for (std::size_t rest = count("elements", least); rest > 0; --rest) out.push_back(read());
     return out;
   }
 

@@ -4,6 +4,7 @@
 /// An adapter's updates as the classes they are. For bodies (-inl.hpp).
 
 #include "lora/io/peft/adapter.hpp"
+#include "lora/io/safetensors/visit_type.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -18,6 +19,24 @@ bool visit_as(const AdapterUpdate& update, const Run& run) {
   };
   return visit(std::type_identity<float>()) || visit(std::type_identity<Eigen::bfloat16>()) ||
          visit(std::type_identity<Eigen::half>()) || visit(std::type_identity<double>());
+}
+
+/// The factors of a LoRA where they lie.
+struct LowRankFactors {
+  MatrixView B, A;
+};
+/// Nothing for another kind.
+inline std::optional<LowRankFactors> low_rank_factors(const AdapterUpdate& update) {
+  std::optional<LowRankFactors> out;
+  visit_as<LowRank>(update, [&](const auto& found) { out = {lora::view_of(found.B()), lora::view_of(found.A())}; });
+  return out;
+}
+
+/// A LoRA whose factors are of this type. Throws what LowRank's constructor does.
+inline AdapterUpdate make_low_rank(ScalarType type, const MatrixView& B, const MatrixView& A, const Scaling& scaling) {
+  return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
+    return LowRank<Scalar>(B, A, scaling);
+  });
 }
 
 }  // namespace io::detail

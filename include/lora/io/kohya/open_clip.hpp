@@ -82,37 +82,36 @@ class OpenClipNames {
   AdapterModule join(const std::string& path, const Projections& parts) const {
     const AdapterModule& first =
         **std::find_if(parts.begin(), parts.end(), [](const auto* part) { return part != nullptr; });
-    std::optional<AdapterUpdate> joined;
-    visit_as<LowRank>(first.update, [&]<class Scalar>(const LowRank<Scalar>& one) {
-      Index rank = 0;
-      for (const AdapterModule* const part : parts)
-        if (part != nullptr) rank += expect_like(first, one, *part).rank();
-      const Index rows = one.rows();
-      Matrix<Scalar> B = Matrix<Scalar>::Zero(3 * rows, rank), A(rank, one.cols());
-      Index at = 0;
-      for (std::size_t i = 0; i < parts.size(); ++i) {
-        if (parts[i] == nullptr) continue;
-        const LowRank<Scalar>& part = *parts[i]->update.get_if<LowRank<Scalar>>();
-        B.block(static_cast<Index>(i) * rows, at, rows, part.rank()) = part.B();
-        A.middleRows(at, part.rank()) = part.A();
-        at += part.rank();
-      }
-      joined = LowRank<Scalar>(B, A, lora::scaling::fixed(first.scaling()));
-    });
-    if (!joined) refuse(first, text("expected a LoRA, found ", in_quotes(first.update.kind())));
+    const std::optional<LowRankFactors> one = low_rank_factors(first.update);
+    if (!one) refuse(first, text("expected a LoRA, found ", in_quotes(first.update.kind())));
+    const Index rows = one->B.rows, cols = one->A.cols;
+    Index rank = 0;
+    for (const AdapterModule* const part : parts)
+      if (part != nullptr) rank += factors_like(first, *one, *part).A.rows;
+    std::vector<double> B(static_cast<std::size_t>(3 * rows * rank)), A(static_cast<std::size_t>(rank * cols));
+    Index at = 0;
+    for (std::size_t p = 0; p < parts.size(); ++p) {
+      if (parts[p] == nullptr) continue;
+      const LowRankFactors part = factors_like(first, *one, *parts[p]);
+      for (Index i = 0; i < rows; ++i)
+        lora::detail::read_row(part.B, i, B.data() + (static_cast<Index>(p) * rows + i) * rank + at);
+      for (Index k = 0; k < part.A.rows; ++k) lora::detail::read_row(part.A, k, A.data() + (at + k) * cols);
+      at += part.A.rows;
+    }
     AdapterModule out = first;
     out.path = path;
     out.parameter = "in_proj_weight";
-    out.update = *joined;
+    out.update = make_low_rank(one->B.type, {B.data(), ScalarType::float64, 3 * rows, rank, rank, 1},
+                               {A.data(), ScalarType::float64, rank, cols, cols, 1},
+                               lora::scaling::fixed(first.scaling()));
     out.is_flat = false;
     return out;
   }
 
-  template <class Scalar>
-  const LowRank<Scalar>& expect_like(const AdapterModule& first, const LowRank<Scalar>& one,
-                                     const AdapterModule& part) const {
-    const auto* const found = part.update.get_if<LowRank<Scalar>>();
-    if (found == nullptr || found->rows() != one.rows() || found->cols() != one.cols() ||
+  /// Those of a part that goes with the first one.
+  LowRankFactors factors_like(const AdapterModule& first, const LowRankFactors& one, const AdapterModule& part) const {
+    const std::optional<LowRankFactors> found = low_rank_factors(part.update);
+    if (!found || found->B.type != one.B.type || found->B.rows != one.B.rows || found->A.cols != one.A.cols ||
         lora::detail::to_bits(part.scaling()) != lora::detail::to_bits(first.scaling()))
       refuse(part,
              text("expected a LoRA of the type, shape and scaling of ", in_quotes(first.path), ", found another"));

@@ -6,7 +6,6 @@
 #include "lora/core/function_ref.hpp"
 #include "lora/io/model/bound_module.hpp"
 #include "lora/io/safetensors/convert.hpp"
-#include "lora/io/safetensors/visit_type.hpp"
 
 #include <cstring>
 
@@ -22,15 +21,15 @@ inline bool are_copies(DType copy_type, std::span<const std::byte> copy, DType b
   if (copy_type == base_type) return std::memcmp(copy.data(), base.data(), copy.size()) == 0;
   const std::optional<ScalarType> from = scalar_type(base_type), to = scalar_type(copy_type);
   if (!from || !to) return false;
-  return visit_type(*to, [&]<class T>(std::type_identity<T>) {
-    std::vector<T> wanted(count), found(count);
-    convert_elements(*from, base.data(), *to, wanted.data(), count);
-    std::memcpy(found.data(), copy.data(), copy.size());
-    for (std::size_t i = 0; i < count; ++i)
-      if (wanted[i] < found[i] || wanted[i] > found[i] || lora::detail::is_nan(wanted[i]) != lora::detail::is_nan(found[i]))
-        return false;
-    return true;
-  });
+  std::vector<std::byte> rounded(copy.size());
+  convert_elements(*from, base.data(), *to, rounded.data(), count);
+  std::vector<double> wanted(count), found(count);  // of any type, exactly
+  convert_elements(*to, rounded.data(), ScalarType::float64, wanted.data(), count);
+  convert_elements(*to, copy.data(), ScalarType::float64, found.data(), count);
+  for (std::size_t i = 0; i < count; ++i)
+    if (wanted[i] < found[i] || wanted[i] > found[i] || lora::detail::is_nan(wanted[i]) != lora::detail::is_nan(found[i]))
+      return false;
+  return true;
 }
 
 /// Whether a tensor of a GGUF file has numbers that no copy can be compared with.

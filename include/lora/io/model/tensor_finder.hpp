@@ -3,6 +3,7 @@
 
 /// How the modules of an adapter find their tensors in a model. For bodies (-inl.hpp).
 
+#include "lora/core/sorted.hpp"
 #include "lora/io/adapters/components.hpp"
 #include "lora/io/kohya/unet_layouts.hpp"
 #include "lora/io/model/flat_names.hpp"
@@ -94,7 +95,7 @@ class TensorFinder {
               aliases_.emplace_back(std::move(weight), &tensor);
       const auto by_name = [](const Alias& a, const Alias& b) { return a.first < b.first; };
       const auto are_same = [](const Alias& a, const Alias& b) { return a.first == b.first; };
-      std::stable_sort(aliases_.begin(), aliases_.end(), by_name);
+      lora::detail::sort_stably(aliases_, by_name);
       aliases_.erase(std::unique(aliases_.begin(), aliases_.end(), are_same), aliases_.end());
       for (const auto& [weight, tensor] : aliases_) add(*tensor, weight);
     }

@@ -15,6 +15,7 @@ LORA_NAMESPACE_BEGIN
 namespace io {
 namespace detail {
 class PatternKeys;
+class DiffusersConfigs;
 class JsonFields;
 struct KindRow;
 struct PeftType;
@@ -129,6 +130,7 @@ class PeftConfig {
     std::vector<Value> values;
   };
 
+  friend class detail::DiffusersConfigs;
   PeftConfig(const detail::JsonFields& in, Unconverted unconverted);
 
   const detail::PeftType* type_ = nullptr;

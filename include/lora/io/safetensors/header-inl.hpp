@@ -92,14 +92,9 @@ LORA_FUNC const TensorInfo* SafetensorsHeader::find(std::string_view tensor) con
 
 LORA_FUNC void SafetensorsHeader::check(const std::filesystem::path& file, std::uint64_t data_size) {
   // Two tensors may begin at the same byte when one is empty: it goes first.
-  std::vector<TensorInfo> ordered;
-  ordered.reserve(tensors_.size());
-  for (const std::uint32_t i : lora::detail::sorted_indices(tensors_.size(), [&](std::uint32_t a, std::uint32_t b) {
-         const TensorInfo &x = tensors_[a], &y = tensors_[b];
-         return x.begin != y.begin ? x.begin < y.begin : x.end < y.end;
-       }))
-    ordered.push_back(std::move(tensors_[i]));
-  tensors_ = std::move(ordered);
+  lora::detail::sort_stably(tensors_, [](const TensorInfo& a, const TensorInfo& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+  });
   by_name_ = lora::detail::sorted_indices(
       tensors_.size(), [&](std::uint32_t a, std::uint32_t b) { return tensors_[a].name < tensors_[b].name; });
   for (std::size_t i = 1; i < by_name_.size(); ++i)

@@ -103,7 +103,19 @@ inline void expect_utf8(const std::filesystem::path& file, std::string_view part
 
 /// Appends `value`, UTF-8, as a JSON string.
 inline void append_json_string(std::string& out, std::string_view value) {
-  out += json_value(Json::value_t::string, std::string(value)).dump(-1, ' ', false, Json::error_handler_t::strict);
+  static constexpr std::string_view digits = "0123456789abcdef", escaped = "\"\\\b\f\n\r\t", letters = "\"\\bfnrt";
+  if (!is_utf8(value)) throw ValueError(text("lora: expected UTF-8, found ", in_quotes(value)));
+  out += '"';
+  for (const char c : value) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (const std::size_t at = escaped.find(c); at != escaped.npos)
+      out += {'\\', letters[at]};
+    else if (byte < 0x20)
+      out += {'\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15]};
+    else
+      out += c;
+  }
+  out += '"';
 }
 
 }  // namespace io::detail
