@@ -29,6 +29,23 @@ void combine(benchmark::State& state, int count, compose::Method method, int thr
   state.counters["relative_error"] = error;
 }
 
+/// A weight of 1024 x 1024 in bfloat16 whose change has rank 24, from 1 to 0.05, and 5 % of its norm, extracted.
+void extract(benchmark::State& state, const compose::Truncation& truncation) {
+  constexpr lora::Index size = 1024, rank = 24;
+  bench::use_threads(1);
+  const lora::Matrix<float> W0 = bench::gaussian<float>(size, size, 1, 0.02);
+  const lora::Matrix<float> delta = bench::gaussian<float>(size, rank, 2, 1.0) *
+                                    Eigen::VectorXf::LinSpaced(rank, 1.0f, 0.05f).asDiagonal() *
+                                    bench::gaussian<float>(rank, size, 3, 1.0);
+  const lora::Matrix<Eigen::bfloat16> base = W0.cast<Eigen::bfloat16>(),
+                                      tuned = (W0 + delta * (0.05f * W0.norm() / delta.norm())).cast<Eigen::bfloat16>();
+  double kept = 0;
+  bench::Times times(state);
+  for (auto _ : state)
+    times.add(bench::seconds([&] { kept = static_cast<double>(compose::extract(tuned, base, truncation).update.rank()); }));
+  state.counters["rank"] = kept;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -46,5 +63,11 @@ int main(int argc, char** argv) {
          {Method::cat, Method::linear, Method::ties, Method::dare_ties, Method::ties_svd, Method::core_ties,
           Method::knots, Method::tsv_m, Method::iso_c, Method::iso_cts, Method::orthogonal})
       add(8, method);
+  using compose::Truncation;
+  if (full)
+    for (const auto& [name, truncation] : {std::pair{"rank:16", Truncation::rank(16)}, {"rank:64", Truncation::rank(64)},
+                                           {"energy:0.9", Truncation::energy(0.9)}, {"energy:0.99", Truncation::energy(0.99)}})
+      bench::add_case(std::string("extract/bfloat16/1024x1024/") + name,
+                      [truncation = truncation](benchmark::State& state) { extract(state, truncation); });
   return bench::run(argc, argv);
 }

@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <deque>
 #include <exception>
+#include <future>
+#include <numeric>
 #include <random>
 
 namespace {
@@ -24,24 +26,77 @@ constexpr std::size_t checked_rows[] = {0, 1, 64, 65};  // of Task::embedding
 
 // ---- a step ----------------------------------------------------------------------------------------------------------------
 
-/// Encodes sentences, each with its adapter, together.
+/// Encodes sentences, each with its adapter, together: a share of them on each thread, from the first layer to the last, so that
+/// threads wait for each other once in a step.
 class Server {
  public:
-  Server(const Encoder& encoder, const Store& store) : encoder_(encoder), store_(store) {}
+  Server(const Encoder& encoder, const Store& store, int threads)
+      : encoder_(encoder), store_(store), shares_(static_cast<std::size_t>(threads)) {}
 
   Activations encode(std::span<const Sentence> sentences, std::span<const Pin> pins) {
-    columns_.clear();
-    for (const Sentence& sentence : sentences) columns_.push_back(std::ssize(sentence));
-    batch_.assign(pins, columns_);  // once for all layers
+    share_out(sentences);
     const auto pass = encoder_.modules().pass();
-    return encoder_.encode(sentences, [&](const std::string& path) { return batch_.layer(store_.layer(path)); });
+    std::vector<std::future<void>> others;
+    for (Share& share : std::span(shares_).subspan(1))
+      others.push_back(std::async(std::launch::async, [&] { encode(share, sentences, pins); }));
+    encode(shares_.front(), sentences, pins);
+    for (std::future<void>& other : others) other.get();
+    Activations all(shares_.front().vectors.rows(), std::ssize(sentences));
+    for (const Share& share : shares_)
+      for (std::size_t i = 0; i < share.numbers.size(); ++i)
+        all.col(static_cast<Index>(share.numbers[i])) = share.vectors.col(static_cast<Index>(i));
+    return all;
   }
 
  private:
+  struct Share {
+    std::vector<std::size_t> numbers;  // of sentences
+    Index tokens = 0;
+    std::vector<Sentence> sentences;
+    std::vector<Pin> pins;
+    std::vector<Index> columns;
+    lora::io::AdapterBatch<float> batch;
+    lora::Workspace workspace;
+    Activations vectors;
+  };
+
+  /// As many tokens for each thread as for the others: the longest sentences first, each to who has the fewest.
+  void share_out(std::span<const Sentence> sentences) {
+    for (Share& share : shares_) {
+      share.numbers.clear();
+      share.tokens = 0;
+    }
+    order_.resize(sentences.size());
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    std::stable_sort(order_.begin(), order_.end(),
+                     [&](std::size_t a, std::size_t b) { return sentences[a].size() > sentences[b].size(); });
+    for (const std::size_t number : order_) {
+      Share& least = *std::min_element(shares_.begin(), shares_.end(),
+                                       [](const Share& a, const Share& b) { return a.tokens < b.tokens; });
+      least.numbers.push_back(number);
+      least.tokens += std::ssize(sentences[number]);
+    }
+  }
+
+  void encode(Share& share, std::span<const Sentence> sentences, std::span<const Pin> pins) const {
+    share.sentences.clear();
+    share.pins.clear();
+    share.columns.clear();
+    for (const std::size_t number : share.numbers) {
+      share.sentences.push_back(sentences[number]);
+      share.pins.push_back(pins[number]);
+      share.columns.push_back(std::ssize(sentences[number]));
+    }
+    share.batch.assign(share.pins, share.columns);  // once for all layers
+    lora::DefaultExecutor serial(1);
+    share.vectors = encoder_.encode(
+        share.sentences, [&](const std::string& path) { return share.batch.layer(store_.layer(path)); }, {&serial, &share.workspace});
+  }
+
   const Encoder& encoder_;
   const Store& store_;
-  lora::io::AdapterBatch<float> batch_;
-  std::vector<Index> columns_;
+  std::vector<Share> shares_;
+  std::vector<std::size_t> order_;
 };
 
 // ---- the check -------------------------------------------------------------------------------------------------------------
@@ -170,22 +225,22 @@ void serve(Server& server, Store& store, const std::vector<Task>& tasks, std::si
 }
 
 int run(const std::filesystem::path& model_file, const std::filesystem::path& data, bool benchmark, int threads) {
-  Eigen::setNbThreads(threads);
   const std::vector<Task> tasks = minilm::read_tasks(data);
   const Encoder encoder(lora::io::Safetensors::open(model_file));
+  lora::DefaultExecutor one_load(1);  // at a time: threads that wait for loads would take time from the steps
   const auto open = [&](std::size_t budget) {
-    auto store = std::make_unique<Store>(encoder.modules(), budget);
+    auto store = std::make_unique<Store>(encoder.modules(), budget, &one_load);
     for (const Task& task : tasks) store->attach(task.name, {{data / "adapters" / task.name}});
     return store;
   };
   const auto store = open(std::size_t{1} << 30);
-  Server server(encoder, *store);
+  Server server(encoder, *store, threads);
   if (!benchmark) return check(server, *store, tasks) ? 0 : 1;
   compare(server, *store, tasks);
   serve(server, *store, tasks, tasks.size(), 10);
   const std::size_t all = store->statistics().bytes;
   const auto small = open(all * 3 / 4);
-  Server crowded(encoder, *small);
+  Server crowded(encoder, *small, threads);
   std::printf("the same with room for three quarters of the adapters, %.1f MB:\n", 0.75e-6 * static_cast<double>(all));
   serve(crowded, *small, tasks, tasks.size() / 2, 10);
   return 0;
@@ -196,7 +251,7 @@ int run(const std::filesystem::path& model_file, const std::filesystem::path& da
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const bool benchmark = arguments.size() == 4 && arguments[2] == "--bench";
-  const int threads = benchmark ? std::atoi(arguments[3].c_str()) : Eigen::nbThreads();
+  const int threads = benchmark ? std::atoi(arguments[3].c_str()) : 2;
   if (threads < 1 || (arguments.size() != 2 && !benchmark)) {
     std::fprintf(stderr, "usage: serve_many MODEL_FILE DATA_FOLDER [--bench THREADS]\n");
     return 2;

@@ -202,9 +202,10 @@ struct ReportCommand {
     return sentence.empty() ? "" : text("forecast: ", sentence, '\n');
   }
 
-  /// Of each adapter in the sum of all, and of k such adapters.
+  /// Of each adapter in the sum of all, and of k such adapters; null where no two of them meet.
   static Json forecast_json(const Report& report) {
     const lora::compose::Forecast forecast = report.forecast();
+    if (!report.has_pairs() || forecast.changing() < 2) return nullptr;
     Json retained = Json::array(), curve = Json::array(), capacity;
     for (std::size_t t = 0; t < report.adapter_count(); ++t)
       retained.push_back({{"adapter", json_text(report.adapters[t])},

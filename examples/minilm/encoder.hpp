@@ -1,12 +1,11 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-/// The sentence encoder all-MiniLM-L6-v2 (BERT: 6 layers, 384 wide, 12 heads) on lora::Linear and Eigen.
+/// The sentence encoder all-MiniLM-L6-v2 (BERT: 6 layers, 384 wide, 12 heads) on lora::Linear.
+
+#include "elementwise.hpp"
 
 #include <lora/io.hpp>
-#include <lora/lora.hpp>
-
-#include <unsupported/Eigen/SpecialFunctions>
 
 #include <algorithm>
 #include <cmath>
@@ -28,6 +27,8 @@ class Encoder {
       : words_(file.read_matrix<float>(file.tensor("embeddings.word_embeddings.weight"))),
         positions_(file.read_matrix<float>(file.tensor("embeddings.position_embeddings.weight"))),
         types_(file.read_matrix<float>(file.tensor("embeddings.token_type_embeddings.weight"))) {
+    if (words_.cols() % (heads * vectors::lanes) != 0)
+      throw lora::ShapeError("expected a model of a width that is a multiple of " + std::to_string(heads * vectors::lanes));
     add_norm(file, "embeddings.LayerNorm");
     for (int i = 0; i < layers; ++i) {
       const std::string layer = layer_path(i);
@@ -74,33 +75,38 @@ class Encoder {
   using Routed = std::function<lora::RoutedSets<float>(const std::string& path)>;
 
   /// The sentences' vectors, one column each, of length 1. The linear modules see the tokens of all sentences at once,
-  /// one column per token and no padding; with the active adapters, or with those that `routed` says.
-  Activations encode(std::span<const Sentence> sentences, const Routed& routed = nullptr) const {
+  /// one column per token and no padding; with the active adapters, or with those that `routed` says. Only the linear modules
+  /// run on the context's threads; many threads may call it at once, each for sentences of its own.
+  Activations encode(std::span<const Sentence> sentences, const Routed& routed = nullptr, const lora::Context& context = {}) const {
     Activations X = embed(sentences);
-    const auto forward = [&](const std::string& path, const Activations& inputs) {
+    const Index width = X.rows(), tokens = X.cols();
+    Activations Q(width, tokens), K(width, tokens), V(width, tokens), mixed(width, tokens), out(width, tokens), inner;
+    const auto forward = [&](const std::string& path, const Activations& inputs, Activations& outputs) {
       const lora::AnyLinear<float>& module = modules_[path];
-      if (!routed) return module.forward(inputs);
-      Activations out(module.rows(), inputs.cols());
-      module.forward_into(inputs, out, routed(path));
-      return out;
+      outputs.resize(module.rows(), tokens);
+      if (routed)
+        module.forward_into(inputs, outputs, routed(path), context);
+      else
+        module.forward_into(inputs, outputs, context);
     };
     for (int i = 0; i < layers; ++i) {
       const std::string layer = layer_path(i);
-      const Activations mixed =
-          attention(sentences, forward(layer + "attention.self.query", X), forward(layer + "attention.self.key", X),
-                    forward(layer + "attention.self.value", X));
-      X += forward(layer + "attention.output.dense", mixed);
-      normalize(layer + "attention.output.LayerNorm", X);
-      Activations inner = forward(layer + "intermediate.dense", X);
-      gelu(inner);
-      X += forward(layer + "output.dense", inner);
-      normalize(layer + "output.LayerNorm", X);
+      forward(layer + "attention.self.query", X, Q);
+      forward(layer + "attention.self.key", X, K);
+      forward(layer + "attention.self.value", X, V);
+      attention(sentences, Q, K, V, mixed);
+      forward(layer + "attention.output.dense", mixed, out);
+      add_and_normalize(layer + "attention.output.LayerNorm", X, &out);
+      forward(layer + "intermediate.dense", X, inner);
+      vectors::run(vectors::Gelu{inner.data(), inner.size()});
+      forward(layer + "output.dense", inner, out);
+      add_and_normalize(layer + "output.LayerNorm", X, &out);
     }
-    Activations vectors(X.rows(), static_cast<Index>(sentences.size()));
+    Activations means(width, std::ssize(sentences));
     for_each_sentence(sentences, [&](Index i, Index begin, Index length) {
-      vectors.col(i) = X.middleCols(begin, length).rowwise().mean().normalized();
+      means.col(i) = X.middleCols(begin, length).rowwise().mean().normalized();
     });
-    return vectors;
+    return means;
   }
 
  private:
@@ -144,42 +150,31 @@ class Encoder {
                             positions_.row(p) + types_.row(0))
                                .transpose();
     });
-    normalize("embeddings.LayerNorm", X);
+    add_and_normalize("embeddings.LayerNorm", X, nullptr);
     return X;
   }
 
-  /// Every column to mean 0 and variance 1, then the norm's weight and bias.
-  void normalize(const std::string& path, Activations& X) const {
+  /// X plus what there is to add, every column to mean 0 and variance 1, then the norm's weight and bias.
+  void add_and_normalize(const std::string& path, Activations& X, const Activations* added) const {
     const LayerNorm& norm = norms_.at(path);
-    for (auto column : X.colwise()) {
-      column.array() -= column.mean();
-      column /= std::sqrt(column.squaredNorm() / static_cast<float>(X.rows()) + 1e-12f);
-      column = column.cwiseProduct(norm.weight) + norm.bias;
-    }
+    vectors::run(vectors::AddAndNormalize{X.data(), added == nullptr ? nullptr : added->data(), norm.weight.data(),
+                                          norm.bias.data(), X.rows(), X.cols()});
   }
 
-  /// softmax(K^T Q / sqrt(head width)) within each sentence and head, one column per querying token, then V times that.
-  static Activations attention(std::span<const Sentence> sentences, const Activations& Q, const Activations& K,
-                               const Activations& V) {
+  /// V softmax(K^T Q / sqrt(head width)) within each sentence and head, one column per querying token.
+  static void attention(std::span<const Sentence> sentences, const Activations& Q, const Activations& K, const Activations& V,
+                        Activations& out) {
     const Index width = Q.rows() / heads;
-    const float scale = 1.0f / std::sqrt(static_cast<float>(width));
-    Activations out(Q.rows(), Q.cols());
+    std::vector<float> scratch;
     for_each_sentence(sentences, [&](Index, Index begin, Index length) {
+      scratch.resize(static_cast<std::size_t>(vectors::Attention::scratch_size(width, length)));
       for (Index head = 0; head < heads; ++head) {
-        const auto part = [&](auto& M) { return M.block(head * width, begin, width, length); };
-        Activations scores = scale * (part(K).transpose() * part(Q));
-        for (auto column : scores.colwise()) {
-          column.array() = (column.array() - column.maxCoeff()).exp();
-          column /= column.sum();
-        }
-        part(out).noalias() = part(V) * scores;
+        const Index at = head * width + begin * Q.rows();
+        vectors::run(vectors::Attention{Q.data() + at, K.data() + at, V.data() + at, out.data() + at, scratch.data(), width,
+                                        Q.rows(), length});
       }
     });
-    return out;
   }
-
-  /// x/2 (1 + erf(x / sqrt(2))) of every element.
-  static void gelu(Activations& X) { X.array() = 0.5f * X.array() * (1.0f + (X.array() * std::sqrt(0.5f)).erf()); }
 
   lora::Matrix<float> words_, positions_, types_;
   std::map<std::string, LayerNorm> norms_;

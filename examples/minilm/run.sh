@@ -5,7 +5,8 @@
 #   bash examples/minilm/run.sh [--bench [THREADS] | --serve [THREADS]]
 #
 # --bench: sentences per second instead, with PyTorch + PEFT beside it (THREADS: default the number of processors);
-# --serve: a stream of requests for 32 adapters (examples/serve_many.cpp), with PEFT beside it too. They come with pip into an environment of their own, some GB, once; LORA_PEFT_PYTHON names a Python that has them already.
+# --serve: a stream of requests for 32 adapters (examples/serve_many.cpp), with PEFT beside it too, twice by turns. They come with pip
+# into an environment of their own, some GB, once; LORA_PEFT_PYTHON names a Python that has them already.
 # LORA_MODELS: where the model is kept (default: .cache). LORA_JOBS: how many jobs at once (default: the number of
 # processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
@@ -52,8 +53,11 @@ fi
 grep -m1 'model name' /proc/cpuinfo || true
 has_peer() { "$python" -c 'import peft' 2>/dev/null; }
 if [[ $1 == --serve ]]; then
-  "${many[@]}" --bench "$threads"
-  if has_peer; then "$python" -B "$here/peer_many.py" "$model" "${many[2]}" "$threads"; fi
+  for turn in 1 2; do
+    echo "turn $turn"
+    "${many[@]}" --bench "$threads"
+    if has_peer; then "$python" -B "$here/peer_many.py" "$model" "${many[2]}" "$threads"; fi
+  done
 else
   "${program[@]}" --bench --threads "$threads"
   if has_peer; then "$python" -B "$here/peer.py" "$model" "${data[@]}" "$threads"; fi

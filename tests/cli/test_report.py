@@ -84,6 +84,7 @@ class Report(ToolTest):
         page = (self.folder / "page.html").read_text(encoding="utf-8")
         self.assertNotIn("by plain sum", page)
         self.assertIn("different layers", page)
+        self.assertIsNone(json.loads(self.run_tool(*apart, "--json"))["forecast"])
 
     def test_adapters_without_a_change_forecast_nothing(self):
         command = self.save({"m.q": 1}, one={"m.q": 1}, two={"m.q": 0}, three={"m.q": 0})
@@ -91,7 +92,7 @@ class Report(ToolTest):
         page = (self.folder / "page.html").read_text(encoding="utf-8")
         self.assertIn("Only one of these adapters changes the weights", page)
         self.assertNotIn('id="forecast"', page)
-        json.loads(self.run_tool(*command, "--json"))
+        self.assertIsNone(json.loads(self.run_tool(*command, "--json"))["forecast"])
         more = self.save({"m.q": 1}, four={"m.q": 1}, five={"m.q": 0.5}, six={"m.q": 0})
         [with_zero, without] = [json.loads(self.run_tool(*arguments, "--json"))["forecast"] for arguments in (more, more[:-2])]
         self.assertEqual(with_zero["curve"], without["curve"])

@@ -5,6 +5,8 @@
 #include "compose/dense.hpp"
 #include "reference/expect.hpp"
 
+#include <lora/compose/row_svd.hpp>
+
 namespace {
 
 using namespace dense;
@@ -60,6 +62,24 @@ TEST(Extract, KeepsAnEnergyUpToARank) {
     EXPECT_EQ(compose::extract(tuned, base, Truncation::energy(1, 9)).update.rank(), 6);
   }
   EXPECT_THROW((void)Truncation::energy(0.8, 0), lora::ValueError);
+}
+
+/// As many passes over a large matrix as its rank takes, not as many as all 64 directions that are looked for at first would.
+TEST(Extract, AnEnergyTakesNoMorePassesThanItsRank) {
+  const Index size = 600;
+  reference::Random random(5);
+  const Doubles noise = reference::gaussian<double>(random, size, size, 1e-3);
+  const auto passes_of = [&](const Truncation& truncation, Index rank) {
+    int passes = 0;
+    const auto fill = [&](Index first, Index count, double* out) {
+      passes += first == 0 ? 1 : 0;
+      for (Index i = first; i < first + count; ++i)
+        for (Index j = 0; j < size; ++j) *out++ = noise(i, j) + (i == j && i < 6 ? 6.0 - static_cast<double>(i) : 0.0);
+    };
+    EXPECT_EQ(lora::detail::truncated_svd({size, size, fill}, truncation).kept.size(), rank);
+    return passes;
+  };
+  EXPECT_LE(passes_of(Truncation::energy(0.8), 3), passes_of(Truncation::rank(3), 3));
 }
 
 TEST(Extract, OfNoChangeIsZero) {

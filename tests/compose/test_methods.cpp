@@ -4,6 +4,8 @@
 
 #include "compose/dense.hpp"
 
+#include <thread>
+
 namespace {
 
 using namespace dense;
@@ -142,6 +144,40 @@ TEST(Pruning, OfLargeDeltasComesNearToTheBestRank) {
   EXPECT_LE(more.error, made.error);
   EXPECT_GE(more.update.rank(), 7);
   EXPECT_LE(more.update.rank(), 32);
+}
+
+/// Deltas are made in bands of at most 64 rows: four of them here.
+TEST(Pruning, HasTheSameBitsForAnyNumberOfThreads) {
+  class Threads final : public lora::Executor {
+   public:
+    explicit Threads(int count) : count_(count) {}
+    int concurrency() const override { return count_; }
+    void run(int tasks, lora::FunctionRef<void(int)> task) override {
+      std::vector<std::thread> others;
+      for (int i = 1; i < tasks; ++i) others.emplace_back([&, i] { task(i); });
+      task(0);
+      most = std::max(most, tasks);
+      for (std::thread& other : others) other.join();
+    }
+    int most = 0;
+
+   private:
+    int count_;
+  };
+  const Set set = gaussian(11, 200, 40, {3, 3, 3}, {0.5, 0.4, -0.3});
+  for (const Method method : {Method::ties_svd, Method::dare_linear_svd, Method::dare_ties_svd, Method::magnitude_prune_svd})
+    for (const compose::Rules rules : {compose::Rules::peft, compose::Rules::mergekit}) {
+      const Options options{.truncation = Truncation::rank(8), .density = 0.3, .rules = rules, .seed = 5};
+      Threads one(1);
+      const auto expected = compose::combine<double>(set, method, options, {&one, nullptr});
+      for (const int count : {2, 3, 7}) {
+        Threads threads(count);
+        const auto made = compose::combine<double>(set, method, options, {&threads, nullptr});
+        EXPECT_EQ(threads.most, std::min(count, 4));
+        EXPECT_EQ(made.update.B(), expected.update.B()) << compose::name(method) << ", threads: " << count;
+        EXPECT_EQ(made.update.A(), expected.update.A()) << compose::name(method) << ", threads: " << count;
+      }
+    }
 }
 
 TEST(TsvM, IsThePapersAlgorithmAndWeighted) {

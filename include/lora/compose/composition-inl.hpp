@@ -85,14 +85,14 @@ ComposedFactors compose_terms(std::span<const CompositionTerm> terms, compose::M
       case M::dare_ties:
       case M::magnitude_prune:
         expect_density(options);
-        out = merge_factors(terms, method, rule);
+        out = merge_factors(terms, method, rule, context);
         break;
       case M::ties_svd:
       case M::dare_linear_svd:
       case M::dare_ties_svd:
       case M::magnitude_prune_svd:
         expect_density(options);
-        out = merge_deltas(terms, rule, as_peft);
+        out = merge_deltas(terms, rule, as_peft, context);
         break;
       case M::core_ties:
         expect_density(options);

@@ -4,13 +4,11 @@
 /// The core: delta_t = U (L_t s_t R_t^T) V^T with U and V orthonormal, the same for all updates (Panariello et al.,
 /// "Accurate and Efficient Low-Rank Model Merging in Core Space", 2025). For bodies (-inl.hpp).
 
+#include "lora/compose/run_all.hpp"
 #include "lora/compose/spectral.hpp"
 #include "lora/compose/terms.hpp"
-#include "lora/core/context.hpp"
-#include "lora/simd/fp_environment.hpp"
 #include "lora/update/factors.hpp"
 
-#include <exception>
 #include <span>
 #include <vector>
 
@@ -36,26 +34,6 @@ AlignedMatrix<double, row_major> aligned_copy(const ColumnMatrix& M) {
   return AlignedMatrix<double, row_major>(M);
 }
 
-/// Runs two pieces of work, at the same time where there are threads; what the first, or else the second, throws comes
-/// out.
-template <class First, class Second>
-void run_both(const Context& context, const First& first, const Second& second) {
-  std::exception_ptr errors[2];
-  const auto run = [&](int task) {
-    try {
-      with_fp_environment([&] {
-        if (task == 0) first();
-        if (task == 1) second();
-      });
-    } catch (...) {
-      errors[task] = std::current_exception();
-    }
-  };
-  executor_of(context).run(2, run);
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
-}
-
 template <class = void>
 class CoreSpace {
  public:
@@ -66,9 +44,12 @@ class CoreSpace {
       begin += term.rank();
     }
     depth_ = begin;
-    run_both(
-        context, [&] { make(U_, T_, [](const CompositionTerm& term) { return columns_of(term.B); }); },
-        [&] { make(V_, X_, [](const CompositionTerm& term) { return transposed_columns_of(term.A); }); });
+    run_all(context, 2, [&](int task) {
+      if (task == 0)
+        make(U_, T_, [](const CompositionTerm& term) { return columns_of(term.B); });
+      else
+        make(V_, X_, [](const CompositionTerm& term) { return transposed_columns_of(term.A); });
+    });
   }
 
   Index count() const { return static_cast<Index>(terms_.size()); }

@@ -33,10 +33,10 @@ LORA_NOINLINE void measure_weight(const MatrixView& W0, const ColumnMatrix& U, c
   };
   const RowMatrix M{W0.rows, W0.cols, fill};
   KrylovSpace<> space(M, std::min<Index>({8, W0.rows, W0.cols}));
-  double before = 0, found = space.step(1);
+  double before = 0, found = leading_sum(space.step(), 1);
   for (int passes = 1; passes < 20 && found - before > 1e-5 * found; ++passes) {
     before = found;
-    found = space.step(1);
+    found = leading_sum(space.step(), 1);
   }
   out.weight_norm = std::sqrt(space.squares());
   out.weight_spectral_norm = std::sqrt(found);

@@ -28,7 +28,7 @@ void expect_density(const compose::Options& options) {
 /// The factors pruned and merged, B and A apart.
 template <class = void>
 LORA_NOINLINE ComposedFactors merge_factors(std::span<const CompositionTerm> terms, compose::Method method,
-                                            PruningRule rule) {
+                                            PruningRule rule, const Context& context) {
   expect_one_rank(terms, method);
   const FactorWeights weights(terms);
   double magnitudes[2] = {0, 0};
@@ -41,7 +41,7 @@ LORA_NOINLINE ComposedFactors merge_factors(std::span<const CompositionTerm> ter
     const TaskTensors tensors{static_cast<Index>(terms.size()), first.rows, first.cols, fill};
     rule.stream = stream;
     AlignedMatrix<double, row_major> out(first.rows, first.cols);
-    PrunedMerge(tensors, own, rule).fill(0, first.rows, out.data());
+    PrunedMerge(tensors, own, rule, context).fill(0, first.rows, out.data());
     for (std::size_t t = 0; t < terms.size(); ++t)
       magnitudes[stream] += std::abs(own[t]) * columns_of(terms[t].*factor).norm() / rule.options.density;
     return out;
@@ -92,11 +92,12 @@ class ProductTensors {
 /// The products pruned and merged by their coefficients, cut by an SVD.
 template <class = void>
 LORA_NOINLINE TruncatedSpectrum merge_products(const ProductTensors& products, std::span<const CompositionTerm> terms,
-                                               const PruningRule& rule, const compose::Truncation& truncation) {
+                                               const PruningRule& rule, const compose::Truncation& truncation,
+                                               const Context& context) {
   std::vector<double> coefficients;
   for (const CompositionTerm& term : terms) coefficients.push_back(term.coefficient);
   return products.with_tensors([&](const TaskTensors& tensors) {
-    const PrunedMerge merge(tensors, coefficients, rule);
+    const PrunedMerge merge(tensors, coefficients, rule, context);
     const auto fill = [&](Index first, Index count, double* out) { merge.fill(first, count, out); };
     return truncated_svd({tensors.rows, tensors.cols, fill}, truncation);
   });
@@ -111,11 +112,11 @@ double pruned_rounding(std::span<const CompositionTerm> terms, const PruningRule
 /// The deltas pruned and merged, cut by an SVD.
 template <class = void>
 LORA_NOINLINE ComposedFactors merge_deltas(std::span<const CompositionTerm> terms, const PruningRule& rule,
-                                           const compose::Truncation& truncation) {
+                                           const compose::Truncation& truncation, const Context& context) {
   ProductTensors products;
   for (const CompositionTerm& term : terms)
     products.add(columns_of(term.B), transposed_columns_of(term.A), term.scaling);
-  const TruncatedSpectrum sum = merge_products(products, terms, rule, truncation);
+  const TruncatedSpectrum sum = merge_products(products, terms, rule, truncation, context);
   return {aligned_copy(scaled_columns(sum.kept.U, sum.kept.s)), aligned_copy(sum.kept.V.transpose()), sum.norm,
           sum.error, pruned_rounding(terms, rule)};
 }

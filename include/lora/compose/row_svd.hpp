@@ -9,15 +9,14 @@
 #include "lora/core/matrix.hpp"
 #include "lora/update/factors.hpp"
 
+#include <tuple>
+
 LORA_TAGGED_BEGIN
 
 /// Row i of a matrix. Throws ValueError when it is not finite.
 inline void read_finite_row(const char* what, const MatrixView& matrix, Index i, double* out) {
   read_row(matrix, i, out);
-  for (Index j = 0; j < matrix.cols; ++j)
-    if (!is_finite(out[j]))
-      throw ValueError(text("lora: ", what, ": expected finite numbers, found ", is_nan(out[j]) ? "NaN" : "infinity",
-                            " at (", i, ", ", j, ")"));
+  expect_finite_row(what, out, matrix.cols, i);
 }
 
 /// `fill` makes rows first ... first + count - 1, row-major without gaps.
@@ -52,8 +51,8 @@ class KrylovSpace {
     for (Index i = 0; i < next_.size(); ++i) next_.data()[i] = random.uniform(static_cast<std::uint64_t>(i)) - 0.5;
   }
 
-  /// Returns the sum of the first `count` squared singular values of M in the space: it grows towards that of M.
-  double step(Index count) {
+  /// The squares of the singular values of M in the space, from the largest on: each grows towards that of M.
+  const Eigen::VectorXd& step() {
     const Index grown = basis_.add(next_), size = basis_.all().cols();
     if (grown > 0) {
       const ColumnMatrix fresh = basis_.all().rightCols(grown);
@@ -69,7 +68,7 @@ class KrylovSpace {
       gram_.bottomRows(grown) = border.transpose();
       ritz_ = spectrum_of(gram_);
     }
-    return ritz_.s.head(std::min(count, size)).sum();
+    return ritz_.s;
   }
 
   Index size() const { return basis_.all().cols(); }
@@ -120,6 +119,19 @@ inline std::uint64_t svd_bytes(Index rows, Index cols, const compose::Truncation
   return sizeof(double) * static_cast<std::uint64_t>(doubles);
 }
 
+/// Of the first `count` numbers, or of all.
+inline double leading_sum(const Eigen::VectorXd& numbers, Index count) {
+  return numbers.head(std::min(count, numbers.size())).sum();
+}
+
+/// As few of the first squares as have the sum `enough`, `most` at most, and whether they have it.
+inline std::pair<Index, bool> count_of_energy(const Eigen::VectorXd& squares, Index most, double enough) {
+  double sum = 0;
+  Index count = 0;
+  while (sum < enough && count < std::min(most, squares.size())) sum += squares(count++);
+  return {std::max<Index>(count, 1), sum >= enough};
+}
+
 /// The leading part of a matrix's SVD, as much as a truncation wants. Of a matrix with more than whole_svd_limit rows
 /// and columns in a Krylov space, until another pass over M takes less than 1e-6 off the square of the error; the error
 /// that is told is that of the result.
@@ -141,18 +153,22 @@ LORA_NOINLINE TruncatedSpectrum truncated_svd(const RowMatrix& M, const compose:
     if (wanted > least / 2) return decompose_whole();
     const Index block = krylov_block(wanted, least), most = krylov_limit(block);
     KrylovSpace<> space(M, block);
-    double before = 0, found = space.step(wanted);
-    const double squares = space.squares(), enough = by_energy ? truncation.energy() * squares : squares;
-    // A space that is too small for the energy is given up sooner.
+    Eigen::VectorXd now = space.step(), before = Eigen::VectorXd::Zero(now.size());
+    const double squares = space.squares();
+    // So many as hold the energy; a space that is too small for it is given up sooner.
+    Index count = wanted;
+    bool is_enough = true;
     const auto goes_on = [&] {
-      return found - before > (found < enough && by_energy ? 1e-3 : 1e-6) * std::max(squares - found, 0.0);
+      if (by_energy) std::tie(count, is_enough) = count_of_energy(now, wanted, truncation.energy() * squares);
+      const double found = leading_sum(now, count);
+      return found - leading_sum(before, count) > (is_enough ? 1e-6 : 1e-3) * std::max(squares - found, 0.0);
     };
-    while (space.size() + block <= most && goes_on()) {
-      before = found;
-      found = space.step(wanted);
+    while (goes_on() && space.size() + block <= most) {
+      before = std::move(now);
+      now = space.step();
     }
-    if (by_energy && found < enough && wanted < largest) continue;
-    Spectrum spectrum = space.spectrum(wanted);
+    if (!is_enough && wanted < largest) continue;
+    Spectrum spectrum = space.spectrum(count);
     spectrum.keep(kept_count(spectrum.s, truncation, M.rows, M.cols, squares));
     const double rest = std::max(squares - spectrum.s.squaredNorm(), 0.0);
     return {std::move(spectrum), std::sqrt(squares), std::sqrt(rest)};

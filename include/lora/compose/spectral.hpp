@@ -147,6 +147,16 @@ Index kept_count(const Eigen::VectorXd& s, const compose::Truncation& truncation
   return kept_count(s, truncation, m, n, norm * norm);
 }
 
+/// What each of so many matrices keeps where all together are to keep what the truncation says: an equal share of the rank, at
+/// least 1, the same energy.
+inline compose::Truncation divided(const compose::Truncation& truncation, Index matrices) {
+  using Rule = compose::Truncation::Rule;
+  if (truncation.rule() == Rule::none) return truncation;
+  const Index share = std::max<Index>(truncation.rank() / matrices, 1);
+  return truncation.rule() == Rule::rank ? compose::Truncation::rank(share)
+                                         : compose::Truncation::energy(truncation.energy(), share);
+}
+
 struct TruncatedSpectrum {
   Spectrum kept;
   double norm = 0, error = 0;  // of the whole matrix, of what is left out

@@ -43,7 +43,7 @@ LORA_NOINLINE ComposedFactors compose_core_ties(std::span<const CompositionTerm>
   ProductTensors products;
   for (Index t = 0; t < core.count(); ++t)
     products.add(transposed_product(P, core.left(t)), transposed_product(Q, core.right(t)), core.term(t).scaling);
-  TruncatedSpectrum sum = merge_products(products, terms, rule, truncation);
+  TruncatedSpectrum sum = merge_products(products, terms, rule, truncation, context);
   sum.kept.U = product(P, sum.kept.U);
   sum.kept.V = product(Q, sum.kept.V);
   ComposedFactors out = core.factors(sum.kept);
@@ -76,7 +76,7 @@ LORA_NOINLINE ComposedFactors compose_knots(std::span<const CompositionTerm> ter
   ProductTensors products;
   for (Index t = 0; t < core.count(); ++t)
     products.add(transposed_product(P, core.left(t)), transposed_columns_of(core.term(t).A), core.term(t).scaling);
-  const TruncatedSpectrum sum = merge_products(products, terms, rule, truncation);
+  const TruncatedSpectrum sum = merge_products(products, terms, rule, truncation, context);
   return {aligned_copy(core.times_U(product(P, scaled_columns(sum.kept.U, sum.kept.s)))),
           aligned_copy(sum.kept.V.transpose()), sum.norm, sum.error, pruned_rounding(terms, rule)};
 }
@@ -121,12 +121,8 @@ class JoinedSpectra {
 template <class = void>
 LORA_NOINLINE ComposedFactors compose_tsv_m(std::span<const CompositionTerm> terms, InputWeights weights,
                                             const compose::Truncation& truncation, const Context& context) {
-  using Rule = compose::Truncation::Rule;
   const CoreSpace<> core(terms, context);
-  const Index share = std::max<Index>(truncation.rank() / core.count(), 1);
-  const compose::Truncation each = truncation.rule() == Rule::none   ? truncation
-                                   : truncation.rule() == Rule::rank ? compose::Truncation::rank(share)
-                                                                     : compose::Truncation::energy(truncation.energy(), share);
+  const compose::Truncation each = divided(truncation, core.count());
   JoinedSpectra<> joined(core);
   double left_out = 0, all_deltas = 0;
   for (Index t = 0; t < core.count(); ++t) {

@@ -7,8 +7,10 @@
 
 #include "lora/core/config.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -88,6 +90,18 @@ bool is_nan(T value) {
   using Traits = ScalarTraits<T>;
   constexpr auto magnitude = static_cast<Bits<T>>(std::numeric_limits<typename Traits::Signed>::max());
   return (to_bits(value) & magnitude) > Traits::exponent_mask;
+}
+
+/// The first number that is not finite; null where all are.
+template <class T>
+const T* first_not_finite(const T* numbers, std::ptrdiff_t count) {
+  const T* const found = std::find_if_not(numbers, numbers + count, is_finite<T>);
+  return found == numbers + count ? nullptr : found;
+}
+/// "NaN" or "infinity", of a number that is not finite.
+template <class T>
+const char* not_finite_name(T value) {
+  return is_nan(value) ? "NaN" : "infinity";
 }
 
 /// +0 or -0; a denormal is not, whatever the floating-point environment.

@@ -23,6 +23,12 @@ LORA_FUNC void write_numbers(const double* numbers, Index count, ScalarType type
   });
 }
 
+LORA_FUNC void expect_finite_row(const char* what, const double* row, Index count, Index i) {
+  if (const double* const found = first_not_finite(row, count))
+    throw ValueError(text("lora: ", what, ": expected finite numbers, found ", not_finite_name(*found), " at (", i, ", ",
+                          found - row, ")"));
+}
+
 LORA_FUNC void copy_finite(const char* what, const MatrixView& view, ScalarType type, void* out) {
   if (view.rows == 0 || view.cols == 0) return;  // a file may say that there are 2^62 such rows
   std::vector<double> row(static_cast<std::size_t>(view.cols));
@@ -33,10 +39,7 @@ LORA_FUNC void copy_finite(const char* what, const MatrixView& view, ScalarType 
       read_row(view, i, row.data());
       write_numbers(row.data(), view.cols, type, line);
       read_row({line, type, 1, view.cols, view.cols, 1}, 0, row.data());
-      for (Index j = 0; j < view.cols; ++j)
-        if (const double value = row[static_cast<std::size_t>(j)]; !is_finite(value))
-          throw ValueError(text("lora: ", what, ": expected finite numbers, found ", is_nan(value) ? "NaN" : "infinity",
-                                " at (", i, ", ", j, ")"));
+      expect_finite_row(what, row.data(), view.cols, i);
     }
   });
 }

@@ -11,6 +11,9 @@ namespace detail {
 /// Row i of a matrix, as doubles: exact.
 void read_row(const MatrixView& view, Index i, double* out);
 
+/// Throws ValueError naming the first number of row i that is not finite; `what` says of what.
+void expect_finite_row(const char* what, const double* row, Index count, Index i);
+
 /// `count` doubles into memory of another type: rounded once, exact where they fit.
 void write_numbers(const double* numbers, Index count, ScalarType type, void* out);
 

@@ -38,10 +38,8 @@ LORA_NOINLINE Compute finite_scale(double scale) {
 /// Throws ValueError unless all numbers are finite.
 template <class Compute>
 LORA_NOINLINE void expect_finite(const char* what, const Compute* numbers, Index count) {
-  for (Index i = 0; i < count; ++i)
-    if (!is_finite(numbers[i]))
-      throw ValueError(text("lora: an update's ", what, ": expected finite numbers, found ",
-                            is_nan(numbers[i]) ? "NaN" : "infinity"));
+  if (const Compute* const found = first_not_finite(numbers, count))
+    throw ValueError(text("lora: an update's ", what, ": expected finite numbers, found ", not_finite_name(*found)));
 }
 
 template <class Compute>

@@ -56,6 +56,7 @@ class Extractor {
                          pair.info().bytes() + pair.tuned->info->bytes()});
       } else {
         found_[i].differs = true;
+        found_[i].norm.reset();
       }
     }
     run_tasks(tasks, options_);
@@ -72,8 +73,8 @@ class Extractor {
   /// What was found about a pair.
   struct Found {
     bool differs = false, is_passed_over = false;
-    double norm = 0, error = 0;
-    bool has_norm = true;
+    std::optional<double> norm = 0.0;  // of the difference; nothing where none can be computed
+    double error = 0;
     std::optional<AdapterUpdate> update = {};
   };
 
@@ -173,12 +174,10 @@ class Extractor {
         return;
       }
     if (pair.is_readable()) {
-      const std::optional<double> norm = distance({base_, *pair.base}, ours, buffer);
-      found.has_norm = norm.has_value();
-      found.norm = found.error = norm.value_or(0);
-      found.differs = !norm || *norm > 0;
+      found.norm = distance({base_, *pair.base}, ours, buffer);
+      found.differs = !found.norm || *found.norm > 0;
     } else {
-      found.has_norm = false;
+      found.norm.reset();
       found.differs = pair.base == nullptr || !are_equal({base_, *pair.base}, ours, buffer);
     }
   }
@@ -204,7 +203,7 @@ class Extractor {
       if (pair.info().shape.size() > 2) module.kernel.assign(pair.info().shape.begin() + 2, pair.info().shape.end());
       has_conv1d = has_conv1d || pair.is_conv1d;
       factored_.insert(pair.module());
-      out_.modules.push_back({module.path, pair.info().name, pair.info().shape, module.rank(), found.norm, found.error});
+      out_.modules.push_back({module.path, pair.info().name, pair.info().shape, module.rank(), *found.norm, found.error});
       adapter_.modules.push_back(std::move(module));
       if (pair.is_embedding && is_head_tied(base_) && is_embedding(pair.module()))
         out_.warnings.push_back(text("the base ties its output layer to ", in_quotes(pair.info().name),
@@ -217,16 +216,11 @@ class Extractor {
         if (found_[i].differs && !found_[i].update && can_keep(pairs_[i])) keep_module(i);
     for (std::size_t i = 0; i < pairs_.size(); ++i)
       if (found_[i].differs && !found_[i].update)
-        out_.others.push_back({pairs_[i].tensor(), kept_.contains(i), pairs_[i].reason, norm_of(i)});
+        out_.others.push_back({pairs_[i].tensor(), kept_.contains(i), pairs_[i].reason, found_[i].norm});
     if (adapter_.modules.empty() && kept_.empty())
       fail(tuned_.path(), "expected weights that differ from those of ", printable(base_.path().string()), ", found ",
            out_.others.empty() ? "none" : "none that an adapter has factors for",
            out_.others.empty() ? "" : text(", only ", in_quotes(out_.others.front().tensor), ": ", out_.others.front().reason));
-  }
-
-  std::optional<double> norm_of(std::size_t i) const {
-    const bool has_norm = found_[i].has_norm && pairs_[i].is_same_shape();
-    return has_norm ? std::optional(found_[i].norm) : std::nullopt;
   }
 
   /// Weights and biases of layers without factors, and the biases beside factors.
