@@ -100,6 +100,61 @@ void switch_to(benchmark::State& state, const Case& c) {
   count<T>(state, c, 2);
 }
 
+template <class T>
+void merge_into(benchmark::State& state, const Case& c) {
+  Merge<T> m(c);
+  lora::UndoRecord undo;
+  bench::Times times(state);
+  for (auto _ : state) {
+    times.add(bench::seconds([&] { lora::merge_into(m.W, m.one, undo); }));
+    lora::unmerge(m.W, m.one, undo);
+  }
+  count<T>(state, c);
+}
+
+/// What exactness costs: exact operations and a merge that keeps nothing by turns, over weights of the same size. Counters:
+/// least times in us, and medians of the ratios of neighbours: over the plain merge, a switch over an unmerge and a merge. On
+/// one thread processor time, which others on the machine disturb less.
+template <class T>
+void by_turns(benchmark::State& state, const Case& c) {
+  using Set = lora::ActiveSet<typename Merge<T>::Compute>;
+  Merge<T> m(c), plain(c, bench::Use::spoiled);
+  const Set signs[] = {Set({{plain.first, 1.0}}), Set({{plain.first, -1.0}})};
+  enum What { Plain, Exact, Unmerge, Again, Switch, count };
+  const char* const names[] = {"plain", "merge", "unmerge", "merge_into", "switch_into"};
+  std::vector<double> least(count, 1e9), ratios[count];
+  const auto calls = bench::calls_at_once(static_cast<double>(c.rank) * c.elements());
+  lora::UndoRecord undo, next;
+  for (auto _ : state) {
+    double now[count] = {};
+    const auto time = [&](What what, const auto& work) {
+      now[what] += c.threads == 1 ? bench::processor_seconds(work) : bench::seconds(work);
+    };
+    for (benchmark::IterationCount i = 0; i < calls; ++i) {
+      for (const Set& set : signs) time(Plain, [&] { lora::merge_plain(plain.W, set); });
+      lora::UndoRecord fresh;
+      time(Exact, [&] { fresh = lora::merge(m.W, m.one); });
+      time(Unmerge, [&] { lora::unmerge(m.W, m.one, fresh); });
+      time(Again, [&] { lora::merge_into(m.W, m.one, undo); });
+      time(Switch, [&] { lora::switch_into(m.W, m.one, undo, m.other, next); });
+      lora::unmerge(m.W, m.other, next);
+    }
+    now[Plain] /= 2;
+    double all = 0;
+    for (int what = 0; what < count; ++what) {
+      all += now[what];
+      double& so_far = least[static_cast<std::size_t>(what)];
+      so_far = std::min(so_far, now[what] / static_cast<double>(calls));
+      ratios[what].push_back(now[what] / (what == Switch ? now[Again] + now[Unmerge] : now[Plain]));
+    }
+    state.SetIterationTime(all);
+  }
+  for (int what = 0; what < count; ++what) {
+    state.counters[std::string(names[what]) + "_us"] = 1e6 * least[static_cast<std::size_t>(what)];
+    if (what != Plain) state.counters[std::string(names[what]) + "_ratio"] = bench::median(ratios[what]);
+  }
+}
+
 void eigen_temporary(benchmark::State& state, const Case& c) {
   measure_adding<float>(state, c, [](Merge<float>& m) { m.W += m.signed_scaling() * (m.first.B() * m.first.A()); });
 }
@@ -125,8 +180,10 @@ template <class T>
 void add(const Case& c) {
   suite.add<T>("merge_plain", c, merge_plain<T>);
   suite.add<T>("merge", c, merge<T>);
+  suite.add<T>("merge_into", c, merge_into<T>);
   suite.add<T>("unmerge", c, unmerge<T>);
   suite.add<T>("switch_to", c, switch_to<T>);
+  suite.add<T>("exactness", c, by_turns<T>);
   if constexpr (std::is_same_v<T, float>) {
     suite.add<T>("eigen_temporary", c, eigen_temporary);
     suite.add<T>("eigen_noalias", c, eigen_noalias);
@@ -147,6 +204,7 @@ int main(int argc, char** argv) {
   for (const int threads : {1, 2}) {
     add_types({4096, 4096, 16, threads});
     if (!full) continue;
+    for (const lora::Index size : {64, 256, 512, 1024}) add_types({size, size, 16, threads});
     for (const lora::Index rank : {1, 4, 8, 32, 64, 128, 256}) add_types({4096, 4096, rank, threads});
     for (const auto& [out, in] : bench::minilm) add_types({out, in, 16, threads});
     for (const auto& [out, in] : bench::stable_diffusion) add_types({out, in, 16, threads});

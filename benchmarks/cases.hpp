@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <set>
 #include <sstream>
 #include <string>
@@ -74,6 +75,24 @@ double seconds(const Function& function) {
   function();
   benchmark::ClobberMemory();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// The same in processor time of the whole program, where the system has that clock.
+template <class Function>
+double processor_seconds(const Function& function) {
+#if defined(CLOCK_PROCESS_CPUTIME_ID)
+  const auto now = [] {
+    std::timespec time{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double begin = now();
+  function();
+  benchmark::ClobberMemory();
+  return now() - begin;
+#else
+  return seconds(function);
+#endif
 }
 
 /// How often a function of about `work` multiply-adds is called between two looks at the clock.

@@ -71,7 +71,8 @@ def ratio(time, base):
 def print_merges(run):
     print("\nMerging s B A into a weight: ms, and ratios within the run")
     names = {"eigen_temporary": "Eigen W += s (B A)", "eigen_noalias": "Eigen noalias()", "openblas": "OpenBLAS sgemm",
-             "merge_plain": "merge_plain", "merge": "merge", "unmerge": "unmerge", "switch_to": "switch_to"}
+             "merge_plain": "merge_plain", "merge": "merge",
+             "merge_into": "merge_into a used record", "unmerge": "unmerge", "switch_to": "switch_to"}
     print(f"{'':42}{'ms':>9}{'/ limit':>9}{'/ plain':>9}{'/ sgemm':>9}{'record':>9}")
     for case in run.cases("merge_plain"):
         head = f"{case.kind} {case.shape[0]}x{case.shape[1]} r={case.rank}, {case.threads} threads"
@@ -84,6 +85,16 @@ def print_merges(run):
             record = run.rows[what, case].get("record_percent")
             print(f"  {name:40}{time:9.3f}{time / limit:9.2f}{tile(ratio(time, run.time('merge_plain', case)), '9.2f'):>9}"
                   f"{tile(ratio(time, run.time('openblas', case)), '9.2f'):>9}{tile(record, '7.2f'):>7}{' %' if record else ''}")
+
+
+def print_exactness(run):
+    print("\nExact over plain merges, by turns: medians of neighbours' ratios; a switch over merge_into and unmerge")
+    print(f"{'':42}{'merge':>9}{'into':>9}{'unmerge':>9}{'switch':>9}")
+    for case in run.cases("exactness"):
+        row = run.rows["exactness", case]
+        head = f"{case.kind} {case.shape[0]}x{case.shape[1]} r={case.rank}, {case.threads} threads"
+        what = ("merge", "merge_into", "unmerge", "switch_into")
+        print(f"{head:42}" + "".join(f"{row[name + '_ratio']:9.2f}" for name in what))
 
 
 def print_forwards(run):
@@ -123,6 +134,7 @@ def main():
                 print(f"{what.replace('_', '-')} pass over {size >> 20} MiB, {threads} thread(s): {row['bytes/s'] / 1e9:.1f} GB/s")
         if run.cases("merge_plain"):
             print_merges(run)
+            print_exactness(run)
         if run.cases("forward"):
             print_forwards(run)
         mixed = {what for what, _ in run.rows if what.startswith("mixed_")}

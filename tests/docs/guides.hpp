@@ -69,6 +69,9 @@ namespace SERVING {
 extern std::vector<lora::Index> tokens;
 extern const char* path;
 }  // namespace SERVING
+namespace merge_hpp {
+extern lora::UndoRecord record, next;
+}  // namespace merge_hpp
 namespace read_sections_hpp {
 extern lora::detail::ReadSections sections;
 extern std::atomic<int*> current;
