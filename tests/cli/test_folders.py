@@ -158,7 +158,7 @@ class Folders(ToolTest):
         content = good[FIRST].replace(Tensors(merged / FIRST)[name][2], bytes(2 * 384))
         expect([f"{FIRST}: ", "not merged"], FIRST, content)
         (merged / "README.md").rename(self.folder / "README.md")
-        self.expect_error(1, ["README.md: ", "No such file"], *arguments)
+        self.expect_error(1, ["README.md: ", "found none", "put it back"], *arguments)
         (self.folder / "README.md").rename(merged / "README.md")
         # What has been added belongs to nobody.
         (merged / "tokenizer/notes").write_text("mine")

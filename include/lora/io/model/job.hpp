@@ -17,10 +17,16 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-/// The other files that belong to the model of an undo file.
-inline std::vector<std::string> copies_of(const UndoFile& undo) {
+/// The other files that belong to the model of an undo file. Throws FileError for one that is no longer there.
+inline std::vector<std::string> copies_of(const Model& merged, const UndoFile& undo) {
   std::vector<std::string> out;
-  for (const UndoCopy& copy : undo.copies()) out.push_back(copy.file);
+  for (const UndoCopy& copy : undo.copies()) {
+    const std::filesystem::path path = merged.path() / utf8_path(copy.file);
+    std::error_code ignored;
+    if (std::filesystem::symlink_status(path, ignored).type() == std::filesystem::file_type::not_found)
+      fail(path, "expected the file as it was at the merge, found none: put it back as the merge left it");
+    out.push_back(copy.file);
+  }
   return out;
 }
 
@@ -209,7 +215,7 @@ LORA_ON_CALL_DECLARED inline Job plan_job(const Model& model, const UndoFile* ol
     job.reshape = old->original(model);
     expect_no_reshape(job, in_place, adapters == nullptr ? "unmerge" : "switch");
     if (adapters == nullptr) {
-      job.copies = copies_of(*old);
+      job.copies = copies_of(model, *old);
       job.count();
       return job;
     }
@@ -217,7 +223,7 @@ LORA_ON_CALL_DECLARED inline Job plan_job(const Model& model, const UndoFile* ol
   MergePlan plan = old == nullptr
                        ? plan_merge(model, *adapters, options.renames, &warnings)
                        : plan_merge(model, *adapters, options.renames, &warnings, OriginalReader(model, *old), false);
-  job.copies = old == nullptr ? without_adapter(model.other_files(), in_place, warnings) : copies_of(*old);
+  job.copies = old == nullptr ? without_adapter(model.other_files(), in_place, warnings) : copies_of(model, *old);
   job.reshape = MergedFiles(model, plan, warnings).make();
   expect_no_reshape(job, in_place, "merge");
   job.targets = std::move(plan.targets);

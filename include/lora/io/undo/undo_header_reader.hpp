@@ -17,7 +17,8 @@ class UndoHeaderReader {
 
   UndoHeader read() {
     if (!is_undo_file(file_))
-      fail(file_.path(), "expected an undo file (metadata \"format\": \"lora-undo\"), found none");
+      fail(file_.path(), "expected an undo file (metadata \"format\": \"lora-undo\"), found none: name the file that was written with the "
+                         "merge (--undo)");
     const std::string& version = metadata("version");
     if (version != "1" && version != "2" && version != "3" && version != "4")
       fail(file_.path(), "undo file: expected version 1, 2, 3 or 4, found ", in_quotes(version));
