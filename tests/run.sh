@@ -7,8 +7,8 @@
 #
 # Where a suite takes minutes, a sample of it is run: some folders and half of the storage types and orders with the address
 # sanitizer, seconds of fuzzing, every eighth header alone, a crossed build or two for each setting. --full: all of
-# everything, also the contract suite for 64-bit Arm under qemu, a crossed build for Windows under wine, pages in a browser and the
-# documentation site, and the benchmarks are compiled.
+# everything, also the contract suite for 64-bit Arm under qemu, unit tests and the tool for Windows under wine, unit tests with libc++,
+# pages in a browser and the documentation site, and the benchmarks are compiled.
 # --quick: the gcc build alone.
 # LORA_JOBS: how many jobs at once (default: the number of processors). LORA_BUILD_DIR: where to build (default: build).
 set -euo pipefail
@@ -23,7 +23,7 @@ asan_folders="exact;io;laws;layer;weight;fuzz"
 case "${1-}" in
   "") ;;
   --quick) purpose=tests; builds=(default) ;;
-  --full) purpose=full; full=ON; builds+=(aarch64); asan_folders="" ;;
+  --full) purpose=full; full=ON; builds+=(aarch64 libcxx mingw); asan_folders="" ;;
   *) echo "usage: run.sh [--quick | --full]" >&2; exit 2 ;;
 esac
 
@@ -39,6 +39,7 @@ for preset in "${builds[@]}"; do
   case $preset in
     default) options+=("-DLORA_BUILD_BENCHMARKS=$full" -DLORA_BUILD_EXAMPLES=ON) ;;  # examples/run.sh builds there too
     asan) options+=("-DLORA_TEST_FOLDERS=$asan_folders") ;;
+    mingw) options+=(-DLORA_TEST_FULL=OFF) ;;  # wine takes its time
   esac
   cmake --preset "$preset" -B "$build/$preset" --log-level=WARNING "${options[@]}"
   cmake --build "$build/$preset" --parallel "$jobs"
