@@ -95,6 +95,7 @@ struct Convert {
   static bool has_weights(const fs::path& base) {
     std::error_code ignored;
     if (!fs::is_directory(base, ignored)) return base.extension() != ".json";
+    if (is_gguf_model(base)) return true;
     const fs::directory_iterator files(base, ignored);
     return std::any_of(begin(files), end(files),
                        [](const fs::directory_entry& file) { return file.path().extension() == ".safetensors"; });

@@ -16,7 +16,7 @@ namespace cli {
 namespace io = lora::io;
 
 const char* const model_help =
-    "A model: a safetensors or GGUF file, or a folder with model.safetensors or with shards and their index";
+    "A model: a safetensors or GGUF file, or a folder with model.safetensors, with shards and their index, or with GGUF parts";
 const char* const out_help =
     "The new model, of the same kind: a file (replaced when it exists), or a folder (a new or empty one)";
 

@@ -99,10 +99,21 @@ std::vector<io::Rename> AdapterOptions::renames() const {
   return out;
 }
 
-bool is_gguf_model(const fs::path& base) { return !io::Model::gguf_file(base).empty(); }
+bool is_gguf_model(const fs::path& base) {
+  try {
+    return !io::Model::gguf_file(base).empty();
+  } catch (const io::FileError&) {  // a folder whose weights nobody may want: its config.json does
+    std::error_code ignored;
+    if (fs::exists(base / "config.json", ignored)) return false;
+    throw;
+  }
+}
 
 io::GgufArchitecture architecture_of(const fs::path& base) {
-  if (const fs::path file = io::Model::gguf_file(base); !file.empty()) return io::GgufArchitecture::of(io::Gguf::open(file));
+  if (is_gguf_model(base)) {
+    static_cast<void>(io::Model::open(base));  // one part of several is none
+    return io::GgufArchitecture::of(io::Gguf::open(io::Model::gguf_file(base)));
+  }
   std::error_code ignored;
   const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
   if (!fs::exists(folder / "config.json", ignored))

@@ -52,6 +52,26 @@ class TiedHeads(CaseTest):
         self.assertIs(json.loads((merged / "config.json").read_text())["tie_word_embeddings"], False)
         self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
 
+    def test_embeddings_of_other_names_that_were_trained(self):
+        """The output layer that was tied to them stays as it was: a copy of the base's, where its name is known."""
+        embed, trained = tensor("BF16", gaussian(7, 6, 4)), tensor("BF16", gaussian(8, 6, 4))
+        base = self.base(["backbone.layers.0.mixer.in_proj"], {"backbone.embeddings.weight": embed}, model_type="mamba")
+        self.adapter(["backbone.layers.0.mixer.in_proj"], more={PREFIX + "backbone.embeddings.weight": trained},
+                     modules_to_save=["embeddings"])
+        merged = self.merge("base", "adapter", out="merged", undo="undo")
+        after = Tensors(merged / "model.safetensors")
+        self.assertEqual(set(after), {*base, "lm_head.weight"})
+        self.assertEqual((after["backbone.embeddings.weight"], after["lm_head.weight"]), (trained, embed))
+        self.assertIs(json.loads((merged / "config.json").read_text())["tie_word_embeddings"], False)
+        self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+        # PEFT's file has both names of tied tensors that were trained together.
+        base = self.base(["transformer.layer.0.ff.layer_1"], {"transformer.word_embedding.weight": embed}, folder="xlnet", model_type="xlnet")
+        self.adapter(["transformer.layer.0.ff.layer_1"], "both", {PREFIX + "transformer.word_embedding.weight": trained,
+                                                                  PREFIX + "lm_loss.weight": trained}, modules_to_save=["word_embedding"])
+        after = Tensors(self.merge("xlnet", "both", out="m2", undo="u2") / "model.safetensors")
+        self.assertEqual(set(after), set(base))
+        self.assertEqual(after["transformer.word_embedding.weight"], trained)
+
     def test_the_bias_of_a_tied_head(self):
         """BERT ties the bias of its decoder too: PEFT's file has one of the two names, the base's the other. Nothing is untied."""
         for i, (ours, theirs) in enumerate((("cls.predictions.bias", "cls.predictions.decoder.bias"), ("lm_head.bias", "lm_head.decoder.bias"),
@@ -111,8 +131,26 @@ class OtherNames(CaseTest):
                     base = self.base(ours)
                     self.adapter(theirs)
                     self.expect_merged(base, {name: own + ".weight" for name, own in zip(theirs, ours)})
-        self.adapter(["vit.layers.0.attention.q_proj", "vit.layers.5.attention.q_proj"], "deeper")
-        self.expect_refused("vit.layers.", adapter="deeper")
+        self.base([f"vit.encoder.layer.{i}.attention.attention.query" for i in range(2)], folder="shallow")
+        self.adapter([f"vit.layers.{i}.attention.q_proj" for i in (0, 5)], "deeper")
+        self.expect_refused("the base has layers 0 to 1 of 'vit.encoder.layer'", base="shallow", adapter="deeper")
+
+    def test_layouts_are_those_of_vision_transformers_alone(self):
+        """Other models have layers of the same last names, whose weights may even have the same shape."""
+        self.adapter(["encoder.layer.0.intermediate.dense", "encoder.layer.0.output.dense"])
+        for name in ("model.layers.0", "vision_model.encoder.layers.0", "vit.layers.0"):
+            self.base([f"{name}.mlp.fc1", f"{name}.mlp.fc2", f"{name}.self_attn.q_proj"], folder=name)
+            self.expect_refused("'encoder.layer.0.intermediate.dense.weight'", "found none", base=name)
+        self.adapter(["model.layers.0.mlp.fc1"], "phi")
+        self.base(["encoder.layer.0.intermediate.dense", "encoder.layer.0.attention.self.query"], folder="bert")
+        self.expect_refused("found none", base="bert", adapter="phi")
+
+    def test_a_vision_tower_in_the_other_layout_beside_a_language_model(self):
+        theirs = ["vision_tower.layers.0.attention.q_proj", "vision_tower.layers.0.mlp.fc1", "language_model.layers.0.self_attn.q_proj"]
+        ours = ["vision_tower.encoder.layer.0.attention.attention.query", "vision_tower.encoder.layer.0.intermediate.dense", theirs[2]]
+        base = self.base(ours)
+        self.adapter(theirs)
+        self.expect_merged(base, {name: own + ".weight" for name, own in zip(theirs, ours)})
 
     def test_a_trained_norm_in_the_other_layout(self):
         base = self.base(["vit.encoder.layer.0.attention.attention.query"], {"vit.encoder.layer.0.layernorm_before.bias": vector(8, 4)})
@@ -144,9 +182,10 @@ class Orientation(CaseTest):
         weight = tensor("BF16", gaussian(5, 4, 4))
         name = "model.layers.0.self_attn.q_proj"
         a, b = factors(1, 4, 4)
-        for type, transposed in (("llama", False), ("mine", True)):
+        told = {"model.layers.0.mlp.c_fc.weight": tensor("BF16", gaussian(6, 8, 4)), "model.layers.0.mlp.c_fc.bias": vector(7, 8)}
+        for type, transposed, more in (("llama", False, {}), ("starcoder2", False, told), ("mine", True, told)):
             with self.subTest(type):
-                self.base([], {name + ".weight": weight}, folder=type, model_type=type)
+                self.base([], {name + ".weight": weight, **more}, folder=type, model_type=type)
                 path = self.adapter([name], f"{type}-adapter", fan_in_fan_out=True)
                 tensors = Tensors(path / "adapter_model.safetensors")
                 tensors[f"{PREFIX}{name}.lora_A.weight"], tensors[f"{PREFIX}{name}.lora_B.weight"] = a, b

@@ -86,6 +86,20 @@ class Gguf(unittest.TestCase):
         self.tool("merge", "--base", LLAMA / "base-f32.gguf", "--adapter", LLAMA / "adapter")
         self.expect_equal(found, contents(self.out)[0])
 
+        # Copies in the adapter are compared with the parts' tensors; a part alone says what is meant.
+        self.out = folder / "of_parts.gguf"
+        self.tool("convert", LLAMA / "adapter", "--to", "gguf", "--base", folder / "base")
+        self.expect_equal(contents(self.out)[0], contents(LLAMA / "lora-f32.gguf")[0])
+        said = subprocess.run([TOOL, "merge", "--base", folder / "base" / parts[1], "--adapter", LLAMA / "adapter", "--out", folder / "no"],
+                              capture_output=True, text=True)
+        self.assertEqual(said.returncode, 1)
+        self.assertIn("one of 3 parts: name the folder", said.stderr)
+
+        # Of a folder's weights nobody asks where its config.json tells the names.
+        (folder / "base" / parts[1]).unlink()
+        (folder / "base" / "config.json").write_text('{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}')
+        self.tool("convert", LLAMA / "adapter", "--to", "gguf", "--base", folder / "base")
+
 
 if __name__ == "__main__":
     TOOL, LLAMA = sys.argv[1], pathlib.Path(sys.argv[2])

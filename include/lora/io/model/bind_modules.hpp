@@ -171,15 +171,7 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   expect_clear_orientation(model, conv1d, adapter, tensors);
   BoundAdapter out;
   Replacements found = ReplacementFinder(
-                           model, adapter,
-                           [&](const std::string& name) {
-                             const ModelTensor* tensor = finder.find_other(name);
-                             if (const std::string other = other_name(name); tensor == nullptr && !other.empty())
-                               tensor = finder.find_other(other);
-                             for (const VisionLayout& layout : vision_layouts)
-                               if (tensor == nullptr) tensor = finder.find_other(layout(name));
-                             return tensor;
-                           },
+                           model, adapter, [&](const std::string& name) { return finder.find_other(name); },
                            [&](const std::string& name) { return ModuleNames::renamed(renames, name); }, read)
                            .find();
   out.replacements = std::move(found.all);

@@ -3,8 +3,7 @@
 
 /// transformers' Conv1D: layers of GPT-2 and its kin whose weights are stored (in, out). For bodies (-inl.hpp).
 
-#include "lora/io/model/model.hpp"
-#include "lora/io/text/json.hpp"
+#include "lora/io/model/tied_head.hpp"
 
 #include <algorithm>
 #include <array>
@@ -31,10 +30,12 @@ class Conv1DLayers {
       is_transposed = is_transposed || bias->info->shape[0] == shape[1];
       is_plain = is_plain || bias->info->shape[0] == shape[0];
     }
+    const std::optional<bool> by_type = told_by_type(base);
+    is_linear_type_ = by_type == false;
     if (is_transposed != is_plain)
       are_transposed_ = is_transposed;
     else if (!is_transposed)
-      are_transposed_ = told_by_type(base);
+      are_transposed_ = by_type;
   }
 
   /// Whether a module's weight is stored (in, out); nothing where the base does not tell.
@@ -55,26 +56,24 @@ class Conv1DLayers {
   }
 
   /// By the configuration's model_type; nothing for one that is not known.
-  std::optional<bool> told_by_type(const Model& base) {
+  static std::optional<bool> told_by_type(const Model& base) {
     static constexpr std::array<std::string_view, 5> conv1d{"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"};
     // Well-known ones that have Linear layers alone.
     static constexpr std::array<std::string_view, 52> linear{
-        "bart",      "bert",       "bloom",       "clip",      "cohere",     "cohere2",   "deberta-v2",  "deepseek_v2", "deepseek_v3",
-        "distilbert", "electra",   "falcon",      "gemma",     "gemma2",     "gemma3",    "gemma3_text", "gpt_neo",     "gpt_neox",
-        "gptj",      "granite",    "llama",       "llava",     "marian",     "mbart",     "minicpm",     "mistral",     "mistral3",
-        "mixtral",   "mllama",     "modernbert",  "mpt",       "mt5",        "olmo",      "olmo2",       "opt",         "paligemma",
-        "phi",       "phi3",       "qwen2",       "qwen2_5_vl", "qwen2_moe", "qwen2_vl",  "qwen3",       "qwen3_moe",   "roberta",
-        "siglip",    "smollm3",    "stablelm",    "starcoder2", "t5",        "vit",       "whisper"};
-    const std::filesystem::path file =
-        (base.is_folder() ? base.path() : std::filesystem::absolute(base.path()).parent_path()) / "config.json";
+        "bart",     "bert",       "bloom",      "clip",       "cohere",      "cohere2",     "deberta-v2", "deepseek_v2", "deepseek_v3",
+        "electra",  "distilbert", "falcon",     "gemma",      "gemma2",      "gemma3",      "gemma3_text", "gpt_neo",    "gpt_neox",
+        "gptj",     "granite",    "llama",      "llava",      "marian",      "mbart",       "minicpm",    "mistral",     "mistral3",
+        "mixtral",  "mllama",     "modernbert", "mpt",        "mt5",         "olmo",        "olmo2",      "opt",         "paligemma",
+        "phi",      "phi3",       "qwen2",      "qwen2_5_vl", "qwen2_moe",   "qwen2_vl",    "qwen3",      "qwen3_moe",   "roberta",
+        "siglip",   "smollm3",    "stablelm",   "starcoder2", "t5",          "vit",         "whisper"};
+    const std::filesystem::path file = config_file(base);
     std::error_code ignored;
     if (!std::filesystem::exists(file, ignored)) return std::nullopt;
     try {
-      const Json config = read_json_file(file, std::uint64_t{8} << 20);
+      const Json config = read_json_file(file, max_config_bytes);
       const std::string type = JsonFields(file, config).string_or_empty("model_type");
       if (std::find(conv1d.begin(), conv1d.end(), type) != conv1d.end()) return true;
-      is_linear_type_ = std::find(linear.begin(), linear.end(), type) != linear.end();
-      return is_linear_type_ ? std::optional(false) : std::nullopt;
+      return std::find(linear.begin(), linear.end(), type) != linear.end() ? std::optional(false) : std::nullopt;
     } catch (const FileError&) {
       return std::nullopt;
     }

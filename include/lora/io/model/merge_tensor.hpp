@@ -98,14 +98,16 @@ LORA_ON_CALL_DECLARED inline Finish merge_unmerged(const Model& model, const Mer
 template <class T>
 bool is_original(const UndoTensor& tensor, std::span<const std::byte> bytes, const ActiveSet<compute_t<T>>& set,
                  const UndoRecord& record, const Context& context) {
-  std::vector<std::byte> again(bytes.begin(), bytes.end());
   try {
+    std::vector<std::byte> again(bytes.begin(), bytes.end());
     with_weight<T>(weight_bytes(tensor, std::span(again)), tensor.rows, tensor.cols, tensor.order, [&](auto weight) {
       lora::merge_plain(weight, set, context);
       lora::unmerge(weight, set, record, context);
     });
     return true;
   } catch (const Error&) {
+    return false;
+  } catch (const std::bad_alloc&) {  // what is explained matters more
     return false;
   }
 }

@@ -68,18 +68,6 @@ inline std::optional<ModelFile> model_in(const std::filesystem::path& folder) {
   return best == nullptr ? std::nullopt : std::optional(*best);
 }
 
-/// Whether a folder ("": the one of relative paths) has a model's file or index.
-inline bool has_model_file(const std::filesystem::path& folder) {
-  const std::vector<std::string> names = names_in(folder.empty() ? std::filesystem::path(".") : folder);
-  return std::any_of(names.begin(), names.end(), [](const std::string& name) { return model_file(name).has_value(); });
-}
-
-/// Whether a model's folder has this, at its top, of an adapter: programs that find it apply the adapter to what they
-/// load.
-inline bool is_adapter_file(std::string_view name) {
-  return name == "adapter_config.json" || name.starts_with("adapter_model.");
-}
-
 /// Whether a file is one of several by its name: model-00001-of-00003.safetensors.
 inline bool is_shard_name(std::string_view name) {
   const std::size_t of = name.rfind("-of-");
@@ -88,6 +76,20 @@ inline bool is_shard_name(std::string_view name) {
   };
   return of != name.npos && of >= 6 && name[of - 6] == '-' && is_number(name.substr(of - 5, 5)) &&
          is_number(name.substr(of + 4, 5));
+}
+
+/// Whether a folder ("": the one of relative paths) has a model's file or index, or a part of a GGUF model.
+inline bool has_model_file(const std::filesystem::path& folder) {
+  const std::vector<std::string> names = names_in(folder.empty() ? std::filesystem::path(".") : folder);
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return model_file(name).has_value() || (name.ends_with(".gguf") && is_shard_name(name));
+  });
+}
+
+/// Whether a model's folder has this, at its top, of an adapter: programs that find it apply the adapter to what they
+/// load.
+inline bool is_adapter_file(std::string_view name) {
+  return name == "adapter_config.json" || name.starts_with("adapter_model.");
 }
 
 /// What a folder without a model has, for messages: "" or a sentence's end with the remedy.

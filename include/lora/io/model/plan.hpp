@@ -230,7 +230,7 @@ class MergePlanner {
 
 /// The output layer that is tied to these embeddings, or "" where models call it differently (Whisper's is proj_out).
 inline std::string head_of(std::string_view embeddings) {
-  for (const std::string_view end : {"model.language_model.embed_tokens", "model.embed_tokens"})
+  for (const std::string_view end : {"model.language_model.embed_tokens", "model.embed_tokens", "backbone.embeddings"})
     if (is_at_end(embeddings, end)) return text(embeddings.substr(0, embeddings.size() - end.size()), "lm_head");
   return "";
 }

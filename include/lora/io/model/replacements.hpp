@@ -7,6 +7,8 @@
 #include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/tied_head.hpp"
 
+#include <unordered_map>
+
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
@@ -31,13 +33,16 @@ class ReplacementFinder {
   ReplacementFinder(const Model& base, const Adapter& adapter, FunctionRef<const ModelTensor*(const std::string&)> find,
                     FunctionRef<std::string(const std::string&)> rename, ReadBase read)
       : base_(base), adapter_(adapter), read_(read) {
+    std::unordered_map<std::string_view, std::size_t> by_name;
+    std::unordered_map<const ModelTensor*, std::size_t> by_tensor;  // which may have two names
     for (const BaseCopy& copy : adapter.base_copies) {
-      const auto of_name = [&](const Group& group) { return group.name == copy.tensor; };
-      auto known = std::find_if(groups_.begin(), groups_.end(), of_name);
-      const ModelTensor* const tensor = known != groups_.end() ? known->tensor : find(copy.tensor);
-      if (known == groups_.end() && tensor != nullptr)  // under another name
-        known = std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.tensor == tensor; });
-      Group& group = known != groups_.end() ? *known : groups_.emplace_back(Group{copy.tensor, tensor});
+      const auto [place, is_new_name] = by_name.try_emplace(copy.tensor, groups_.size());
+      if (is_new_name) {
+        const ModelTensor* const tensor = find(copy.tensor);
+        if (tensor != nullptr) place->second = by_tensor.try_emplace(tensor, groups_.size()).first->second;
+        if (place->second == groups_.size()) groups_.push_back({copy.tensor, tensor});
+      }
+      Group& group = groups_[place->second];
       (!copy.rows.empty() ? group.rows : copy.is_trained ? group.trained : group.copies).push_back(&copy);
     }
     for (Group& group : groups_)

@@ -30,7 +30,7 @@ namespace io::detail {
 class TensorFinder {
  public:
   TensorFinder(const Model& base, const Adapter& adapter, std::span<const Rename> renames)
-      : base_(base), adapter_(adapter), renames_(renames), entries_(base), names_(entries_.names) {
+      : base_(base), adapter_(adapter), renames_(renames), entries_(base), names_(entries_.names), vision_(names_) {
     sort_modules();
   }
 
@@ -66,9 +66,10 @@ class TensorFinder {
 
   /// After find(): a tensor that the adapter names besides, or null.
   const ModelTensor* find_other(const std::string& name) {
-    for (Group& group : groups_)
-      if (group.finder && !group.is_passed_over)
-        if (const std::optional<std::size_t> found = group.finder->find_other(name)) return entries_.tensors[*found];
+    for (const std::string& one : {name, other_name(name), vision_.translated(name)})
+      for (Group& group : groups_)
+        if (!one.empty() && group.finder && !group.is_passed_over)
+          if (const std::optional<std::size_t> found = group.finder->find_other(one)) return entries_.tensors[*found];
     return nullptr;
   }
 
@@ -162,8 +163,7 @@ class TensorFinder {
       group.missing = group.finder->missing().name;
       group.why = group.finder->missing().found;
       group.name = text(in_quotes(group.finder->wanted(group.missing)));
-      for (const VisionLayout& layout : vision_layouts)
-        if (group.found.empty()) find_in(layout, group);
+      if (group.found.empty()) find_in_other_layout(group);
       return group.found;
     }
     std::vector<FlatNames::Wanted> names;
@@ -177,18 +177,21 @@ class TensorFinder {
     return group.found;
   }
 
-  /// Fills found where the base has all names in another layout.
-  void find_in(const VisionLayout& layout, Group& group) const {
+  /// The same with the names that the base's own layout gives to modules of vision transformers, if that is another.
+  void find_in_other_layout(Group& group) const {
     std::vector<std::string> names;
     bool differs = false;
     for (const std::size_t i : group.wanted) {
-      names.push_back(layout(module_of(i).tensor_name()));
+      names.push_back(vision_.translated(module_of(i).tensor_name()));
       differs = differs || names.back() != module_of(i).tensor_name();
     }
     if (!differs) return;
-    ModuleNames finder(names_, std::move(names), renames_, group.fits);
-    group.found = finder.find();
-    if (!group.found.empty()) group.finder.emplace(std::move(finder));
+    group.finder.emplace(names_, std::move(names), renames_, group.fits);
+    group.found = group.finder->find();
+    if (!group.found.empty()) return;
+    group.missing = group.finder->missing().name;
+    group.why = group.finder->missing().found;
+    group.name = text(in_quotes(group.finder->wanted(group.missing)));
   }
 
   /// Fills found; or missing and why, unless an attempt before found more.
@@ -329,7 +332,6 @@ class TensorFinder {
 
   [[noreturn]] void refuse(std::size_t i, const Group& group, std::string_view found) const {
     const std::string& path = module_of(i).path;
-    const std::string meant = meant_by(group, found);
     fail(base_.path(), "module ", in_quotes(path), " of the adapter ", in_quotes(utf8_text(adapter_.folder)),
          ": expected a tensor ", group.name, ", ", found,
          is_gguf_adapter() ? " (the base is a GGUF adapter: name the model that it is for)"
@@ -349,7 +351,7 @@ class TensorFinder {
          : is_head(path)
              ? text(" (where the output layer is tied to the embeddings it has no weight of its own to merge into: ",
                     untie_remedy, ")")
-             : meant);
+             : meant_by(group, found));
   }
 
   /// What may have been meant by a module without a tensor: the end of the sentence that says so.
@@ -375,13 +377,29 @@ class TensorFinder {
       const std::string& wanted = group.is_flat ? group.spelled : group.finder->missing().looked_for;
       if (std::string shorter = group.is_flat ? std::string() : shorter_list(names_, wanted); !shorter.empty())
         return text(": ", shorter, whose_adapter(), ")");
-      for (std::size_t t = 0; t < names_.size() && !group.is_flat && renames_.empty(); ++t)
-        if (const auto rename = rename_between(wanted, names_.unwrapped(t)); rename && group.fits(group.missing, t))
-          return text(": ", renaming(*rename), " leads to ", in_quotes(names_[t]), whose_adapter(), ")");
+      if (!group.is_flat && renames_.empty())
+        if (const auto rename = rename_for(group))
+          return text(": ", renaming(*rename), " leads to such a tensor", whose_adapter(), ")");
       if (const std::optional<std::size_t> nearest = nearest_name(names_, wanted))
         out = text(": the nearest is ", in_quotes(names_[*nearest]));
     }
     return text(out, whose_adapter(), " what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
+  }
+
+  /// A rename after which the base has the tensors of all modules.
+  std::optional<Rename> rename_for(const Group& group) const {
+    constexpr int most = 8;
+    const std::string& wanted = group.finder->wanted(group.missing);
+    int tried = 0;
+    for (std::size_t t = 0; t < names_.size() && tried < most; ++t) {
+      const auto rename = rename_between(wanted, names_.unwrapped(t));
+      if (!rename || !group.fits(group.missing, t)) continue;
+      ++tried;
+      std::vector<std::string> names;
+      for (std::size_t k = 0; k < group.wanted.size(); ++k) names.push_back(group.finder->wanted(k));
+      if (!ModuleNames(names_, std::move(names), std::span(&*rename, 1), group.fits).find().empty()) return rename;
+    }
+    return std::nullopt;
   }
   std::string whose_adapter() const {
     return adapter_.base_model.empty() ? " (is the adapter for another model?"
@@ -397,6 +415,7 @@ class TensorFinder {
   std::vector<std::size_t> wanted_;  // for each such name, the first module
   Entries entries_;
   BaseNames names_;
+  VisionLayouts vision_;
   std::deque<Group> groups_;
   std::vector<std::string> warnings_;
 };

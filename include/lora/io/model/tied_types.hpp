@@ -42,10 +42,11 @@ inline bool is_head(std::string_view module) {
 
 /// The module of the embeddings that an output layer may be tied to.
 inline bool is_embedding(std::string_view module) {
-  static constexpr std::array<std::string_view, 7> embeddings{
-      "embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", "shared", "token_embd"};  // the last is GGUF's
-  return std::any_of(embeddings.begin(), embeddings.end(),
-                     [&](std::string_view name) { return is_at_end(module, name); });
+  static constexpr std::array<std::string_view, 10> embeddings{
+      "embed_tokens", "wte",           "word_embeddings", "tok_embeddings", "embed_in", "shared", "embeddings",
+      "tokens_embed", "word_embedding", "token_embd"};  // the last is GGUF's
+  return module == "w" || module == "transformer.w" ||  // CTRL's
+         std::any_of(embeddings.begin(), embeddings.end(), [&](std::string_view name) { return is_at_end(module, name); });
 }
 
 /// Whether models of this type tie the two when their configuration does not say: the defaults of transformers' configuration classes

@@ -4,7 +4,7 @@
 /// The two layouts that vision transformers (ViT, DeiT, DINOv2, BEiT, AST ...) have: that of transformers 5's modules, and that of its
 /// files and of older versions (its conversion_mapping). For bodies (-inl.hpp).
 
-#include "lora/io/peft/wrappers.hpp"
+#include "lora/io/model/base_names.hpp"
 
 #include <algorithm>
 #include <array>
@@ -16,6 +16,9 @@ namespace io::detail {
 struct VisionLayout {
   bool to_older;    ///< to that of the files
   bool moves_list;  ///< `layers` is `encoder.layer`; some models keep the latter
+
+  /// What a list of layers is called there.
+  std::string_view list_name() const { return to_older || !moves_list ? "encoder.layer." : "layers."; }
 
   /// A name in the other layout; as it is where nothing of it differs.
   std::string operator()(std::string_view name) const {
@@ -43,7 +46,54 @@ struct VisionLayout {
   }
 };
 
-inline constexpr std::array<VisionLayout, 4> vision_layouts{{{true, true}, {true, false}, {false, true}, {false, false}}};
+/// Which lists of layers in a base have which of the two layouts: told by the weights of their queries.
+class VisionLayouts {
+ public:
+  explicit VisionLayouts(const BaseNames& base) {
+    for (std::size_t t = 0; t < base.size(); ++t) {
+      const std::string_view name = base.unwrapped(t);
+      for (List& list : lists_) {
+        if (!name.ends_with(list.query)) continue;
+        const std::string_view whole = name.substr(0, name.size() - list.query.size());
+        const std::string_view path = whole.substr(0, whole.rfind('.') + 1);  // without the number
+        const bool is_list = path == list.name || path.ends_with(std::string(".").append(list.name));
+        if (is_list && is_number(whole.substr(path.size())) &&
+            std::find(list.paths.begin(), list.paths.end(), path) == list.paths.end())
+          list.paths.emplace_back(path);
+      }
+    }
+  }
+
+  /// A name as the base's list of layers has it, where that has the other layout; as it is everywhere else.
+  std::string translated(std::string_view name) const {
+    for (const List& list : lists_)
+      for (const bool moves_list : {true, false}) {
+        const VisionLayout layout{list.is_older, moves_list};
+        if (list.paths.empty() || layout.list_name() != list.name) continue;
+        const std::string other = layout(name);
+        if (other == name) continue;
+        const std::string dotted = std::string(".").append(other), in = std::string(".").append(list.name);
+        const std::string_view path = std::string_view(other).substr(0, dotted.find(in) + list.name.size());
+        for (const std::string& known : list.paths)
+          if (is_end_of(path, known) || is_end_of(known, path)) return other;
+      }
+    return std::string(name);
+  }
+
+ private:
+  struct List {
+    bool is_older;
+    std::string_view name, query;
+    std::vector<std::string> paths = {};
+  };
+  static bool is_end_of(std::string_view end, std::string_view path) {
+    return path.ends_with(end) && (path.size() == end.size() || path[path.size() - end.size() - 1] == '.');
+  }
+
+  std::array<List, 3> lists_{{{true, "encoder.layer.", ".attention.attention.query.weight"},
+                              {false, "layers.", ".attention.q_proj.weight"},
+                              {false, "encoder.layer.", ".attention.q_proj.weight"}}};
+};
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

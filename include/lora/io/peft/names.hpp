@@ -132,6 +132,10 @@ inline std::optional<PlacedPiece> find_piece(std::string_view name) {
 /// `base_model.model.<module>.lora_A.weight` or, as older versions wrote, `....lora_A.<adapter>.weight`, and so on. Wrappers are
 /// left out of the module's path. Throws FileError, naming `file`, for a tensor that is no part of an update.
 inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorInfo& tensor) {
+  const auto refuse_length = [&](std::size_t found) {
+    refuse_tensor(file, tensor, text("expected the path of a module to have at most ", max_module_path, " bytes, found ", found));
+  };
+  if (tensor.name.size() > 2 * max_module_path) refuse_length(tensor.name.size());
   const Unwrapped unwrapped = without_wrappers(tensor.name);
   const std::string_view name = unwrapped.name;
   if (is_left_empty(tensor)) refuse_tensor(file, tensor, left_empty);
@@ -160,9 +164,7 @@ inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorI
   while (path.ends_with(base_layer_piece)) path.remove_suffix(base_layer_piece.size());
   if (path.find(".base_layer.") != path.npos)
     refuse_tensor(file, tensor, "not supported: factors of a module in a base layer");
-  if (out.module.size() > max_module_path)
-    refuse_tensor(file, tensor,
-                  text("expected the path of a module to have at most ", max_module_path, " bytes, found ", out.module.size()));
+  if (out.module.size() > max_module_path) refuse_length(out.module.size());
   return out;
 }
 
