@@ -32,10 +32,10 @@ struct Merge {
   double sign = -1.0;
 };
 
-/// One read and one write of the weight, and the updates' arithmetic.
+/// One read and one write of the weight for each pass, and the updates' arithmetic.
 template <class T>
-void count(benchmark::State& state, const Case& c, int updates = 1) {
-  bench::count(state, 2.0 * sizeof(T) * c.elements(), 2.0 * updates * static_cast<double>(c.rank) * c.elements());
+void count(benchmark::State& state, const Case& c, double updates = 1, double passes = 1) {
+  bench::count(state, 2.0 * sizeof(T) * passes * c.elements(), 2.0 * updates * static_cast<double>(c.rank) * c.elements());
 }
 
 /// A way that keeps nothing to go back by: add(m) adds the first update with m.sign, 1 and -1 by turns, so that W stays near
@@ -113,20 +113,21 @@ void merge_into(benchmark::State& state, const Case& c) {
 }
 
 /// What exactness costs: exact operations and a merge that keeps nothing by turns, over weights of the same size. Counters:
-/// least times in us, and medians of the ratios of neighbours: over the plain merge, a switch over an unmerge and a merge. On
-/// one thread processor time, which others on the machine disturb less.
+/// least times in us, and medians of the ratios of neighbours: over the plain merge, a switch over an unmerge and a merge; the
+/// usual ones are of all five together. On one thread processor time, which others on the machine disturb less.
 template <class T>
 void by_turns(benchmark::State& state, const Case& c) {
   using Set = lora::ActiveSet<typename Merge<T>::Compute>;
   Merge<T> m(c), plain(c, bench::Use::spoiled);
   const Set signs[] = {Set({{plain.first, 1.0}}), Set({{plain.first, -1.0}})};
-  enum What { Plain, Exact, Unmerge, Again, Switch, count };
+  enum What { Plain, Exact, Unmerge, Again, Switch, how_many };
   const char* const names[] = {"plain", "merge", "unmerge", "merge_into", "switch_into"};
-  std::vector<double> least(count, 1e9), ratios[count];
+  std::vector<double> least(how_many, 1e9), ratios[how_many];
   const auto calls = bench::calls_at_once(static_cast<double>(c.rank) * c.elements());
   lora::UndoRecord undo, next;
+  bench::Times times(state);
   for (auto _ : state) {
-    double now[count] = {};
+    double now[how_many] = {};
     const auto time = [&](What what, const auto& work) {
       now[what] += c.threads == 1 ? bench::processor_seconds(work) : bench::seconds(work);
     };
@@ -141,15 +142,17 @@ void by_turns(benchmark::State& state, const Case& c) {
     }
     now[Plain] /= 2;
     double all = 0;
-    for (int what = 0; what < count; ++what) {
+    for (int what = 0; what < how_many; ++what) {
       all += now[what];
       double& so_far = least[static_cast<std::size_t>(what)];
       so_far = std::min(so_far, now[what] / static_cast<double>(calls));
       ratios[what].push_back(now[what] / (what == Switch ? now[Again] + now[Unmerge] : now[Plain]));
     }
-    state.SetIterationTime(all);
+    times.add(all, calls);
   }
-  for (int what = 0; what < count; ++what) {
+  const double passes = static_cast<double>(how_many * calls);
+  count<T>(state, c, passes + static_cast<double>(calls), passes);  // a switch works out two updates
+  for (int what = 0; what < how_many; ++what) {
     state.counters[std::string(names[what]) + "_us"] = 1e6 * least[static_cast<std::size_t>(what)];
     if (what != Plain) state.counters[std::string(names[what]) + "_ratio"] = bench::median(ratios[what]);
   }

@@ -5,6 +5,7 @@
 /// for any machine, chosen at run time. Plain loops and Eigen's expressions would be SSE2 in a program for any x86-64.
 
 #include <lora/lora.hpp>
+#include <lora/simd/unaligned_moves.hpp>  // vectors on the stack of gcc for Windows; lora.hpp alone may lack it
 
 #include <algorithm>
 #include <cmath>

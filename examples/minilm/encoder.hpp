@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace minilm {
@@ -22,13 +23,15 @@ using Sentence = std::vector<std::int32_t>;    // token ids, from [CLS] to [SEP]
 
 class Encoder {
  public:
-  /// Reads the checkpoint. Throws lora::Error.
+  /// Reads the checkpoint. Throws lora::Error, of shapes that do not fit one that names the tensor.
   explicit Encoder(const lora::io::Safetensors& file)
       : words_(file.read_matrix<float>(file.tensor("embeddings.word_embeddings.weight"))),
         positions_(file.read_matrix<float>(file.tensor("embeddings.position_embeddings.weight"))),
         types_(file.read_matrix<float>(file.tensor("embeddings.token_type_embeddings.weight"))) {
-    if (words_.cols() % (heads * vectors::lanes) != 0)
-      throw lora::ShapeError("expected a model of a width that is a multiple of " + std::to_string(heads * vectors::lanes));
+    const Index width = words_.cols();
+    expect_multiple("embeddings.word_embeddings.weight", "columns", heads * vectors::lanes, width);
+    expect_count("embeddings.position_embeddings.weight", "columns", width, positions_.cols());
+    expect_count("embeddings.token_type_embeddings.weight", "columns", width, types_.cols());
     add_norm(file, "embeddings.LayerNorm");
     for (int i = 0; i < layers; ++i) {
       const std::string layer = layer_path(i);
@@ -36,6 +39,10 @@ class Encoder {
                                "attention.output.dense", "intermediate.dense", "output.dense"}) {
         lora::Matrix<float>& W = weights_[layer + name];
         W = file.read_matrix<float>(file.tensor(layer + name + ".weight"));
+        if (name == std::string_view("intermediate.dense"))
+          expect_multiple(layer + name + ".weight", "rows", vectors::lanes, W.rows());
+        else
+          expect_count(layer + name + ".weight", "rows", width, W.rows());
         modules_.add(layer + name,
                      lora::Linear<float>::view(W, file.read_vector<float>(file.tensor(layer + name + ".bias"))));
       }
@@ -119,8 +126,24 @@ class Encoder {
 
   static std::string layer_path(int i) { return "encoder.layer." + std::to_string(i) + "."; }
 
+  static void expect_count(const std::string& tensor, const char* what, Index expected, Index found) {
+    if (found != expected)
+      throw lora::ShapeError("'" + tensor + "': expected " + std::to_string(expected) + " " + what + ", found " +
+                             std::to_string(found));
+  }
+  static void expect_multiple(const std::string& tensor, const char* what, Index factor, Index found) {
+    if (found == 0 || found % factor != 0)
+      throw lora::ShapeError("'" + tensor + "': expected a multiple of " + std::to_string(factor) + " " + what + ", found " +
+                             std::to_string(found));
+  }
+
   void add_norm(const lora::io::Safetensors& file, const std::string& path) {
-    norms_[path] = {file.read_vector<float>(file.tensor(path + ".weight")), file.read_vector<float>(file.tensor(path + ".bias"))};
+    const auto read = [&](const std::string& tensor) {
+      Vector values = file.read_vector<float>(file.tensor(tensor));
+      expect_count(tensor, "elements", words_.cols(), values.size());
+      return values;
+    };
+    norms_[path] = {read(path + ".weight"), read(path + ".bias")};
   }
 
   /// Calls run(i, begin, length): sentence i has the columns begin to begin + length - 1.

@@ -3,6 +3,7 @@
 /// Methods that are more than sums, against their papers' formulas on whole matrices.
 
 #include "compose/dense.hpp"
+#include "reference/expect.hpp"
 
 #include <thread>
 
@@ -125,6 +126,19 @@ TEST(RandomPruning, OfMergekitIsNotDividedByItsVotes) {
   expect_near(compose::ties_svd<double>(set, options), sum(set) / 0.5);
 }
 
+TEST(RandomPruning, OfMergekitRefusesAnL1NormThatOverflows) {
+  const lora::Matrix<double> B = lora::Matrix<double>::Constant(20, 3, 1e307);
+  const lora::Matrix<double> A = lora::Matrix<double>::Constant(3, 10, 1e-200);
+  const Set set({{lora::LowRank<double>(B, A, lora::scaling::fixed(1)), 1.0}});
+  for (const Method method : {Method::dare_linear, Method::dare_ties})
+    EXPECT_EQ(reference::message_of<lora::ValueError>([&] {
+                static_cast<void>(
+                    compose::combine<double>(set, method, {.density = 0.5, .rules = compose::Rules::mergekit}));
+              }),
+              "lora: compose: update 0: expected a finite L1 norm, found inf")
+        << compose::name(method);
+}
+
 TEST(Pruning, OfLargeDeltasComesNearToTheBestRank) {
   const Index size = 520;  // more than is decomposed whole
   const Set set = gaussian(9, size, size + 10, {4, 4}, {0.5, 0.4});
@@ -146,7 +160,8 @@ TEST(Pruning, OfLargeDeltasComesNearToTheBestRank) {
   EXPECT_LE(more.update.rank(), 32);
 }
 
-/// Deltas are made in bands of at most 64 rows: four of them here.
+/// Tensors are pruned in bands of at most 64 rows: factors B and deltas of 200 rows in four, as many as the core has of the
+/// other set, and KnOTS' parts.
 TEST(Pruning, HasTheSameBitsForAnyNumberOfThreads) {
   class Threads final : public lora::Executor {
    public:
@@ -164,8 +179,12 @@ TEST(Pruning, HasTheSameBitsForAnyNumberOfThreads) {
    private:
     int count_;
   };
-  const Set set = gaussian(11, 200, 40, {3, 3, 3}, {0.5, 0.4, -0.3});
-  for (const Method method : {Method::ties_svd, Method::dare_linear_svd, Method::dare_ties_svd, Method::magnitude_prune_svd})
+  const Set low = gaussian(11, 200, 40, {3, 3, 3}, {0.5, 0.4, -0.3});
+  const Set high = gaussian(12, 210, 220, {70, 70, 60}, {0.5, 0.4, -0.3});
+  for (const Method method :
+       {Method::ties, Method::dare_linear, Method::dare_ties, Method::magnitude_prune, Method::ties_svd,
+        Method::dare_linear_svd, Method::dare_ties_svd, Method::magnitude_prune_svd, Method::core_ties, Method::knots}) {
+    const Set& set = method == Method::core_ties || method == Method::knots ? high : low;
     for (const compose::Rules rules : {compose::Rules::peft, compose::Rules::mergekit}) {
       const Options options{.truncation = Truncation::rank(8), .density = 0.3, .rules = rules, .seed = 5};
       Threads one(1);
@@ -173,11 +192,44 @@ TEST(Pruning, HasTheSameBitsForAnyNumberOfThreads) {
       for (const int count : {2, 3, 7}) {
         Threads threads(count);
         const auto made = compose::combine<double>(set, method, options, {&threads, nullptr});
+        SCOPED_TRACE(testing::Message() << compose::name(method) << ", threads: " << count);
         EXPECT_EQ(threads.most, std::min(count, 4));
-        EXPECT_EQ(made.update.B(), expected.update.B()) << compose::name(method) << ", threads: " << count;
-        EXPECT_EQ(made.update.A(), expected.update.A()) << compose::name(method) << ", threads: " << count;
+        EXPECT_TRUE(reference::same_bits(expected.update.B(), made.update.B()));
+        EXPECT_TRUE(reference::same_bits(expected.update.A(), made.update.A()));
       }
     }
+  }
+}
+
+/// Nothing comes out of memory that no task has written.
+TEST(Composing, ThrowsWhenTheExecutorLeavesTasksOut) {
+  class LeavesOut final : public lora::Executor {
+   public:
+    explicit LeavesOut(int task) : task_(task) {}
+    int concurrency() const override { return 3; }
+    void run(int tasks, lora::FunctionRef<void(int)> task) override {
+      for (int i = 0; i < tasks; ++i)
+        if (i != task_) task(i);
+    }
+
+   private:
+    int task_;
+  };
+  const Set set = gaussian(13, 200, 40, {3, 3, 3});
+  const auto expect_refused = [&](Method method, int tasks) {
+    for (int left_out = 0; left_out < tasks; ++left_out) {
+      LeavesOut executor(left_out);
+      EXPECT_EQ(reference::message_of<lora::StateError>([&] {
+                  static_cast<void>(compose::combine<double>(set, method, {.density = 0.3}, {&executor, nullptr}));
+                }),
+                "lora: the executor returned before all of its " + std::to_string(tasks) + " tasks had run")
+          << compose::name(method) << " without task " << left_out;
+    }
+  };
+  for (const Method method : {Method::ties, Method::dare_linear, Method::dare_ties, Method::magnitude_prune, Method::ties_svd,
+                              Method::dare_linear_svd})
+    expect_refused(method, 3);
+  for (const Method method : {Method::svd, Method::core_ties, Method::knots, Method::tsv_m}) expect_refused(method, 2);
 }
 
 TEST(TsvM, IsThePapersAlgorithmAndWeighted) {

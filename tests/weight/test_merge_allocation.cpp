@@ -92,14 +92,21 @@ class FailingAllocation : public ::testing::Test {
     to.add_gaussian(random, rows, cols, 1, 0.3);
   }
 
-  /// Fails each allocation in turn. `work` works on `w`, which is `before` again after each failure; returns how many
-  /// failed.
+  /// Fails each allocation in turn. `work` works on `w`, which is `before` again after each failure, and the record that it
+  /// writes into, if any, is what it was or a default one; returns how many failed.
   template <class Work>
-  static long fail_each(const lora::Matrix<T>& before, lora::Matrix<T>& w, const Work& work) {
+  static long fail_each(const lora::Matrix<T>& before, lora::Matrix<T>& w, const Work& work,
+                        const lora::UndoRecord* used = nullptr) {
+    const lora::UndoRecord none;
+    const auto default_bytes = none.serialize();
+    if (used == nullptr) used = &none;
     for (long n = 0;; ++n) {
+      const auto bytes = used->serialize();
       const Outcome outcome = run_with_failure(n, work);
       if (outcome == Outcome::done) return n;
       EXPECT_TRUE(reference::same_bits(before, w)) << "allocation " << n;
+      const auto left = used->serialize();
+      EXPECT_TRUE(left == bytes || left == default_bytes) << "allocation " << n << ": the record";
       if (::testing::Test::HasFailure()) return n;
     }
   }
@@ -124,10 +131,10 @@ class FailingAllocation : public ::testing::Test {
     ASSERT_TRUE(reference::same_bits(w0, w));
     // Into records that are small and of another kind: what their memory lacks is allocated, and fails in turn.
     lora::UndoRecord used = small_record(), used_next = small_record();
-    EXPECT_GT(fail_each(w0, w, [&] { lora::merge_into(w, from, used); }), 5);
+    EXPECT_GT(fail_each(w0, w, [&] { lora::merge_into(w, from, used); }, &used), 5);
     ASSERT_TRUE(reference::same_bits(merged.weight, w));
     ASSERT_TRUE(reference::same_record(merged.record, used));
-    EXPECT_GT(fail_each(merged.weight, w, [&] { lora::switch_into(w, from, used, to, used_next); }), 5);
+    EXPECT_GT(fail_each(merged.weight, w, [&] { lora::switch_into(w, from, used, to, used_next); }, &used_next), 5);
     ASSERT_TRUE(reference::same_bits(switched.weight, w));
     ASSERT_TRUE(reference::same_record(switched.record, used_next));
     ASSERT_TRUE(reference::same_record(merged.record, used)) << "the old record";

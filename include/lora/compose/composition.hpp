@@ -69,9 +69,10 @@ namespace compose {
 ///
 /// Works on the factors, in double: no matrix of the weight's size is made but by the methods that prune deltas, which
 /// make them a few rows at a time. Throws ValueError for options out of their range, ranks that differ where the method
-/// adds factors, a factor that overflows, and updates whose deltas are not of low rank or depend on W0: each is named.
-/// The sets' own errors are thrown when they are made. The same bits for the same program, machine,
-/// executor and number of Eigen's threads; docs/COMPOSE.md says which methods give the same everywhere.
+/// adds factors, a factor or an L1 norm that overflows, and updates whose deltas are not of low rank or depend on W0: each is
+/// named. Throws StateError when the executor leaves tasks out. The sets' own errors are thrown when they are made. The same
+/// bits for the same program, machine, executor and number of Eigen's threads; docs/COMPOSE.md says which methods give the
+/// same everywhere.
 template <class Compute>
 [[nodiscard]] Composition<Compute> combine(const std::type_identity_t<ActiveSet<Compute>>& set, Method method,
                                            const Options& options = {}, const Context& context = {}) {

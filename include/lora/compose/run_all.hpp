@@ -18,19 +18,27 @@ inline int tasks_for(const Context& context, Index pieces) {
 }
 
 /// Calls work(task) for every task below `tasks`, at the same time where there are threads, each under an FpEnvironment. What
-/// the first task that throws throws comes out.
+/// the first task that throws throws comes out. Throws StateError when the executor leaves tasks out.
 template <class Work>
 void run_all(const Context& context, int tasks, const Work& work) {
-  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(tasks));
+  struct Outcome {
+    std::exception_ptr error;
+    bool done = false;
+  };
+  std::vector<Outcome> outcomes(static_cast<std::size_t>(tasks));
   executor_of(context).run(tasks, [&](int task) {
+    Outcome& outcome = outcomes[static_cast<std::size_t>(task)];
     try {
       with_fp_environment([&] { work(task); });
+      outcome.done = true;
     } catch (...) {
-      errors[static_cast<std::size_t>(task)] = std::current_exception();
+      outcome.error = std::current_exception();
     }
   });
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
+  for (const Outcome& outcome : outcomes)
+    if (outcome.error) std::rethrow_exception(outcome.error);
+  for (const Outcome& outcome : outcomes)
+    if (!outcome.done) throw tasks_left_out(tasks);
 }
 
 LORA_TAGGED_END

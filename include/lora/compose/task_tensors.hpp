@@ -113,7 +113,7 @@ class PrunedMerge {
   void prune(Index task, Index first_element, double* values, Index count) const {
     if (rule_.options.density >= 1) return;
     const Cut& cut = cuts_[static_cast<std::size_t>(task)];
-    const bool scales = cut.factor < 1 || cut.factor > 1 || cut.divisor < 1;
+    const bool scales = !(cut.factor >= 1 && cut.factor <= 1 && cut.divisor >= 1);  // a NaN scales
     for (Index i = 0; i < count; ++i) {
       const double scaled = scales ? values[i] * cut.factor / cut.divisor : values[i];
       values[i] = chosen(is_kept(task, first_element + i, values[i]), scaled, 0.0);
@@ -168,7 +168,8 @@ class PrunedMerge {
     });
   }
 
-  /// 1 / density, or of mergekit's rule the ratio of the L1 norms.
+  /// 1 / density, or of mergekit's rule the ratio of the L1 norms. Throws ValueError when that overflows: a NaN would be
+  /// voted down.
   void find_factor(Index task) {
     Cut& cut = cuts_[static_cast<std::size_t>(task)];
     if (rule_.options.rules == compose::Rules::peft) {
@@ -180,6 +181,8 @@ class PrunedMerge {
       before += std::abs(value);
       if (is_kept(task, element, value)) after += std::abs(value);
     });
+    if (!std::isfinite(before))
+      throw ValueError(text("lora: compose: update ", task, ": expected a finite L1 norm, found ", before));
     constexpr double least = 1e-7;  // mergekit's
     if (before >= least && after >= least) cut.factor = before / after;
   }

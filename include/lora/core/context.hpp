@@ -3,6 +3,7 @@
 
 /// What an engine hands in: threads to run on and memory to work in. Both are optional everywhere.
 
+#include "lora/core/error.hpp"
 #include "lora/core/executor.hpp"
 #include "lora/core/workspace.hpp"
 
@@ -25,6 +26,11 @@ inline Executor& executor_of(const Context& context) {
 }
 inline Workspace& workspace_of(const Context& context) {
   return context.workspace != nullptr ? *context.workspace : thread_workspace();
+}
+
+/// What is thrown when an executor has left tasks out.
+inline StateError tasks_left_out(int tasks) {
+  return StateError(text("lora: the executor returned before all of its ", tasks, " tasks had run"));
 }
 
 LORA_TAGGED_END

@@ -59,8 +59,8 @@ class UndoRecord {
   /// The record as bytes: the same for the same weight and factors, whatever machine, threads or instruction set made it.
   [[nodiscard]] std::vector<std::byte> serialize() const;
 
-  /// Makes it a default record, which belongs to no weight, and keeps its memory: for merge_into() and switch_into(). (A new
-  /// record assigned to it, `record = {}`, gives the memory back.)
+  /// Makes it a default record, which belongs to no weight, and keeps its memory, but for that of gains: for merge_into() and
+  /// switch_into(). (A new record assigned to it, `record = {}`, gives the memory back.)
   void clear() noexcept;
 
   /// The bytes of memory it holds, for the payloads it has or for those of a later merge.

@@ -49,8 +49,7 @@ LORA_NOINLINE inline void for_shares(Index count, int tasks, Executor& executor,
     if (share.error) error = share.error;
     done += share.done - share.begin;
   }
-  if (!error && done != count)
-    error = std::make_exception_ptr(StateError(text("lora: the executor returned before all of its ", tasks, " tasks had run")));
+  if (!error && done != count) error = std::make_exception_ptr(tasks_left_out(tasks));
   if (!error) return;
   with_fp_environment([&] {
     for (const Share& share : shares)

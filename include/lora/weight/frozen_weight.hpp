@@ -22,9 +22,10 @@ LORA_NAMESPACE_BEGIN
 /// with it: unmerge it before, or take the record out with release(). What has been moved from is not merged. matrix() may be
 /// read by many threads at once; merge, unmerge and switch_to need exclusive access.
 ///
-/// Records come and go in the same memory: after an unmerge the object keeps that of the record, after a switch that of the
-/// one before as well, a few percent of the weight each (UndoRecord::memory_bytes). The next merge or switch takes it; a copy
-/// of the object has none; shrink_to_fit() gives it back.
+/// Records come and go in the same memory: after an unmerge the object keeps that of the record, after a switch it holds two,
+/// the record's and that of the one before. One (UndoRecord::memory_bytes) takes 6 to 9 % of a Gaussian weight of 2048 x 2048,
+/// some 12 % at 1024 x 1024, and of small weights up to about 1.5 times their own size (128 x 128; a few hundred bytes below
+/// 16 x 16). The next merge or switch takes the memory; a copy of the object has none; shrink_to_fit() gives it back.
 template <class Scalar, StorageOrder Order, Ownership Own>
 class FrozenWeight {
   using Value = std::remove_const_t<Scalar>;

@@ -29,6 +29,7 @@ template <class Weight>
 /// The same with the record in `record`, whose memory is used again: that of a merge that has been undone, or of an adapter
 /// that has been switched away. What it held is lost, and when this throws it is as before or a default record. Allocates
 /// packed copies of the factors, and where the record's memory does not suffice (UndoRecord::memory_bytes; it grows and stays).
+/// The memory of recorded gains is not kept: a merge with gains allocates it each time.
 template <class Weight>
 void merge_into(Weight&& weight, const std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>>& set,
                 UndoRecord& record, const Context& context = {}) {
