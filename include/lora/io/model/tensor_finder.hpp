@@ -379,7 +379,8 @@ class TensorFinder {
         return text(": ", shorter, whose_adapter(), ")");
       if (!group.is_flat && renames_.empty())
         if (const auto rename = rename_for(group))
-          return text(": ", renaming(*rename), " leads to such a tensor", whose_adapter(), ")");
+          return text(": ", renaming(*rename), " leads to ",
+                      in_quotes(ModuleNames::renamed(std::span(&*rename, 1), group.finder->wanted(group.missing))), whose_adapter(), ")");
       if (const std::optional<std::size_t> nearest = nearest_name(names_, wanted))
         out = text(": the nearest is ", in_quotes(names_[*nearest]));
     }
