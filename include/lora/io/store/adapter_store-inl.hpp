@@ -246,14 +246,16 @@ auto AdapterStore<Compute>::get(std::string_view name) -> Pin {
   misses_.fetch_add(1, std::memory_order_relaxed);
   std::unique_lock lock(mutex_);
   Shared entry = expect_entry(name);
-  std::uint64_t before = entry->attempts;
+  // A load that is on its way may have failed by what has been mended before this call.
+  const auto not_its_own = [&] { return entry->attempts + std::uint64_t{entry->is_loading}; };
+  std::uint64_t before = not_its_own();
   while (entry->pin == nullptr) {
-    if (entry->attempts != before && entry->error != nullptr) std::rethrow_exception(entry->error);
+    if (entry->attempts > before && entry->error != nullptr) std::rethrow_exception(entry->error);
     request(entry);
     load_ended_.wait(lock);
     if (const Shared now = expect_entry(name); now != entry) {  // it was switched
       entry = now;
-      before = entry->attempts;
+      before = not_its_own();
     }
   }
   return entry->pin;

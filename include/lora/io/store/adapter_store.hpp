@@ -80,6 +80,7 @@ class AdapterStore {
 
   /// The adapter, loaded now if need be: waits. Throws ValueError for an unknown name, FileError as load_adapter() does and for an adapter
   /// that does not fit the model, StateError when pins leave no room for it in the budget. A name that is detached meanwhile is unknown.
+  /// Of a load that was on its way before the call a failure does not count: it is tried again.
   Pin get(std::string_view name);
 
   /// Loads it in the background unless it is in memory. Throws ValueError for an unknown name.
