@@ -110,10 +110,7 @@ bool is_gguf_model(const fs::path& base) {
 }
 
 io::GgufArchitecture architecture_of(const fs::path& base) {
-  if (is_gguf_model(base)) {
-    static_cast<void>(io::Model::open(base));  // one part of several is none
-    return io::GgufArchitecture::of(io::Gguf::open(io::Model::gguf_file(base)));
-  }
+  if (is_gguf_model(base)) return io::GgufArchitecture::of(*io::Model::open(base).shards().front().gguf());
   std::error_code ignored;
   const fs::path folder = fs::is_directory(base, ignored) ? base : fs::absolute(base).parent_path();
   if (!fs::exists(folder / "config.json", ignored))

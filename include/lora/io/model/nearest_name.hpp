@@ -3,13 +3,11 @@
 
 /// What may be meant by a name that a base lacks, for messages. For bodies (-inl.hpp).
 
-#include "lora/core/function_ref.hpp"
 #include "lora/io/model/base_names.hpp"
 #include "lora/io/model/rename.hpp"
 
 #include <algorithm>
 #include <charconv>
-#include <numeric>
 #include <optional>
 #include <utility>
 

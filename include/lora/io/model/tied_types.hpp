@@ -3,7 +3,7 @@
 
 /// Which models tie their output layer to their embeddings, and what they call it. For bodies (-inl.hpp).
 
-#include "lora/core/config.hpp"
+#include "lora/io/model/base_names.hpp"
 
 #include <algorithm>
 #include <array>
@@ -20,12 +20,8 @@ inline bool is_at_end(std::string_view path, std::string_view name) {
 
 /// Whether a part of the path is a number, as of everything in a layer that there are several of.
 inline bool is_within_numbered(std::string_view path) {
-  for (std::size_t at = 0; at <= path.size();) {
-    const std::string_view part = path.substr(at, path.find('.', at) - at);
-    if (!part.empty() && part.find_first_not_of("0123456789") == part.npos) return true;
-    at += part.size() + 1;
-  }
-  return false;
+  const std::vector<std::string_view> parts = parts_of(path);
+  return std::any_of(parts.begin(), parts.end(), is_number);
 }
 
 /// The module of an output layer that some models share with their embeddings, by the names of transformers' classes

@@ -5,6 +5,7 @@
 /// files and of older versions (its conversion_mapping). For bodies (-inl.hpp).
 
 #include "lora/io/model/base_names.hpp"
+#include "lora/io/model/tied_types.hpp"
 
 #include <algorithm>
 #include <array>
@@ -75,7 +76,7 @@ class VisionLayouts {
         const std::string dotted = std::string(".").append(other), in = std::string(".").append(list.name);
         const std::string_view path = std::string_view(other).substr(0, dotted.find(in) + list.name.size());
         for (const std::string& known : list.paths)
-          if (is_end_of(path, known) || is_end_of(known, path)) return other;
+          if (is_at_end(known, path) || is_at_end(path, known)) return other;
       }
     return std::string(name);
   }
@@ -86,9 +87,6 @@ class VisionLayouts {
     std::string_view name, query;
     std::vector<std::string> paths = {};
   };
-  static bool is_end_of(std::string_view end, std::string_view path) {
-    return path.ends_with(end) && (path.size() == end.size() || path[path.size() - end.size() - 1] == '.');
-  }
 
   std::array<List, 3> lists_{{{true, "encoder.layer.", ".attention.attention.query.weight"},
                               {false, "layers.", ".attention.q_proj.weight"},
