@@ -246,6 +246,42 @@ TYPED_TEST(Executors, OneThatGivesUpLeavesTheWeightAsItWas) {
     }
 }
 
+/// No results of forward passes come out of memory that no task has written.
+TYPED_TEST(Executors, OneThatGivesUpGivesNoResults) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  Random random(243);
+  const Index rows = 331, cols = 1041;
+  const auto W = reference::gaussian<T, TypeParam::order>(random, rows, cols);
+  reference::Updates<C> low_rank, dora;
+  low_rank.add_gaussian(random, rows, cols, 2, 0.1);
+  dora.add_dora(random, rows, cols, 1, 0.1, 1);
+  const lora::ActiveSet<C> sets[] = {low_rank.set(), lora::for_weight(dora.set(), W)};
+  for (const int before : {0, 1})
+    for (const bool throws : {true, false})
+      for (const Index batch : {1, 8, 60}) {
+        SCOPED_TRACE(::testing::Message() << before << " tasks, batch " << batch << ", throws: " << throws);
+        GivesUp executor(before, throws);
+        const lora::Context context{&executor};
+        const auto refused = [&](const auto& call) {
+          if (throws)
+            EXPECT_EQ(reference::message_of<std::runtime_error>(call), "no threads");
+          else
+            EXPECT_EQ(reference::message_of<lora::StateError>(call).substr(0, 44),
+                      "lora: the executor returned before all of it");
+        };
+        const auto X = reference::gaussian<C>(random, cols, batch);
+        const lora::Matrix<T> same_type = X.template cast<T>();  // bfloat16 by bfloat16 has kernels of its own
+        for (const auto& set : sets) {
+          refused([&] { static_cast<void>(lora::forward(W, set, X, context)); });
+          refused([&] { static_cast<void>(lora::forward(W, set, same_type, context)); });
+        }
+        lora::Matrix<C> Y(rows, batch);
+        const lora::Routes routes(std::vector<Index>(static_cast<std::size_t>(batch), 1));
+        refused([&] { lora::forward_into(W, {routes, sets}, X, Y, context); });
+      }
+}
+
 TYPED_TEST(Executors, OneWhoseSizeChangesGivesTheSameBits) {
   for (const auto& sizes : {std::vector<int>{1, 7}, {7, 1}, {3, 5, 2, 9}, {0, -4, 6}}) {
     Unsteady executor(sizes);

@@ -65,7 +65,8 @@ void forward_with_bias(const Weight& W, const RoutedSets<WeightCompute<const Wei
 /// out x 1 of the compute type or empty. X and Y must not overlap. An empty set gives W X, which for a merged W is the merged
 /// pass. Nothing is packed again: make the set once. Does not allocate after the first call of a thread of its size, nor ever
 /// with a workspace. The order of summation is specified in docs/FORWARD-ORDER.md; a bfloat16 X has one of its own with a
-/// bfloat16 W. Throws ShapeError, and StateError for a set whose gains need for_weight() or are those of another weight.
+/// bfloat16 W. Throws ShapeError, and StateError for a set whose gains need for_weight() or are those of another weight, or when
+/// the executor leaves tasks out.
 template <class Weight, class Derived, class Results, class DerivedBias>
 void forward_into(const Weight& W, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
                   const Eigen::MatrixBase<Derived>& X, Results&& Y, const Eigen::MatrixBase<DerivedBias>& bias,
