@@ -19,10 +19,11 @@ void count(benchmark::State& state, const Case& c) {
 
 /// An unmerged pass, between merged ones over the same memory (one, two of the other, one), which are in the counters: their
 /// time in ms, and what the unmerged one takes more. (A merged layer's pass is that of a layer without updates, over W' in place of W0.)
-template <class T, class Input = T>
+template <class T, class Input = T, lora::StorageOrder Order = lora::row_major>
 void forward(benchmark::State& state, const Case& c) {
   bench::use_threads(c.threads);
-  lora::Matrix<T>& W = bench::shared_weight<T>(c.out, c.in);
+  lora::MatrixMap<T, Order> W(bench::shared_weight<T>(c.out, c.in).data(), c.out, c.in,
+                              Eigen::OuterStride<>(Order == lora::row_major ? c.in : c.out));
   auto merged = lora::Linear<T>::view(W), unmerged = lora::Linear<T>::view(W);
   unmerged.attach("update", bench::gaussian_update<lora::compute_t<T>>(c.out, c.in, c.rank, 2));
   unmerged.activate({{"update"}});
@@ -104,8 +105,14 @@ bench::Suite suite;
 template <class T>
 void add(const Case& c) {
   suite.add<T>("forward", c, forward<T>);
-  // The same weight by activations in float, which have another order of summation.
-  if constexpr (std::is_same_v<T, Eigen::bfloat16>) suite.add<T>("forward_float_x", c, forward<T, float>);
+  if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+    // The same weight by activations in float, which have another order of summation.
+    suite.add<T>("forward_float_x", c, forward<T, float>);
+    if (c.out == c.in && c.rank == 16) {
+      suite.add<T>("forward_column_major", c, forward<T, T, lora::column_major>);
+      suite.add<T>("forward_column_major_float_x", c, forward<T, float, lora::column_major>);
+    }
+  }
   if constexpr (std::is_same_v<T, float>) {
     if (c.rank != 16 && c.elements() > 1e6) return;  // their W X does not depend on it
     suite.add<T>("eigen_unmerged", c, eigen_unmerged);

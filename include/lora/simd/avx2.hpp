@@ -20,7 +20,8 @@ struct FloatLanes {
     __m256 a, b;
   };
   static constexpr int part_lanes = 8, dot_rows = 4, dot_columns = 3, single_rows = 4;
-  static constexpr int axpy_groups = 1, wide_rows = 4, wide_vectors = 1, pair_groups = 1, pair_columns = 3;
+  static constexpr int axpy_groups = 1, wide_rows = 4, wide_vectors = 1, pair_groups = 1;
+  static constexpr int pair_columns = 6, pair_columns_at_once = 3;
 
   static LORA_INLINE F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static LORA_INLINE F broadcast(float x) {

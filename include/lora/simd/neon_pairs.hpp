@@ -16,7 +16,7 @@ namespace neon {
 template <class Base>
 struct PairLanes : Base {
   using F = typename Base::F;
-  static constexpr int pair_groups = 1, pair_columns = 3;
+  static constexpr int pair_groups = 1, pair_columns = 3, pair_columns_at_once = 3;
 
   /// FPCR's FZ flushes what is tiny before rounding, which is more.
   static constexpr bool flushes_by_processor = false;

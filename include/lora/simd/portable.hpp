@@ -39,9 +39,9 @@
 ///   has_fused_tiles         whether plain sums have kernels of their own, or go step by step (kernel/tile_steps.inc)
 ///
 /// `delta_rows` lines of Numbers fit the registers, and so do `dot_rows` x `dot_columns` vectors with their operands, or
-/// `single_rows` F; 2 x `pair_groups` x `pair_columns` F, `axpy_groups` x `dot_columns` F and `wide_rows` x `wide_vectors`
-/// F do, too. The first vectors are F where `part_lanes` is 16; else they are Part::V, so many lanes of an F, with Part's
-/// zero load store load_widened fma.
+/// `single_rows` F; `pair_groups` x `pair_columns` F, twice `pair_groups` x `pair_columns_at_once` F, `axpy_groups` x
+/// `dot_columns` F and `wide_rows` x `wide_vectors` F do, too. The first vectors are F where `part_lanes` is 16; else they
+/// are Part::V, so many lanes of an F, with Part's zero load store load_widened fma.
 
 #include "lora/simd/isa.hpp"
 
@@ -65,10 +65,12 @@ struct Lanes {
   struct Part;
 #if LORA_TARGETS_ANY  // a last resort, kept small
   static constexpr int part_lanes = 16, dot_rows = 1, dot_columns = 1, single_rows = 1;
-  static constexpr int axpy_groups = 1, wide_rows = 1, wide_vectors = 1, pair_groups = 1, pair_columns = 1;
+  static constexpr int axpy_groups = 1, wide_rows = 1, wide_vectors = 1, pair_groups = 1;
+  static constexpr int pair_columns = 1, pair_columns_at_once = 1;
 #else
   static constexpr int part_lanes = 16, dot_rows = 2, dot_columns = 2, single_rows = 4;
-  static constexpr int axpy_groups = 2, wide_rows = 2, wide_vectors = 1, pair_groups = 1, pair_columns = 2;
+  static constexpr int axpy_groups = 2, wide_rows = 2, wide_vectors = 1, pair_groups = 1;
+  static constexpr int pair_columns = 2, pair_columns_at_once = 2;
 #endif
 
   static LORA_INLINE F zero() { return broadcast(Compute{0}); }
