@@ -55,12 +55,18 @@ class WeightRows final : public RowBands {
   Index cols() const override { return weight_.cols(); }
   Index band_rows() const override { return 16; }
   void read(int, Index first, Index count, double* out) override {
-    const bool by_rows = weight_.order == row_major;
-    const Index to_row = by_rows ? weight_.stride : 1, to_column = by_rows ? 1 : weight_.stride;
-    for (Index i = 0; i < count; ++i) {
-      const T* row = weight_.data + (first + i) * to_row;
-      for (Index j = 0; j < cols(); ++j) *out++ = static_cast<double>(widen(row[j * to_column]));
+    if (weight_.order == row_major) {
+      for (Index i = 0; i < count; ++i, out += cols()) {
+        const T* const row = weight_.data + (first + i) * weight_.stride;
+        for (Index j = 0; j < cols(); ++j) out[j] = static_cast<double>(widen(row[j]));
+      }
+      return;
     }
+    // A cache line of each row at a time: the columns, which all rows are read from, then stay in the first cache.
+    for (Index begin = 0; begin < cols(); begin += 8)
+      for (Index i = 0; i < count; ++i)
+        for (Index j = begin; j < std::min(begin + 8, cols()); ++j)
+          out[i * cols() + j] = static_cast<double>(widen(weight_.data[j * weight_.stride + first + i]));
   }
 
  private:

@@ -21,7 +21,7 @@ LORA_TAGGED_BEGIN
 /// without gaps. Must run under an FpEnvironment of the caller's. Throws what isa() throws.
 inline void inner_products(const double* rows, Index row_count, const double* others, Index count, Index length,
                            double* out) {
-  LORA_FOR_ISA(row_products(rows, row_count, others, count, length, out));
+  LORA_FOR_ISA(row_products<double>(rows, row_count, others, count, length, out));
 }
 
 LORA_TAGGED_END
