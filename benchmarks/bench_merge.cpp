@@ -158,6 +158,20 @@ void by_turns(benchmark::State& state, const Case& c) {
   }
 }
 
+/// DoRA's gains out of a weight: the norms of W0 + s B A, for which W0 is read once.
+template <class T, lora::StorageOrder Order>
+void dora_norms(benchmark::State& state, const Case& c) {
+  using Compute = lora::compute_t<T>;
+  const Merge<T> m(c);
+  const lora::MatrixMap<const T, Order> W0(m.W.data(), c.out, c.in,
+                                           Eigen::OuterStride<>(Order == lora::row_major ? c.in : c.out));
+  const lora::DoRA<Compute> update(m.first, Eigen::Matrix<Compute, Eigen::Dynamic, 1>::Ones(c.out));
+  const lora::ActiveSet<Compute> set{{update, 1.0}};
+  bench::measure(state, static_cast<double>(c.rank) * c.elements(),
+                 [&] { benchmark::DoNotOptimize(lora::for_weight(set, W0)); });
+  bench::count(state, sizeof(T) * c.elements(), 2.0 * static_cast<double>(c.rank + 1) * c.elements());
+}
+
 void eigen_temporary(benchmark::State& state, const Case& c) {
   measure_adding<float>(state, c, [](Merge<float>& m) { m.W += m.signed_scaling() * (m.first.B() * m.first.A()); });
 }
@@ -187,6 +201,10 @@ void add(const Case& c) {
   suite.add<T>("unmerge", c, unmerge<T>);
   suite.add<T>("switch_to", c, switch_to<T>);
   suite.add<T>("exactness", c, by_turns<T>);
+  if (c.out == 4096 && c.in == 4096 && c.rank == 16) {
+    suite.add<T>("dora_norms", c, dora_norms<T, lora::row_major>);
+    suite.add<T>("dora_norms_column_major", c, dora_norms<T, lora::column_major>);
+  }
   if constexpr (std::is_same_v<T, float>) {
     suite.add<T>("eigen_temporary", c, eigen_temporary);
     suite.add<T>("eigen_noalias", c, eigen_noalias);
