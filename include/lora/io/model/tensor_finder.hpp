@@ -6,6 +6,7 @@
 #include "lora/core/sorted.hpp"
 #include "lora/io/adapters/components.hpp"
 #include "lora/io/kohya/unet_layouts.hpp"
+#include "lora/io/model/expert_layouts.hpp"
 #include "lora/io/model/flat_names.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
@@ -30,7 +31,13 @@ namespace io::detail {
 class TensorFinder {
  public:
   TensorFinder(const Model& base, const Adapter& adapter, std::span<const Rename> renames)
-      : base_(base), adapter_(adapter), renames_(renames), entries_(base), names_(entries_.names), vision_(names_) {
+      : base_(base),
+        adapter_(adapter),
+        renames_(renames),
+        entries_(base),
+        names_(entries_.names),
+        vision_(names_),
+        mixture_(names_) {
     sort_modules();
   }
 
@@ -66,7 +73,7 @@ class TensorFinder {
 
   /// After find(): a tensor that the adapter names besides, or null.
   const ModelTensor* find_other(const std::string& name) {
-    for (const std::string& one : {name, other_name(name), vision_.translated(name)})
+    for (const std::string& one : {name, other_name(name), as_base_has(name)})
       for (Group& group : groups_)
         if (!one.empty() && group.finder && !group.is_passed_over)
           if (const std::optional<std::size_t> found = group.finder->find_other(one)) return entries_.tensors[*found];
@@ -177,12 +184,15 @@ class TensorFinder {
     return group.found;
   }
 
-  /// The same with the names that the base's own layout gives to modules of vision transformers, if that is another.
+  /// What the base's own layout calls a tensor of a vision transformer or a mixture of experts.
+  std::string as_base_has(std::string_view name) const { return mixture_.translated(vision_.translated(name)); }
+
+  /// The same with the names of the base's own layout, if that is another.
   void find_in_other_layout(Group& group) const {
     std::vector<std::string> names;
     bool differs = false;
     for (const std::size_t i : group.wanted) {
-      names.push_back(vision_.translated(module_of(i).tensor_name()));
+      names.push_back(as_base_has(module_of(i).tensor_name()));
       differs = differs || names.back() != module_of(i).tensor_name();
     }
     if (!differs) return;
@@ -417,6 +427,7 @@ class TensorFinder {
   Entries entries_;
   BaseNames names_;
   VisionLayouts vision_;
+  MixtureNames mixture_;
   std::deque<Group> groups_;
   std::vector<std::string> warnings_;
 };
