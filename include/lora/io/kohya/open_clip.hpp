@@ -66,8 +66,14 @@ class OpenClipNames {
     static constexpr std::string_view layers = "text_model_encoder_layers_";
     const FlatPrefix* const prefix = module.is_flat ? find_flat_prefix(module.path) : nullptr;
     const auto beginning = beginnings_.find(module.component);
-    if (prefix == nullptr || beginning == beginnings_.end() || module.parameter != "weight") return std::nullopt;
-    std::string_view rest = std::string_view(module.path).substr(prefix->prefix.size());
+    if (module.is_flat != (prefix != nullptr) || beginning == beginnings_.end() || module.parameter != "weight")
+      return std::nullopt;
+    const std::string_view component = component_of(module.path);
+    std::string path = module.path.substr(prefix != nullptr   ? prefix->prefix.size()
+                                          : component.empty() ? 0
+                                                              : component.size() + 1);
+    std::replace(path.begin(), path.end(), '.', '_');
+    std::string_view rest = path;
     if (!rest.starts_with(layers)) return std::nullopt;
     rest.remove_prefix(layers.size());
     const std::size_t end = rest.find_first_not_of("0123456789");
