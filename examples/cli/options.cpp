@@ -137,9 +137,10 @@ io::Adapter load_for(const fs::path& path, const fs::path& base, const std::func
   if (!io::is_gguf_file(path)) {
     io::Adapter adapter = load();
     if (is_gguf_model(base)) return to_gguf_names(adapter, base, architecture_of(base));
-    const bool is_flat = std::any_of(adapter.modules.begin(), adapter.modules.end(),
-                                     [](const io::AdapterModule& module) { return module.is_flat; });
-    return is_flat && !base.empty() ? io::with_open_clip_names(adapter, io::Model::open(base)) : adapter;
+    const bool is_of_pipeline = std::any_of(
+        adapter.modules.begin(), adapter.modules.end(),
+        [](const io::AdapterModule& module) { return module.is_flat || !module.component.empty(); });
+    return is_of_pipeline && !base.empty() ? io::with_open_clip_names(adapter, io::Model::open(base)) : adapter;
   }
   const io::Gguf file = io::Gguf::open(path);
   io::Adapter adapter = io::load_gguf_adapter(file);

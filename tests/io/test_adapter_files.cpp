@@ -435,6 +435,57 @@ TEST_F(Components, AUnetHasDiffusersLayoutOrStabilitys) {
                  "'model.diffusion_model'"});
 }
 
+TEST_F(Components, DiffusersNamesInASingleFile) {
+  std::vector<Tensor> with_component, without, stability;
+  for (const auto& [one, other] : unet_names) {
+    for (const Tensor& tensor : kohya(std::string("unet.") + one)) with_component.push_back(tensor);
+    without.push_back({std::string("base_model.model.") + one + ".lora_A.weight", {2, 3}});
+    without.push_back({std::string("base_model.model.") + one + ".lora_B.weight", {4, 2}});
+    stability.push_back({std::string("model.diffusion_model.") + other + ".weight", {4, 3}});
+  }
+  const std::string text_layer = "text_model.encoder.layers.0.mlp.fc1", vae = "first_stage_model.encoder.conv_in.weight";
+  for (const Tensor& tensor : kohya("text_encoder." + text_layer)) with_component.push_back(tensor);
+  stability.push_back({"cond_stage_model.transformer." + text_layer + ".weight", {4, 3}});
+  stability.push_back({vae, {4, 3}});
+  fs::create_directory(folder_ / "peft");
+  const auto peft = [&](const std::string& keys = "") {
+    test::write(folder_ / "peft/adapter_config.json", R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4)" + keys + "}");
+    test::write(folder_ / "peft/adapter_model.safetensors", without);
+    return io::load_adapter(folder_ / "peft");
+  };
+  const fs::path single = file(stability);
+  const io::Model model = io::Model::open(single);
+  for (const io::Adapter& adapter : {load(with_component), peft()}) {
+    const std::vector<io::BoundModule> found = io::bind(model, adapter);
+    ASSERT_EQ(found.size(), std::size(unet_names) + (adapter.modules[0].component.empty() ? 0 : 1));
+    for (std::size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i].tensor().info->name, stability[i].name);
+    EXPECT_EQ(io::merge_model(single, {{adapter}}, folder_ / "merged", folder_ / "undo").changed_tensors, found.size());
+    io::unmerge_model(folder_ / "merged", folder_ / "undo", folder_ / "back");
+    EXPECT_EQ(test::read(folder_ / "back"), test::read(single));
+    fs::remove(folder_ / "undo");
+  }
+  // The same merge as that of kohya's names.
+  std::vector<Tensor> kohyas;
+  for (const auto& [one, other] : unet_names)
+    for (const Tensor& tensor : kohya("lora_unet_" + flat(one))) kohyas.push_back(tensor);
+  for (const Tensor& tensor : kohya("lora_te_" + flat(text_layer))) kohyas.push_back(tensor);
+  io::merge_model(single, {{load(kohyas)}}, folder_ / "wanted");
+  io::merge_model(single, {{load(with_component)}}, folder_ / "merged");
+  EXPECT_EQ(test::read(folder_ / "merged"), test::read(folder_ / "wanted"));
+  // A tensor that was trained has its place there as well.
+  without.push_back({"base_model.model.conv_norm_out.weight", {4}});
+  stability.push_back({"model.diffusion_model.out.0.weight", {4}, {5, 6, 7, 8}});
+  std::vector<io::Replacement> replaced;
+  io::bind(io::Model::open(file(stability)), peft(R"(, "modules_to_save": ["conv_norm_out"])"), nullptr, {}, &replaced);
+  ASSERT_EQ(replaced.size(), 1u);
+  EXPECT_EQ(replaced[0].name, "model.diffusion_model.out.0.weight");
+  // All of a component's modules, or none.
+  stability.erase(stability.begin() + 4);
+  const io::Model less = io::Model::open(file(stability));
+  expect_pieces(message([&] { io::bind(less, load(with_component)); }), {"'unet.", "found none"});
+  expect_pieces(message([&] { io::bind(less, peft()); }), {"found none"});
+}
+
 TEST_F(Components, ASingleFileHasSeveral) {
   std::vector<Tensor> tensors = kohya("lora_unet_down_blocks_0_attentions_0_proj_in");
   for (const char* const module :
@@ -501,6 +552,19 @@ TEST_F(Components, TextEncodersInOpenClipsLayout) {
   }
   io::unmerge_model(folder_ / "merged", folder_ / "undo", folder_ / "back");
   EXPECT_EQ(test::read(folder_ / "back"), test::read(base));
+
+  // diffusers' names lead to the same.
+  std::vector<Tensor> dotted = tensors;
+  for (Tensor& tensor : dotted) {
+    const auto put = [&](const std::string& from, const std::string& to) {
+      if (const std::size_t at = tensor.name.find(from); at != std::string::npos) tensor.name.replace(at, from.size(), to);
+    };
+    put(layer, "text_encoder_2.text_model.encoder.layers.3.");
+    put("self_attn_", "self_attn.");
+    put("mlp_", "mlp.");
+  }
+  io::merge_model(base, {{io::with_open_clip_names(load(dotted), io::Model::open(base))}}, folder_ / "again");
+  EXPECT_EQ(test::read(folder_ / "again"), test::read(folder_ / "merged"));
 
   parts.back().values[0] = 3;
   const io::Adapter uneven = load(parts), other_kind = load({{layer + "self_attn_k_proj.diff", {4, 3}}});

@@ -38,7 +38,8 @@ Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> ba
                         std::span<const Rename> renames = {});
 
 /// The same adapter for a base that has text encoders in OpenCLIP's layout, as single files of Stable Diffusion XL have
-/// the second one: kohya's names become the base's, and LoRAs of q, k and v, which are one tensor there, one update. Others are left as they are.
+/// the second one: kohya's and diffusers' names become the base's, and LoRAs of q, k and v, which are one tensor there, one
+/// update. Others are left as they are.
 /// Throws FileError, naming the module, for parts that have other kinds, types, shapes or scalings than each other.
 Adapter with_open_clip_names(const Adapter& adapter, const Model& base);
 

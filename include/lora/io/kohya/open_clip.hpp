@@ -5,7 +5,7 @@
 /// transformers', and q, k and v one below the other in one tensor. For bodies (-inl.hpp).
 
 #include "lora/io/adapters/components.hpp"
-#include "lora/io/gguf/low_rank_of.hpp"
+#include "lora/io/adapters/join_rows.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/peft/adapter.hpp"
 
@@ -66,8 +66,14 @@ class OpenClipNames {
     static constexpr std::string_view layers = "text_model_encoder_layers_";
     const FlatPrefix* const prefix = module.is_flat ? find_flat_prefix(module.path) : nullptr;
     const auto beginning = beginnings_.find(module.component);
-    if (prefix == nullptr || beginning == beginnings_.end() || module.parameter != "weight") return std::nullopt;
-    std::string_view rest = std::string_view(module.path).substr(prefix->prefix.size());
+    if (module.is_flat != (prefix != nullptr) || beginning == beginnings_.end() || module.parameter != "weight")
+      return std::nullopt;
+    const std::string_view component = component_of(module.path);
+    std::string path = module.path.substr(prefix != nullptr   ? prefix->prefix.size()
+                                          : component.empty() ? 0
+                                                              : component.size() + 1);
+    std::replace(path.begin(), path.end(), '.', '_');
+    std::string_view rest = path;
     if (!rest.starts_with(layers)) return std::nullopt;
     rest.remove_prefix(layers.size());
     const std::size_t end = rest.find_first_not_of("0123456789");
@@ -78,49 +84,16 @@ class OpenClipNames {
     return std::nullopt;
   }
 
-  /// B of each part stands in its own rows and columns, and zeros beside it; A's are stacked.
   AdapterModule join(const std::string& path, const Projections& parts) const {
-    const AdapterModule& first =
-        **std::find_if(parts.begin(), parts.end(), [](const auto* part) { return part != nullptr; });
-    const std::optional<LowRankFactors> one = low_rank_factors(first.update);
-    if (!one) refuse(first, text("expected a LoRA, found ", in_quotes(first.update.kind())));
-    const Index rows = one->B.rows, cols = one->A.cols;
-    Index rank = 0;
-    for (const AdapterModule* const part : parts)
-      if (part != nullptr) rank += factors_like(first, *one, *part).A.rows;
-    std::vector<double> B(static_cast<std::size_t>(3 * rows * rank)), A(static_cast<std::size_t>(rank * cols));
-    Index at = 0;
-    for (std::size_t p = 0; p < parts.size(); ++p) {
-      if (parts[p] == nullptr) continue;
-      const LowRankFactors part = factors_like(first, *one, *parts[p]);
-      for (Index i = 0; i < rows; ++i)
-        lora::detail::read_row(part.B, i, B.data() + (static_cast<Index>(p) * rows + i) * rank + at);
-      for (Index k = 0; k < part.A.rows; ++k) lora::detail::read_row(part.A, k, A.data() + (at + k) * cols);
-      at += part.A.rows;
-    }
-    AdapterModule out = first;
+    AdapterModule out = **std::find_if(parts.begin(), parts.end(), [](const auto* part) { return part != nullptr; });
+    out.update = join_rows(parts, [&](const AdapterModule& module, const std::string& problem) {
+      fail(adapter_.folder, "module ", in_quotes(module.path), ": ", problem,
+           ": the base has q, k and v in one tensor, for which they have to be one update");
+    });
     out.path = path;
     out.parameter = "in_proj_weight";
-    out.update = make_low_rank(one->B.type, {B.data(), ScalarType::float64, 3 * rows, rank, rank, 1},
-                               {A.data(), ScalarType::float64, rank, cols, cols, 1},
-                               lora::scaling::fixed(first.scaling()));
     out.is_flat = false;
     return out;
-  }
-
-  /// Those of a part that goes with the first one.
-  LowRankFactors factors_like(const AdapterModule& first, const LowRankFactors& one, const AdapterModule& part) const {
-    const std::optional<LowRankFactors> found = low_rank_factors(part.update);
-    if (!found || found->B.type != one.B.type || found->B.rows != one.B.rows || found->A.cols != one.A.cols ||
-        lora::detail::to_bits(part.scaling()) != lora::detail::to_bits(first.scaling()))
-      refuse(part,
-             text("expected a LoRA of the type, shape and scaling of ", in_quotes(first.path), ", found another"));
-    return *found;
-  }
-
-  [[noreturn]] void refuse(const AdapterModule& module, const std::string& problem) const {
-    fail(adapter_.folder, "module ", in_quotes(module.path), ": ", problem,
-         ": the base has q, k and v in one tensor, for which they have to be one update");
   }
 
   const Adapter& adapter_;

@@ -6,6 +6,7 @@
 #include "lora/io/model/bound_module.hpp"
 #include "lora/io/model/conv1d.hpp"
 #include "lora/io/model/expert_tensors.hpp"
+#include "lora/io/model/experts_for_base.hpp"
 #include "lora/io/model/replacements.hpp"
 #include "lora/io/model/tensor_finder.hpp"
 #include "lora/io/peft/kernel.hpp"
@@ -46,11 +47,11 @@ inline EitherUpdate with_scaling(const EitherUpdate& update, const Scaling& scal
       update);
 }
 
-/// The weight that a module means in a tensor, which will have `rows` rows by then; with the scaling of `scaled_as`. Throws FileError when
-/// the tensor cannot be merged.
+/// The weight that a module means in a tensor, which will have `rows` rows by then; with the scaling of `scaled_as`. `owner` is
+/// the adapter where that is made for the base, else null. Throws FileError when the tensor cannot be merged.
 inline BoundModule bind_module(const Model& model, const Conv1DLayers& conv1d, const Adapter& adapter,
                                const std::vector<const ModelTensor*>& tensors, std::size_t i, std::uint64_t rows,
-                               const AdapterModule& scaled_as) {
+                               const AdapterModule& scaled_as, std::shared_ptr<const Adapter> owner) {
   const ModelTensor& tensor = *tensors[i];
   const AdapterModule& module = adapter.modules[i];
   const TensorInfo& info = *tensor.info;
@@ -119,7 +120,7 @@ inline BoundModule bind_module(const Model& model, const Conv1DLayers& conv1d, c
         has_own_scaling ? EitherUpdate(module.update) : with_scaling(module.update, scaled_as.scaling_rule());
     const AdapterUpdate update =
         std::visit([](const auto& shared) { return AdapterUpdate(shared); }, sized(scaled, shape[0], shape[1], kernel));
-    return {tensor, module, update, is_transposed ? column_major : row_major};
+    return {tensor, module, update, is_transposed ? column_major : row_major, std::move(owner)};
   } catch (const Error& error) {
     const Index own = module.is_embedding ? module.cols() : module.rows();
     refuse(bare(error),
@@ -164,16 +165,32 @@ struct BoundAdapter {
 };
 inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames,
                                  ReadBase read) {
-  TensorFinder finder(model, adapter, renames);
+  const ExpertLayouts layouts(model);
+  const ExpertsOfBase experts = ExpertsForBase(layouts, adapter).run();
+  const Adapter& own = experts.adapter != nullptr ? *experts.adapter : adapter;
+  TensorFinder finder(model, own, renames);
   std::vector<const ModelTensor*> tensors = finder.find();
-  const std::vector<std::size_t> scaled_as = assign_experts(model, adapter, tensors);
+  expect_all_experts(model, experts, tensors);
+  const std::vector<std::size_t> scaled_as = assign_experts(model, own, tensors);
   const Conv1DLayers conv1d(model);
-  expect_clear_orientation(model, conv1d, adapter, tensors);
+  expect_clear_orientation(model, conv1d, own, tensors);
   BoundAdapter out;
-  Replacements found = ReplacementFinder(
-                           model, adapter, [&](const std::string& name) { return finder.find_other(name); },
-                           [&](const std::string& name) { return ModuleNames::renamed(renames, name); }, read)
-                           .find();
+  Replacements found =
+      ReplacementFinder(
+          model, adapter,
+          [&](const std::string& name) {
+            const ModelTensor* const tensor = finder.find_other(name);
+            if (tensor == nullptr && layouts.has_otherwise(name))
+              fail(model.path(), "tensor ", in_quotes(name), " of the adapter ", in_quotes(utf8_text(adapter.folder)),
+                   ": expected experts as the base stores them, found ",
+                   expert_path(name.substr(0, name.rfind('.')))
+                       ? "one in a layer of its own, where the base has all in one parameter"
+                       : "all in one parameter, where the base has a layer for each",
+                   ": whole tensors are not converted");
+            return tensor;
+          },
+          [&](const std::string& name) { return ModuleNames::renamed(renames, name); }, read)
+          .find();
   out.replacements = std::move(found.all);
   out.own_heads = std::move(found.own_heads);
   out.trained_apart = found.trained_apart;
@@ -184,8 +201,8 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   };
   for (std::size_t i = 0; i < tensors.size(); ++i)
     if (tensors[i] != nullptr)
-      out.modules.push_back(
-          bind_module(model, conv1d, adapter, tensors, i, rows_of(*tensors[i]), adapter.modules[scaled_as[i]]));
+      out.modules.push_back(bind_module(model, conv1d, own, tensors, i, rows_of(*tensors[i]), own.modules[scaled_as[i]],
+                                        experts.adapter));
   out.warnings = finder.warnings();
   out.warnings.insert(out.warnings.end(), found.warnings.begin(), found.warnings.end());
   return out;

@@ -4,18 +4,21 @@
 #include "lora/io/model/model.hpp"
 #include "lora/io/peft/adapter.hpp"
 
+#include <memory>
 #include <utility>
 
 LORA_NAMESPACE_BEGIN
 namespace io {
 
 /// A module of an adapter and the weight of a model that it changes: a tensor, or one of the matrices (experts) of a tensor of
-/// three dimensions. Points into both. The first two are what `for (auto& [tensor, update] : bind(model, adapter))` binds.
+/// three dimensions. Points into both, but for module() where is_laid_out(). The first two are what
+/// `for (auto& [tensor, update] : bind(model, adapter))` binds.
 class BoundModule {
  public:
-  /// `update` is the module's for a weight of rows x cols.
-  BoundModule(const ModelTensor& tensor, const AdapterModule& module, AdapterUpdate update, StorageOrder order)
-      : tensor_(&tensor), module_(&module), update_(std::move(update)), order_(order) {}
+  /// `update` is the module's for a weight of rows x cols; `owner` holds the module where the adapter does not.
+  BoundModule(const ModelTensor& tensor, const AdapterModule& module, AdapterUpdate update, StorageOrder order,
+              std::shared_ptr<const Adapter> owner = nullptr)
+      : tensor_(&tensor), module_(&module), update_(std::move(update)), order_(order), owner_(std::move(owner)) {}
 
   /// The tensor that is changed, and the update for it.
   const ModelTensor& tensor() const { return *tensor_; }
@@ -23,6 +26,11 @@ class BoundModule {
 
   /// The module as the adapter has it: its path, and what its configuration says.
   const AdapterModule& module() const { return *module_; }
+
+  /// Whether module() is not the adapter's own, but made of its modules for a base that stores experts otherwise: in a layer for
+  /// each, or all in one parameter. Copies of this share it.
+  bool is_laid_out() const { return owner_ != nullptr; }
+  const std::shared_ptr<const Adapter>& owner() const { return owner_; }
 
   /// column_major: the weight is stored (in, out) and gets the transposed delta.
   StorageOrder order() const { return order_; }
@@ -41,6 +49,7 @@ class BoundModule {
   const AdapterModule* module_;
   AdapterUpdate update_;
   StorageOrder order_;
+  std::shared_ptr<const Adapter> owner_;
 };
 
 /// A tensor of a model that an adapter puts another in the place of, or some rows of one; one that it makes longer, since its

@@ -226,6 +226,11 @@ LORA_FUNC Adapter load_converted_adapter(const std::filesystem::path& folder, co
   std::vector<detail::Task> tasks;
   for (const BoundModule& one : bound) {
     if (!detail::Conversion::is_converted(one.module())) continue;
+    if (one.is_laid_out())
+      detail::fail(
+          folder, "module ", detail::in_quotes(one.module().path),
+          ": expected the base's weights as they were trained from, found one that stores experts otherwise: give the "
+          "folder that was saved before the training (--initial)");
     const auto convert = [&](detail::Buffer&, const Context&) -> detail::Finish {
       auto [update, uncertainty] = detail::with_base(one, base, conversion.initialiser());
       return [&, converted = std::move(update), uncertainty = uncertainty] {

@@ -17,6 +17,7 @@ struct MergePart {
   const AdapterModule* module;
   AdapterUpdate update;  ///< the module's, for the weight
   double coefficient;
+  std::shared_ptr<const Adapter> owner = {};  ///< of the module, where that is not the adapter's own
 };
 
 /// A tensor that a model does not have.
@@ -143,7 +144,7 @@ class MergePlanner {
            in_quotes(utf8_text(target.parts.front().adapter->folder)), " and ", in_quotes(utf8_text(adapter.folder)),
            " with different values");
     expect_rows(target, wanted.rows, wanted.cols, adapter);
-    target.parts.push_back({&adapter, &bound.module(), bound.update(), coefficient});
+    target.parts.push_back({&adapter, &bound.module(), bound.update(), coefficient, bound.owner()});
   }
 
   /// A new tensor that is what another one was before the merge.

@@ -5,13 +5,14 @@
 
 #include "lora/core/sorted.hpp"
 #include "lora/io/adapters/components.hpp"
-#include "lora/io/kohya/unet_layouts.hpp"
+#include "lora/io/model/expert_layouts.hpp"
 #include "lora/io/model/flat_names.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/model/module_names.hpp"
 #include "lora/io/model/nearest_name.hpp"
 #include "lora/io/model/quantised.hpp"
+#include "lora/io/model/single_file_names.hpp"
 #include "lora/io/model/tied_head.hpp"
 #include "lora/io/model/vision_layouts.hpp"
 #include "lora/io/peft/adapter.hpp"
@@ -30,7 +31,13 @@ namespace io::detail {
 class TensorFinder {
  public:
   TensorFinder(const Model& base, const Adapter& adapter, std::span<const Rename> renames)
-      : base_(base), adapter_(adapter), renames_(renames), entries_(base), names_(entries_.names), vision_(names_) {
+      : base_(base),
+        adapter_(adapter),
+        renames_(renames),
+        entries_(base),
+        names_(entries_.names),
+        vision_(names_),
+        mixture_(names_) {
     sort_modules();
   }
 
@@ -66,10 +73,18 @@ class TensorFinder {
 
   /// After find(): a tensor that the adapter names besides, or null.
   const ModelTensor* find_other(const std::string& name) {
-    for (const std::string& one : {name, other_name(name), vision_.translated(name)})
+    for (const std::string& one : {name, other_name(name), as_base_has(name)})
       for (Group& group : groups_)
         if (!one.empty() && group.finder && !group.is_passed_over)
           if (const std::optional<std::size_t> found = group.finder->find_other(one)) return entries_.tensors[*found];
+    const std::size_t dot = name.rfind('.');
+    for (const Group& group : groups_)
+      if (group.is_in_single_file && dot != name.npos)
+        if (const auto found = detail::find_in_single_file(names_, place_in_single_file(group),
+                                                           {{name.substr(0, dot), name.substr(dot + 1)}},
+                                                           [](std::size_t, std::size_t) { return true; });
+            !found.empty())
+          return entries_.tensors[found.front()];
     return nullptr;
   }
 
@@ -116,7 +131,7 @@ class TensorFinder {
   struct Group {
     std::string component;
     const FlatPrefix* prefix = nullptr;
-    bool is_flat = false, is_passed_over = false;
+    bool is_flat = false, is_passed_over = false, is_in_single_file = false;
     std::vector<std::size_t> wanted = {};  // places in wanted_
     std::optional<ModuleNames> finder = {};
     std::function<bool(std::size_t, std::size_t)> fits = {};
@@ -164,6 +179,7 @@ class TensorFinder {
       group.why = group.finder->missing().found;
       group.name = text(in_quotes(group.finder->wanted(group.missing)));
       if (group.found.empty()) find_in_other_layout(group);
+      if (group.found.empty() && renames_.empty()) find_in_single_file(group);
       return group.found;
     }
     std::vector<FlatNames::Wanted> names;
@@ -171,18 +187,21 @@ class TensorFinder {
     for (const std::size_t i : group.wanted) names.push_back({module_of(i).path.substr(begin), module_of(i).parameter});
     find_flat(group, names);
     if (!group.found.empty() || !is_same_component(group.component, "unet")) return group.found;
-    const std::vector<FlatNames::Wanted> others = in_other_layout(names);
+    const std::vector<FlatNames::Wanted> others = in_other_layout(names_, names);
     const auto is_same = [](const FlatNames::Wanted& a, const FlatNames::Wanted& b) { return a.name == b.name; };
     if (!std::equal(names.begin(), names.end(), others.begin(), is_same)) find_flat(group, others);
     return group.found;
   }
 
-  /// The same with the names that the base's own layout gives to modules of vision transformers, if that is another.
+  /// What the base's own layout calls a tensor of a vision transformer or a mixture of experts.
+  std::string as_base_has(std::string_view name) const { return mixture_.translated(vision_.translated(name)); }
+
+  /// The same with the names of the base's own layout, if that is another.
   void find_in_other_layout(Group& group) const {
     std::vector<std::string> names;
     bool differs = false;
     for (const std::size_t i : group.wanted) {
-      names.push_back(vision_.translated(module_of(i).tensor_name()));
+      names.push_back(as_base_has(module_of(i).tensor_name()));
       differs = differs || names.back() != module_of(i).tensor_name();
     }
     if (!differs) return;
@@ -192,6 +211,17 @@ class TensorFinder {
     group.missing = group.finder->missing().name;
     group.why = group.finder->missing().found;
     group.name = text(in_quotes(group.finder->wanted(group.missing)));
+  }
+
+  /// The same where the base is a single-file checkpoint. An adapter of a pipeline's component that does not say so is a UNet's.
+  void find_in_single_file(Group& group) const {
+    std::vector<FlatNames::Wanted> names;
+    for (const std::size_t i : group.wanted) names.push_back({module_of(i).path, module_of(i).parameter});
+    group.found = detail::find_in_single_file(names_, place_in_single_file(group), std::move(names), group.fits);
+    group.is_in_single_file = !group.found.empty();
+  }
+  ComponentPlace place_in_single_file(const Group& group) const {
+    return place_in_base(group.component.empty() ? std::string_view("unet") : group.component);
   }
 
   /// Fills found; or missing and why, unless an attempt before found more.
@@ -207,19 +237,6 @@ class TensorFinder {
     group.why = finder.missing().found;
     group.spelled = finder.spelled(group.missing);
     group.name = text(in_quotes(group.spelled), " (with '_' for '.')");
-  }
-
-  /// The names that modules of a UNet have in the other of its two layouts.
-  std::vector<FlatNames::Wanted> in_other_layout(std::vector<FlatNames::Wanted> names) const {
-    const UnetLayouts layouts;
-    for (FlatNames::Wanted& wanted : names) {
-      const std::vector<std::string> others = layouts.others(wanted.name);
-      const auto known = std::find_if(others.begin(), others.end(), [&](const std::string& other) {
-        return FlatNames::has(names_, text(other, ".", wanted.parameter));
-      });
-      if (!others.empty()) wanted.name = known == others.end() ? others.front() : *known;
-    }
-    return names;
   }
 
   /// Where the base's own names have a component; empty where they have none of it.
@@ -241,6 +258,7 @@ class TensorFinder {
 
   /// Whether the base has a component's text encoder as OpenCLIP does, whose q, k and v are one tensor.
   bool is_open_clip(std::string_view component) const {
+    if (component.empty()) return false;
     for (std::size_t t = 0; t < names_.size(); ++t)
       if (names_.unwrapped(t).ends_with(".attn.in_proj_weight") &&
           is_same_component(place_of(names_.unwrapped(t)).component, component))
@@ -340,7 +358,7 @@ class TensorFinder {
              ? " (to_gguf() gives an adapter the names of a GGUF model)"
          : !base_.is_folder() && is_shard_name(utf8_text(base_.path().filename()))
              ? " (the base is one of several shards by its name: name the folder that they are in)"
-         : group.is_flat && is_open_clip(group.component)
+         : is_open_clip(group.component)
              ? " (the base has this text encoder in OpenCLIP's layout, whose names with_open_clip_names() gives to "
                "weights of attention and of the MLP; the adapter's other components alone: lora convert --component "
                "NAME, of_component())"
@@ -417,6 +435,7 @@ class TensorFinder {
   Entries entries_;
   BaseNames names_;
   VisionLayouts vision_;
+  MixtureNames mixture_;
   std::deque<Group> groups_;
   std::vector<std::string> warnings_;
 };

@@ -111,21 +111,40 @@ class AdapterReader {
 
   /// The parameter that target_parameters names for a group, "" when none does.
   std::string parameter_of(const PeftGroup& group) const {
-    std::string_view path = group.module;
+    std::string path = group.module;
     std::size_t level = 0;
-    for (; path.ends_with(base_layer_piece); ++level) path.remove_suffix(base_layer_piece.size());
-    const std::vector<std::string> names = config_.parameters_of(path);
+    for (; path.ends_with(base_layer_piece); ++level) path.resize(path.size() - base_layer_piece.size());
+    std::vector<std::string> names = config_.parameters_of(path);
     if (names.empty()) {
       if (level != 0)
         refuse_tensor(file_.path(), *group.parts.front().tensor, "not supported: factors of a base layer");
       return "";
     }
-    std::size_t levels = 1;
+    std::size_t levels = index_.contains(path) ? 1 : 0;
     for (std::string inner = text(path, base_layer_piece); index_.contains(inner); inner += base_layer_piece) ++levels;
-    if (names.size() != levels)
+    if (names.size() != levels || level >= levels)
       fail(file_.path(), "module ", in_quotes(path), ": expected factors for each of its ", names.size(),
            " target_parameters, found ", levels);
-    return names[levels - 1 - level];  // the first one was wrapped first and lies innermost
+    order(path, names);
+    return names[levels - 1 - level];
+  }
+
+  /// The first one listed was wrapped first and lies innermost; of gate_up_proj and down_proj the shapes of their factors tell which
+  /// does, since gates and inputs in one have twice as many rows as the other takes.
+  void order(const std::string& outer, std::vector<std::string>& names) const {
+    const auto has = [&](std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+    if (names.size() != 2 || !has("gate_up_proj") || !has("down_proj")) return;
+    const auto size = [&](const std::string& path, std::string_view part, std::size_t dimension) -> std::uint64_t {
+      const TensorInfo* const tensor = groups_[index_.at(path)].of(part);
+      return tensor == nullptr || tensor->shape.size() != 2 ? 0 : tensor->shape[dimension];
+    };
+    const auto are_pair = [&](const std::string& gate_up, const std::string& down) {
+      return size(gate_up, "lora_B", 0) == 2 * size(down, "lora_A", 1) &&
+             size(gate_up, "lora_A", 1) == size(down, "lora_B", 0);
+    };
+    const std::string inner = text(outer, base_layer_piece);
+    if (are_pair(inner, outer)) names = {"gate_up_proj", "down_proj"};
+    if (are_pair(outer, inner)) names = {"down_proj", "gate_up_proj"};
   }
 
   std::vector<PeftConfig::Module> configured_modules() const {

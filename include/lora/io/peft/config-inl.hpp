@@ -167,8 +167,11 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in, Unconverted uncon
   if (type_->reads("feedforward_modules")) feedforward_modules_ = detail::strings(in, "feedforward_modules");
   if (type_->reads("target_parameters")) target_parameters_ = detail::strings(in, "target_parameters");
   for (const std::string& target : target_parameters_)
-    if (target.find('.') == target.npos)
-      in.refuse("target_parameters", "expected MODULE.PARAMETER, found ", detail::in_quotes(target));
+    if (target.find('.') == target.npos && target != "gate_up_proj" && target != "down_proj")
+      in.refuse("target_parameters", "expected MODULE.PARAMETER, or gate_up_proj or down_proj of experts, found ",
+                detail::in_quotes(target));
+  if (is_dora_ && !target_parameters_.empty())
+    in.refuse("use_dora", "expected false beside target_parameters, of which PEFT has no DoRA, found true");
   base_model_ = in.string_or_empty("base_model_name_or_path");
   task_type_ = in.string_or_empty("task_type");
   modules_to_save_ = detail::strings(in, "modules_to_save");
@@ -197,8 +200,10 @@ LORA_FUNC std::vector<std::string> PeftConfig::parameters_of(std::string_view pa
   std::vector<std::string> out;
   for (const std::string_view target : target_parameters_) {
     const std::size_t dot = target.rfind('.');
-    const std::string_view module = target.substr(0, dot);
-    if (detail::names_module(module, path)) out.emplace_back(target.substr(dot + 1));
+    const std::string_view module = dot == target.npos ? "experts" : target.substr(0, dot),
+                           parameter = target.substr(dot + 1);
+    if (detail::names_module(module, path) && std::find(out.begin(), out.end(), parameter) == out.end())
+      out.emplace_back(parameter);
   }
   return out;
 }

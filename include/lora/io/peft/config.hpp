@@ -97,7 +97,7 @@ class PeftConfig {
   bool is_feedforward(std::string_view path) const;
 
   /// The parameters of a module, in their order, that target_parameters lists as PATH.PARAMETER, where PATH is the module's path or
-  /// the end of it behind a dot.
+  /// the end of it behind a dot; or as gate_up_proj, down_proj alone, for modules called `experts`.
   std::vector<std::string> parameters_of(std::string_view path) const;
 
   /// The rows of the table of kinds that modules may be.

@@ -1,0 +1,145 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+#pragma once
+
+/// An adapter of experts for a base that stores them in the other way (expert_layouts.hpp). For bodies (-inl.hpp).
+
+#include "lora/io/adapters/join_rows.hpp"
+#include "lora/io/model/expert_layouts.hpp"
+
+#include <map>
+#include <tuple>
+
+LORA_NAMESPACE_BEGIN
+namespace io::detail {
+
+/// An adapter whose experts are those of a base.
+struct ExpertsOfBase {
+  std::shared_ptr<Adapter> adapter = {};  // null: the adapter as it is
+  std::vector<Index> layers = {};         // of each module that is a layer now, how many there are; 0 of others
+  std::vector<bool> are_joined = {};      // of each module, whether it is one expert of a parameter now
+};
+
+/// Makes one. B of gates and inputs is cut into its halves, each with the same A; the other way round B has both, and zeros beside
+/// them, and A's are stacked: the deltas are the same.
+class ExpertsForBase {
+ public:
+  /// Throws FileError, naming the module, for other kinds than LoRA, and for parts of one parameter with several types or scalings.
+  ExpertsForBase(const ExpertLayouts& layouts, const Adapter& adapter) : layouts_(layouts), adapter_(adapter) {}
+
+  ExpertsOfBase run() const {
+    std::vector<AdapterModule> modules;
+    ExpertsOfBase out;
+    std::map<std::tuple<std::string_view, std::string_view, Index>, Parts> joined;  // list, parameter, expert
+    for (const AdapterModule& module : adapter_.modules) {
+      const ExpertRow* row = nullptr;
+      const auto path = !module.is_flat && module.expert < 0 && module.parameter == "weight" ? expert_path(module.path)
+                                                                                             : std::nullopt;
+      if (!module.is_flat && module.expert >= 0 && is_at_end(module.path, "experts") &&
+          (row = layouts_.layers_for(module.parameter)) != nullptr) {
+        for (Index k = 0; k < row->count(); ++k) modules.push_back(layer_of(module, *row, k));
+        out.layers.resize(modules.size(), module.experts);
+      } else if (path && (row = layouts_.parameter_for(path->layer)) != nullptr) {
+        const auto [place, is_new] =
+            joined.try_emplace({path->list, row->parameter, path->expert}, Parts{row, modules.size()});
+        const AdapterModule*& part = place->second.parts[row->layers[1] == path->layer ? 1 : 0];
+        if (part != nullptr) refuse(module, "expected one change of its weight, found another");
+        part = &module;
+        if (is_new) modules.push_back(module);
+      } else {
+        modules.push_back(module);
+      }
+      out.layers.resize(modules.size(), 0);
+    }
+    out.are_joined.resize(modules.size(), false);
+    for (const auto& [key, parts] : joined) {
+      modules[parts.at] = join(std::get<0>(key), parts, std::get<2>(key));
+      out.are_joined[parts.at] = true;
+    }
+    if (joined.empty() && std::all_of(out.layers.begin(), out.layers.end(), [](Index count) { return count == 0; }))
+      return {};
+    out.adapter = std::make_shared<Adapter>(adapter_);
+    out.adapter->modules = std::move(modules);
+    return out;
+  }
+
+ private:
+  struct Parts {
+    const ExpertRow* row;
+    std::size_t at;
+    std::array<const AdapterModule*, 2> parts = {};  // null where the adapter has none
+  };
+
+  AdapterModule layer_of(const AdapterModule& module, const ExpertRow& row, Index k) const {
+    AdapterModule out = module;
+    const auto layer = row.layers[static_cast<std::size_t>(k)];
+    out.path = text(module.path, ".", module.expert, ".", layer);
+    out.parameter = "weight";
+    out.expert = -1;
+    out.experts = 0;
+    if (row.count() == 1) return out;
+    const std::optional<LowRankFactors> factors = low_rank_factors(module.update);
+    if (!factors)
+      refuse(module,
+             text("expected a LoRA for the base's ", in_quotes(layer), ", found ", in_quotes(module.update.kind())));
+    MatrixView B = factors->B;
+    if (B.rows % 2 != 0)
+      refuse(module, text("expected as many gates as inputs, which the base has in layers of their own, found ", B.rows,
+                          " rows"));
+    B.rows /= 2;
+    B.data = static_cast<const std::byte*>(B.data) +
+             static_cast<std::size_t>(k * B.rows * B.row_stride) * lora::detail::element_size(B.type);
+    out.update = make_low_rank(B.type, B, factors->A, module.scaling_rule());
+    return out;
+  }
+
+  AdapterModule join(std::string_view list, const Parts& parts, Index expert) const {
+    const AdapterModule& first = *(parts.parts[0] != nullptr ? parts.parts[0] : parts.parts[1]);
+    AdapterModule out = first;
+    out.path = list;
+    out.parameter = parts.row->parameter;
+    out.expert = expert;
+    out.experts = expert + 1;  // at least
+    out.fan_in_fan_out = false;
+    if (parts.row->count() == 1) return out;
+    if (layouts_.alternates())
+      refuse(first, text("expected a base whose ", in_quotes(out.parameter),
+                         " has gates above inputs, found one where they alternate"));
+    out.update = join_rows(parts.parts, [&](const AdapterModule& module, const std::string& problem) {
+      refuse(module,
+             text(problem, ": the base has gates and inputs in one tensor, for which they have to be one update"));
+    });
+    return out;
+  }
+
+  [[noreturn]] void refuse(const AdapterModule& module, const std::string& problem) const {
+    fail(adapter_.folder, "module ", in_quotes(module.path), ": ", problem);
+  }
+
+  const ExpertLayouts& layouts_;
+  const Adapter& adapter_;
+};
+
+/// Throws FileError where a base has more experts than an adapter's parameter; those that are joined are told how many there are.
+inline void expect_all_experts(const Model& base, const ExpertsOfBase& experts,
+                               const std::vector<const ModelTensor*>& tensors) {
+  for (std::size_t i = 0; i < experts.layers.size(); ++i) {
+    AdapterModule& module = experts.adapter->modules[i];
+    const std::string& name = tensors[i] == nullptr ? module.path : tensors[i]->info->name;
+    if (experts.are_joined[i] && tensors[i] != nullptr && tensors[i]->info->shape.size() == 3)
+      module.experts = std::max(module.experts, static_cast<Index>(tensors[i]->info->shape[0]));
+    const auto path = expert_path(std::string_view(name).substr(0, name.rfind('.')));
+    if (experts.layers[i] == 0 || !path) continue;
+    const auto has = [&](Index expert) {
+      return base.find(text(path->list, ".", expert, name.substr(name.find('.', path->list.size() + 1)))) != nullptr;
+    };
+    Index count = experts.layers[i];
+    while (has(count)) ++count;
+    if (count != experts.layers[i])
+      fail(base.path(), "module ", in_quotes(module.path), " of the adapter ",
+           in_quotes(utf8_text(experts.adapter->folder)), ": expected ", experts.layers[i],
+           " experts, as the adapter has, found ", count, " in ", in_quotes(path->list));
+  }
+}
+
+}  // namespace io::detail
+LORA_NAMESPACE_END

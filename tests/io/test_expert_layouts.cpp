@@ -1,0 +1,339 @@
+// Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+
+/// Experts that an adapter has in one parameter and the base in a layer for each, and the other way round. Numbers are multiples of 1/8,
+/// so that no sum is rounded: both ways give the same.
+
+#include "io/tensors.hpp"
+
+#include <lora/io.hpp>
+
+namespace expert_layouts {
+namespace {
+
+namespace io = lora::io;
+namespace fs = std::filesystem;
+using test::expect_pieces, test::message, test::Tensor;
+
+constexpr std::uint64_t experts = 3, hidden = 4, inner = 6, rank = 2;
+
+/// What the layers of an expert are called, and the mixture.
+struct Style {
+  std::string mixture, gate, up, down;
+};
+const Style mixtral{"block_sparse_moe", "w1", "w3", "w2"}, qwen{"mlp", "gate_proj", "up_proj", "down_proj"};
+
+class ExpertLayouts : public testing::Test {
+ protected:
+  static std::vector<float> numbers(std::uint64_t count, int seed) {
+    std::vector<float> out;
+    for (std::uint64_t i = 0; i < count; ++i)
+      out.push_back(static_cast<float>((static_cast<int>(i) * 5 + seed * 3) % 13 - 6) / 8);
+    return out;
+  }
+  static std::vector<float> rows(const std::vector<float>& all, std::uint64_t first, std::uint64_t count,
+                                 std::uint64_t cols) {
+    const auto at = [&](std::uint64_t row) { return all.begin() + static_cast<std::ptrdiff_t>(row * cols); };
+    return {at(first), at(first + count)};
+  }
+  static std::vector<float> gate_up(int layer) { return numbers(experts * 2 * inner * hidden, 1 + layer); }
+  static std::vector<float> down(int layer) { return numbers(experts * hidden * inner, 3 + layer); }
+
+  /// A base of two layers, fused as transformers 5 has it in memory.
+  fs::path fused(const std::string& name = "fused") {
+    std::vector<Tensor> tensors;
+    for (int layer = 0; layer < 2; ++layer) {
+      const std::string path = "model.layers." + std::to_string(layer);
+      tensors.push_back({path + ".mlp.experts.down_proj", {experts, hidden, inner}, down(layer)});
+      tensors.push_back({path + ".mlp.experts.gate_up_proj", {experts, 2 * inner, hidden}, gate_up(layer)});
+      add_others(tensors, path, "mlp");
+    }
+    return write(name, tensors);
+  }
+  /// The same base in layers, as files have it.
+  fs::path layered(const Style& style, const std::string& name = "layered", std::uint64_t count = experts) {
+    std::vector<Tensor> tensors;
+    for (int layer = 0; layer < 2; ++layer) {
+      const std::string path = "model.layers." + std::to_string(layer);
+      for (std::uint64_t e = 0; e < count; ++e) {
+        const std::string expert = path + "." + style.mixture + ".experts." + std::to_string(e) + ".";
+        const std::uint64_t from = std::min(e, experts - 1);
+        tensors.push_back(
+            {expert + style.gate + ".weight", {inner, hidden}, rows(gate_up(layer), from * 2 * inner, inner, hidden)});
+        tensors.push_back({expert + style.up + ".weight",
+                           {inner, hidden},
+                           rows(gate_up(layer), (from * 2 + 1) * inner, inner, hidden)});
+        tensors.push_back(
+            {expert + style.down + ".weight", {hidden, inner}, rows(down(layer), from * hidden, hidden, inner)});
+      }
+      add_others(tensors, path, style.mixture);
+    }
+    return write(name, tensors);
+  }
+  static void add_others(std::vector<Tensor>& tensors, const std::string& path, const std::string& mixture) {
+    tensors.push_back({path + "." + mixture + ".gate.weight", {experts, hidden}, numbers(experts * hidden, 5)});
+    tensors.push_back({path + ".self_attn.q_proj.weight", {hidden, hidden}, numbers(hidden * hidden, 6)});
+  }
+  fs::path write(const std::string& name, const std::vector<Tensor>& tensors) {
+    test::write(folder_ / name, tensors);
+    return folder_ / name;
+  }
+
+  /// A PEFT folder.
+  io::Adapter adapter(const std::string& keys, const std::vector<Tensor>& tensors,
+                      const std::string& name = "adapter") {
+    fs::create_directories(folder_ / name);
+    test::write(folder_ / (name + "/adapter_config.json"),
+                R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4)" + keys + "}");
+    std::vector<Tensor> named = tensors;
+    for (Tensor& tensor : named) tensor.name = "base_model.model.model.layers." + tensor.name;
+    test::write(folder_ / (name + "/adapter_model.safetensors"), named);
+    return io::load_adapter(folder_ / name);
+  }
+  static void add(std::vector<Tensor>& to, const std::string& path, std::uint64_t rows, std::uint64_t cols,
+                  std::uint64_t r, int seed) {
+    to.push_back({path + ".lora_A.weight", {r, cols}, numbers(r * cols, seed)});
+    to.push_back({path + ".lora_B.weight", {rows, r}, numbers(rows * r, seed + 1)});
+  }
+  /// Of both parameters, as PEFT writes them: down_proj is wrapped last.
+  static std::vector<Tensor> both(std::uint64_t inner_rank = rank) {
+    std::vector<Tensor> out;
+    for (const char* const layer : {"0.", "1."}) {
+      add(out, layer + std::string("mlp.experts.base_layer"), 2 * inner, hidden, inner_rank * experts, 11);
+      add(out, layer + std::string("mlp.experts"), hidden, inner, rank * experts, 17);
+      add(out, layer + std::string("mlp.gate"), experts, hidden, rank, 23);
+      add(out, layer + std::string("self_attn.q_proj"), hidden, hidden, rank, 29);
+    }
+    return out;
+  }
+  static constexpr const char* targets =
+      R"(, "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj", "mlp.gate.weight"])";
+  /// A LoRA for the layers of each expert, as transformers 4 has them.
+  static std::vector<Tensor> of_layers(const Style& style) {
+    std::vector<Tensor> out;
+    for (std::uint64_t e = 0; e < experts; ++e) {
+      const std::string path = "1." + style.mixture + ".experts." + std::to_string(e) + ".";
+      add(out, path + style.gate, inner, hidden, rank, static_cast<int>(31 + e));
+      add(out, path + style.up, inner, hidden, rank, static_cast<int>(41 + e));
+      add(out, path + style.down, hidden, inner, rank, static_cast<int>(51 + e));
+    }
+    return out;
+  }
+
+  static std::vector<float> read(const io::Safetensors& file, const std::string& name) {
+    const std::string bytes = test::data_of(file, file.tensor(name));
+    std::vector<float> out(bytes.size() / sizeof(float));
+    std::memcpy(out.data(), bytes.data(), bytes.size());
+    return out;
+  }
+  /// Whether a base in layers has the numbers of the fused one; returns how many tensors are not those of `before`.
+  static int expect_same(const fs::path& layers, const fs::path& together, const Style& style, const fs::path& before) {
+    const io::Safetensors file = io::Safetensors::open(layers), wanted = io::Safetensors::open(together),
+                          old = io::Safetensors::open(before);
+    int changed = 0;
+    for (const io::TensorInfo& tensor : file.tensors()) {
+      changed += test::data_of(file, tensor) != test::data_of(old, old.tensor(tensor.name)) ? 1 : 0;
+      std::string name = tensor.name;
+      const std::size_t at = name.find("." + style.mixture + ".");
+      if (at != std::string::npos) name.replace(at + 1, style.mixture.size(), "mlp");
+      const std::size_t list = name.find("experts.");
+      if (list == std::string::npos) {
+        EXPECT_EQ(read(file, tensor.name), read(wanted, name)) << tensor.name;
+        continue;
+      }
+      const std::uint64_t expert = static_cast<std::uint64_t>(name[list + 8] - '0');
+      const std::string layer = name.substr(list + 10, name.rfind('.') - list - 10), path = name.substr(0, list + 8);
+      if (layer == style.down)
+        EXPECT_EQ(read(file, tensor.name), rows(read(wanted, path + "down_proj"), expert * hidden, hidden, inner))
+            << tensor.name;
+      else
+        EXPECT_EQ(read(file, tensor.name), rows(read(wanted, path + "gate_up_proj"),
+                                                (expert * 2 + (layer == style.up ? 1 : 0)) * inner, inner, hidden))
+            << tensor.name;
+    }
+    return changed;
+  }
+  std::string refused(const fs::path& base, const io::Adapter& adapter) {
+    return message([&] { io::bind(io::Model::open(base), adapter); });
+  }
+
+  const test::Folder folder_;
+};
+
+TEST_F(ExpertLayouts, OneParameterForABaseInLayers) {
+  const fs::path together = fused();
+  const io::Adapter one = adapter(targets, both());
+  io::merge_model(together, {{one, 0.5}}, folder_ / "wanted");
+  for (const Style& style : {mixtral, qwen}) {
+    const fs::path base = layered(style);
+    const io::ModelChange change = io::merge_model(base, {{one, 0.5}}, folder_ / "merged", folder_ / "undo");
+    EXPECT_EQ(change.changed_tensors, 2 * (3 * experts + 2));
+    EXPECT_TRUE(change.warnings.empty());
+    EXPECT_EQ(expect_same(folder_ / "merged", folder_ / "wanted", style, base), 2 * (3 * experts + 2));
+    io::unmerge_model(folder_ / "merged", folder_ / "undo", folder_ / "back");
+    EXPECT_EQ(test::read(folder_ / "back"), test::read(base));
+
+    const io::Adapter other = adapter(R"(, "target_parameters": ["mlp.experts.down_proj"])",
+                                      [&] {
+                                        std::vector<Tensor> out;
+                                        add(out, "0.mlp.experts", hidden, inner, rank * experts, 61);
+                                        return out;
+                                      }(),
+                                      "other");
+    io::switch_model(folder_ / "merged", folder_ / "undo", {{other}}, folder_ / "switched", folder_ / "switched.undo");
+    io::merge_model(base, {{other}}, folder_ / "fresh", folder_ / "fresh.undo");
+    EXPECT_EQ(test::read(folder_ / "switched"), test::read(folder_ / "fresh"));
+    EXPECT_EQ(test::read(folder_ / "switched.undo"), test::read(folder_ / "fresh.undo"));
+
+    fs::copy_file(base, folder_ / "here", fs::copy_options::overwrite_existing);
+    io::merge_in_place(folder_ / "here", {{one, 0.5}}, folder_ / "here.undo");
+    EXPECT_EQ(test::read(folder_ / "here"), test::read(folder_ / "merged"));
+    io::unmerge_in_place(folder_ / "here", folder_ / "here.undo");
+    EXPECT_EQ(test::read(folder_ / "here"), test::read(base));
+    for (const char* const name : {"undo", "switched.undo", "fresh.undo", "here.undo"}) fs::remove(folder_ / name);
+  }
+}
+
+TEST_F(ExpertLayouts, WhatIsBound) {
+  const io::Model model = io::Model::open(layered(mixtral));
+  std::vector<io::BoundModule> bound;
+  {
+    const io::Adapter one = adapter(targets, both());
+    bound = io::bind(model, one);
+    EXPECT_EQ(std::count_if(bound.begin(), bound.end(), [](const auto& b) { return b.is_laid_out(); }),
+              static_cast<std::ptrdiff_t>(bound.size()));
+  }
+  ASSERT_EQ(bound.size(), 2 * (3 * experts + 2));
+  for (const io::BoundModule& one : bound) {
+    EXPECT_EQ(one.expert(), -1);
+    EXPECT_EQ(one.order(), lora::row_major);
+    EXPECT_EQ(one.module().rank(), 2);
+  }
+  const auto at = std::find_if(bound.begin(), bound.end(), [](const auto& b) {
+    return b.tensor().info->name.ends_with("1.block_sparse_moe.experts.2.w3.weight");
+  });
+  ASSERT_NE(at, bound.end());
+  EXPECT_EQ(at->module().path, "model.layers.1.mlp.experts.2.w3");
+  EXPECT_EQ(at->rows(), static_cast<lora::Index>(inner));
+}
+
+TEST_F(ExpertLayouts, TheShapesSayWhichParameterIsWhich) {
+  const fs::path together = fused(), base = layered(qwen);
+  const std::string patterns =
+      R"(, "rank_pattern": {".*\\.gate_up_proj": 4}, "alpha_pattern": {".*\\.gate_up_proj": 16, "down_proj": 1})";
+  std::vector<std::string> all;
+  for (const char* const listed : {R"("mlp.experts.gate_up_proj", "mlp.gate.weight", "mlp.experts.down_proj")",
+                                   R"("mlp.experts.down_proj", "mlp.gate.weight", "mlp.experts.gate_up_proj")",
+                                   R"("down_proj", "experts.down_proj", "gate.weight", "gate_up_proj")"}) {
+    const io::Adapter one = adapter(R"(, "target_parameters": [)" + std::string(listed) + "]" + patterns, both(4));
+    io::merge_model(together, {{one}}, folder_ / "wanted");
+    io::merge_model(base, {{one}}, folder_ / "merged");
+    EXPECT_EQ(expect_same(folder_ / "merged", folder_ / "wanted", qwen, base), 2 * (3 * experts + 2));
+    all.push_back(test::read(folder_ / "merged"));
+    const io::AdapterModule& first = *one.find("model.layers.0.mlp.experts");
+    EXPECT_EQ(first.parameter, "gate_up_proj") << "the inner one is read first";
+    EXPECT_EQ(first.rank(), 4);
+    EXPECT_EQ(first.scaling(), 4);
+  }
+  EXPECT_EQ(all[0], all[1]);
+  EXPECT_EQ(all[0], all[2]);
+}
+
+TEST_F(ExpertLayouts, WhatDoesNotFit) {
+  const io::Adapter one = adapter(targets, both());
+  expect_pieces(refused(layered(qwen, "fewer", experts - 1), one),
+                {"'model.layers.0.mlp.experts.2.gate_proj.weight'", "found none"});
+  expect_pieces(refused(layered(qwen, "more", experts + 2), one),
+                {"'model.layers.0.mlp.experts.0.gate_proj'", "3 experts", "found 5"});
+  const auto down_alone = [&](std::uint64_t out, std::uint64_t in, const char* parameter = "down_proj") {
+    std::vector<Tensor> tensors;
+    add(tensors, "0.mlp.experts", out, in, rank * experts, 3);
+    return adapter(R"(, "target_parameters": ["mlp.experts.)" + std::string(parameter) + "\"]", tensors, "alone");
+  };
+  expect_pieces(refused(layered(qwen), down_alone(hidden, inner + 1)),
+                {"'model.layers.0.mlp.experts.0.down_proj'", "4 x 7", "found 4 x 6"});
+  expect_pieces(refused(layered(qwen), down_alone(inner, hidden, "gate_up_proj")),
+                {"'model.layers.0.mlp.experts.0.gate_proj'", "3 x 4", "found 6 x 4"});
+  expect_pieces(refused(layered(qwen), down_alone(2 * inner + 1, hidden, "gate_up_proj")),
+                {"'model.layers.0.mlp.experts'", "as many gates as inputs", "13 rows"});
+  expect_pieces(refused(layered(qwen), down_alone(inner, hidden, "up_proj")),
+                {"'model.layers.0.mlp.experts.up_proj'", "found none"});
+  // Whole tensors are neither taken apart nor added beside those that there are.
+  std::vector<Tensor> whole{{"0.mlp.experts.down_proj", {experts, hidden, inner}}};
+  add(whole, "0.self_attn.q_proj", hidden, hidden, rank, 3);
+  const io::Adapter replaces = adapter(R"(, "modules_to_save": ["experts"])", whole, "whole");
+  expect_pieces(refused(layered(qwen), replaces),
+                {"'model.layers.0.mlp.experts.down_proj'", "a layer for each", "not converted"});
+  // Factors of one of two parameters.
+  for (const char* const path : {"0.mlp.experts", "0.mlp.experts.base_layer"}) {
+    std::vector<Tensor> tensors;
+    add(tensors, path, hidden, inner, rank * experts, 3);
+    expect_pieces(message([&] { adapter(targets, tensors, "half"); }),
+                  {"'model.layers.0.mlp.experts'", "each of its 2", "found 1"});
+  }
+  // PEFT has no DoRA of a parameter.
+  std::vector<Tensor> magnitudes = both();
+  for (const char* const path :
+       {"0.mlp.experts", "1.mlp.experts", "0.mlp.experts.base_layer", "1.mlp.experts.base_layer"})
+    magnitudes.push_back({path + std::string(".lora_magnitude_vector"), {hidden}});
+  expect_pieces(message([&] { adapter(targets + std::string(R"(, "use_dora": true)"), magnitudes, "dora"); }),
+                {"use_dora", "target_parameters", "no DoRA"});
+}
+
+TEST_F(ExpertLayouts, LayersForABaseWithOneParameter) {
+  for (const Style& style : {mixtral, qwen}) {
+    const fs::path base = layered(style), together = fused();
+    const io::Adapter one = adapter("", of_layers(style));
+    io::merge_model(base, {{one, 0.5}}, folder_ / "layers");
+    io::merge_model(together, {{one, 0.5}}, folder_ / "merged", folder_ / "undo");
+    EXPECT_EQ(expect_same(folder_ / "layers", folder_ / "merged", style, base), 3 * experts);
+    io::unmerge_model(folder_ / "merged", folder_ / "undo", folder_ / "back");
+    EXPECT_EQ(test::read(folder_ / "back"), test::read(together));
+    fs::remove(folder_ / "undo");
+    // Some of an expert's layers alone.
+    std::vector<Tensor> some = of_layers(style);
+    std::erase_if(some, [&](const Tensor& tensor) {
+      return tensor.name.find("0." + style.gate) != std::string::npos ||
+             tensor.name.find("1." + style.up) != std::string::npos ||
+             tensor.name.find("experts.2.") != std::string::npos;
+    });
+    const io::Adapter part = adapter("", some, "part");
+    io::merge_model(base, {{part}}, folder_ / "layers");
+    io::merge_model(together, {{part}}, folder_ / "merged");
+    EXPECT_EQ(expect_same(folder_ / "layers", folder_ / "merged", style, base), 4);
+    const io::Model model = io::Model::open(together);
+    const std::vector<io::BoundModule> bound = io::bind(model, part);
+    ASSERT_EQ(bound.size(), 4u);
+    EXPECT_EQ(bound[0].expert(), 0);
+    EXPECT_EQ(bound[0].rows(), static_cast<lora::Index>(2 * inner));
+  }
+}
+
+TEST_F(ExpertLayouts, LayersThatAreNoOneParameter) {
+  const std::vector<Tensor> layers = of_layers(qwen);
+  expect_pieces(
+      refused(fused(), adapter(R"(, "alpha_pattern": {"experts.1.up_proj": 9})", layers)),
+      {"'model.layers.1.mlp.experts.1.up_proj'", "scaling", "'model.layers.1.mlp.experts.1.gate_proj'", "one update"});
+  std::vector<Tensor> beyond = layers;
+  add(beyond, "1.mlp.experts.7.down_proj", hidden, inner, rank, 3);
+  expect_pieces(refused(fused(), adapter("", beyond)),
+                {"'model.layers.1.mlp.experts.down_proj'", "8 of them", "[3, 4, 6]"});
+  std::vector<Tensor> dora = layers;
+  for (const Tensor& tensor : layers)
+    if (const std::size_t at = tensor.name.find(".lora_B"); at != std::string::npos)
+      dora.push_back({tensor.name.substr(0, at) + ".lora_magnitude_vector", {tensor.shape[0]}});
+  expect_pieces(refused(fused(), adapter(R"(, "use_dora": true)", dora)),
+                {"'model.layers.1.mlp.experts.0.gate_proj'", "a LoRA", "'DoRA'", "one update"});
+  // gpt-oss: gates and inputs alternate.
+  std::vector<Tensor> alternating;
+  for (const char* const layer : {"0", "1"}) {
+    const std::string path = "model.layers." + std::string(layer) + ".mlp.experts.";
+    alternating.push_back({path + "gate_up_proj", {experts, hidden, 2 * inner}});
+    alternating.push_back({path + "gate_up_proj_bias", {experts, 2 * inner}});
+    alternating.push_back({path + "down_proj", {experts, inner, hidden}});
+  }
+  expect_pieces(refused(write("oss", alternating), adapter("", layers)),
+                {"'model.layers.1.mlp.experts.0.gate_proj'", "alternate"});
+}
+
+}  // namespace
+}  // namespace expert_layouts
