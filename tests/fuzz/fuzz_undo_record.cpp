@@ -49,8 +49,8 @@ lora::Form<Compute> form_of(const UndoRecord& record) {
 
 /// What unmerging all blocks makes of a weight of small numbers, in memory of exactly its size.
 template <class T>
-std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKernels<T>& kernels,
-                           const lora::detail::LaneOrder& lanes) {
+std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::TileKernels<T>& tiles,
+                           const lora::detail::UnmergeKernels<T>& kernels, const lora::detail::TileCodec& codec) {
   using Compute = lora::compute_t<T>;
   const bool by_rows = record.order() == lora::row_major;
   const Index lines = by_rows ? record.rows() : record.cols(), length = by_rows ? record.cols() : record.rows();
@@ -60,7 +60,7 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKe
     w[i] = lora::detail::narrow<T>(static_cast<Compute>(static_cast<int>(i * 37 % 101) - 50) / Compute{16});
 
   const lora::Form<Compute> form = form_of<Compute>(record);
-  const lora::detail::MergeFactors<Compute> packed(form, record.rows(), record.cols(), record.order(), lanes);
+  const lora::detail::MergeFactors<Compute> packed(form, record.rows(), record.cols(), record.order(), *tiles.order);
   const auto scratch = lora::detail::aligned_array<Compute>(static_cast<std::size_t>(packed.scratch_size()));
 
   const lora::detail::BlockGrid grid(lines, length);
@@ -69,8 +69,9 @@ std::unique_ptr<T[]> apply(const UndoRecord& record, const lora::detail::BlockKe
     const Block block = grid[i];
     const BlockEntry& entry = entries[static_cast<std::size_t>(i)];
     if (!entry.raw)
-      kernels.unmerge({w.get() + block.line * length + block.position, length, block.lines, block.length, 0},
-                      packed.at(block, scratch.get()), lora::detail::view_payload(entry.payload, block));
+      lora::detail::BlockKernels<T>(tiles, nullptr)
+          .unmerge({w.get() + block.line * length + block.position, length, block.lines, block.length, 0},
+                   packed.at(block, scratch.get()), lora::detail::view_payload(entry.payload, block), kernels, codec);
   }
   return w;
 }
@@ -81,17 +82,18 @@ void apply_everywhere(const UndoRecord& record) {
   namespace detail = lora::detail;
   using Compute = lora::compute_t<T>;
   const auto size = static_cast<std::size_t>(record.rows() * record.cols()) * sizeof(T);
-  const auto apply_with = [&](detail::TileKernels<T> tiles, const detail::TileSteps<Compute>& gains,
-                              const detail::TileCodec& codec) {
+  const auto apply_with = [&](const detail::TileKernels<T>& tiles, detail::UnmergeKernels<T> kernels,
+                              const detail::TileSteps<Compute>& gains, const detail::TileCodec& codec) {
     if (!UndoRecordAccess::gains(record).empty()) {
-      tiles.add = nullptr;
-      tiles.steps = tiles.steps_with_gains;
-      if constexpr (std::is_same_v<T, Compute>) tiles.steps = gains;
+      kernels.row = nullptr;
+      kernels.step = kernels.gains_step;
+      if constexpr (std::is_same_v<T, Compute>) kernels.step = gains.unmerge;
     }
-    return apply<T>(record, detail::BlockKernels<T>(tiles, codec), *tiles.order);
+    return apply<T>(record, tiles, kernels, codec);
   };
   const std::unique_ptr<T[]> expected =
-      apply_with(detail::portable::tile_kernels<T>(), detail::portable::gains_steps<Compute>(), {nullptr, nullptr, detail::portable::unpack_tiles});
+      apply_with(detail::portable::tile_kernels<T>(), detail::portable::unmerge_kernels<T>(),
+                 detail::portable::gains_steps<Compute>(), {nullptr, nullptr, detail::portable::unpack_tiles});
   const auto compare = [&](const std::unique_ptr<T[]>& found) {
     require(std::memcmp(expected.get(), found.get(), size) == 0, "instruction sets disagree");
   };
@@ -99,15 +101,17 @@ void apply_everywhere(const UndoRecord& record) {
   const detail::TileCodec avx2{nullptr, nullptr, detail::avx2::unpack_tiles};
   const detail::TileCodec vbmi2{nullptr, nullptr, detail::avx512_vbmi2::unpack_tiles};
   const auto with_avx512 = [&](const detail::TileCodec& codec) {
-    return apply_with(detail::avx512::tile_kernels<T>(), detail::avx512::gains_steps<Compute>(), codec);
+    return apply_with(detail::avx512::tile_kernels<T>(), detail::avx512::unmerge_kernels<T>(),
+                      detail::avx512::gains_steps<Compute>(), codec);
   };
   if (detail::machine_isa() >= lora::Isa::avx2)
-    compare(apply_with(detail::avx2::tile_kernels<T>(), detail::avx2::gains_steps<Compute>(), avx2));
+    compare(apply_with(detail::avx2::tile_kernels<T>(), detail::avx2::unmerge_kernels<T>(),
+                       detail::avx2::gains_steps<Compute>(), avx2));
   if (detail::machine_isa() >= lora::Isa::avx512) compare(with_avx512(avx2));
   if (detail::machine_has_vbmi2()) compare(with_avx512(vbmi2));
 #elif LORA_TARGETS_NEON
-  compare(apply_with(detail::neon::tile_kernels<T>(), detail::neon::gains_steps<Compute>(),
-                     {nullptr, nullptr, detail::neon::unpack_tiles}));
+  compare(apply_with(detail::neon::tile_kernels<T>(), detail::neon::unmerge_kernels<T>(),
+                     detail::neon::gains_steps<Compute>(), {nullptr, nullptr, detail::neon::unpack_tiles}));
 #else
   static_cast<void>(compare);
 #endif

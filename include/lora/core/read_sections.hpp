@@ -5,8 +5,7 @@
 
 #include <array>
 #include <atomic>
-#include <chrono>
-#include <thread>
+#include <thread>  // and durations; all of <chrono> would be two thousand lines more
 #include <utility>
 
 LORA_NAMESPACE_BEGIN

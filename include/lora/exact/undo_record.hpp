@@ -130,7 +130,7 @@ struct UndoRecordAccess {
   }
   static void add_gains(UndoRecord& record, std::uint8_t axis, std::span<const std::byte> values) {
     if (record.gains_.size() == 65535) throw ValueError("lora: undo record: expected at most 65535 updates with gains");
-    record.gains_.push_back({axis, {values.begin(), values.end()}});
+    record.gains_.push_back({axis, {values.data(), values.data() + values.size()}});
   }
   static std::span<const RecordedGains> gains(const UndoRecord& record) { return record.gains_; }
   static std::span<BlockEntry> entries(UndoRecord& record) { return record.entries_; }

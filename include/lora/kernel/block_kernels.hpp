@@ -36,24 +36,20 @@ class BlockKernels {
   using Factors = BlockFactors<Compute>;
 
   /// For a set of this form.
-  explicit BlockKernels(const Form<Compute>& form) : BlockKernels(tile_kernels<T>(), tile_codec()) {
-    if (const ExtrasKernels<Compute>* const extras = form.extras_kernels(); extras != nullptr) {
-      tiles_.add = nullptr;
-      tiles_.steps = tiles_.steps_with_gains;
-      if constexpr (std::is_same_v<T, Compute>) tiles_.steps = extras->steps();
-    }
-  }
-  BlockKernels(const TileKernels<T>& tiles, const TileCodec& codec) : tiles_(tiles), codec_(codec) {}
+  explicit BlockKernels(const Form<Compute>& form) : BlockKernels(tile_kernels<T>(), form.extras_kernels()) {}
+  BlockKernels(const TileKernels<T>& tiles, const ExtrasKernels<Compute>* extras) : tiles_(tiles), extras_(extras) {}
 
   /// The order of lanes that the factors are packed in.
   const LaneOrder& order() const { return *tiles_.order; }
 
   /// W' = round(W0 + delta).
   LORA_NOINLINE void add(const Weight& w, const Factors& factors) const {
+    const AddKernels<T> kernels = with_extras(add_kernels<T>(), &TileSteps<Compute>::add);
     RowCopy old;
     for_rows<T>(w, [&](const TileRow<T>& row, Index line, Index position) {
       const TileFactors<Compute> own = factors.tiles(line, position);
-      const unsigned nonfinite = by_steps() ? add_by_steps(row, own, old.data()) : tiles_.add(row, own, old.data());
+      const unsigned nonfinite =
+          kernels.row == nullptr ? add_by_steps(kernels, row, own, old.data()) : kernels.row(row, own, old.data());
       if (nonfinite != 0) [[unlikely]]
         fixup_added(row, own, old.data(), nonfinite);
     });
@@ -61,15 +57,22 @@ class BlockKernels {
 
   /// The same, and what gives W0 back, through the cursors.
   LORA_NOINLINE void merge(const Weight& w, const Factors& factors, PayloadCursors& out) const {
+    const MergeKernels<T> kernels = with_extras(merge_kernels<T>(), &TileSteps<Compute>::merge);
+    const TileCodec codec = tile_codec();
     for_rows<T>(w, [&](const TileRow<T>& row, Index line, Index position) {
-      merge_row(row, factors.tiles(line, position), out);
+      merge_row(kernels, codec, row, factors.tiles(line, position), out);
     });
   }
 
   /// W0 out of W' and the payload.
-  LORA_NOINLINE void unmerge(const Weight& w, const Factors& factors, PayloadView in) const {
+  void unmerge(const Weight& w, const Factors& factors, PayloadView in) const {
+    unmerge(w, factors, in, with_extras(unmerge_kernels<T>(), &TileSteps<Compute>::unmerge), tile_codec());
+  }
+  /// With these kernels.
+  LORA_NOINLINE void unmerge(const Weight& w, const Factors& factors, PayloadView in, const UnmergeKernels<T>& kernels,
+                             const TileCodec& codec) const {
     for_rows<T>(w, [&](const TileRow<T>& row, Index line, Index position) {
-      unmerge_row(row, factors.tiles(line, position), in);
+      unmerge_row(kernels, codec, row, factors.tiles(line, position), in);
     });
   }
 
@@ -94,7 +97,17 @@ class BlockKernels {
     alignas(64) unsigned char bytes[row_elements * sizeof(T)];
   };
 
-  bool by_steps() const { return tiles_.add == nullptr; }
+  /// The kernels, or the steps that the form needs instead.
+  template <class Kernels, class Step>
+  Kernels with_extras(Kernels kernels, Step TileSteps<Compute>::*step) const {
+    if (extras_ == nullptr) return kernels;
+    kernels.row = nullptr;
+    if constexpr (std::is_same_v<T, Compute>)
+      kernels.step = extras_->steps().*step;
+    else
+      kernels.step = kernels.gains_step;
+    return kernels;
+  }
 
   /// Calls step(i, tile, its extras, its delta) for each tile of a row.
   template <class Step>
@@ -108,31 +121,31 @@ class BlockKernels {
       step(i, tile, own.extras, delta);
     }
   }
-  LORA_NOINLINE unsigned add_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors, T* old) const {
+  LORA_NOINLINE unsigned add_by_steps(const AddKernels<T>& kernels, const TileRow<T>& row,
+                                      const TileFactors<Compute>& factors, T* old) const {
     unsigned nonfinite = 0;
     for_tiles(row, factors,
               [&](Index i, const TileRow<T>& tile, const TileExtras<Compute>& extras, const Compute* delta) {
-                nonfinite |= static_cast<unsigned>(tiles_.steps.add(tile, extras, delta, old + i * tile_elements)) << i;
+                nonfinite |= static_cast<unsigned>(kernels.step(tile, extras, delta, old + i * tile_elements)) << i;
               });
     return nonfinite;
   }
-  LORA_NOINLINE Doubts merge_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors, T* old,
-                                      std::int8_t* distances) const {
+  LORA_NOINLINE Doubts merge_by_steps(const MergeKernels<T>& kernels, const TileRow<T>& row,
+                                      const TileFactors<Compute>& factors, T* old, std::int8_t* distances) const {
     Doubts doubts{0, 0};
-    for_tiles(row, factors,
-              [&](Index i, const TileRow<T>& tile, const TileExtras<Compute>& extras, const Compute* delta) {
-                const Doubts own =
-                    tiles_.steps.merge(tile, extras, delta, old + i * tile_elements, distances + i * tile_elements);
-                doubts.nonfinite |= own.nonfinite << i;
-                doubts.extreme |= own.extreme << i;
-              });
+    for_tiles(
+        row, factors, [&](Index i, const TileRow<T>& tile, const TileExtras<Compute>& extras, const Compute* delta) {
+          const Doubts own = kernels.step(tile, extras, delta, old + i * tile_elements, distances + i * tile_elements);
+          doubts.nonfinite |= own.nonfinite << i;
+          doubts.extreme |= own.extreme << i;
+        });
     return doubts;
   }
-  LORA_NOINLINE void unmerge_by_steps(const TileRow<T>& row, const TileFactors<Compute>& factors,
-                                      const std::int8_t* distances) const {
+  LORA_NOINLINE void unmerge_by_steps(const UnmergeKernels<T>& kernels, const TileRow<T>& row,
+                                      const TileFactors<Compute>& factors, const std::int8_t* distances) const {
     for_tiles(row, factors,
               [&](Index i, const TileRow<T>& tile, const TileExtras<Compute>& extras, const Compute* delta) {
-                tiles_.steps.unmerge(tile, extras, delta, distances + i * tile_elements);
+                kernels.step(tile, extras, delta, distances + i * tile_elements);
               });
   }
 
@@ -151,11 +164,12 @@ class BlockKernels {
     }
   }
   LORA_NOINLINE void fixup_merged(const TileRow<T>& row, const TileFactors<Compute>& factors, const T* old,
-                                  std::int8_t* distances, const Doubts& doubts, unsigned char*& raw) const {
+                                  std::int8_t* distances, const Doubts& doubts, const TileCodec& codec,
+                                  unsigned char*& raw) const {
     for (unsigned tiles = doubts.nonfinite | doubts.extreme; tiles != 0; tiles &= tiles - 1) {
       const Index i = std::countr_zero(tiles);
       std::uint16_t extreme[tile_groups];
-      codec_.extreme(distances + i * tile_elements, extreme);
+      codec.extreme(distances + i * tile_elements, extreme);
       fixup_changes(row.tile(i), old + i * tile_elements, delta_of(factors.tile(i)), (doubts.nonfinite >> i & 1u) != 0,
                     extreme, distances + i * tile_elements, raw);
     }
@@ -172,29 +186,31 @@ class BlockKernels {
     for (Index i = 0; i < tile_lines; ++i)
       for (Index j = i < tile.lines ? tile.length : 0; j < tile_length; ++j) distances[i * tile_length + j] = 0;
   }
-  LORA_INLINE void merge_row(const TileRow<T>& row, const TileFactors<Compute>& factors, PayloadCursors& out) const {
+  LORA_INLINE void merge_row(const MergeKernels<T>& kernels, const TileCodec& codec, const TileRow<T>& row,
+                             const TileFactors<Compute>& factors, PayloadCursors& out) const {
     RowCopy old;
     alignas(64) std::int8_t distances[row_elements];
-    const Doubts doubts = by_steps() ? merge_by_steps(row, factors, old.data(), distances)
-                                     : tiles_.merge(row, factors, old.data(), distances);
+    const Doubts doubts = kernels.row == nullptr ? merge_by_steps(kernels, row, factors, old.data(), distances)
+                                                 : kernels.row(row, factors, old.data(), distances);
     if ((doubts.nonfinite | doubts.extreme) != 0) [[unlikely]]
-      fixup_merged(row, factors, old.data(), distances, doubts, out.raw);
+      fixup_merged(row, factors, old.data(), distances, doubts, codec, out.raw);
     if (row.lines < tile_lines || row.length < tile_length) clear_outside(row, distances);
-    codec_.pack(distances, row.count, out);
+    codec.pack(distances, row.count, out);
   }
-  LORA_INLINE void unmerge_row(const TileRow<T>& row, const TileFactors<Compute>& factors, PayloadView& in) const {
+  LORA_INLINE void unmerge_row(const UnmergeKernels<T>& kernels, const TileCodec& codec, const TileRow<T>& row,
+                               const TileFactors<Compute>& factors, PayloadView& in) const {
     alignas(64) std::int8_t distances[row_elements];
-    const unsigned escaped = codec_.unpack(in, row.count, distances);
-    if (by_steps())
-      unmerge_by_steps(row, factors, distances);
+    const unsigned escaped = codec.unpack(in, row.count, distances);
+    if (kernels.row == nullptr)
+      unmerge_by_steps(kernels, row, factors, distances);
     else
-      tiles_.unmerge(row, factors, distances);
+      kernels.row(row, factors, distances);
     if (escaped != 0) [[unlikely]]
       load_escaped_of(row, distances, escaped, in.raw);
   }
 
   TileKernels<T> tiles_;
-  TileCodec codec_;
+  const ExtrasKernels<Compute>* extras_;
 };
 
 LORA_TAGGED_END

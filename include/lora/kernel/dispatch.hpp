@@ -25,33 +25,51 @@ struct TileSteps {
   using Compute = compute_t<T>;
   using Extras = TileExtras<Compute>;
 
-  /// As TileKernels' functions for rows of tiles; bits of Doubts are those of the first tile.
-  bool (*add)(const TileRow<T>& tile, const Extras& extras, const Compute* delta, T* old);
-  Doubts (*merge)(const TileRow<T>& tile, const Extras& extras, const Compute* delta, T* old, std::int8_t* distances);
-  void (*unmerge)(const TileRow<T>& tile, const Extras& extras, const Compute* delta, const std::int8_t* distances);
+  // As the functions below for rows of tiles; bits of Doubts are those of the first tile.
+  using Add = bool (*)(const TileRow<T>& tile, const Extras& extras, const Compute* delta, T* old);
+  using Merge = Doubts (*)(const TileRow<T>& tile, const Extras& extras, const Compute* delta, T* old,
+                           std::int8_t* distances);
+  using Unmerge = void (*)(const TileRow<T>& tile, const Extras& extras, const Compute* delta,
+                           const std::int8_t* distances);
+
+  Add add;
+  Merge merge;
+  Unmerge unmerge;
 };
 
-/// What is done to tiles.
+/// What every operation on tiles needs. Their own are apart, so that a program compiles those of the operations that it
+/// calls.
 template <class T>
 struct TileKernels {
-  using Factors = TileFactors<compute_t<T>>;
-
   /// The order that the right factors are to be packed in.
   const LaneOrder* order;
   /// The delta of one tile.
-  void (*delta)(const Factors& factors, compute_t<T>* out);
+  void (*delta)(const TileFactors<compute_t<T>>& factors, compute_t<T>* out);
+};
 
-  // For sets of factors alone; null: step by step.
+// An operation's kernels: `row` for sets of factors alone, null: step by step. `gains_step` is null where T is its
+// compute type: extras_kernels() has those, for programs that use them.
 
-  /// W' = round(W0 + delta), and W0 into 8 x 32 elements a tile. A mask of tiles where some W' is infinite or NaN: it may not
-  /// be what it should be.
-  unsigned (*add)(const TileRow<T>& row, const Factors& factors, T* old);
-  /// The same, and 8 x 32 distances a tile: ordered(W0) - ordered(round(W' - delta)), saturated.
-  Doubts (*merge)(const TileRow<T>& row, const Factors& factors, T* old, std::int8_t* distances);
-  /// round(W' - delta), moved by the distances: W0 where these say all.
-  void (*unmerge)(const TileRow<T>& row, const Factors& factors, const std::int8_t* distances);
+/// W' = round(W0 + delta), and W0 into 8 x 32 elements a tile. A mask of tiles where some W' is infinite or NaN: it may
+/// not be what it should be.
+template <class T>
+struct AddKernels {
+  unsigned (*row)(const TileRow<T>& row, const TileFactors<compute_t<T>>& factors, T* old);
+  typename TileSteps<T>::Add step, gains_step;
+};
 
-  TileSteps<T> steps, steps_with_gains;
+/// The same, and 8 x 32 distances a tile: ordered(W0) - ordered(round(W' - delta)), saturated.
+template <class T>
+struct MergeKernels {
+  Doubts (*row)(const TileRow<T>& row, const TileFactors<compute_t<T>>& factors, T* old, std::int8_t* distances);
+  typename TileSteps<T>::Merge step, gains_step;
+};
+
+/// round(W' - delta), moved by the distances: W0 where these say all.
+template <class T>
+struct UnmergeKernels {
+  void (*row)(const TileRow<T>& row, const TileFactors<compute_t<T>>& factors, const std::int8_t* distances);
+  typename TileSteps<T>::Unmerge step, gains_step;
 };
 
 /// Prefetches what is below a tile.
@@ -68,10 +86,22 @@ LORA_INLINE void prefetch_below(const T* tile, Index stride, Index below) {
 #define LORA_TARGET_FILE "lora/kernel/tile_kernels.inc"
 #include "lora/simd/for_each_target.inc"
 
-/// The kernels for weights of type T. Throws what isa() throws.
+// The kernels for weights of type T. These throw what isa() throws.
 template <class T>
 TileKernels<T> tile_kernels() {
   return LORA_FOR_ISA(tile_kernels<T>());
+}
+template <class T>
+AddKernels<T> add_kernels() {
+  return LORA_FOR_ISA(add_kernels<T>());
+}
+template <class T>
+MergeKernels<T> merge_kernels() {
+  return LORA_FOR_ISA(merge_kernels<T>());
+}
+template <class T>
+UnmergeKernels<T> unmerge_kernels() {
+  return LORA_FOR_ISA(unmerge_kernels<T>());
 }
 
 LORA_TAGGED_END

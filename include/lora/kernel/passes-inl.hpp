@@ -214,9 +214,7 @@ void unmerge_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, con
         check_block(weight, i, entry);
         merged.restore(weight, weight.grid[i], entry, tasks.memory(t).from);
       },
-      [&](Index i) {
-        merged.kernels.add(weight.at(weight.grid[i]), merged.factors.at(weight.grid[i], tasks.memory(0).from));
-      });
+      [&](Index i) { merged.merge_again(weight, weight.grid[i], tasks.memory(0).streams, tasks.memory(0).from); });
 }
 
 template <class T>
@@ -251,7 +249,7 @@ void switch_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& from, con
       [&](Index i) {
         const Block block = weight.grid[i];
         next.restore(weight, block, entries[static_cast<std::size_t>(i)], tasks.memory(0).to);
-        old.kernels.add(weight.at(block), old.factors.at(block, tasks.memory(0).from));
+        old.merge_again(weight, block, tasks.memory(0).streams, tasks.memory(0).from);
       });
   made.done();
 }

@@ -76,7 +76,7 @@ template <class T>
 struct MergeSet {
   using Compute = compute_t<T>;
 
-  MergeSet(const Form<Compute>& form, const Lines<T>& weight)
+  LORA_NOINLINE MergeSet(const Form<Compute>& form, const Lines<T>& weight)
       : kernels(form), factors(form, weight.rows(), weight.cols(), weight.order, kernels.order()) {}
 
   /// W0 out of W', in place. `scratch` is factors.scratch_size() numbers.
@@ -88,6 +88,13 @@ struct MergeSet {
       WeightBlocks<T>::load(merged, entry.payload);
     else
       kernels.unmerge(merged, factors.at(block, scratch), view_payload(entry.payload, block));
+  }
+
+  /// W' out of W0, in place. Merges, like the passes that it is for, and forgets the record in the memory for
+  /// `streams`.
+  void merge_again(const WeightBlocks<T>& weight, const Block& block, unsigned char* streams, Compute* scratch) const {
+    PayloadCursors unused = PayloadBuffer(streams).cursors();
+    kernels.merge(weight.at(block), factors.at(block, scratch), unused);
   }
 
   BlockKernels<T> kernels;

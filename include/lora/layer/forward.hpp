@@ -121,7 +121,7 @@ template <class Weight>
 }
 
 /// The same for any routes over these sets (a vector, span or array of them) and at most so many columns.
-template <class Weight, std::ranges::contiguous_range Sets>
+template <class Weight, detail::RangeInMemory Sets>
 [[nodiscard]] std::size_t forward_workspace(const Weight& W, const Sets& sets, Index batch,
                                             const Context& context = {}) {
   using Compute = detail::WeightCompute<const Weight>;

@@ -7,11 +7,26 @@
 #include "lora/update/active_set.hpp"
 
 #include <concepts>
-#include <ranges>
+#include <iterator>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// A vector, span or array; and one of integers. (Said without <ranges>, which every program with layers would
+/// compile.)
+template <class Range>
+concept RangeInMemory = requires(const Range& range) {
+  *std::data(range);
+  std::size(range);
+};
+template <class Range>
+concept IntegersInMemory =
+    RangeInMemory<Range> && std::integral<std::remove_cvref_t<decltype(*std::data(std::declval<const Range&>()))>>;
+
+}  // namespace detail
 
 /// The route of every column of X: which of a layer's active sets it gets. Made once for a model step and used by all
 /// layers, each with sets of its own.
@@ -32,18 +47,18 @@ class Routes {
 
   /// A range of integers in memory (a vector, span or array), one for each column: the number of its set, from 0 on, or
   /// `base`. Throws ValueError for other negative numbers. Allocates.
-  template <std::ranges::contiguous_range Sets>
-    requires std::integral<std::ranges::range_value_t<Sets>>
-  explicit Routes(const Sets& sets) { assign(sets); }
+  template <detail::IntegersInMemory Sets>
+  explicit Routes(const Sets& sets) {
+    assign(sets);
+  }
   explicit Routes(std::initializer_list<Index> sets) { assign(sets); }
 
   /// Other routes in the place of these. Allocates only for more columns than there have been. Nothing has changed when
   /// it throws.
-  template <std::ranges::contiguous_range Sets>
-    requires std::integral<std::ranges::range_value_t<Sets>>
+  template <detail::IntegersInMemory Sets>
   void assign(const Sets& sets) {
-    const auto* const data = std::ranges::data(sets);
-    assign(static_cast<Index>(std::ranges::size(sets)),
+    const auto* const data = std::data(sets);
+    assign(static_cast<Index>(std::size(sets)),
            [&](Index c) { return std::cmp_greater(data[c], most_sets) ? most_sets : static_cast<Index>(data[c]); });
   }
   void assign(std::initializer_list<Index> sets) { assign(std::span(sets.begin(), sets.size())); }

@@ -26,9 +26,10 @@ LORA_FUNC std::string_view adapter_format(const std::filesystem::path& path) {
   }
 }
 
-LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target,
-                                                   std::string_view format) {
-  for (const detail::AdapterSaver& row : detail::adapter_savers)
+LORA_ON_CALL LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& adapter,
+                                                                const std::filesystem::path& target,
+                                                                std::string_view format) {
+  for (const detail::AdapterSaver& row : detail::adapter_savers())
     if (row.format == format) return row.save(adapter, target);
   throw ValueError(
       detail::text("lora: expected a format that save_adapter_as() writes (peft, kohya, diffusers), found ",
@@ -63,7 +64,7 @@ LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model*
   return out;
 }
 
-LORA_FUNC Adapter with_open_clip_names(const Adapter& adapter, const Model& base) {
+LORA_ON_CALL LORA_FUNC Adapter with_open_clip_names(const Adapter& adapter, const Model& base) {
   return detail::OpenClipNames(adapter, base).run();
 }
 

@@ -5,6 +5,7 @@
 
 #include "lora/io/adapters/format_info.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/rename.hpp"
 #include "lora/io/peft/adapter.hpp"
 
@@ -27,8 +28,9 @@ std::string_view adapter_format(const std::filesystem::path& path);
 ///
 /// Names: peft takes the modules of one component, under their paths in it; kohya puts the component's prefix before them
 /// (lora_unet_, lora_te_ ...; lycoris_ where there is none), diffusers its name.
-std::vector<std::string> save_adapter_as(const Adapter& adapter, const std::filesystem::path& target,
-                                         std::string_view format);
+LORA_ON_CALL_DECLARED std::vector<std::string> save_adapter_as(const Adapter& adapter,
+                                                               const std::filesystem::path& target,
+                                                               std::string_view format);
 
 /// The same adapter under its bases' names: paths that have '_' for '.' (AdapterModule::is_flat) become those of the
 /// tensors they mean, and factors of a 1x1 convolution get the dimensions that the tensor has, two or with a kernel.
@@ -41,7 +43,7 @@ Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> ba
 /// the second one: kohya's and diffusers' names become the base's, and LoRAs of q, k and v, which are one tensor there, one
 /// update. Others are left as they are.
 /// Throws FileError, naming the module, for parts that have other kinds, types, shapes or scalings than each other.
-Adapter with_open_clip_names(const Adapter& adapter, const Model& base);
+LORA_ON_CALL_DECLARED Adapter with_open_clip_names(const Adapter& adapter, const Model& base);
 
 /// The modules of one component alone; an adapter without components becomes one of this component. Throws FileError when it has
 /// none.

@@ -6,13 +6,15 @@
 #include "lora/io/adapters/expect_dotted.hpp"
 #include "lora/io/diffusers/writer.hpp"
 #include "lora/io/kohya/writer.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/save_adapter.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// A PEFT folder is one model's: its modules' paths are those in the component.
-inline std::vector<std::string> save_peft(const Adapter& adapter, const std::filesystem::path& target) {
+LORA_ON_CALL_DECLARED inline std::vector<std::string> save_peft(const Adapter& adapter,
+                                                                const std::filesystem::path& target) {
   expect_dotted(target, adapter);
   Adapter whole = adapter;
   for (AdapterModule& module : whole.modules) {
@@ -33,15 +35,20 @@ struct AdapterSaver {
 };
 
 /// Not here: formats that are only read, or written with more words than these.
-inline constexpr std::array adapter_savers{
-    AdapterSaver{"kohya", [](const Adapter& adapter,
-                             const std::filesystem::path& target) { return KohyaWriter(target).write(adapter); }},
-    AdapterSaver{"diffusers",
-                 [](const Adapter& adapter, const std::filesystem::path& target) {
-                   write_diffusers(adapter, target);
-                   return std::vector<std::string>();
-                 }},
-    AdapterSaver{"peft", &save_peft}};
+LORA_ON_CALL_DECLARED inline std::span<const AdapterSaver> adapter_savers() {
+  static constexpr std::array rows{
+      AdapterSaver{"kohya", [](const Adapter& adapter,
+                               const std::filesystem::path& target) { return KohyaWriter(target).write(adapter); }},
+      AdapterSaver{"diffusers",
+                   [](const Adapter& adapter, const std::filesystem::path& target) {
+                     write_diffusers(adapter, target);
+                     return std::vector<std::string>();
+                   }},
+      AdapterSaver{"peft", [](const Adapter& adapter, const std::filesystem::path& target) {
+                     return save_peft(adapter, target);
+                   }}};
+  return rows;
+}
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

@@ -5,6 +5,7 @@
 
 #include "lora/core/sorted.hpp"
 #include "lora/io/adapters/stored_part.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 
 #include <deque>
@@ -13,12 +14,12 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-inline std::vector<UpdateTensor> tensors_of(const AdapterModule& module) {
-  return std::visit([](const auto& shared) { return shared->tensors(); }, module.update);
+LORA_ON_CALL_DECLARED inline std::vector<UpdateTensor> tensors_of(const AdapterModule& module) {
+  return visit_update([](const auto& shared) { return shared->tensors(); }, module.update);
 }
 
 /// Throws FileError for what a single file has no place for.
-inline void expect_plain(const std::filesystem::path& target, const Adapter& adapter) {
+LORA_ON_CALL_DECLARED inline void expect_plain(const std::filesystem::path& target, const Adapter& adapter) {
   for (const AdapterModule& module : adapter.modules) {
     const char* const found = module.expert >= 0      ? "one of an expert"
                               : module.is_embedding   ? "one of an embedding"
@@ -37,9 +38,10 @@ inline void expect_plain(const std::filesystem::path& target, const Adapter& ada
 }
 
 /// Collects tensors, then writes them.
-class SingleFile {
+template <class = void>
+class BasicSingleFile {
  public:
-  explicit SingleFile(std::filesystem::path target) : target_(std::move(target)) {}
+  explicit BasicSingleFile(std::filesystem::path target) : target_(std::move(target)) {}
 
   /// A part of a module's update, which must live until write().
   void add(std::string name, const AdapterModule& module, const UpdateTensor& part, std::vector<std::uint64_t> shape) {
@@ -95,6 +97,7 @@ class SingleFile {
   std::deque<double> numbers_;
   std::map<std::string, const AdapterModule*> modules_;  // of each tensor's name
 };
+using SingleFile = BasicSingleFile<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

@@ -3,6 +3,7 @@
 
 /// How a file stores a part of a module's update: type, shape and bytes. For bodies (-inl.hpp).
 
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/names.hpp"
 #include "lora/io/safetensors/convert.hpp"
@@ -14,7 +15,7 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// The type that a file had a part in.
-inline DType dtype_of_part(const AdapterModule& module, const UpdateTensor& part) {
+LORA_ON_CALL_DECLARED inline DType dtype_of_part(const AdapterModule& module, const UpdateTensor& part) {
   const DType own = io::dtype_of(part.view.type);
   if (part.name == "lora_A") return module.a_dtype.value_or(own);
   if (part.name == "lora_B") return module.b_dtype.value_or(own);
@@ -22,8 +23,8 @@ inline DType dtype_of_part(const AdapterModule& module, const UpdateTensor& part
 }
 
 /// A convolution's factors have the dimensions of its kernel.
-inline std::vector<std::uint64_t> shape_of_part(const AdapterModule& module, const KindPart& part,
-                                                const MatrixView& view) {
+LORA_ON_CALL_DECLARED inline std::vector<std::uint64_t> shape_of_part(const AdapterModule& module, const KindPart& part,
+                                                                      const MatrixView& view) {
   const auto rows = static_cast<std::uint64_t>(view.rows), cols = static_cast<std::uint64_t>(view.cols);
   if (module.parameter == "bias") return {rows};
   const bool is_vector = part.is_vector || part.name == "ia3_l";
@@ -44,8 +45,8 @@ inline std::vector<std::uint64_t> shape_of_part(const AdapterModule& module, con
 }
 
 /// Writes the elements of a part, row-major without gaps. Throws FileError when one has a value that `dtype` does not.
-inline void write_part(SafetensorsWriter& file, const AdapterModule& module, std::string_view part,
-                       const MatrixView& view, DType dtype) {
+LORA_ON_CALL_DECLARED inline void write_part(SafetensorsWriter& file, const AdapterModule& module,
+                                             std::string_view part, const MatrixView& view, DType dtype) {
   const auto count = static_cast<std::size_t>(view.rows * view.cols);
   const std::size_t from_size = bits(io::dtype_of(view.type)) / 8, to_size = bits(dtype) / 8;
   const std::byte* const from = static_cast<const std::byte*>(view.data);

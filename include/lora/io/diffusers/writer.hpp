@@ -6,6 +6,7 @@
 #include "lora/io/adapters/expect_dotted.hpp"
 #include "lora/io/adapters/single_file.hpp"
 #include "lora/io/diffusers/names.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/config_writer.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -13,7 +14,7 @@ namespace io::detail {
 
 /// Writes `COMPONENT.PATH.lora_A.weight` and so on, with the configurations of all components in the header. Throws FileError,
 /// naming the module, for what they cannot say.
-inline void write_diffusers(const Adapter& adapter, const std::filesystem::path& target) {
+LORA_ON_CALL_DECLARED inline void write_diffusers(const Adapter& adapter, const std::filesystem::path& target) {
   expect_plain(target, adapter);
   expect_dotted(target, adapter);
   SingleFile file(target);

@@ -16,8 +16,8 @@ LORA_FUNC Adapter load_gguf_adapter(const Gguf& file) {
 
 LORA_FUNC Adapter load_gguf_adapter(const std::filesystem::path& file) { return load_gguf_adapter(Gguf::open(file)); }
 
-LORA_FUNC GgufSaved save_gguf_adapter(const Adapter& adapter, const std::filesystem::path& file,
-                                      std::string_view architecture, GgufScaling scaling) {
+LORA_ON_CALL LORA_FUNC GgufSaved save_gguf_adapter(const Adapter& adapter, const std::filesystem::path& file,
+                                                   std::string_view architecture, GgufScaling scaling) {
   return detail::GgufAdapterWriter(adapter, file, scaling).write(architecture);
 }
 

@@ -3,6 +3,7 @@
 
 #include "lora/io/gguf/gguf.hpp"
 #include "lora/io/gguf/saving.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -27,8 +28,9 @@ Adapter load_gguf_adapter(const std::filesystem::path& file);
 /// alphas, rank-stabilised ones of several ranks; see GgufScaling), a scaling of 0, updates other than LoRA, or of
 /// anything but matrices, F64 factors, names that are not GGUF's or longer than llama.cpp takes; and when the system
 /// refuses.
-GgufSaved save_gguf_adapter(const Adapter& adapter, const std::filesystem::path& file, std::string_view architecture,
-                            GgufScaling scaling = GgufScaling::alpha);
+LORA_ON_CALL_DECLARED GgufSaved save_gguf_adapter(const Adapter& adapter, const std::filesystem::path& file,
+                                                  std::string_view architecture,
+                                                  GgufScaling scaling = GgufScaling::alpha);
 
 }  // namespace io
 LORA_NAMESPACE_END

@@ -8,6 +8,7 @@
 #include "lora/io/gguf/low_rank_of.hpp"
 #include "lora/io/gguf/saving.hpp"
 #include "lora/io/gguf/writer.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/safetensors/convert.hpp"
 
 #include <cmath>
@@ -15,10 +16,11 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-class GgufAdapterWriter {
+template <class = void>
+class BasicGgufAdapterWriter {
  public:
   /// Throws FileError for what the format cannot hold.
-  GgufAdapterWriter(const Adapter& adapter, const std::filesystem::path& file, GgufScaling scaling)
+  BasicGgufAdapterWriter(const Adapter& adapter, const std::filesystem::path& file, GgufScaling scaling)
       : adapter_(adapter), file_(file) {
     if (adapter.modules.empty()) fail(file, "expected an adapter with at least one module, found none");
     if (!adapter.base_copies.empty())
@@ -29,12 +31,13 @@ class GgufAdapterWriter {
     set_alpha(scaling);
   }
 
+  template <class Metadata = GgufMetadata>  // made when it is called: variants cost a second of compile time
   GgufSaved write(std::string_view architecture) {
-    GgufMetadata metadata{{"general.architecture", std::string(architecture)},
-                          {"general.type", "adapter"},
-                          {"adapter.type", "lora"},
-                          {"general.name", printable(adapter_.name)},
-                          {std::string(adapter_alpha_key), alpha_}};
+    Metadata metadata{{"general.architecture", std::string(architecture)},
+                      {"general.type", "adapter"},
+                      {"adapter.type", "lora"},
+                      {"general.name", printable(adapter_.name)},
+                      {std::string(adapter_alpha_key), alpha_}};
     std::vector<GgufTensor> tensors;
     for (const Factors& factors : factors_) {
       tensors.push_back(tensor(factors.module->path, lora_a_ending, factors.a));
@@ -190,6 +193,7 @@ class GgufAdapterWriter {
   float alpha_ = 0;
   GgufSaved saved_;
 };
+using GgufAdapterWriter = BasicGgufAdapterWriter<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

@@ -73,21 +73,21 @@ class GgufHeaderReader {
 
   GgufValue value() {
     switch (type()) {
-      case GgufType::uint8: return number<std::uint8_t>(a_number);
-      case GgufType::int8: return number<std::int8_t>(a_number);
-      case GgufType::uint16: return number<std::uint16_t>(a_number);
-      case GgufType::int16: return number<std::int16_t>(a_number);
-      case GgufType::uint32: return number<std::uint32_t>(a_number);
-      case GgufType::int32: return number<std::int32_t>(a_number);
-      case GgufType::float32: return number<float>(a_number);
-      case GgufType::boolean: return boolean();
-      case GgufType::string: return string("a string");
-      case GgufType::array: return array(1);
-      case GgufType::uint64: return number<std::uint64_t>(a_number);
-      case GgufType::int64: return number<std::int64_t>(a_number);
+      case GgufType::uint8: return made<std::uint8_t>(number<std::uint8_t>(a_number));
+      case GgufType::int8: return made<std::int8_t>(number<std::int8_t>(a_number));
+      case GgufType::uint16: return made<std::uint16_t>(number<std::uint16_t>(a_number));
+      case GgufType::int16: return made<std::int16_t>(number<std::int16_t>(a_number));
+      case GgufType::uint32: return made<std::uint32_t>(number<std::uint32_t>(a_number));
+      case GgufType::int32: return made<std::int32_t>(number<std::int32_t>(a_number));
+      case GgufType::float32: return made<float>(number<float>(a_number));
+      case GgufType::boolean: return made<bool>(boolean());
+      case GgufType::string: return made<std::string>(string("a string"));
+      case GgufType::array: return made<GgufArray>(array(1));
+      case GgufType::uint64: return made<std::uint64_t>(number<std::uint64_t>(a_number));
+      case GgufType::int64: return made<std::int64_t>(number<std::int64_t>(a_number));
       case GgufType::float64: break;
     }
-    return number<double>(a_number);
+    return made<double>(number<double>(a_number));
   }
 
  private:
@@ -122,18 +122,24 @@ class GgufHeaderReader {
     return numbers<double>();
   }
 
+  // By type: the variants' conversions would try every other one as well, a second of compile time.
   template <class T>
-  std::vector<T> numbers() {
+  static GgufValue made(T value) {
+    return GgufValue(std::in_place_type<T>, std::move(value));
+  }
+
+  template <class T>
+  GgufArray numbers() {
     std::vector<T> out(count("elements", sizeof(T)));
     copy(std::as_writable_bytes(std::span(out)));
-    return out;
+    return GgufArray(std::in_place_type<std::vector<T>>, std::move(out));
   }
   /// Elements of at least so many bytes each.
   template <class T, class Read>
-  std::vector<T> list(std::uint64_t least, const Read& read) {
+  GgufArray list(std::uint64_t least, const Read& read) {
     std::vector<T> out;
     for (std::size_t rest = count("elements", least); rest > 0; --rest) out.push_back(read());
-    return out;
+    return GgufArray(std::in_place_type<std::vector<T>>, std::move(out));
   }
 
   std::uint64_t left() const { return end_ - position(); }

@@ -3,7 +3,9 @@
 
 /// An adapter's updates as the classes they are. For bodies (-inl.hpp).
 
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
+#include "lora/io/peft/kinds.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -26,7 +28,7 @@ struct LowRankFactors {
   MatrixView B, A;
 };
 /// Nothing for another kind.
-inline std::optional<LowRankFactors> low_rank_factors(const AdapterUpdate& update) {
+LORA_ON_CALL_DECLARED inline std::optional<LowRankFactors> low_rank_factors(const AdapterUpdate& update) {
   std::optional<LowRankFactors> out;
   visit_as<LowRank>(update, [&](const auto& found) { out = {lora::view_of(found.B()), lora::view_of(found.A())}; });
   return out;
@@ -35,7 +37,7 @@ inline std::optional<LowRankFactors> low_rank_factors(const AdapterUpdate& updat
 /// A LoRA whose factors are of this type. Throws what LowRank's constructor does.
 inline AdapterUpdate make_low_rank(ScalarType type, const MatrixView& B, const MatrixView& A, const Scaling& scaling) {
   return visit_type(type, [&]<class Scalar>(std::type_identity<Scalar>) -> AdapterUpdate {
-    return LowRank<Scalar>(B, A, scaling);
+    return share<LowRank<Scalar>, compute_t<Scalar>>(B, A, scaling);
   });
 }
 

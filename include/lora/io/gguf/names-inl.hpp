@@ -55,9 +55,10 @@ DoRA<Scalar> with_rows(const DoRA<Scalar>& update, const std::vector<Index>& fro
 }
 
 /// An adapter under other names, the rows of q and k in the other order.
-class GgufRenaming {
+template <class = void>
+class BasicGgufRenaming {
  public:
-  GgufRenaming(const Adapter& adapter, const GgufArchitecture& architecture, bool to_gguf)
+  BasicGgufRenaming(const Adapter& adapter, const GgufArchitecture& architecture, bool to_gguf)
       : adapter_(adapter), architecture_(architecture), row_(architecture_row(architecture.name)), to_gguf_(to_gguf) {}
 
   Adapter run() const {
@@ -128,6 +129,7 @@ class GgufRenaming {
   const GgufArchitectureRow& row_;
   bool to_gguf_;
 };
+using GgufRenaming = BasicGgufRenaming<>;
 
 }  // namespace detail
 
@@ -191,10 +193,10 @@ LORA_FUNC std::optional<std::string> module_name(std::string_view gguf, const Gg
   return std::nullopt;
 }
 
-LORA_FUNC Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture) {
+LORA_ON_CALL LORA_FUNC Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture) {
   return detail::GgufRenaming(adapter, architecture, true).run();
 }
-LORA_FUNC Adapter from_gguf(const Adapter& adapter, const GgufArchitecture& architecture) {
+LORA_ON_CALL LORA_FUNC Adapter from_gguf(const Adapter& adapter, const GgufArchitecture& architecture) {
   return detail::GgufRenaming(adapter, architecture, false).run();
 }
 

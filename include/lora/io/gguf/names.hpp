@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/io/gguf/gguf.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -39,8 +40,8 @@ std::optional<std::string> module_name(std::string_view gguf, const GgufArchitec
 /// ValueError for an architecture that is not known. PEFT's copies of embeddings and output layers
 /// (Adapter::base_copies) get their names there as well; bind() compares them with the base, without_base_copies()
 /// leaves them out.
-Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture);
-Adapter from_gguf(const Adapter& adapter, const GgufArchitecture& architecture);
+LORA_ON_CALL_DECLARED Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture);
+LORA_ON_CALL_DECLARED Adapter from_gguf(const Adapter& adapter, const GgufArchitecture& architecture);
 
 }  // namespace io
 LORA_NAMESPACE_END

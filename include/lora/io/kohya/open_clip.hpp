@@ -7,6 +7,7 @@
 #include "lora/io/adapters/components.hpp"
 #include "lora/io/adapters/join_rows.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 
 #include <map>
@@ -15,9 +16,10 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// An adapter's modules of such a component under the base's names.
-class OpenClipNames {
+template <class = void>
+class BasicOpenClipNames {
  public:
-  OpenClipNames(const Adapter& adapter, const Model& base) : adapter_(adapter) {
+  BasicOpenClipNames(const Adapter& adapter, const Model& base) : adapter_(adapter) {
     static constexpr std::string_view joined = ".attn.in_proj_weight";
     for (const ModelTensor& tensor : base.tensors()) {
       const std::string_view name = tensor.info->name;
@@ -99,6 +101,7 @@ class OpenClipNames {
   const Adapter& adapter_;
   std::map<std::string, std::string, std::less<>> beginnings_;  // of each component in this layout
 };
+using OpenClipNames = BasicOpenClipNames<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

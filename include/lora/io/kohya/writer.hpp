@@ -6,6 +6,7 @@
 #include "lora/io/adapters/components.hpp"
 #include "lora/io/adapters/expect_dotted.hpp"
 #include "lora/io/adapters/single_file.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/alpha_for.hpp"
 #include "lora/io/safetensors/visit_type.hpp"
 
@@ -46,8 +47,9 @@ inline const KohyaPart* find_kohya_part(std::string_view part) {
 
 /// The same update with s multiplied into one of its parts, in double and rounded once to the part's type; what is left of the
 /// scaling is `rest`. Throws ValueError when a product overflows.
-inline AdapterUpdate with_scaling_inside(const AdapterUpdate& update, double s, const Scaling& rest) {
-  return std::visit(
+LORA_ON_CALL_DECLARED inline AdapterUpdate with_scaling_inside(const AdapterUpdate& update, double s,
+                                                               const Scaling& rest) {
+  return visit_update(
       [&]<class Compute>(const SharedUpdate<Compute>& shared) -> AdapterUpdate {
         lora::detail::UpdateParts parts;
         bool is_done = false;
@@ -73,9 +75,10 @@ inline AdapterUpdate with_scaling_inside(const AdapterUpdate& update, double s, 
 }
 
 /// Writes one file.
-class KohyaWriter {
+template <class = void>
+class BasicKohyaWriter {
  public:
-  explicit KohyaWriter(std::filesystem::path target) : target_(std::move(target)) {}
+  explicit BasicKohyaWriter(std::filesystem::path target) : target_(std::move(target)) {}
 
   /// Throws FileError, naming the module, for what the format cannot say. Returns sentences about what it says in other numbers.
   std::vector<std::string> write(const Adapter& adapter) {
@@ -167,6 +170,7 @@ class KohyaWriter {
   std::deque<AdapterModule> changed_;
   std::vector<std::string> notes_;
 };
+using KohyaWriter = BasicKohyaWriter<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

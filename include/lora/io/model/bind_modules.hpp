@@ -40,7 +40,7 @@ inline std::optional<bool> stored_transposed(const Conv1DLayers& conv1d, const A
 
 /// An update with another scaling.
 inline EitherUpdate with_scaling(const EitherUpdate& update, const Scaling& scaling) {
-  return std::visit(
+  return visit_update(
       [&]<class Compute>(const SharedUpdate<Compute>& shared) -> EitherUpdate {
         return make_update<Compute>(kind_of(*shared), parts_of(*shared), scaling);
       },
@@ -118,8 +118,8 @@ inline BoundModule bind_module(const Model& model, const Conv1DLayers& conv1d, c
         &scaled_as == &module || lora::detail::to_bits(scaled_as.scaling()) == lora::detail::to_bits(module.scaling());
     const EitherUpdate scaled =
         has_own_scaling ? EitherUpdate(module.update) : with_scaling(module.update, scaled_as.scaling_rule());
-    const AdapterUpdate update =
-        std::visit([](const auto& shared) { return AdapterUpdate(shared); }, sized(scaled, shape[0], shape[1], kernel));
+    const AdapterUpdate update = visit_update([](const auto& shared) { return AdapterUpdate(shared); },
+                                              sized(scaled, shape[0], shape[1], kernel));
     return {tensor, module, update, is_transposed ? column_major : row_major, std::move(owner)};
   } catch (const Error& error) {
     const Index own = module.is_embedding ? module.cols() : module.rows();

@@ -16,7 +16,7 @@ namespace detail {
 template <class Compute>
 std::optional<std::pair<Matrix<Compute>, Matrix<Compute>>> factors_in(const AdapterUpdate& update) {
   if (&kind_of(update) != &lora_kind) return std::nullopt;
-  return std::visit(
+  return visit_update(
       [](const auto& shared) {
         std::pair<Matrix<Compute>, Matrix<Compute>> out;
         const std::vector<UpdateTensor> tensors = shared->tensors();
@@ -100,7 +100,7 @@ class Conversion {
         const auto [B0, A0] = *factors_in<Compute>(first->update);
         subtract_initial<Compute>(module, B0, A0);
       };
-      std::visit(subtract, EitherUpdate(module.update));
+      visit_update(subtract, module.update);
     }
     const auto others =
         static_cast<std::size_t>(std::count_if(initial.modules.begin(), initial.modules.end(), is_converted));
@@ -189,7 +189,7 @@ inline ConvertedModule with_base(const BoundModule& bound, const Model& base, co
   const auto subtract = [&]<class Compute>(const SharedUpdate<Compute>&) {
     subtract_initial<Compute>(module, initial.B.cast<Compute>(), initial.A.cast<Compute>());
   };
-  std::visit(subtract, EitherUpdate(module.update));
+  visit_update(subtract, module.update);
   return out;
 }
 

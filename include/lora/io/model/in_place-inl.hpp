@@ -11,7 +11,7 @@ namespace io {
 namespace detail {
 
 /// The undo file with this checksum: one of `files`, or where it was. Throws FileError when it is none of them.
-inline UndoFile find_undo(const JournalUndo& undo, std::vector<std::filesystem::path> files) {
+LORA_ON_CALL_DECLARED inline UndoFile find_undo(const JournalUndo& undo, std::vector<std::filesystem::path> files) {
   if (files.empty()) files.push_back(utf8_path(undo.path));
   for (const std::filesystem::path& path : files)
     if (UndoFile file = UndoFile::open(path); file.header_checksum() == undo.checksum) return file;
@@ -20,7 +20,7 @@ inline UndoFile find_undo(const JournalUndo& undo, std::vector<std::filesystem::
 }
 
 /// Removes the undo file of what has not been merged, if it is where it was written.
-inline void remove_undo(const JournalUndo& undo) {
+LORA_ON_CALL_DECLARED inline void remove_undo(const JournalUndo& undo) {
   try {
     if (undo.path.empty() || UndoFile::open(utf8_path(undo.path)).header_checksum() != undo.checksum) return;
   } catch (const FileError&) {

@@ -9,6 +9,7 @@
 #include "lora/io/model/merged_files.hpp"
 #include "lora/io/model/model_change.hpp"
 #include "lora/io/model/model_files.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/rewrite.hpp"
 
 #include <map>
@@ -18,7 +19,7 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// The other files that belong to the model of an undo file. Throws FileError for one that is no longer there.
-inline std::vector<std::string> copies_of(const Model& merged, const UndoFile& undo) {
+LORA_ON_CALL_DECLARED inline std::vector<std::string> copies_of(const Model& merged, const UndoFile& undo) {
   std::vector<std::string> out;
   for (const UndoCopy& copy : undo.copies()) {
     const std::filesystem::path path = merged.path() / utf8_path(copy.file);
@@ -32,8 +33,8 @@ inline std::vector<std::string> copies_of(const Model& merged, const UndoFile& u
 
 /// The files without those of an adapter in the base's own folder, of which it warns: to the merged weights they do
 /// not belong. A change in place leaves them where they are.
-inline std::vector<std::string> without_adapter(std::vector<std::string> files, bool in_place,
-                                                std::vector<std::string>& warnings) {
+LORA_ON_CALL_DECLARED inline std::vector<std::string> without_adapter(std::vector<std::string> files, bool in_place,
+                                                                      std::vector<std::string>& warnings) {
   std::vector<std::string> left_out;
   std::erase_if(files, [&](const std::string& file) {
     if (!is_adapter_file(file)) return false;
@@ -48,8 +49,8 @@ inline std::vector<std::string> without_adapter(std::vector<std::string> files, 
 }
 
 /// Warns of files with weights among those that are only copied: a program that prefers them runs the unmerged model.
-inline void warn_of_other_weights(const std::vector<std::string>& copies, bool in_place,
-                                  std::vector<std::string>& warnings) {
+LORA_ON_CALL_DECLARED inline void warn_of_other_weights(const std::vector<std::string>& copies, bool in_place,
+                                                        std::vector<std::string>& warnings) {
   static constexpr std::array<std::string_view, 7> kinds{".safetensors", ".gguf", ".onnx", ".h5",
                                                          ".msgpack",     ".pth",  ".pt"};
   for (const std::string& copy : copies) {
@@ -64,8 +65,8 @@ inline void warn_of_other_weights(const std::vector<std::string>& copies, bool i
 
 /// Warns of Git LFS pointers among those that are only copied, and of JSON files that are none: the merged weights are right all the
 /// same.
-inline void warn_of_pointers(const Model& model, const std::vector<std::string>& copies,
-                             std::vector<std::string>& warnings) {
+LORA_ON_CALL_DECLARED inline void warn_of_pointers(const Model& model, const std::vector<std::string>& copies,
+                                                   std::vector<std::string>& warnings) {
   for (const std::string& copy : copies) {
     std::error_code ignored;
     const std::filesystem::path path = model.path() / utf8_path(copy);
@@ -80,14 +81,14 @@ inline void warn_of_pointers(const Model& model, const std::vector<std::string>&
 }
 
 /// The files of models and adapters, as inputs for expect_apart.
-inline std::vector<std::filesystem::path> inputs_of(const std::vector<ActiveAdapter>& adapters,
-                                                    std::vector<std::filesystem::path> others) {
+LORA_ON_CALL_DECLARED inline std::vector<std::filesystem::path> inputs_of(const std::vector<ActiveAdapter>& adapters,
+                                                                          std::vector<std::filesystem::path> others) {
   for (const auto& [adapter, coefficient] : adapters)
     for (const std::filesystem::path& file : files_of(adapter)) others.push_back(file);
   return others;
 }
 
-inline ModelChange change_of(const Model& model) {
+LORA_ON_CALL_DECLARED inline ModelChange change_of(const Model& model) {
   ModelChange out;
   out.is_folder = model.is_folder();
   out.tensors = model.tensors().size();
@@ -95,15 +96,16 @@ inline ModelChange change_of(const Model& model) {
   return out;
 }
 /// Throws FileError when an adapter's file, out of which whole tensors are read, was written to since it was opened.
-inline void expect_unchanged(const std::vector<ActiveAdapter>& adapters) {
+LORA_ON_CALL_DECLARED inline void expect_unchanged(const std::vector<ActiveAdapter>& adapters) {
   for (const auto& [adapter, coefficient] : adapters)
     if (adapter.file != nullptr) adapter.file->file().expect_unchanged();
 }
 
 /// Reads a merged model's tensors as they were before, by its undo file.
-class OriginalReader {
+template <class = void>
+class BasicOriginalReader {
  public:
-  OriginalReader(const Model& merged, const UndoFile& undo) : merged_(merged), undo_(undo) {
+  BasicOriginalReader(const Model& merged, const UndoFile& undo) : merged_(merged), undo_(undo) {
     for (const UndoTensor& tensor : undo.tensors()) tensors_[&merged.tensor(tensor.name)].push_back(&tensor);
   }
 
@@ -128,6 +130,7 @@ class OriginalReader {
   mutable std::vector<std::byte> bytes_;  // of the last one that was merged
   mutable const ModelTensor* last_ = nullptr;
 };
+using OriginalReader = BasicOriginalReader<>;
 
 /// A merge has no `old` undo file, an unmerge no targets, a switch both.
 struct Job {
@@ -140,7 +143,7 @@ struct Job {
   Reshape reshape = {};  ///< of what is written
 
   /// The tensors that change.
-  std::set<const ModelTensor*> tensors() const {
+  LORA_ON_CALL_DECLARED std::set<const ModelTensor*> tensors() const {
     std::set<const ModelTensor*> out;
     if (old != nullptr)
       for (const UndoTensor& tensor : old->tensors()) out.insert(&model.tensor(tensor.name));
@@ -174,7 +177,7 @@ struct Job {
   }
 
   /// Fills what the change says of tensors: the merged ones' sizes.
-  void count() {
+  LORA_ON_CALL_DECLARED void count() {
     std::map<const ModelTensor*, std::uint64_t> sizes;
     if (old != nullptr && targets.empty())
       for (const UndoTensor& tensor : old->tensors())
@@ -190,7 +193,7 @@ struct Job {
 
 /// Throws FileError for what cannot be done: tensors of other sizes have no room in the model's own files; and a switch begins with
 /// the original's.
-inline void expect_no_reshape(const Job& job, bool in_place, std::string_view command) {
+LORA_ON_CALL_DECLARED inline void expect_no_reshape(const Job& job, bool in_place, std::string_view command) {
   if (job.reshape.is_empty() || (!in_place && command != "switch")) return;
   if (command == "switch")
     fail(job.model.path(),

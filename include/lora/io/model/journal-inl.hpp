@@ -12,9 +12,10 @@ inline constexpr std::string_view journal_magic = "lorajrnl";
 inline constexpr std::uint64_t journal_version = 1, journal_begin = 32, journal_page = 4096;
 
 /// Numbers of 64 bits and strings, one after the other.
-class JournalBytes {
+template <class = void>
+class BasicJournalBytes {
  public:
-  explicit JournalBytes(std::string bytes = {}) : bytes_(std::move(bytes)) {}
+  explicit BasicJournalBytes(std::string bytes = {}) : bytes_(std::move(bytes)) {}
   const std::string& bytes() const { return bytes_; }
 
   void add(std::uint64_t number) {
@@ -42,8 +43,9 @@ class JournalBytes {
   std::string bytes_;
   std::size_t at_ = 0;
 };
+using JournalBytes = BasicJournalBytes<>;
 
-inline std::string journal_text(const JournalTable& table) {
+LORA_ON_CALL_DECLARED inline std::string journal_text(const JournalTable& table) {
   JournalBytes out;
   out.add(table.command);
   for (const JournalUndo* const undo : {&table.old_undo, &table.new_undo}) {
@@ -61,7 +63,7 @@ inline std::uint64_t text_checksum(std::string_view characters) {
   return RestChecksum::of_piece(bytes_of(characters));
 }
 
-LORA_FUNC Journal::Journal(const std::filesystem::path& path, Sync sync) : file_(path, sync), sync_(sync) {
+LORA_ON_CALL LORA_FUNC Journal::Journal(const std::filesystem::path& path, Sync sync) : file_(path, sync), sync_(sync) {
   std::string begin(std::min<std::uint64_t>(journal_begin, file_.size()), '\0');
   file_.read(0, std::as_writable_bytes(std::span(begin)));
   JournalBytes head(begin.substr(std::min<std::size_t>(8, begin.size())));
@@ -88,7 +90,7 @@ LORA_FUNC Journal::Journal(const std::filesystem::path& path, Sync sync) : file_
   room_ = (journal_begin + size + journal_page - 1) / journal_page * journal_page;
 }
 
-LORA_FUNC Journal Journal::create(const Model& model, const JournalTable& table, Sync sync) {
+LORA_ON_CALL LORA_FUNC Journal Journal::create(const Model& model, const JournalTable& table, Sync sync) {
   const std::string characters = journal_text(table);
   JournalBytes head;
   head.add(journal_version);
@@ -119,7 +121,9 @@ LORA_FUNC Journal Journal::create(const Model& model, const JournalTable& table,
   }
 }
 
-LORA_FUNC Journal Journal::open(const Model& model, Sync sync) { return Journal(journal_path(model), sync); }
+LORA_ON_CALL LORA_FUNC Journal Journal::open(const Model& model, Sync sync) {
+  return Journal(journal_path(model), sync);
+}
 
 LORA_FUNC std::uint64_t Journal::number(std::uint64_t offset) const {
   std::string bytes(8, '\0');
@@ -127,7 +131,8 @@ LORA_FUNC std::uint64_t Journal::number(std::uint64_t offset) const {
   return JournalBytes(bytes).take();
 }
 
-LORA_FUNC void Journal::keep(std::size_t tensor, const UpdateFile& file, std::uint64_t offset, std::uint64_t size) {
+LORA_ON_CALL LORA_FUNC void Journal::keep(std::size_t tensor, const UpdateFile& file, std::uint64_t offset,
+                                          std::uint64_t size) {
   JournalBytes number;
   number.add(std::uint64_t{tensor});
   file_.write_at(room_, std::as_bytes(std::span(number.bytes())));
@@ -145,7 +150,7 @@ LORA_FUNC void Journal::keep(std::size_t tensor, const UpdateFile& file, std::ui
   file_.flush();
 }
 
-LORA_FUNC std::optional<std::size_t> Journal::kept(const Model& model) const {
+LORA_ON_CALL LORA_FUNC std::optional<std::size_t> Journal::kept(const Model& model) const {
   const std::uint64_t tensor = number(room_);
   if (tensor >= table_.tensors.size()) return std::nullopt;
   const std::uint64_t size = model.tensor(table_.tensors[tensor].name).info->bytes();
@@ -160,7 +165,8 @@ LORA_FUNC std::optional<std::size_t> Journal::kept(const Model& model) const {
   return table_.tensors[tensor].is_known(found.value()) ? std::optional<std::size_t>(tensor) : std::nullopt;
 }
 
-LORA_FUNC std::uint64_t Journal::give_back(UpdateFile& file, std::uint64_t offset, std::uint64_t size) const {
+LORA_ON_CALL LORA_FUNC std::uint64_t Journal::give_back(UpdateFile& file, std::uint64_t offset,
+                                                        std::uint64_t size) const {
   RestChecksum given;
   std::vector<std::byte> memory(std::min<std::uint64_t>(size, RestChecksum::piece_bytes)), other(memory.size());
   for (std::uint64_t at = 0; at < size; at += memory.size()) {
@@ -181,7 +187,7 @@ LORA_FUNC std::uint64_t Journal::give_back(UpdateFile& file, std::uint64_t offse
   return given.value();
 }
 
-LORA_FUNC void Journal::remove_leftovers(const Model& model) {
+LORA_ON_CALL LORA_FUNC void Journal::remove_leftovers(const Model& model) {
   const std::filesystem::path journal = journal_path(model);
   const std::string begin = utf8_text(journal.filename()) + ".tmp-";
   std::error_code error;
@@ -192,7 +198,7 @@ LORA_FUNC void Journal::remove_leftovers(const Model& model) {
   for (const std::filesystem::path& path : found) remove_file(path, error);
 }
 
-LORA_FUNC void Journal::remove() {
+LORA_ON_CALL LORA_FUNC void Journal::remove() {
   std::error_code error;
   remove_file(file_.path(), error);
   if (error) fail_system(file_.path(), "cannot remove", error);

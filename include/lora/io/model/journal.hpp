@@ -5,6 +5,7 @@
 
 #include "lora/io/file/update_file.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/unfinished.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
@@ -42,31 +43,31 @@ struct JournalTable {
 class Journal {
  public:
   /// Puts a new journal on disk, with room for the largest of the tensors. Throws FileError.
-  static Journal create(const Model& model, const JournalTable& table, Sync sync);
+  LORA_ON_CALL_DECLARED static Journal create(const Model& model, const JournalTable& table, Sync sync);
 
   /// Throws FileError when there is none, or it is damaged.
-  static Journal open(const Model& model, Sync sync);
+  LORA_ON_CALL_DECLARED static Journal open(const Model& model, Sync sync);
 
   const JournalTable& table() const { return table_; }
 
   /// Puts a tensor's bytes as they are in its file on disk. Throws FileError, also when they are none that the table
   /// knows.
-  void keep(std::size_t tensor, const UpdateFile& file, std::uint64_t offset, std::uint64_t size);
+  LORA_ON_CALL_DECLARED void keep(std::size_t tensor, const UpdateFile& file, std::uint64_t offset, std::uint64_t size);
 
   /// Which tensor's bytes are kept, if any are: complete and known to the table.
-  std::optional<std::size_t> kept(const Model& model) const;
+  LORA_ON_CALL_DECLARED std::optional<std::size_t> kept(const Model& model) const;
 
   /// Writes the kept bytes into the tensor's file, and gives their checksum.
-  std::uint64_t give_back(UpdateFile& file, std::uint64_t offset, std::uint64_t size) const;
+  LORA_ON_CALL_DECLARED std::uint64_t give_back(UpdateFile& file, std::uint64_t offset, std::uint64_t size) const;
 
   /// Ends the change. Throws FileError.
-  void remove();
+  LORA_ON_CALL_DECLARED void remove();
 
   /// Removes what is left of a journal that had not got its name when its process was killed. The model is locked.
-  static void remove_leftovers(const Model& model);
+  LORA_ON_CALL_DECLARED static void remove_leftovers(const Model& model);
 
  private:
-  Journal(const std::filesystem::path& path, Sync sync);
+  LORA_ON_CALL_DECLARED Journal(const std::filesystem::path& path, Sync sync);
 
   std::uint64_t data_begin() const { return room_ + 8; }
   std::uint64_t number(std::uint64_t offset) const;

@@ -4,6 +4,7 @@
 /// What a change in place and its recovery work with. For bodies (-inl.hpp).
 
 #include "lora/io/model/journal.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/rewrite.hpp"
 
 #include <exception>
@@ -14,9 +15,10 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// A model whose files are open for writing, and locked.
-class LockedModel {
+template <class = void>
+class BasicLockedModel {
  public:
-  LockedModel(Model model, Sync sync) : model_(std::move(model)) {
+  BasicLockedModel(Model model, Sync sync) : model_(std::move(model)) {
     for (std::size_t i = 0; i < model_.shards().size(); ++i) {
       const std::filesystem::path& path = model_.shards()[i].path();
       files_.push_back(std::make_unique<UpdateFile>(model_.is_folder() ? path : real_path(path), sync));
@@ -63,8 +65,9 @@ class LockedModel {
   std::mutex writing_;
   std::exception_ptr failure_;
 };
+using LockedModel = BasicLockedModel<>;
 
-inline std::uint64_t checksum_of(std::span<const std::byte> bytes) {
+LORA_ON_CALL_DECLARED inline std::uint64_t checksum_of(std::span<const std::byte> bytes) {
   RestChecksum out;
   out.add_all(bytes);
   return out.value();
@@ -80,10 +83,11 @@ void look(Rewrite& rewrite, const ModelTensor& tensor, Look see) {
 }
 
 /// Options of work in several passes, whose progress goes on from one to the next.
-class PassOptions {
+template <class = void>
+class BasicPassOptions {
  public:
   /// `rest`: the bytes of all passes but the first.
-  PassOptions(const TaskOptions& options, std::uint64_t rest) : options_(options), rest_(rest) {}
+  BasicPassOptions(const TaskOptions& options, std::uint64_t rest) : options_(options), rest_(rest) {}
 
   /// Of the next pass. Only the first can be cancelled.
   TaskOptions next() {
@@ -105,6 +109,7 @@ class PassOptions {
   std::uint64_t rest_, begin_ = 0, last_ = 0, all_ = 0;
   bool is_first_ = true;
 };
+using PassOptions = BasicPassOptions<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

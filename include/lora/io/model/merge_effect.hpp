@@ -67,7 +67,7 @@ LORA_ON_CALL_DECLARED inline MergeEffect effect_of(ScalarType type, std::span<co
 
 /// Whether an update that is a product of its parts adds zero to every weight: its scaling or a part is zero.
 inline bool adds_nothing(const AdapterUpdate& update, double scaling) {
-  return std::visit(
+  return visit_update(
       [&](const auto& shared) {
         const std::vector<UpdateTensor> tensors = shared->tensors();
         return lora::detail::is_zero(scaling) ||

@@ -9,7 +9,8 @@ namespace io {
 namespace detail {
 
 /// The files that have been put into a merged folder. As they do not matter, nor does one that cannot be examined.
-inline std::size_t count_other_files(const Model& merged, const std::vector<std::string>& copies) {
+LORA_ON_CALL_DECLARED inline std::size_t count_other_files(const Model& merged,
+                                                           const std::vector<std::string>& copies) {
   try {
     const std::set<std::string> known(copies.begin(), copies.end());
     const std::vector<std::string> files = merged.other_files();
@@ -35,7 +36,8 @@ inline bool is_below(const std::filesystem::path& path, const std::filesystem::p
 
 /// Puts everything on disk and lets the outputs take their names, the undo file first: a merged model without its undo file
 /// cannot be taken back.
-inline void commit(ModelWriter& model, UndoFileWriter* undo, const ModelChange& change, const ModelOptions& options) {
+LORA_ON_CALL_DECLARED inline void commit(ModelWriter& model, UndoFileWriter* undo, const ModelChange& change,
+                                         const ModelOptions& options) {
   model.flush();
   if (undo != nullptr) undo->flush();
   expect_not_cancelled(options);

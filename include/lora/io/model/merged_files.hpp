@@ -5,6 +5,7 @@
 /// (-inl.hpp).
 
 #include "lora/io/model/model_files.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/reshape.hpp"
 
@@ -12,9 +13,10 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// Makes the Reshape of a merge.
-class MergedFiles {
+template <class = void>
+class BasicMergedFiles {
  public:
-  MergedFiles(const Model& model, const MergePlan& plan, std::vector<std::string>& warnings)
+  BasicMergedFiles(const Model& model, const MergePlan& plan, std::vector<std::string>& warnings)
       : model_(model), plan_(plan), warnings_(warnings) {}
 
   /// Throws FileError, naming the tensor, for a GGUF model, whose tensors keep their shapes.
@@ -209,6 +211,7 @@ class MergedFiles {
   std::vector<std::string>& warnings_;
   Reshape out_;
 };
+using MergedFiles = BasicMergedFiles<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

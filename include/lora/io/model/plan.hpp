@@ -4,6 +4,7 @@
 /// Which tensors of a model get which updates of which adapters. For bodies (-inl.hpp).
 
 #include "lora/io/model/bind_modules.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
 #include <map>
@@ -75,7 +76,8 @@ struct MergePlan {
 };
 
 /// Throws ValueError for a rename that no module's path begins with, and for two of one beginning.
-inline void expect_used(std::span<const Rename> renames, const std::vector<ActiveAdapter>& adapters) {
+LORA_ON_CALL_DECLARED inline void expect_used(std::span<const Rename> renames,
+                                              const std::vector<ActiveAdapter>& adapters) {
   for (const Rename& rename : renames) {
     const auto begins = [&](const AdapterModule& module) {
       const FlatPrefix* const prefix = module.is_flat ? find_flat_prefix(module.path) : nullptr;
@@ -95,9 +97,10 @@ inline void expect_used(std::span<const Rename> renames, const std::vector<Activ
 }
 
 /// Collects what adapters do to a model's tensors.
-class MergePlanner {
+template <class = void>
+class BasicMergePlanner {
  public:
-  explicit MergePlanner(const Model& base) : base_(base) {}
+  explicit BasicMergePlanner(const Model& base) : base_(base) {}
 
   void add(const Replacement& found, const Adapter& adapter) {
     if (found.added_rows != nullptr) add_rows(found, adapter);
@@ -228,6 +231,7 @@ class MergePlanner {
   std::map<const ModelTensor*, std::pair<std::vector<std::uint64_t>, WholeTensor>> added_rows_;
   std::vector<MergeTarget> made_;
 };
+using MergePlanner = BasicMergePlanner<>;
 
 /// The output layer that is tied to these embeddings, or "" where models call it differently (Whisper's is proj_out).
 inline std::string head_of(std::string_view embeddings) {
@@ -238,8 +242,8 @@ inline std::string head_of(std::string_view embeddings) {
 
 /// Embeddings that modules_to_save names are a copy in PEFT, and an output layer that was tied to them stays what it was: it becomes a
 /// tensor of its own, and the configuration no longer ties it. Where that cannot be done a warning says so.
-inline bool keep_head(const Model& base, const Replacement& embeddings, MergePlanner& planner, bool can_copy,
-                      std::vector<std::string>* warnings) {
+LORA_ON_CALL_DECLARED inline bool keep_head(const Model& base, const Replacement& embeddings, MergePlanner& planner,
+                                            bool can_copy, std::vector<std::string>* warnings) {
   if (!is_head_tied(base)) return false;
   const std::string_view name = embeddings.name;
   const std::string head = head_of(name.substr(0, name.rfind('.')));
@@ -261,8 +265,8 @@ inline bool keep_head(const Model& base, const Replacement& embeddings, MergePla
 }
 
 /// A change of tied embeddings is one of the output layer as well.
-inline void warn_of_tied_embeddings(const Model& base, const std::vector<BoundModule>& modules,
-                                    std::vector<std::string>* warnings) {
+LORA_ON_CALL_DECLARED inline void warn_of_tied_embeddings(const Model& base, const std::vector<BoundModule>& modules,
+                                                          std::vector<std::string>* warnings) {
   if (warnings == nullptr) return;
   for (const BoundModule& bound : modules) {
     const std::string_view name = bound.tensor().info->name;
@@ -276,9 +280,9 @@ inline void warn_of_tied_embeddings(const Model& base, const std::vector<BoundMo
 
 /// What the adapters change in `base`; see bind(). `read` gives the bytes of the base's tensors before any merge; `can_copy` says that
 /// these are those of `base` itself. Throws FileError, and ValueError for coefficients that are not finite or all 0.
-inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
-                            std::span<const Rename> renames, std::vector<std::string>* warnings, ReadBase read,
-                            bool can_copy) {
+LORA_ON_CALL_DECLARED inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
+                                                  std::span<const Rename> renames, std::vector<std::string>* warnings,
+                                                  ReadBase read, bool can_copy) {
   expect_used(renames, adapters);
   MergePlanner planner(base);
   std::vector<BoundModule> used;
@@ -310,8 +314,8 @@ inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>&
   return out;
 }
 /// Of a base that nothing was merged into.
-inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
-                            std::span<const Rename> renames, std::vector<std::string>* warnings) {
+LORA_ON_CALL_DECLARED inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>& adapters,
+                                                  std::span<const Rename> renames, std::vector<std::string>* warnings) {
   return plan_merge(
       base, adapters, renames, warnings,
       [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
@@ -321,7 +325,7 @@ inline MergePlan plan_merge(const Model& base, const std::vector<ActiveAdapter>&
 }
 
 /// The targets as an undo file describes them. Throws FileError for an update of a kind that it cannot hold.
-inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targets) {
+LORA_ON_CALL_DECLARED inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targets) {
   std::vector<UndoTensor> out;
   for (const MergeTarget& target : targets) {
     UndoTensor tensor{
@@ -340,7 +344,7 @@ inline std::vector<UndoTensor> undo_tensors(const std::vector<MergeTarget>& targ
     }
     for (const MergePart& part : target.parts) {
       try {
-        tensor.updates.push_back(std::visit(
+        tensor.updates.push_back(visit_update(
             [&](const auto& shared) { return undo_update(part.adapter->name, *shared, part.coefficient, target.type); },
             part.update));
       } catch (const ValueError& error) {

@@ -3,6 +3,7 @@
 
 /// Whole tensors, or rows of them, out of an adapter's file into a model's. For bodies (-inl.hpp).
 
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/plan.hpp"
 #include "lora/io/model/tasks.hpp"
 #include "lora/io/safetensors/convert.hpp"
@@ -13,7 +14,8 @@ namespace io::detail {
 
 /// Elements of an adapter's whole tensor, from byte `begin` on, where these are counted as those of `dtype`: rounded once where the
 /// types differ. Beyond `out` it takes 64 KiB at most.
-inline void read_converted(const WholeTensor& tensor, DType dtype, std::uint64_t begin, std::span<std::byte> out) {
+LORA_ON_CALL_DECLARED inline void read_converted(const WholeTensor& tensor, DType dtype, std::uint64_t begin,
+                                                 std::span<std::byte> out) {
   const TensorInfo& from = tensor.info();
   if (from.dtype == dtype) return tensor.file().read(from, begin, out);
   const std::uint64_t size = bits(dtype) / 8, from_size = bits(from.dtype) / 8, step = 65536 / from_size;
@@ -27,8 +29,8 @@ inline void read_converted(const WholeTensor& tensor, DType dtype, std::uint64_t
 }
 
 /// The bytes of a target as the merge finds them: the base's, then those that are added.
-inline void read_extended(const Model& model, const MergeTarget& target, std::uint64_t offset,
-                          std::span<std::byte> into) {
+LORA_ON_CALL_DECLARED inline void read_extended(const Model& model, const MergeTarget& target, std::uint64_t offset,
+                                                std::span<std::byte> into) {
   const std::uint64_t all = target.original_bytes();
   const std::uint64_t own = std::min<std::uint64_t>(all - std::min(all, offset), into.size());
   model.read(*target.tensor, std::min(all, offset), into.first(own));
@@ -36,7 +38,7 @@ inline void read_extended(const Model& model, const MergeTarget& target, std::ui
 }
 
 /// Appends the rows that are added to a tensor, whose bytes are the first ones.
-inline void add_rows(const MergeTarget& target, std::span<std::byte> bytes) {
+LORA_ON_CALL_DECLARED inline void add_rows(const MergeTarget& target, std::span<std::byte> bytes) {
   if (!target.added_rows) return;
   const std::uint64_t begin = target.original_bytes();
   read_converted(target.added_rows, target.tensor->info->dtype, begin, bytes.subspan(begin, target.bytes() - begin));
@@ -44,8 +46,8 @@ inline void add_rows(const MergeTarget& target, std::span<std::byte> bytes) {
 
 /// Puts the adapter's tensor, or its rows, in the place of the base's. The bytes that go into `undo` are read from `model` again, where
 /// `is_model` says that it has them; else they are kept until then.
-inline Finish replace_tensor(const Model& model, const MergeTarget& target, std::span<std::byte> bytes,
-                             UndoFileWriter* undo, bool is_model) {
+LORA_ON_CALL_DECLARED inline Finish replace_tensor(const Model& model, const MergeTarget& target,
+                                                   std::span<std::byte> bytes, UndoFileWriter* undo, bool is_model) {
   std::vector<std::byte> original;
   if (undo != nullptr && !is_model)
     original.assign(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(target.original_bytes()));

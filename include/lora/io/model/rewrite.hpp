@@ -5,6 +5,7 @@
 
 #include "lora/io/file/input_file.hpp"
 #include "lora/io/model/model_writer.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/tasks.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 
@@ -20,12 +21,13 @@ using Change = std::function<Finish(std::span<std::byte>, const Context&)>;
 
 /// A pass over a model that changes tensors: a copy of it, or none; and checksums of what is not merged: in `from` (as its undo file has them) and in `to` (for a new
 /// undo file).
-class Rewrite {
+template <class = void>
+class BasicRewrite {
  public:
   /// `copies` are the other files to be copied, those that `reshape` has with other contents; the checksums are left out when nobody
   /// wants them. Without a `to` nothing is written, and without checksums as well only the tensors that change are read.
-  Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums,
-          const Reshape* reshape = nullptr);
+  BasicRewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums,
+               const Reshape* reshape = nullptr);
 
   /// Adds to what is done to a tensor, which is merged in `from`, in `to` or in both. It is one of `from`, or new. `memory` is what the
   /// change takes besides the tensor's own bytes.
@@ -61,9 +63,11 @@ class Rewrite {
   std::vector<RestChecksum> before_, after_, copied_before_, copied_after_;
   std::vector<Task> tasks_;
 };
+using Rewrite = BasicRewrite<>;
 
-inline Rewrite::Rewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies, bool with_checksums,
-                        const Reshape* reshape)
+template <class Void>
+BasicRewrite<Void>::BasicRewrite(const Model& from, ModelWriter* to, std::vector<std::string> copies,
+                                 bool with_checksums, const Reshape* reshape)
     : from_(from),
       to_(to),
       copies_(std::move(copies)),
@@ -75,8 +79,9 @@ inline Rewrite::Rewrite(const Model& from, ModelWriter* to, std::vector<std::str
       copied_before_(copies_.size()),
       copied_after_(copies_.size()) {}
 
-inline void Rewrite::change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change,
-                            std::uint64_t memory) {
+template <class Void>
+void BasicRewrite<Void>::change(const ModelTensor& tensor, bool was_merged, bool is_merged, Change change,
+                                std::uint64_t memory) {
   const bool is_known = from_.find(tensor.info->name) == &tensor;
   if (!is_known && !new_.contains(&tensor)) in_order_.push_back(&tensor);
   Changed& changed = is_known ? changes_[static_cast<std::size_t>(&tensor - from_.tensors().data())] : new_[&tensor];
@@ -86,7 +91,8 @@ inline void Rewrite::change(const ModelTensor& tensor, bool was_merged, bool is_
   changed.steps.push_back(std::move(change));
 }
 
-inline void Rewrite::run(const TaskOptions& options) {
+template <class Void>
+void BasicRewrite<Void>::run(const TaskOptions& options) {
   for (std::size_t i = 0; i < copies_.size(); ++i) add_copy(i, options);
   for (std::size_t i = 0; i < changes_.size(); ++i)
     if (!changes_[i].steps.empty())
@@ -99,7 +105,8 @@ inline void Rewrite::run(const TaskOptions& options) {
   if (to_ != nullptr || with_checksums_) from_.expect_unchanged();
 }
 
-inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& changed, std::uint64_t size_before) {
+template <class Void>
+void BasicRewrite<Void>::add_changed(const ModelTensor& tensor, const Changed& changed, std::uint64_t size_before) {
   const std::uint64_t size_after = to_ != nullptr ? to_->bytes_of(tensor) : size_before,
                       room = std::max(size_before, size_after);
   tasks_.push_back({room + changed.memory,
@@ -125,7 +132,8 @@ inline void Rewrite::add_changed(const ModelTensor& tensor, const Changed& chang
                     }});
 }
 
-inline void Rewrite::add_pieces(const ModelTensor& tensor) {
+template <class Void>
+void BasicRewrite<Void>::add_pieces(const ModelTensor& tensor) {
   constexpr std::uint64_t step = RestChecksum::piece_bytes;
   for (std::uint64_t at = 0; at < tensor.info->bytes(); at += step) {
     const std::uint64_t size = std::min(step, tensor.info->bytes() - at);
@@ -142,7 +150,8 @@ inline void Rewrite::add_pieces(const ModelTensor& tensor) {
   }
 }
 
-inline void Rewrite::add_copy(std::size_t i, const TaskOptions& options) {
+template <class Void>
+void BasicRewrite<Void>::add_copy(std::size_t i, const TaskOptions& options) {
   std::error_code none;  // what cannot be examined is an error when it is copied
   const std::uintmax_t found = std::filesystem::file_size(from_.path() / utf8_path(copies_[i]), none);
   const std::uint64_t size = none ? 0 : found;

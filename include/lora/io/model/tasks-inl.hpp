@@ -27,9 +27,10 @@ LORA_FUNC void expect_not_cancelled(const TaskOptions& options) {
   if (options.is_cancelled && options.is_cancelled()) throw Cancelled("lora: cancelled: nothing was changed");
 }
 
-class TaskRunner {
+template <class = void>
+class BasicTaskRunner {
  public:
-  TaskRunner(std::span<const Task> tasks, const TaskOptions& options)
+  BasicTaskRunner(std::span<const Task> tasks, const TaskOptions& options)
       : tasks_(tasks), threads_(resolved_threads(options.threads)), options_(options), finishes_(tasks.size()) {
     for (const Task& task : tasks) total_ += task.bytes + task.passed;
   }
@@ -146,6 +147,7 @@ class TaskRunner {
   std::exception_ptr error_;
   std::size_t failed_ = 0;
 };
+using TaskRunner = BasicTaskRunner<>;
 
 LORA_FUNC void Buffer::Free::operator()(std::byte* bytes) const { ::operator delete[](bytes, buffer_alignment); }
 
@@ -163,7 +165,9 @@ LORA_FUNC void Buffer::release() {
   size_ = 0;
 }
 
-LORA_FUNC void run_tasks(std::span<const Task> tasks, const TaskOptions& options) { TaskRunner(tasks, options).run(); }
+LORA_ON_CALL LORA_FUNC void run_tasks(std::span<const Task> tasks, const TaskOptions& options) {
+  TaskRunner(tasks, options).run();
+}
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

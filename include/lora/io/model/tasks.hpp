@@ -5,6 +5,7 @@
 
 #include "lora/core/context.hpp"
 #include "lora/core/error.hpp"
+#include "lora/io/model/on_call.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -67,7 +68,7 @@ struct Task {
 /// Runs all tasks. At any time they take `memory_budget` bytes at most, and as much again may be kept for the next ones;
 /// one that takes more than half of the budget runs alone, with all threads within it. When one throws, those that have
 /// not begun are left out, and of what was thrown the one of the first task comes back. Throws Cancelled.
-void run_tasks(std::span<const Task> tasks, const TaskOptions& options);
+LORA_ON_CALL_DECLARED void run_tasks(std::span<const Task> tasks, const TaskOptions& options);
 
 inline constexpr std::uint64_t memory_budget = std::uint64_t{96} << 20;
 

@@ -8,24 +8,25 @@ LORA_NAMESPACE_BEGIN
 namespace io {
 
 LORA_FUNC Index AdapterUpdate::rows() const {
-  return std::visit([](const auto& shared) { return shared->rows(); }, *this);
+  return detail::visit_update([](const auto& shared) { return shared->rows(); }, *this);
 }
 LORA_FUNC Index AdapterUpdate::cols() const {
-  return std::visit([](const auto& shared) { return shared->cols(); }, *this);
+  return detail::visit_update([](const auto& shared) { return shared->cols(); }, *this);
 }
 LORA_FUNC std::string_view AdapterUpdate::kind() const {
-  return std::visit([](const auto& shared) { return shared->kind(); }, *this);
+  return detail::visit_update([](const auto& shared) { return shared->kind(); }, *this);
 }
 
 LORA_FUNC Index AdapterModule::rows() const { return update.rows(); }
 LORA_FUNC Index AdapterModule::cols() const { return update.cols(); }
 LORA_FUNC Index AdapterModule::rank() const {
-  return std::visit([](const auto& shared) { return detail::rank_of(detail::kind_of(*shared), shared->tensors()); }, update);
+  return detail::visit_update(
+      [](const auto& shared) { return detail::rank_of(detail::kind_of(*shared), shared->tensors()); }, update);
 }
 LORA_FUNC double AdapterModule::scaling() const { return scaling_rule()(rank()); }
 LORA_FUNC Scaling AdapterModule::scaling_rule() const {
   detail::kind_of(update);
-  return std::visit([](const auto& shared) { return shared->scaling_rule(); }, update);
+  return detail::visit_update([](const auto& shared) { return shared->scaling_rule(); }, update);
 }
 LORA_FUNC std::string AdapterModule::tensor_name() const { return path + "." + parameter; }
 

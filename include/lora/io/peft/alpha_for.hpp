@@ -4,6 +4,7 @@
 /// Alphas that say a scaling of another rule. For bodies (-inl.hpp).
 
 #include "lora/core/scalar.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/update/scaling.hpp"
 
 #include <cmath>
@@ -14,7 +15,7 @@ namespace io::detail {
 
 /// The alpha for which a rule gives the very s of `own`, or nothing. A scaling that comes from another rule is turned back: its
 /// product with the divisor, or a neighbour of that, unless rounding leaves the scaling out.
-inline std::optional<double> alpha_for(const Scaling& own, Scaling::Rule rule, Index rank) {
+LORA_ON_CALL_DECLARED inline std::optional<double> alpha_for(const Scaling& own, Scaling::Rule rule, Index rank) {
   if (own.rule() == rule) return own.value();
   const double s = own(rank), r = static_cast<double>(rank);
   const double alpha = s * (rule == Scaling::Rule::alpha_over_sqrt_rank ? std::sqrt(r) : r);

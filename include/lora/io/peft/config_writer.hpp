@@ -3,6 +3,7 @@
 
 /// The adapter_config.json that gives every module of an adapter its rank and its very scaling. For bodies (-inl.hpp).
 
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/alpha_for.hpp"
 #include "lora/io/peft/config.hpp"
@@ -20,10 +21,11 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// Writes the configuration of one adapter.
-class PeftConfigWriter {
+template <class = void>
+class BasicPeftConfigWriter {
  public:
   /// `file` names the configuration in messages.
-  PeftConfigWriter(const std::filesystem::path& file, const Adapter& adapter) : file_(file), adapter_(adapter) {
+  BasicPeftConfigWriter(const std::filesystem::path& file, const Adapter& adapter) : file_(file), adapter_(adapter) {
     for (const AdapterModule& module : adapter.modules)
       if (module.parameter != "bias" && module.expert <= 0) modules_.push_back(&module);
   }
@@ -277,7 +279,7 @@ class PeftConfigWriter {
 
   bool has_core() const {
     const auto has = [](const AdapterModule* module) {
-      const auto parts = std::visit([](const auto& shared) { return shared->tensors(); }, module->update);
+      const auto parts = visit_update([](const auto& shared) { return shared->tensors(); }, module->update);
       return find_part(parts, "hada_t1") != nullptr || find_part(parts, "lokr_t2") != nullptr;
     };
     return std::any_of(modules_.begin(), modules_.end(), has);
@@ -316,6 +318,7 @@ class PeftConfigWriter {
   bool rank_stabilized_ = false;
   std::vector<double> alphas_;
 };
+using PeftConfigWriter = BasicPeftConfigWriter<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

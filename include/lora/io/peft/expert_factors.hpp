@@ -4,6 +4,7 @@
 /// LoRA on a parameter of three dimensions, the weights of experts (PEFT's target_parameters): A holds the experts one after the
 /// other, (experts * r, in), B has them running fastest, (out, r * experts). For bodies (-inl.hpp).
 
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/kinds.hpp"
 
@@ -31,10 +32,11 @@ inline lora::detail::UpdateParts factors_of_expert(const lora::detail::UpdatePar
 }
 
 /// The other way round: lora_A or lora_B of all experts as one matrix, which AdapterModule::expert counts.
-inline lora::detail::AnyFactor join_experts(const std::vector<const AdapterModule*>& experts, std::string_view name) {
+LORA_ON_CALL_DECLARED inline lora::detail::AnyFactor join_experts(const std::vector<const AdapterModule*>& experts,
+                                                                  std::string_view name) {
   std::vector<std::vector<UpdateTensor>> tensors;
   for (const AdapterModule* expert : experts)
-    tensors.push_back(std::visit([](const auto& shared) { return shared->tensors(); }, expert->update));
+    tensors.push_back(visit_update([](const auto& shared) { return shared->tensors(); }, expert->update));
   const MatrixView first = find_part(tensors.front(), name)->view;
   const auto count = static_cast<Index>(experts.size());
   const bool is_a = name == "lora_A";

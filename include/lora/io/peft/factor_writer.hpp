@@ -5,6 +5,7 @@
 
 #include "lora/core/sorted.hpp"
 #include "lora/io/adapters/stored_part.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/expert_factors.hpp"
 #include "lora/io/peft/names.hpp"
@@ -23,11 +24,13 @@ struct CopySource {
 };
 
 /// Writes the parts of an adapter's updates, each in its own dtype.
-class FactorWriter {
+template <class = void>
+class BasicFactorWriter {
  public:
   /// `sources` are those of the base copies, in their order; without any, all are in the adapter's own file. Throws FileError
   /// when two modules have one path, or a path or dtype cannot be written.
-  FactorWriter(const std::filesystem::path& target, const Adapter& adapter, std::span<const CopySource> sources = {})
+  BasicFactorWriter(const std::filesystem::path& target, const Adapter& adapter,
+                    std::span<const CopySource> sources = {})
       : target_(target),
         adapter_(adapter),
         factors_(factors_of(adapter, sources)),
@@ -86,7 +89,8 @@ class FactorWriter {
   void add(const AdapterModule& module, std::vector<Factor>& out) const {
     const KindRow& row = kind_of(module.update);
     if (&row == &ia3_kind && module.parameter == "bias") return;  // the weight's vector says it
-    const std::vector<UpdateTensor> parts = std::visit([](const auto& shared) { return shared->tensors(); }, module.update);
+    const std::vector<UpdateTensor> parts =
+        visit_update([](const auto& shared) { return shared->tensors(); }, module.update);
     for (const KindPart& part : row.parts) {
       const UpdateTensor* const found = find_part(parts, part.name);
       if (found == nullptr || (module.parameter == "bias" && part.name != "lora_B")) continue;
@@ -180,6 +184,7 @@ class FactorWriter {
   std::vector<Factor> factors_;
   SafetensorsWriter file_;
 };
+using FactorWriter = BasicFactorWriter<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END

@@ -79,6 +79,19 @@ using SharedUpdate = std::shared_ptr<const Update<Compute>>;
 /// What an AdapterUpdate is.
 using EitherUpdate = std::variant<SharedUpdate<float>, SharedUpdate<double>>;
 
+/// visitor(shared) for the one that there is. (std::visit would compile a table of functions for every visitor.)
+template <class Visitor>
+decltype(auto) visit_update(const Visitor& visitor, const EitherUpdate& update) {
+  if (const auto* const in_float = std::get_if<SharedUpdate<float>>(&update)) return visitor(*in_float);
+  return visitor(*std::get_if<SharedUpdate<double>>(&update));
+}
+
+/// A shared Kind(arguments...). (std::make_shared would compile a class for every kind.)
+template <class Kind, class Compute, class... Arguments>
+SharedUpdate<Compute> share(Arguments&&... arguments) {
+  return std::unique_ptr<const Update<Compute>>(new Kind(std::forward<Arguments>(arguments)...));
+}
+
 /// The type of all parts of a row, when a weight of such factors computes in `Compute`; else Compute.
 template <class Compute>
 ScalarType common_type(const KindRow& row, const lora::detail::UpdateParts& parts) {
@@ -97,7 +110,7 @@ template <class Scalar>
 SharedUpdate<compute_t<Scalar>> make_dense(const MatrixView& diff) {
   Matrix<Scalar> out(diff.rows, diff.cols);
   lora::detail::copy_finite("diff", diff, out.data());
-  return std::make_shared<const Dense<Scalar>>(out);
+  return share<Dense<Scalar>, compute_t<Scalar>>(out);
 }
 
 /// LowRank, DoRA or Dense in the type that the parts have, or in Compute.
@@ -105,8 +118,8 @@ template <class Scalar>
 SharedUpdate<compute_t<Scalar>> make_typed(const KindRow& row, const lora::detail::UpdateParts& parts, const Scaling& scaling) {
   if (&row == &dense_kind) return make_dense<Scalar>(parts.require("diff").view());
   LowRank<Scalar> low_rank(parts.require("lora_B").view(), parts.require("lora_A").view(), scaling);
-  if (&row == &lora_kind) return std::make_shared<const LowRank<Scalar>>(std::move(low_rank));
-  return std::make_shared<const DoRA<Scalar>>(low_rank, parts.require("lora_magnitude_vector").view());
+  if (&row == &lora_kind) return share<LowRank<Scalar>, compute_t<Scalar>>(std::move(low_rank));
+  return share<DoRA<Scalar>, compute_t<Scalar>>(low_rank, parts.require("lora_magnitude_vector").view());
 }
 template <class Compute>
 SharedUpdate<Compute> make_in_common_type(const KindRow& row, const lora::detail::UpdateParts& parts, const Scaling& scaling) {
@@ -141,7 +154,7 @@ constexpr KindClass<Compute> kind_class(const KindRow& row) {
   return KindClass<Compute>{
       &row, [](const Update<Compute>& update) { return dynamic_cast<const Kind*>(&update) != nullptr; },
       [](const KindRow&, const lora::detail::UpdateParts& parts, const Scaling& scaling) -> SharedUpdate<Compute> {
-        return std::make_shared<const Kind>(parts, scaling);
+        return share<Kind, Compute>(parts, scaling);
       }};
 }
 
@@ -165,7 +178,7 @@ const KindRow& kind_of(const Update<Compute>& update) {
                         in_quotes(update.kind())));
 }
 inline const KindRow& kind_of(const EitherUpdate& update) {
-  return std::visit([](const auto& shared) -> const KindRow& { return kind_of(*shared); }, update);
+  return visit_update([](const auto& shared) -> const KindRow& { return kind_of(*shared); }, update);
 }
 
 /// Throws what the kind's constructor does.
@@ -191,21 +204,21 @@ inline Index rank_of(const KindRow& row, const std::vector<UpdateTensor>& tensor
 
 /// Of an IA3: whether its vector is 1 x in, for what a layer takes in.
 inline bool scales_columns(const EitherUpdate& update) {
-  return std::visit([](const auto& shared) { return shared->tensors().front().view.cols != 1; }, update);
+  return visit_update([](const auto& shared) { return shared->tensors().front().view.cols != 1; }, update);
 }
 
 /// The update for a weight of rows x cols: itself, unless it fits any. `kernel` is the size of a convolution's kernel, 0: as the
 /// shapes have it. Throws ShapeError.
 inline EitherUpdate sized(const EitherUpdate& update, Index rows, Index cols, Index kernel) {
-  return std::visit(
+  return visit_update(
       [&]<class Compute>(const SharedUpdate<Compute>& shared) -> EitherUpdate {
         if (const auto* const ia3 = dynamic_cast<const IA3<Compute>*>(shared.get())) {
           const Index inputs = ia3->tensors().front().view.cols;
           const Index size = kernel != 0 || inputs == 0 ? kernel : cols / inputs;
-          return std::make_shared<const IA3<Compute>>(ia3->sized(rows, cols, ia3->rows() < 0 ? size : 1));
+          return share<IA3<Compute>, Compute>(ia3->sized(rows, cols, ia3->rows() < 0 ? size : 1));
         }
         if (const auto* const vera = dynamic_cast<const VeRA<Compute>*>(shared.get()))
-          return std::make_shared<const VeRA<Compute>>(vera->sized(rows, cols));
+          return share<VeRA<Compute>, Compute>(vera->sized(rows, cols));
         lora::detail::expect_shape(shared->kind().data(), rows, cols, shared->rows(), shared->cols());
         return shared;
       },
@@ -224,7 +237,7 @@ lora::detail::UpdateParts parts_of(const Update<Compute>& update) {
 /// for an update of another kind, and for factors that overflow.
 template <class Compute>
 SharedUpdate<Compute> update_in(const EitherUpdate& update) {
-  return std::visit(
+  return visit_update(
       [&]<class Found>(const SharedUpdate<Found>& shared) -> SharedUpdate<Compute> {
         if constexpr (std::is_same_v<Found, Compute>) {
           return shared;

@@ -4,6 +4,7 @@
 /// How PEFT's LoKr splits a weight's sides, so that it makes matrices of the very shapes that an adapter has. For bodies
 /// (-inl.hpp).
 
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/kinds.hpp"
 
@@ -22,8 +23,8 @@ struct LoKrShapes {
   bool w1_is_product, w2_is_product;
 };
 
-inline LoKrShapes lokr_shapes(const EitherUpdate& update, Index kernel) {
-  const auto parts = std::visit([](const auto& shared) { return shared->tensors(); }, update);
+LORA_ON_CALL_DECLARED inline LoKrShapes lokr_shapes(const EitherUpdate& update, Index kernel) {
+  const auto parts = visit_update([](const auto& shared) { return shared->tensors(); }, update);
   const auto view = [&](std::string_view name) { return find_part(parts, name)->view; };
   LoKrShapes out{};
   out.w1_is_product = find_part(parts, "lokr_w1") == nullptr;
@@ -42,7 +43,7 @@ inline LoKrShapes lokr_shapes(const EitherUpdate& update, Index kernel) {
 }
 
 /// The least r for which PEFT keeps a LoKr's matrices whole: half the larger side of w2, and of w1 unless only w2 may be a product.
-inline Index whole_lokr_rank(const EitherUpdate& update) {
+LORA_ON_CALL_DECLARED inline Index whole_lokr_rank(const EitherUpdate& update) {
   if (&kind_of(update) != &lokr_kind) return 0;
   const LoKrShapes shapes = lokr_shapes(update, 1);
   return std::max<Index>((std::max(shapes.c, shapes.d) + 1) / 2, 1);
@@ -50,7 +51,7 @@ inline Index whole_lokr_rank(const EitherUpdate& update) {
 
 /// The two factors of a side: `factor` and the rest where it divides the side (nothing when the rest is smaller, since versions
 /// differ), else the pair of divisors that are nearest to each other, the smaller one, not above `factor` (-1: any), first.
-inline std::pair<Index, Index> lokr_factors(Index side, Index factor) {
+LORA_ON_CALL_DECLARED inline std::pair<Index, Index> lokr_factors(Index side, Index factor) {
   if (factor > 0 && side % factor == 0) return factor <= side / factor ? std::pair(factor, side / factor) : std::pair<Index, Index>(0, 0);
   Index smaller = 1, larger = side;
   for (Index candidate = 1; candidate * candidate <= side; ++candidate)
@@ -62,7 +63,8 @@ inline std::pair<Index, Index> lokr_factors(Index side, Index factor) {
 }
 
 /// Throws FileError, naming the module, when no configuration makes all modules' shapes.
-inline LoKrSplit split_of(const std::filesystem::path& file, const std::vector<const AdapterModule*>& modules) {
+LORA_ON_CALL_DECLARED inline LoKrSplit split_of(const std::filesystem::path& file,
+                                                const std::vector<const AdapterModule*>& modules) {
   std::vector<LoKrShapes> all;
   LoKrSplit out{-1, false};
   for (const AdapterModule* const module : modules) {

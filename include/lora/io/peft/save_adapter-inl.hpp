@@ -12,8 +12,8 @@ namespace io {
 namespace detail {
 
 /// save_adapter() with whole tensors out of other files than the adapter's own; see FactorWriter.
-inline void save_with_copies(const Adapter& adapter, const std::filesystem::path& folder,
-                             std::span<const CopySource> sources) {
+LORA_ON_CALL_DECLARED inline void save_with_copies(const Adapter& adapter, const std::filesystem::path& folder,
+                                                   std::span<const CopySource> sources) {
   const std::filesystem::path config_path = folder / "adapter_config.json";
   const std::filesystem::path factors_path = folder / "adapter_model.safetensors";
   expect_dotted(folder, adapter);
@@ -39,7 +39,7 @@ inline void save_with_copies(const Adapter& adapter, const std::filesystem::path
 
 }  // namespace detail
 
-LORA_FUNC void save_adapter(const Adapter& adapter, const std::filesystem::path& folder) {
+LORA_ON_CALL LORA_FUNC void save_adapter(const Adapter& adapter, const std::filesystem::path& folder) {
   detail::save_with_copies(adapter, folder, {});
 }
 

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/adapter.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -24,7 +25,7 @@ namespace io {
 /// takes its name. The configuration goes first and comes last, so that an interrupted program leaves a folder without
 /// it (and the old files as `<name>.old-<process>-<number>`), never one with the configuration of other factors; after an
 /// exception everything is as it was.
-void save_adapter(const Adapter& adapter, const std::filesystem::path& folder);
+LORA_ON_CALL_DECLARED void save_adapter(const Adapter& adapter, const std::filesystem::path& folder);
 
 }  // namespace io
 LORA_NAMESPACE_END

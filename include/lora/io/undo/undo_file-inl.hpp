@@ -9,9 +9,10 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
-LORA_FUNC UndoFileWriter::UndoFileWriter(const std::filesystem::path& target, const Model& model,
-                                         std::vector<UndoTensor> tensors, std::span<const std::string> copies,
-                                         Sync sync, const detail::Reshape& reshape)
+LORA_ON_CALL LORA_FUNC UndoFileWriter::UndoFileWriter(const std::filesystem::path& target, const Model& model,
+                                                      std::vector<UndoTensor> tensors,
+                                                      std::span<const std::string> copies, Sync sync,
+                                                      const detail::Reshape& reshape)
     : header_{model.is_folder(), {}, {}, std::move(tensors)}, file_(target, sync) {
   detail::expect_tensors(model, header_.tensors, false);
   for (std::size_t i = 0; i < model.shards().size(); ++i) {
@@ -46,8 +47,8 @@ LORA_FUNC std::uint64_t UndoFileWriter::record_bytes() const {
   return sum;
 }
 
-LORA_FUNC void UndoFileWriter::add_replaced(const RestChecksum& merged,
-                                            FunctionRef<void(std::uint64_t, std::span<std::byte>)> read) {
+LORA_ON_CALL LORA_FUNC void UndoFileWriter::add_replaced(const RestChecksum& merged,
+                                                         FunctionRef<void(std::uint64_t, std::span<std::byte>)> read) {
   UndoTensor* const tensor = record_bytes_.size() == header_.tensors.size() ? nullptr : &header_.tensors[record_bytes_.size()];
   if (tensor == nullptr || !tensor->replaced)
     throw StateError("lora: UndoFileWriter::add_replaced: the next tensor is none that is replaced");
@@ -67,7 +68,8 @@ LORA_FUNC void UndoFileWriter::add_replaced(const RestChecksum& merged,
     }
 }
 
-LORA_FUNC void UndoFileWriter::finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies) {
+LORA_ON_CALL LORA_FUNC void UndoFileWriter::finish(std::span<const RestChecksum> rests,
+                                                   std::span<const RestChecksum> copies) {
   if (rests.size() != header_.shards.size() || copies.size() != header_.copies.size())
     throw StateError(lora::detail::text("lora: UndoFileWriter::finish: expected the checksums of ",
                                         header_.shards.size(), " shards and ", header_.copies.size(),
@@ -93,21 +95,21 @@ LORA_FUNC OutputFile& UndoFileWriter::expect_finished() {
   return file_;
 }
 
-LORA_FUNC UndoFile UndoFile::open(const std::filesystem::path& path) {
+LORA_ON_CALL LORA_FUNC UndoFile UndoFile::open(const std::filesystem::path& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
     detail::fail(path, "expected an undo file, which is one regular file, found a folder: name the file that was written with the merge (--undo)");
   return UndoFile(Safetensors::open(path));
 }
 
-LORA_FUNC UndoFile::UndoFile(Safetensors file)
+LORA_ON_CALL LORA_FUNC UndoFile::UndoFile(Safetensors file)
     : file_(std::move(file)), header_(detail::UndoHeaderReader(file_).read()) {}
 
 LORA_FUNC std::uint64_t UndoFile::record_bytes(const UndoTensor& tensor) const {
   return file_.tensor(detail::record_name(tensor)).bytes();
 }
 
-LORA_FUNC void UndoFile::expect_made_for(const Model& merged) const {
+LORA_ON_CALL LORA_FUNC void UndoFile::expect_made_for(const Model& merged) const {
   if (merged.is_folder() != is_folder())
     detail::fail(merged.path(), "expected a ", is_folder() ? "folder" : "file", ", as the undo file ",
                  detail::in_quotes(utf8_text(path())), " was made for, found a ", is_folder() ? "file" : "folder");
@@ -126,8 +128,8 @@ LORA_FUNC void UndoFile::expect_made_for(const Model& merged) const {
                    " was made for, found another: it is not the file that was merged");
 }
 
-LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestChecksum> rests,
-                                     std::span<const RestChecksum> checked_copies) const {
+LORA_ON_CALL LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestChecksum> rests,
+                                                  std::span<const RestChecksum> checked_copies) const {
   if (rests.size() != shards().size() || checked_copies.size() != copies().size())
     throw StateError(lora::detail::text("lora: UndoFile::expect_rest: expected the checksums of ", shards().size(),
                                         " shards and ", copies().size(), " other files, found ", rests.size(), " and ",
@@ -142,7 +144,7 @@ LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span<const RestCh
       detail::fail(merged.path() / utf8_path(copies()[i].file), "expected the file as it was at the merge, found another: put it back as the merge left it");
 }
 
-LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
+LORA_ON_CALL LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
   const std::uint64_t merged = detail::tensor_bytes(tensor.replaced->dtype, stored_shape(tensor)).value_or(0);
   RestChecksum found;
   found.add_all(bytes.first(merged));
@@ -158,7 +160,7 @@ LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> 
     file_.read(info, i * size, bytes.subspan((*tensor.replaced->rows)[i] * size, size));
 }
 
-LORA_FUNC detail::Reshape UndoFile::original(const Model& merged) const {
+LORA_ON_CALL LORA_FUNC detail::Reshape UndoFile::original(const Model& merged) const {
   detail::Reshape out;
   const auto text_of = [&](const std::string& name) {
     const TensorInfo& info = file_.tensor(name);
@@ -195,7 +197,7 @@ LORA_FUNC detail::Reshape UndoFile::original(const Model& merged) const {
   return out;
 }
 
-LORA_FUNC UndoRecord UndoFile::record(const UndoTensor& tensor) const {
+LORA_ON_CALL LORA_FUNC UndoRecord UndoFile::record(const UndoTensor& tensor) const {
   const TensorInfo& info = file_.tensor(detail::record_name(tensor));
   std::vector<std::byte> bytes(info.bytes());
   file_.read(info, 0, bytes);

@@ -7,6 +7,7 @@
 #include "lora/exact/undo_record.hpp"
 #include "lora/io/file/output_file.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/model/reshape.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
 #include "lora/update/active_set.hpp"
@@ -19,8 +20,9 @@ class UndoFileWriter {
  public:
   /// For the model `model`, these tensors, which add() then gets in this order, and these other files. `reshape` says what the merged
   /// model has otherwise besides: headers, other files. Throws FileError.
-  UndoFileWriter(const std::filesystem::path& target, const Model& model, std::vector<UndoTensor> tensors,
-                 std::span<const std::string> copies = {}, Sync sync = Sync::yes, const detail::Reshape& reshape = {});
+  LORA_ON_CALL_DECLARED UndoFileWriter(const std::filesystem::path& target, const Model& model,
+                                       std::vector<UndoTensor> tensors, std::span<const std::string> copies = {},
+                                       Sync sync = Sync::yes, const detail::Reshape& reshape = {});
 
   /// Its name once it is committed.
   const std::filesystem::path& path() const { return file_.path(); }
@@ -36,11 +38,12 @@ class UndoFileWriter {
 
   /// The same for a tensor that is replaced: the merged one's checksum, and what reads its bytes as they were, from an offset on: all
   /// of them, or rows as the constructor was told. Throws StateError, FileError. Allocates 4 MiB at most.
-  void add_replaced(const RestChecksum& merged, FunctionRef<void(std::uint64_t, std::span<std::byte>)> read);
+  LORA_ON_CALL_DECLARED void add_replaced(const RestChecksum& merged,
+                                          FunctionRef<void(std::uint64_t, std::span<std::byte>)> read);
 
   /// Writes the header, after the last add(). `rests` have seen all data of each shard that was not merged, `copies` each
   /// of the other files. Throws StateError, FileError.
-  void finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies = {});
+  LORA_ON_CALL_DECLARED void finish(std::span<const RestChecksum> rests, std::span<const RestChecksum> copies = {});
 
   /// The checksum of the header, after finish(): no other undo file has it.
   std::uint64_t header_checksum() const { return header_checksum_; }
@@ -70,10 +73,10 @@ class UndoFileWriter {
 class UndoFile {
  public:
   /// Throws FileError.
-  static UndoFile open(const std::filesystem::path& path);
+  LORA_ON_CALL_DECLARED static UndoFile open(const std::filesystem::path& path);
 
   /// Takes a safetensors file that is_undo_file() holds to be one. Throws FileError.
-  explicit UndoFile(Safetensors file);
+  LORA_ON_CALL_DECLARED explicit UndoFile(Safetensors file);
 
   /// Where it is, and the file itself.
   const std::filesystem::path& path() const { return file_.path(); }
@@ -95,13 +98,13 @@ class UndoFile {
 
   /// Throws FileError unless `merged` has the very files and headers of the model that was merged, with every tensor as it
   /// was.
-  void expect_made_for(const Model& merged) const;
+  LORA_ON_CALL_DECLARED void expect_made_for(const Model& merged) const;
 
   /// Throws FileError, naming the file, unless the data that was not merged and the other files are what they were at the
   /// merge. `rests` are the checksums of shards(), `checked_copies` those of copies(), in their order; StateError when they are
   /// not as many.
-  void expect_rest(const Model& merged, std::span<const RestChecksum> rests,
-                   std::span<const RestChecksum> checked_copies = {}) const;
+  LORA_ON_CALL_DECLARED void expect_rest(const Model& merged, std::span<const RestChecksum> rests,
+                                         std::span<const RestChecksum> checked_copies = {}) const;
 
   /// A tensor's updates with their coefficients, in the order they were merged; LowRank and DoRA have the
   /// type in which the weight computes. Throws FileError.
@@ -110,13 +113,13 @@ class UndoFile {
 
   /// Gives a replaced tensor its bytes back: the first ones of `bytes`, where it had fewer. Throws FileError, and nothing is changed,
   /// when they are not what was merged.
-  void restore(const UndoTensor& tensor, std::span<std::byte> bytes) const;
+  LORA_ON_CALL_DECLARED void restore(const UndoTensor& tensor, std::span<std::byte> bytes) const;
 
   /// What the original has otherwise than the merged model: headers, other files. Throws FileError.
-  detail::Reshape original(const Model& merged) const;
+  LORA_ON_CALL_DECLARED detail::Reshape original(const Model& merged) const;
 
   /// A tensor's record. Throws FileError when it is damaged or another tensor's.
-  UndoRecord record(const UndoTensor& tensor) const;
+  LORA_ON_CALL_DECLARED UndoRecord record(const UndoTensor& tensor) const;
 
  private:
   Safetensors file_;

@@ -6,6 +6,7 @@
 #include "lora/exact/undo_record-inl.hpp"
 #include "lora/io/file/folder.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/peft/names.hpp"
 #include "lora/io/text/json.hpp"
 #include "lora/io/undo/undo_tensor.hpp"
@@ -62,7 +63,7 @@ inline bool is_plain_matrix(const UndoTensor& tensor) {
 /// The version of the format that says all of the header: 4 where the original's tensors or files are others than those of the merged
 /// model; else 3 where there is a weight that is no matrix of its own, or a kind that is
 /// neither LoRA nor DoRA; else 2 where there is a DoRA; else 1.
-inline int undo_version(const UndoHeader& header) {
+LORA_ON_CALL_DECLARED inline int undo_version(const UndoHeader& header) {
   int version = 1;
   for (const UndoCopy& copy : header.copies)
     if (copy.original_bytes) version = 4;
@@ -82,7 +83,7 @@ inline bool has_shape(const UndoTensor& tensor) {
 }
 
 /// Takes rows and cols from the shape. Returns false when it cannot be that of such a weight.
-inline bool take_shape(UndoTensor& tensor) {
+LORA_ON_CALL_DECLARED inline bool take_shape(UndoTensor& tensor) {
   std::vector<std::uint64_t> shape = tensor.shape;
   if (tensor.expert >= 0) {
     if (shape.size() != 3 || static_cast<std::uint64_t>(tensor.expert) >= shape[0]) return false;
@@ -119,7 +120,7 @@ inline std::uint64_t largest_record(const UndoTensor& tensor) {
 }
 
 /// Of the bytes that are no tensor's, one after the other: in a safetensors file the header.
-inline std::uint64_t header_checksum(const TensorFile& file) {
+LORA_ON_CALL_DECLARED inline std::uint64_t header_checksum(const TensorFile& file) {
   std::vector<std::byte> bytes;
   for (const TensorFile::Part& part : file.frame()) {
     bytes.resize(bytes.size() + (part.end - part.begin));
@@ -129,7 +130,8 @@ inline std::uint64_t header_checksum(const TensorFile& file) {
 }
 
 /// Throws FileError unless the model has every tensor as it is in the merged one, or in the original.
-inline void expect_tensors(const Model& model, std::span<const UndoTensor> tensors, bool is_merged) {
+LORA_ON_CALL_DECLARED inline void expect_tensors(const Model& model, std::span<const UndoTensor> tensors,
+                                                 bool is_merged) {
   for (const UndoTensor& tensor : tensors) {
     if (tensor.is_new && !is_merged) continue;
     const ModelTensor* found = model.find(tensor.name);
@@ -159,8 +161,9 @@ inline std::vector<std::uint64_t> stored_shape(const UndoUpdate& update, const U
 }
 
 /// The header of an undo file with records of these sizes, filled with spaces to `room` bytes.
-inline SafetensorsHeader undo_header(const std::filesystem::path& file, const UndoHeader& header,
-                                     std::span<const std::uint64_t> record_bytes, std::size_t room = 0) {
+LORA_ON_CALL_DECLARED inline SafetensorsHeader undo_header(const std::filesystem::path& file, const UndoHeader& header,
+                                                           std::span<const std::uint64_t> record_bytes,
+                                                           std::size_t room = 0) {
   std::string json = header.is_folder ? "{\"folder\":true,\"shards\":[" : "{\"folder\":false,\"shards\":[";
   const auto begin_entry = [&](bool first, const std::string& name_in_folder) {
     json += first ? "{" : ",{";
@@ -238,7 +241,7 @@ inline SafetensorsHeader undo_header(const std::filesystem::path& file, const Un
 
 /// Throws FileError unless the header says all that is needed to undo a merge, and names no file outside of its folder or
 /// twice.
-inline void expect_complete(const std::filesystem::path& file, const UndoHeader& header) {
+LORA_ON_CALL_DECLARED inline void expect_complete(const std::filesystem::path& file, const UndoHeader& header) {
   static constexpr std::string_view part = "metadata 'lora': ";
   if (header.shards.empty() || header.tensors.empty())
     fail(file, part, "expected at least one shard and one tensor, found ", header.shards.size(), " and ",

@@ -3,6 +3,7 @@
 
 /// The header of an undo file (docs/UNDO-FILE.md), read and checked. For bodies (-inl.hpp).
 
+#include "lora/io/model/on_call.hpp"
 #include "lora/io/undo/undo_header.hpp"
 
 #include <charconv>
@@ -11,9 +12,10 @@ LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
 /// Reads and checks everything but the records and the numbers of the factors. Throws FileError.
-class UndoHeaderReader {
+template <class = void>
+class BasicUndoHeaderReader {
  public:
-  explicit UndoHeaderReader(const Safetensors& file) : file_(file) {}
+  explicit BasicUndoHeaderReader(const Safetensors& file) : file_(file) {}
 
   UndoHeader read() {
     if (!is_undo_file(file_))
@@ -243,6 +245,7 @@ class UndoHeaderReader {
   const Safetensors& file_;
   std::size_t used_ = 0;
 };
+using UndoHeaderReader = BasicUndoHeaderReader<>;
 
 }  // namespace io::detail
 LORA_NAMESPACE_END
