@@ -11,7 +11,6 @@
 #include <atomic>
 #include <cmath>
 #include <deque>
-#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -59,9 +58,11 @@ class CalibrationInputs {
     if (files_.empty() || layers.empty()) return;
     for (std::size_t i = 0; i < files_.size(); ++i) {
       if (files_[i].used || !files_[i].lacking) continue;
-      const auto is_asked = [&](const ReportLayer& layer) { return files_.size() == 1 || layer.update_of(i); };
+      const auto is_asked = [&](const ReportLayer& layer) {
+        return !layer.inputs.empty() && (files_.size() == 1 || layer.update_of(i));
+      };
       const auto wanted = std::find_if(layers.begin(), layers.end(), is_asked);
-      fail(files_[i].tensors.path(), "expected inputs of an adapted module, as ", in_quotes(wanted->name),
+      fail(files_[i].tensors.path(), "expected inputs of an adapted module, as ", in_quotes(wanted->inputs),
            ", found none");
     }
     if (!is_used_)
@@ -132,17 +133,17 @@ struct ReportCommand {
   Report measure(const io::Model& model, const std::vector<Target>& targets, const std::vector<ChosenAdapter>& chosen,
                  CalibrationInputs& samples) const {
     Report out{path_text(base), {}, {}, std::vector<ReportLayer>(targets.size())};
-    std::map<std::string, std::size_t> counts;
     for (const ChosenAdapter& one : chosen) {
-      const std::size_t count = ++counts[one.adapter.name];
-      out.adapters.push_back(count == 1 ? one.adapter.name : text(one.adapter.name, " (", count, ")"));
+      out.adapters.push_back(one.adapter.name);
       out.coefficients.push_back(one.coefficient);
     }
+    out.adapters = distinct_names(out.adapters);
     for_each_weight(model, targets, 1, "measuring", common,
                     [&](std::size_t i, std::span<std::byte> weight, const lora::Context& context) {
                       const Target& target = targets[i];
                       ReportLayer& layer = out.layers[i];
-                      layer.name = target.module;
+                      layer.name = name_of(target);
+                      if (!is_bias(target)) layer.inputs = target.module;
                       layer.rows = target.rows;
                       layer.cols = target.cols;
                       for (const io::MergePart& part : target.parts)
@@ -159,12 +160,21 @@ struct ReportCommand {
     return out;
   }
 
+  static const std::string& parameter_of(const Target& target) { return target.parts.front().module->parameter; }
+  static bool is_bias(const Target& target) { return parameter_of(target) == "bias"; }
+
+  /// No two targets have the same: a module's weight has the module's, its bias is `<module>.bias`.
+  static std::string name_of(const Target& target) {
+    if (parameter_of(target) == "weight") return target.module;
+    return text(target.module, ".", parameter_of(target), target.expert < 0 ? "" : text("[", target.expert, "]"));
+  }
+
   template <class Compute>
   static std::optional<lora::compose::OutputChange> output_change(const lora::ActiveSet<Compute>& set,
                                                                   const ReportLayer& layer,
                                                                   CalibrationInputs& samples) {
-    if (samples.empty()) return std::nullopt;
-    const auto memory = samples.of(layer.adapters, layer.name, layer.cols);
+    if (samples.empty() || layer.inputs.empty()) return std::nullopt;
+    const auto memory = samples.of(layer.adapters, layer.inputs, layer.cols);
     if (!memory) return std::nullopt;
     std::vector<lora::MatrixView> views;
     for (const lora::Matrix<float>& X : *memory) views.push_back(lora::view_of(X));
@@ -210,6 +220,7 @@ struct ReportCommand {
     for (std::size_t t = 0; t < report.adapter_count(); ++t)
       retained.push_back({{"adapter", json_text(report.adapters[t])},
                           {"crosstalk", forecast.crosstalk(t)},
+                          {"signal", forecast.signal(t)},
                           {"retained", forecast.retained(t)}});
     for (lora::Index k = 1; k <= 256; k *= 2) curve.push_back({{"adapters", k}, {"retained", forecast.retained_by(k)}});
     for (const double share : {0.9, kept_share, 0.5}) {
@@ -307,13 +318,15 @@ void add_report(CLI::App& program, Run& run) {
            "what they read (1: a direction that both have, 0: none). --json has all of it for each adapter and pair. "
            "docs/COMPOSE.md\n"
            "has the formulas. --html draws which adapters fight, in which layers, and how large they are.\n"
-           "The last line is a forecast from the factors alone: how many adapters such as these a plain sum takes "
-           "(docs/STACKING.md).\n\n"
+           "The last line is a forecast from the factors alone: how many adapters such as these a plain sum takes if "
+           "they are to keep\n"
+           "80 % of what they do alone on average (docs/STACKING.md).\n\n"
            "Files of --inputs have one tensor per module, of the module's name or its weight's: n x in, as PyTorch has "
            "activations,\n"
            "or in x n where only that fits. With them --json has, per layer, output_change: of adapter i (row) on the "
            "inputs of j\n"
-           "(column), ||D_i X_j|| / ||D_j X_j||. Layers that a file lacks are passed over.\n\n",
+           "(column), ||D_i X_j|| / ||D_j X_j||. Layers that a file lacks are passed over, and biases, which read "
+           "nothing.\n\n",
            name_rules, "\n", coefficient_rules));
   command->callback([report, &run] { run = [report] { return report->run(); }; });
 }

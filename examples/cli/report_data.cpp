@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace cli {
 
@@ -100,11 +101,32 @@ std::string capacity_text(const Report& report, const lora::compose::Forecast& f
     return text(forecast.changing() == 0 ? "None" : "Only one",
                 " of these adapters changes the weights: there is nothing to forecast.");
   const lora::Index most = forecast.capacity(kept_share);
-  const std::string share = text(number_text(100 * kept_share, 3), " % of what it does alone");
+  const std::string share = text(number_text(100 * kept_share, 3), " % of what they do alone on average");
   if (most == lora::compose::Forecast::unlimited) return "These adapters leave each other alone: add up as many as you like.";
   const std::string rest = text("weighted_tsv_m with the coefficient k^(-1/4), or give each request its own adapter");
-  if (most == 1) return text("No two of these by plain sum, if each is to keep ", share, "; use ", rest, ".");
-  return text("Up to ", most, " of these by plain sum, if each is to keep ", share, "; beyond that use ", rest, ".");
+  std::vector<double> kept;
+  for (std::size_t t = 0; t < report.adapter_count(); ++t) kept.push_back(forecast.retained(t));
+  const auto least = std::min_element(kept.begin(), kept.end());
+  std::string only;
+  if (*least < std::max(forecast.retained() / 2, 0.01))
+    only = text(" (in the sum of all ", report.adapter_count(), " the weakest, ",
+                in_quotes(report.adapters[static_cast<std::size_t>(least - kept.begin())]), ", keeps ",
+                std::lround(100 * *least), " %)");
+  if (most == 1) return text("No two of these by plain sum, if they are to keep ", share, only, "; use ", rest, ".");
+  return text("Up to ", most, " of these by plain sum, if they are to keep ", share, only, "; beyond that use ", rest,
+              ".");
+}
+
+std::vector<std::string> distinct_names(const std::vector<std::string>& names) {
+  std::set<std::string> taken(names.begin(), names.end()), seen;
+  std::vector<std::string> out;
+  for (const std::string& name : names) {
+    std::string one = name;
+    if (!seen.insert(name).second)
+      for (int count = 2; !taken.insert(one = text(name, " (", count, ")")).second;) ++count;
+    out.push_back(std::move(one));
+  }
+  return out;
 }
 
 std::optional<double> Report::output_change(std::size_t i, std::size_t j) const {

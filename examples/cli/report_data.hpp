@@ -13,7 +13,8 @@ namespace cli {
 
 /// One weight, and what adapters do to it.
 struct ReportLayer {
-  std::string name;
+  std::string name;    ///< each one's own: the module's, or `<module>.<parameter>`, with an expert's number: `[3]`
+  std::string inputs;  ///< the module whose inputs it reads; a bias reads none
   lora::Index rows = 0, cols = 0;
   std::vector<std::size_t> adapters;  ///< of the updates in `measures`
   lora::compose::Interference measures;
@@ -60,10 +61,14 @@ struct Report {
   std::optional<double> output_change(std::size_t i, std::size_t j) const;
 };
 
-/// The share of its task that an adapter should keep, and the sentence about how many adapters such as these a model takes
-/// then; nothing where no two of them meet. `forecast` is the report's.
+/// The share of their tasks that adapters should keep on average, and the sentence about how many such as these a model takes
+/// then, with the weakest in the sum of all where it keeps less than half of their mean, or 1 %; nothing where no two of them
+/// meet. `forecast` is the report's.
 constexpr double kept_share = 0.8;
 std::string capacity_text(const Report& report, const lora::compose::Forecast& forecast);
+
+/// The names, and numbers behind those that are there already: "ad", "ad (2)" ... No two are alike.
+std::vector<std::string> distinct_names(const std::vector<std::string>& names);
 
 /// A page of its own: no script, nothing from a network.
 std::string report_page(const Report& report);

@@ -336,17 +336,18 @@ class Page {
       curve.cell(share_text(forecast_.retained_by(k)));
       curve.end();
     }
-    HtmlTable each("", "Each adapter in the sum of all", {"Adapter", "Crosstalk", "Share kept"});
+    HtmlTable each("", "Each adapter in the sum of all", {"Adapter", "Crosstalk", "Signal left", "Share kept"});
     for (std::size_t t = 0; t < report_.adapter_count(); ++t) {
       each.begin(adapter_name(t));
       each.cell(fixed_text(forecast_.crosstalk(t)));
+      each.cell(share_text(forecast_.signal(t)));
       each.cell(share_text(forecast_.retained(t)));
       each.end();
     }
     return {"forecast", "How many a model takes",
             text("<p>", escaped(capacity_text(report_, forecast_)), "</p><figure>", drawing,
-                 "<figcaption>The share of its accuracy above chance that an adapter is expected to "
-                 "keep when k such adapters are added up; the point is the ",
+                 "<figcaption>The share of its accuracy above chance that adapters are expected to "
+                 "keep on average when k such adapters are added up; the point is the ",
                  count, " of this report, the dashed line ", share_text(kept_share), ".</figcaption></figure>",
                  details("The curve in numbers", curve.html()), details("Each adapter in numbers", each.html()),
                  "<p class=\"soft\">From the factors alone, by a curve that was fitted to adapters of one sentence "
@@ -405,7 +406,9 @@ class Page {
             "did not have them.</p>"
             "<p>These numbers say how much adapters touch each other; the forecast says what that is expected to cost, "
             "and a test on your own data is what counts.</p>"
-            "<p><b>Crosstalk.</b> ‖sum of the others‖² / ‖D<sub>i</sub>‖² in Frobenius norm, over all layers.</p>"};
+            "<p><b>Crosstalk.</b> ‖sum of the others‖² / ‖D<sub>i</sub>‖² in Frobenius norm, over all layers. "
+            "<b>Signal left.</b> 1 + tr(D<sub>i</sub>ᵀ(sum of the others)) / ‖D<sub>i</sub>‖², from 0 to 1: less "
+            "where the others point against it.</p>"};
   }
 
   const Report& report_;

@@ -185,6 +185,7 @@ class Experiment {
                      {"k", k},
                      {"task", tasks_[order[i]].name},
                      {"crosstalk", found.crosstalk(i - set.begin)},
+                     {"signal", found.signal(i - set.begin)},
                      {"retained", found.retained(i - set.begin)}}
              << '\n';
     }

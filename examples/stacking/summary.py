@@ -134,6 +134,7 @@ def rank_correlation(a, b):
     return statistics.correlation(ranks(a), ranks(b)) if len(a) > 2 else math.nan
 
 
+# `crosstalk` is the forecast's x: in what the others leave of the adapter's signal.
 Sum = collections.namedtuple("Sum", "order k set crosstalk retained alone accuracy")
 
 
@@ -148,8 +149,8 @@ def sums(results):
         row = results.rows.get((order, k, "sum", "1"), {}).get(task)
         if row:
             alone = results.rows[order, 1, "alone", "1"][task]
-            out.append(Sum(order, k, tuple(row["set"]), forecast["crosstalk"], forecast["retained"], all_rows(alone),
-                           all_rows(row)))
+            x = forecast["crosstalk"] / forecast["signal"] ** 2 if forecast["signal"] else math.inf
+            out.append(Sum(order, k, tuple(row["set"]), x, forecast["retained"], all_rows(alone), all_rows(row)))
     return out
 
 

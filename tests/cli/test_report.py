@@ -3,6 +3,7 @@
 
 import json
 import math
+import re
 import unittest
 
 from support import EXAMPLES, GOLDEN, Tensors, ToolTest, gaussian, save_adapter, tensor
@@ -46,11 +47,13 @@ class Report(ToolTest):
         self.assertEqual(pair["adapters"], ["one", "two"])
         self.assertAlmostEqual(pair["cosine"], dot(*deltas) / (norms[0] * norms[1]), delta=1e-6)
         self.assertEqual((len(pair["column_cosines"]), len(pair["row_cosines"])), (2, 2))
-        # Each other's energy in one's own; one such adapter keeps everything.
+        # Each other's energy in what the other leaves of one's own; one such adapter keeps everything.
         squares = [n * n for n in norms]
         for kept, own, other in zip(report["forecast"]["retained"], squares, squares[::-1]):
             self.assertAlmostEqual(kept["crosstalk"], other / own, delta=1e-5 * other / own)
-            self.assertAlmostEqual(kept["retained"], 1 / (1 + (kept["crosstalk"] / 9) ** 1.3), delta=1e-12)
+            self.assertAlmostEqual(kept["signal"], min(1, max(0, 1 + dot(*deltas) / own)), delta=1e-6)
+            left = kept["crosstalk"] / kept["signal"] ** 2
+            self.assertAlmostEqual(kept["retained"], 1 / (1 + (left / 9) ** 1.3), delta=1e-12)
         self.assertEqual(report["forecast"]["curve"][0], {"adapters": 1, "retained": 1.0})
         self.assertEqual(list(report["forecast"]["capacity"]), ["0.9", "0.8", "0.5"])
         whole = [[x + y for x, y in zip(p, q)] for p, q in zip(*deltas)]
@@ -61,20 +64,20 @@ class Report(ToolTest):
         out = self.run_tool("report", "--base", BASE, "--adapter", GAMES, "--adapter", SCIENCE)
         lines = out.splitlines()
         self.assertIn("stable rank", lines[0])
-        self.assertRegex(lines.pop(), r"^forecast: Up to \d+ of these by plain sum, if each is to keep 80 % ")
+        self.assertRegex(lines.pop(), r"^forecast: Up to \d+ of these by plain sum, if they are to keep 80 % of what they do alone on average; beyond that ")
         self.assertEqual(len(lines) - 1, len(json.loads(self.run_tool(
             "report", "--base", BASE, "--adapter", GAMES, "--adapter", SCIENCE, "--json"))["layers"]))
         alone = self.run_tool("report", "--base", BASE, "--adapter", GAMES).splitlines()
         self.assertTrue(all(line.endswith("-") for line in alone[1:]))
 
-    def save(self, weights, **adapters):
+    def save(self, weights, rows=7, cols=6, **adapters):
         """A base, and adapters as {module: B's factor}."""
         base = Tensors()
         for i, (module, sigma) in enumerate(weights.items()):
-            base[f"{module}.weight"] = tensor("F32", gaussian(i, 7, 6, sigma))
+            base[f"{module}.weight"] = tensor("F32", gaussian(i, rows, cols, sigma))
         base.save(self.folder / "base.safetensors")
         for seed, (name, modules) in enumerate(adapters.items()):
-            save_adapter(self.folder / name, {module: (tensor("F32", gaussian(50 + seed, 2, 6)), tensor("F32", gaussian(90 + seed, 7, 2, sigma)))
+            save_adapter(self.folder / name, {module: (tensor("F32", gaussian(50 + seed, 2, cols)), tensor("F32", gaussian(90 + seed, rows, 2, sigma)))
                                               for module, sigma in modules.items()})
         return ["report", "--base", "base.safetensors", *(piece for name in adapters for piece in ("--adapter", name))]
 
@@ -97,6 +100,62 @@ class Report(ToolTest):
         [with_zero, without] = [json.loads(self.run_tool(*arguments, "--json"))["forecast"] for arguments in (more, more[:-2])]
         self.assertEqual(with_zero["curve"], without["curve"])
         self.assertEqual(with_zero["capacity"], without["capacity"])
+
+    def test_adapters_that_cancel_keep_nothing(self):
+        command = ["report", "--base", BASE, "--adapter", GAMES, "--adapter", f"{GAMES}=-1"]
+        twice = f"lora: warning: {GAMES}: given twice: both coefficients count\n"
+        forecast = json.loads(self.run_tool(*command, "--json", warning=twice))["forecast"]
+        for kept in forecast["retained"]:
+            self.assertLess(kept["retained"], 1e-6)
+        self.assertEqual(forecast["capacity"], {"0.9": 1, "0.8": 1, "0.5": 1})
+        self.assertIn("\nforecast: No two of these by plain sum, if they are to keep 80 % of what they do alone on average "
+                      "(in the sum of all 2 the weakest, 'games', keeps 0 %); use ", self.run_tool(*command, warning=twice))
+
+    def test_the_weakest_is_named(self):
+        command = self.save({"m.q": 1}, 40, 30, **{f"a{i}": {"m.q": 1} for i in range(6)}, faint={"m.q": 0.1})
+        forecast = json.loads(self.run_tool(*command, "--json"))["forecast"]
+        most = forecast["capacity"]["0.8"]
+        self.assertIn(most, range(2, 7))
+        found = re.search(r"\nforecast: Up to (\d+) of these by plain sum, if they are to keep 80 % of what they do alone on average "
+                          r"\(in the sum of all 7 the weakest, 'faint', keeps (\d+) %\); beyond that ", self.run_tool(*command))
+        self.assertEqual(int(found[1]), most)
+        shares = [kept["retained"] for kept in forecast["retained"]]
+        self.assertEqual(int(found[2]), round(100 * shares[-1]))
+        self.assertLess(shares[-1], sum(shares) / 14)
+
+    def test_names_are_told_apart(self):
+        names = ["x/ad", "y/ad", "x/ad (2)"]
+        base = Tensors()
+        base["m.q.weight"] = tensor("F32", gaussian(1, 7, 6))
+        base.save(self.folder / "base.safetensors")
+        for seed, name in enumerate(names):
+            save_adapter(self.folder / name, {"m.q": (tensor("F32", gaussian(50 + seed, 2, 6)), tensor("F32", gaussian(90 + seed, 7, 2)))})
+        report = json.loads(self.run_tool("report", "--base", "base.safetensors", *(piece for name in names for piece in ("--adapter", name)), "--json"))
+        self.assertEqual([kept["adapter"] for kept in report["forecast"]["retained"]], ["ad", "ad (3)", "ad (2)"])
+
+    def test_a_bias_is_a_layer_of_its_own(self):
+        base = Tensors()
+        base["m.weight"] = tensor("F32", gaussian(1, 9, 7))
+        base["m.bias"] = ("F32", [9], tensor("F32", gaussian(2, 1, 9))[2])
+        base.save(self.folder / "base.safetensors")
+        for seed, name in enumerate(("one", "two")):
+            folder = save_adapter(self.folder / name, {"m": (tensor("F32", gaussian(50 + seed, 2, 7)), tensor("F32", gaussian(90 + seed, 9, 2)))}, lora_bias=True)
+            tensors = Tensors(folder / "adapter_model.safetensors")
+            tensors["base_model.model.m.lora_B.bias"] = ("F32", [9], tensor("F32", gaussian(7 + seed, 1, 9))[2])
+            tensors.save(folder / "adapter_model.safetensors")
+        inputs = Tensors()
+        inputs["m"] = tensor("F32", gaussian(5, 30, 7))
+        inputs.save(self.folder / "inputs.safetensors")
+        command = ["report", "--base", "base.safetensors", "--adapter", "one", "--adapter", "two", "--inputs", "inputs.safetensors"]
+        layers = {layer["name"]: layer for layer in json.loads(self.run_tool(*command, "--json"))["layers"]}
+        self.assertEqual({name: layer["shape"] for name, layer in layers.items()}, {"m": [9, 7], "m.bias": [9, 1]})
+        self.assertEqual(len(layers["m"]["output_change"]), 2)
+        self.assertNotIn("output_change", layers["m.bias"])
+        self.assertEqual(sorted(line.split()[0] for line in self.run_tool(*command).splitlines()[1:3]), ["m", "m.bias"])
+        other = Tensors()
+        other["another"] = inputs["m"]
+        other.save(self.folder / "inputs.safetensors")
+        self.expect_error(1, ["expected inputs of an adapted module, as 'm', found none"], *command)
 
     def test_weights_that_are_zero(self):
         command = self.save({"m.q": 0}, one={"m.q": 1}, two={"m.q": 1})

@@ -4,6 +4,8 @@
 
 #include "compose/dense.hpp"
 
+#include <algorithm>
+
 namespace {
 
 using namespace dense;
@@ -42,7 +44,12 @@ TEST(Forecast, ComparesTheOthersSumWithTheOwnUpdateOverAllWeights) {
     const double others = (D[0] + D[1] + D[2] - D[t]).squaredNorm() + (E[0] + E[1] + E[2] - E[t]).squaredNorm(),
                  ratio = others / (D[t].squaredNorm() + E[t].squaredNorm());
     EXPECT_NEAR(forecast.crosstalk(t), ratio, 1e-12 * ratio);
-    const double share = 1 / (1 + std::pow(ratio / Forecast::half_ratio, Forecast::steepness));
+    const Doubles rest = D[0] + D[1] + D[2] - D[t], rest_there = E[0] + E[1] + E[2] - E[t];
+    const double own = D[t].squaredNorm() + E[t].squaredNorm(),
+                 along = (D[t].cwiseProduct(rest).sum() + E[t].cwiseProduct(rest_there).sum()) / own,
+                 left = std::clamp(1 + along, 0.0, 1.0);
+    EXPECT_NEAR(forecast.signal(t), left, 1e-12);
+    const double share = 1 / (1 + std::pow(ratio / (left * left) / Forecast::half_ratio, Forecast::steepness));
     EXPECT_NEAR(forecast.retained(t), share, 1e-12);
     mean += share / 3;
   }
@@ -94,6 +101,75 @@ TEST(Forecast, CapacityOfAdaptersThatAreAlike) {
   EXPECT_EQ(forecast_of(apart({0, 0})).capacity(0.5), Forecast::unlimited);
 }
 
+// As many copies as one likes say the same of k copies; two of them as well, though there is no pair of others.
+TEST(Forecast, TwoThatAreAlikeForetellWhatMoreDo) {
+  const Set one = gaussian(3, 12, 10, {3}, {1.0});
+  for (const std::size_t count : std::vector<std::size_t>{2, 3, 6}) {
+    const Forecast forecast = forecast_of(Set(std::vector<lora::ActiveUpdate<double>>(count, one.updates()[0])));
+    for (const Index k : {2, 3, 5})
+      EXPECT_NEAR(forecast.retained_by(k), Forecast::retained_at(static_cast<double>((k - 1) * (k - 1))), 1e-12);
+    EXPECT_EQ(forecast.capacity(0.8), 2) << count;
+  }
+  // The other one three times as large: k - 1 of that size are 9 (k - 1)^2 times as much as the small one.
+  const Forecast sizes = forecast_of({one.updates()[0], {one.updates()[0].update, 3.0}});
+  EXPECT_NEAR(sizes.retained_by(4, 0), Forecast::retained_at(81), 1e-12);
+  EXPECT_NEAR(sizes.retained_by(4, 1), Forecast::retained_at(1), 1e-12);
+}
+
+TEST(Forecast, NothingIsLeftOfWhatTheOthersTakeBack) {
+  const Set one = gaussian(3, 30, 26, {3}, {1.0}), two = gaussian(5, 30, 26, {3}, {1.0});
+  const auto times = [](const Set& set, double coefficient) {
+    return lora::ActiveUpdate<double>{set.updates()[0].update, coefficient};
+  };
+  using Updates = std::vector<lora::ActiveUpdate<double>>;
+  for (const Updates& updates : {Updates{times(one, 1), times(one, -1)},
+                                 Updates{times(one, 1), times(one, -1), times(two, 1), times(two, -1)}}) {
+    const Forecast forecast = forecast_of(Set(updates));
+    for (std::size_t t = 0; t < updates.size(); ++t) {
+      EXPECT_LE(forecast.signal(t), 1e-12);
+      EXPECT_LE(forecast.retained(t), 1e-12);
+      EXPECT_LE(forecast.retained_by(static_cast<Index>(updates.size()), t), 1e-12);
+    }
+    EXPECT_LE(forecast.retained(), 1e-12);
+    EXPECT_EQ(forecast.capacity(0.8), 1);
+  }
+  // Of 2 out of D, -D, E, -E one third are an adapter and its opposite.
+  const Forecast pairs = forecast_of({times(one, 1), times(one, -1), times(two, 1), times(two, -1)});
+  EXPECT_LE(pairs.retained_by(2), 0.7);
+  EXPECT_GE(pairs.retained_by(2), 0.5);
+  // Half of it taken back: a quarter of the energy faces a quarter. More than all: nothing either.
+  const Forecast half = forecast_of({times(one, 1), times(one, -0.5)});
+  EXPECT_NEAR(half.signal(0), 0.5, 1e-12);
+  EXPECT_NEAR(half.retained(0), Forecast::retained_at(1), 1e-12);
+  EXPECT_NEAR(half.retained_by(5, 0), Forecast::retained_at(4), 1e-12);  // no more of those that point against it
+  EXPECT_EQ(half.signal(1), 0.0);
+  EXPECT_EQ(half.retained(1), 0.0);
+}
+
+TEST(Forecast, OneOppositePairAmongOthersLosesAlone) {
+  std::vector<lora::ActiveUpdate<double>> updates;
+  const auto axis = [&](Index t, double size) {
+    lora::Matrix<double> B = lora::Matrix<double>::Zero(9, 1), A = lora::Matrix<double>::Zero(1, 9);
+    B(t, 0) = size;
+    A(0, t) = 1;
+    updates.emplace_back(lora::LowRank<double>(B, A, lora::scaling::fixed(1)));
+  };
+  for (Index t = 0; t < 9; ++t) axis(t, 1);
+  axis(0, -1);
+  const Forecast forecast = forecast_of(Set(updates));
+  const double others = Forecast::retained_at(7);  // the pair is not there for them
+  for (std::size_t t = 0; t < 10; ++t) {
+    const bool is_opposed = t == 0 || t == 9;
+    EXPECT_NEAR(forecast.retained(t), is_opposed ? 0.0 : others, 1e-12) << t;
+    if (is_opposed) {
+      EXPECT_NEAR(forecast.retained_by(10, t), 0.0, 1e-12);
+    }
+  }
+  // A pair of ten is the opposite one in one of nine cases for two of ten.
+  EXPECT_NEAR(forecast.retained_by(2), Forecast::retained_at(1) * (1 - 0.2 / 9), 1e-12);
+  for (Index k = 1; k < 40; ++k) EXPECT_LE(forecast.retained_by(k + 1), forecast.retained_by(k) + 1e-12);
+}
+
 TEST(Forecast, TwoUpdatesOfOneAdapterAreTheirSum) {
   const Set set = gaussian(4, 20, 18, {2, 3, 4});
   Forecast forecast(2);
@@ -111,6 +187,8 @@ TEST(Forecast, AdaptersThatChangeNothingStayOutOfTheMeans) {
   EXPECT_NEAR(with.retained(), without.retained(), 1e-12);
   for (const Index k : {2, 3, 7}) EXPECT_NEAR(with.retained_by(k), without.retained_by(k), 1e-12);
   EXPECT_EQ(with.capacity(0.8), without.capacity(0.8));
+  EXPECT_EQ(with.signal(1), 1.0);
+  EXPECT_EQ(with.retained_by(5, 1), 1.0);
   const Forecast nothing = forecast_of(apart({0, 0}));
   EXPECT_EQ(nothing.changing(), 0u);
   EXPECT_EQ(nothing.retained(), 1.0);
@@ -132,7 +210,10 @@ TEST(Forecast, NamesWhatIsWrong) {
   EXPECT_THROW(forecast.add(two, std::vector<std::size_t>{0, 3}), lora::ValueError);
   EXPECT_EQ(forecast.crosstalk(0), 0.0);  // nothing was added
   EXPECT_THROW((void)forecast.crosstalk(3), lora::ValueError);
+  EXPECT_THROW((void)forecast.signal(3), lora::ValueError);
   EXPECT_THROW((void)forecast.retained_by(0), lora::ValueError);
+  EXPECT_THROW((void)forecast.retained_by(0, 1), lora::ValueError);
+  EXPECT_THROW((void)forecast.retained_by(2, 3), lora::ValueError);
   for (const double share : {0.0, 1.0, -0.5, std::nan("")})
     EXPECT_THROW((void)forecast.capacity(share), lora::ValueError);
 }

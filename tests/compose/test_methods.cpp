@@ -348,6 +348,19 @@ TEST(Isotropic, GivesDirectionsThatNoUpdateHasNoWeight) {
     EXPECT_EQ(compose::combine<double>({{zero, 1.0}, {zero, -1.0}}, method).norm, 0.0) << compose::name(method);
 }
 
+TEST(Isotropic, MakesNothingOutOfTheRoundingOfUpdatesThatCancel) {
+  const Set set = gaussian(18, 30, 26, {6, 3});
+  const auto& update = set.updates()[0].update;
+  for (const Method method : {Method::iso_c, Method::iso_cts}) {
+    const auto made = compose::combine<double>({{update, 1.0}, {update, -1.0}}, method);
+    EXPECT_LE(delta(made).norm(), tolerance(made)) << compose::name(method);
+    // What is left of more than rounding has its own directions alone.
+    const auto rest =
+        compose::combine<double>({{update, 1.0}, {update, -1.0}, {set.updates()[1].update, 1e-8}}, method);
+    EXPECT_LE(rest.update.rank(), 3) << compose::name(method);
+  }
+}
+
 TEST(Orthogonal, LeavesEarlierUpdatesAlone) {
   const Set set = gaussian(14, 30, 26, {4, 3, 5}, {1.0, -0.5, 2.0});
   const auto made = compose::orthogonal<double>(set);

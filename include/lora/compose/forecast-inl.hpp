@@ -56,10 +56,27 @@ LORA_FUNC std::vector<double> Forecast::others() const {
   return out;
 }
 
-LORA_FUNC double Forecast::crosstalk(std::size_t t) const {
+/// <D_t, sum of D_j over j != t>.
+LORA_FUNC double Forecast::along(std::size_t t) const {
+  double sum = 0;
+  for (std::size_t j = 0; j < adapters_; ++j)
+    if (j != t) sum += product(t, j);
+  return sum;
+}
+
+LORA_FUNC void Forecast::expect_adapter(std::size_t t) const {
   if (t >= adapters_)
     throw ValueError(lora::detail::text("lora: Forecast: expected an adapter below ", adapters_, ", found ", t));
+}
+
+LORA_FUNC double Forecast::crosstalk(std::size_t t) const {
+  expect_adapter(t);
   return own(t) > 0 ? others()[t] / own(t) : 0.0;
+}
+
+LORA_FUNC double Forecast::signal(std::size_t t) const {
+  expect_adapter(t);
+  return own(t) > 0 ? std::clamp(1 + along(t) / own(t), 0.0, 1.0) : 1.0;
 }
 
 LORA_FUNC std::size_t Forecast::changing() const {
@@ -73,9 +90,38 @@ LORA_FUNC double Forecast::retained() const {
   const std::vector<double> energies = others();
   double sum = 0;
   for (std::size_t t = 0; t < adapters_; ++t)
-    if (own(t) > 0) sum += retained_at(energies[t] / own(t));
+    if (own(t) > 0) sum += retained_at(energies[t] / own(t), signal(t));
   const std::size_t count = changing();
   return count == 0 ? 1.0 : sum / static_cast<double>(count);
+}
+
+/// What adapter t, which changes something, keeps among k such; the others' sum has this energy.
+LORA_FUNC double Forecast::among(Index k, std::size_t t, double energy) const {
+  if (k == 1) return 1.0;
+  double trace = 0;
+  for (std::size_t j = 0; j < adapters_; ++j) trace += own(j);
+  const double count = static_cast<double>(changing()) - 1, added = static_cast<double>(k) - 1,
+               squares = trace - own(t), sum = along(t);
+  double mean_square = own(t), mean_product = 0;
+  if (count > 0) mean_square = squares / count;
+  if (count == 1) mean_product = std::max(sum * std::sqrt(mean_square / own(t)), 0.0);
+  if (count > 1) mean_product = std::max((energy - squares) / (count * (count - 1)), 0.0);
+  const double crosstalk = added * (mean_square + (added - 1) * mean_product) / own(t), whole = retained_at(crosstalk);
+  const double drawn = std::min(added, count) - 1;
+  double lost = 0;  // by what points against it, each of the others once for sure among the k
+  for (std::size_t j = 0; j < adapters_; ++j) {
+    if (j == t || !(own(j) > 0)) continue;
+    const double one = product(t, j), rest = count > 1 ? std::min((sum - one) / (count - 1), 0.0) : 0.0;
+    const double left = std::clamp(1 + (one + drawn * rest) / own(t), 0.0, 1.0);
+    if (left < 1) lost += whole - retained_at(crosstalk, left);
+  }
+  return count > 0 ? std::max(whole - lost / count, 0.0) : whole;
+}
+
+LORA_FUNC double Forecast::retained_by(Index k, std::size_t t) const {
+  if (k < 1) throw ValueError(lora::detail::text("lora: Forecast: expected at least one adapter, found ", k));
+  expect_adapter(t);
+  return own(t) > 0 ? among(k, t, others()[t]) : 1.0;
 }
 
 LORA_FUNC double Forecast::retained_by(Index k) const {
@@ -83,18 +129,9 @@ LORA_FUNC double Forecast::retained_by(Index k) const {
   const std::size_t all = changing();
   if (all == 0) return 1.0;
   const std::vector<double> energies = others();
-  double trace = 0;
-  for (std::size_t t = 0; t < adapters_; ++t) trace += own(t);
-  const double count = static_cast<double>(all) - 1, added = static_cast<double>(k) - 1;
   double sum = 0;
-  for (std::size_t t = 0; t < adapters_; ++t) {
-    if (!(own(t) > 0)) continue;
-    const double squares = trace - own(t);
-    double mean_square = own(t), mean_product = 0;
-    if (all > 1) mean_square = squares / count;
-    if (all > 2) mean_product = std::max((energies[t] - squares) / (count * (count - 1)), 0.0);
-    sum += retained_at(added * (mean_square + (added - 1) * mean_product) / own(t));
-  }
+  for (std::size_t t = 0; t < adapters_; ++t)
+    if (own(t) > 0) sum += among(k, t, energies[t]);
   return sum / static_cast<double>(all);
 }
 
@@ -115,6 +152,10 @@ LORA_FUNC Index Forecast::capacity(double share) const {
 
 LORA_FUNC double Forecast::retained_at(double crosstalk) {
   return 1 / (1 + std::pow(crosstalk / half_ratio, steepness));
+}
+
+LORA_FUNC double Forecast::retained_at(double crosstalk, double signal) {
+  return signal > 0 ? retained_at(crosstalk / (signal * signal)) : 0.0;
 }
 
 }  // namespace compose

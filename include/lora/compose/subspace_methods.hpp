@@ -146,12 +146,13 @@ template <class = void>
 LORA_NOINLINE ComposedFactors compose_iso_c(std::span<const CompositionTerm> terms,
                                             const compose::Truncation& truncation, const Context& context) {
   const CoreSpace<> core(terms, context);
-  TruncatedSpectrum sum = truncated_to_signal(spectrum_of(core.sum()), truncation, core.rows(), core.cols());
+  const double rounding = sum_rounding(terms);
+  TruncatedSpectrum sum = truncated_to_signal(spectrum_of(core.sum()), truncation, core.rows(), core.cols(), rounding);
   sum.kept.s.setConstant(sum.kept.s.mean());
   ComposedFactors out = core.factors(sum.kept);
   out.norm = sum.norm;
   out.error = sum.error;
-  out.rounding = sum_rounding(terms);
+  out.rounding = rounding;
   return out;
 }
 
@@ -161,7 +162,10 @@ LORA_NOINLINE ComposedFactors compose_iso_cts(std::span<const CompositionTerm> t
   if (!(common_fraction >= 0 && common_fraction <= 1))
     throw ValueError(text("lora: compose: expected a share of common directions in [0, 1], found ", common_fraction));
   const CoreSpace<> core(terms, context);
-  const TruncatedSpectrum cut = truncated_to_signal(spectrum_of(core.sum()), truncation, core.rows(), core.cols());
+  // Updates that cancel leave rounding of their own size: no common directions, and no places for own ones.
+  const double rounding = sum_rounding(terms);
+  const TruncatedSpectrum cut =
+      truncated_to_signal(spectrum_of(core.sum()), truncation, core.rows(), core.cols(), rounding);
   // As many own directions for each update, and what is left over is common.
   const Index all = cut.kept.size();
   const double own = static_cast<double>(all) * (1 - common_fraction) / static_cast<double>(core.count());
@@ -184,7 +188,7 @@ LORA_NOINLINE ComposedFactors compose_iso_cts(std::span<const CompositionTerm> t
   ComposedFactors out = core.factors(joint);
   out.norm = cut.norm;
   out.error = cut.error;
-  out.rounding = sum_rounding(terms);
+  out.rounding = rounding;
   return out;
 }
 
