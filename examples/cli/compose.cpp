@@ -3,6 +3,7 @@
 // lora compose: several adapters made into one.
 
 #include "commands.hpp"
+#include "members.hpp"
 #include "merging.hpp"
 #include "signals.hpp"
 #include "table.hpp"
@@ -10,8 +11,10 @@
 
 #include <lora/compose.hpp>
 #include <lora/exact/checksum.hpp>
-#include <lora/io/model/merge_plan.hpp>
+#include <lora/io/adapters/components.hpp>
+#include <lora/io/adapters/expect_dotted.hpp>
 
+#include <iostream>
 #include <map>
 
 #include <nlohmann/json.hpp>
@@ -24,8 +27,8 @@ namespace composing = lora::compose;
 
 struct Compose {
   AdapterOptions adapters;
-  fs::path out;
-  std::string method_name = "svd", majority_sign = "total", rules = "peft";
+  fs::path base, out;
+  std::string component, method_name = "svd", majority_sign = "total", rules = "peft";
   lora::Index rank = 0;
   double energy = 0, density = 0, common_fraction = 0.8;
   std::uint64_t seed = 0;
@@ -37,21 +40,30 @@ struct Compose {
     const composing::Options options = options_for(method);
     note_signals();
     Eigen::setNbThreads(1);  // Eigen's products have the same bits then, whatever --threads says
-    const std::vector<ChosenAdapter> chosen = adapters.load(common);
+    adapters.of_zero = composing::elects_sign(method) && options.rules == composing::Rules::peft
+                           ? "adds nothing, but the adapter still votes on signs"
+                           : "adds nothing";
+    if (!base.empty() && is_gguf_model(base))
+      fail(base, "expected a model with Hugging Face's names, found a GGUF model");
+    std::vector<ChosenAdapter> chosen = adapters.load(common, base);
     active(chosen);  // some coefficient is not 0
-    expect_apart(files_of(chosen), {out});
+    std::vector<fs::path> read = files_of(chosen);
+    if (!base.empty()) read.push_back(base);
+    expect_apart(read, {out});
     for (const ChosenAdapter& one : chosen) expect_combinable(one.adapter);
-    std::vector<Module> modules = collect(chosen);
+    keep_one_component(chosen);
+    expect_names(chosen);
+    std::optional<io::Model> model;
+    if (!base.empty()) model.emplace(io::Model::open(base));
+    for (ChosenAdapter& one : chosen) name_within_component(one, model ? &*model : nullptr);
+    std::vector<Module> modules = collect(chosen, model ? &*model : nullptr, adapters.renames());
     std::vector<io::Task> tasks;
     for (Module& module : modules)
-      tasks.push_back({module.bytes(),
-                       [&, &module = module](io::Buffer&, const lora::Context& context) -> io::Finish {
-                         naming(module.parts.front().adapter->folder, module.first().path, [&] {
-                           if (module.computes_in_double())
-                             module.compose<double>(method, options, context);
-                           else
-                             module.compose<float>(method, options, context);
-                         });
+      tasks.push_back({module.bytes(), [&, &module = module](io::Buffer&, const lora::Context& context) -> io::Finish {
+                         if (module.computes_in_double())
+                           module.compose<double>(method, options, context);
+                         else
+                           module.compose<float>(method, options, context);
                          return {};
                        }});
     Progress progress("compose", common.quiet);
@@ -73,6 +85,8 @@ struct Compose {
     double norm = 0, error = 0;
 
     const io::AdapterModule& first() const { return *parts.front().module; }
+    lora::Index rows() const { return parts.front().update.rows(); }
+    lora::Index cols() const { return parts.front().update.cols(); }
     std::string name() const {
       return first().expert < 0 ? first().tensor_name() : text(first().tensor_name(), "[", first().expert, "]");
     }
@@ -84,24 +98,32 @@ struct Compose {
     std::uint64_t bytes() const {
       lora::Index depth = 0;
       for (const auto& part : parts) depth += part.module->rank();
-      return static_cast<std::uint64_t>(8 * (4 * depth * (first().rows() + first().cols()) + 6 * depth * depth));
+      return static_cast<std::uint64_t>(8 * (4 * depth * (rows() + cols()) + 6 * depth * depth));
     }
 
     template <class Compute>
     void compose(composing::Method method, composing::Options options, const lora::Context& context) {
-      const auto set = io::active_set<Compute>(parts);
-      if (first().parameter == "bias") {  // a bias's A is the number 1
-        const lora::Matrix<Compute> sum = lora::delta<Compute>(set, first().rows(), 1, context);
-        keep(lora::LowRank<Compute>(sum, lora::Matrix<Compute>::Ones(1, 1), lora::scaling::alpha(1)));
-        norm = sum.template cast<double>().norm();
-        return;
-      }
       const std::string own = name();
       options.seed ^= lora::detail::checksum(reinterpret_cast<const unsigned char*>(own.data()), own.size());
-      const composing::Composition<Compute> found = composing::combine<Compute>(set, method, options, context);
-      keep(found.update);
-      norm = found.norm;
-      error = found.error;
+      const auto combine = [&](const lora::ActiveSet<Compute>& set) {
+        if (first().parameter == "bias") {  // a bias's A is the number 1
+          const lora::Matrix<Compute> sum = lora::delta<Compute>(set, rows(), 1, context);
+          keep(lora::LowRank<Compute>(sum, lora::Matrix<Compute>::Ones(1, 1), lora::scaling::alpha(1)));
+          norm = sum.template cast<double>().norm();
+          return;
+        }
+        const composing::Composition<Compute> found = composing::combine<Compute>(set, method, options, context);
+        keep(found.update);
+        norm = found.norm;
+        error = found.error;
+      };
+      try {
+        with_members<Compute>(parts, combine, combine);
+      } catch (const io::FileError&) {
+        throw;
+      } catch (const lora::Error& problem) {  // about all adapters together
+        throw lora::Error(text("lora: module ", in_quotes(first().path), ": ", bare(problem)));
+      }
     }
     template <class Compute>
     void keep(const lora::LowRank<Compute>& update) {
@@ -116,6 +138,11 @@ struct Compose {
     const auto refuse = [&](bool is_wrong, const char* option, const char* why) {
       if (is_wrong) throw UsageError(text(option, ": ", method_name, " ", why));
     };
+    const auto expect_share = [&](const char* option, double share, bool may_be_zero) {
+      if (command->count(option) != 0 && !((may_be_zero ? share >= 0 : share > 0) && share <= 1))
+        throw UsageError(
+            text(option, ": expected a share in ", may_be_zero ? "[0, 1]" : "(0, 1]", ", found ", number_text(share)));
+    };
     refuse(has_rank && has_energy, "--rank", "takes a rank or an energy, not both");
     refuse(has_rank && !composing::truncates(method), "--rank", "cuts nothing: its rank follows from the adapters'");
     refuse(has_energy && !composing::truncates(method), "--energy",
@@ -124,6 +151,16 @@ struct Compose {
            "prunes: expected the share that it keeps, found none");
     refuse(has_density && !composing::prunes(method), "--density", "prunes nothing");
     refuse(command->count("--seed") != 0 && !composing::prunes_at_random(method), "--seed", "has nothing random");
+    refuse(command->count("--majority-sign") != 0 && !composing::elects_sign(method), "--majority-sign",
+           "elects no signs");
+    refuse(command->count("--rules") != 0 && !composing::elects_sign(method) && !composing::prunes_at_random(method),
+           "--rules", "is the same by either's rules");
+    refuse(command->count("--common-fraction") != 0 && method != composing::Method::iso_cts, "--common-fraction",
+           "has no common directions");
+    expect_share("--energy", energy, false);
+    expect_share("--density", density, false);
+    expect_share("--common-fraction", common_fraction, true);
+    if (!adapters.rename.empty() && base.empty()) throw UsageError("--rename: expected --base beside it, found none");
     composing::Options options;
     if (has_rank) options.truncation = composing::Truncation::rank(rank);
     if (has_energy) options.truncation = composing::Truncation::energy(energy);
@@ -146,29 +183,101 @@ struct Compose {
              ", a tensor that was trained in the base's place: such tensors cannot be combined");
   }
 
-  /// The adapters' modules, in the order in which they come first.
-  static std::vector<Module> collect(const std::vector<ChosenAdapter>& chosen) {
-    std::vector<Module> out;
-    std::map<std::string, std::size_t> places;
+  /// Leaves out the modules of other components than --component. Without it there has to be one alone, as a PEFT
+  /// folder is for one model.
+  void keep_one_component(std::vector<ChosenAdapter>& chosen) const {
+    const std::string* first = component.empty() ? nullptr : &component;
+    const ChosenAdapter* of_first = nullptr;
     for (const ChosenAdapter& one : chosen)
       for (const io::AdapterModule& module : one.adapter.modules) {
-        Module found;
-        found.parts.push_back({&one.adapter, &module, module.update, one.coefficient});
-        const auto [place, is_new] = places.try_emplace(module.component + "/" + found.name(), out.size());
-        if (is_new) {
-          out.push_back(std::move(found));
-          continue;
+        if (!component.empty() || module.component.empty()) continue;
+        if (first == nullptr) {
+          first = &module.component;
+          of_first = &one;
+        } else if (!io::detail::is_same_component(module.component, *first)) {
+          fail(one.adapter.folder, "module ", in_quotes(module.path),
+               ": expected modules of one component, since a PEFT folder ", "is for one model, found ",
+               module.component, ", and ", *first,
+               of_first == &one ? std::string() : " in " + path_text(of_first->adapter.folder),
+               ": --component NAME takes one");
         }
-        Module& known = out[place->second];
-        const io::AdapterModule& first = known.first();
-        if (first.rows() != module.rows() || first.cols() != module.cols() || first.kernel != module.kernel ||
-            first.is_embedding != module.is_embedding)
-          fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
-               shape_text(first.rows(), first.cols()), ", as in ",
-               in_quotes(io::utf8_text(known.parts.front().adapter->folder)), ", found ",
-               shape_text(module.rows(), module.cols()), first.kernel != module.kernel ? " with another kernel" : "");
-        known.parts.push_back(found.parts.front());
       }
+    if (component.empty()) return;
+    for (ChosenAdapter& one : chosen) {
+      const std::size_t before = one.adapter.modules.size();
+      if (std::any_of(one.adapter.modules.begin(), one.adapter.modules.end(),
+                      [](const io::AdapterModule& module) { return !module.component.empty(); }))
+        one.adapter = io::of_component(one.adapter, component);
+      if (one.adapter.modules.size() != before)
+        std::cerr << "lora: note: " << path_text(one.adapter.folder) << ": left out "
+                  << count_text(before - one.adapter.modules.size(), "module") << " of other components than "
+                  << io::printable(component) << '\n';
+    }
+  }
+
+  /// What a file without a base leaves open.
+  void expect_names(const std::vector<ChosenAdapter>& chosen) const {
+    if (!base.empty()) return;
+    for (const ChosenAdapter& one : chosen)
+      for (const io::AdapterModule& module : one.adapter.modules) {
+        const char* const what = module.is_flat ? "names tell what '_' means" : "weights tell the shape";
+        if (module.is_flat || (module.update.cols() < 0 && !io::has_gains(module.update)))
+          throw UsageError(text("--base: expected the model that ", path_text(one.adapter.folder), " is for, whose ",
+                                what, " in ", in_quotes(module.path), ", found none"));
+      }
+  }
+
+  /// Paths as a PEFT folder of the component has them: the base's for '_', and without the component before them.
+  void name_within_component(ChosenAdapter& one, const io::Model* model) const {
+    if (model != nullptr) one.adapter = io::with_base_names(one.adapter, std::span(&model, 1), adapters.renames());
+    for (io::AdapterModule& module : one.adapter.modules) {
+      module.path = io::detail::path_in_component(module);
+      module.component.clear();
+    }
+  }
+
+  /// The adapters' modules, in the order in which they come first: those of one name, or of one tensor of the base
+  /// where there is one.
+  static std::vector<Module> collect(const std::vector<ChosenAdapter>& chosen, const io::Model* model,
+                                     std::span<const io::Rename> renames) {
+    std::vector<Module> out;
+    std::map<std::string, std::size_t> places;
+    const auto add = [&](const ChosenAdapter& one, const io::AdapterModule& module, const io::AdapterUpdate& update,
+                         const std::string& tensor) {
+      Module found;
+      found.parts.push_back({&one.adapter, &module, update, one.coefficient});
+      const auto [place, is_new] = places.try_emplace(text(tensor, "/", module.expert), out.size());
+      if (is_new) {
+        out.push_back(std::move(found));
+        return;
+      }
+      Module& known = out[place->second];
+      const io::AdapterModule& first = known.first();
+      if (known.rows() != found.rows() || known.cols() != found.cols() || first.kernel != module.kernel ||
+          first.is_embedding != module.is_embedding)
+        fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update of ",
+             shape_text(known.rows(), known.cols()), ", as in ",
+             in_quotes(io::utf8_text(known.parts.front().adapter->folder)), ", found ",
+             shape_text(found.rows(), found.cols()), first.kernel != module.kernel ? " with another kernel" : "");
+      known.parts.push_back(found.parts.front());
+    };
+    for (const ChosenAdapter& one : chosen) {
+      for (const io::AdapterModule& module : one.adapter.modules)
+        if (io::has_gains(module.update))
+          fail(one.adapter.folder, "module ", in_quotes(module.path),
+               ": expected an update that can be added to others, found ", module.update.kind(),
+               ", which multiplies W0");
+      if (model == nullptr) {
+        for (const io::AdapterModule& module : one.adapter.modules)
+          add(one, module, module.update, module.tensor_name());
+        continue;
+      }
+      std::vector<std::string> warnings;
+      const std::vector<io::BoundModule> bound = io::bind(*model, one.adapter, &warnings, renames);
+      print_warnings(warnings);
+      for (const io::BoundModule& module : bound)
+        add(one, module.module(), module.update(), module.tensor().info->name);
+    }
     return out;
   }
 
@@ -235,7 +344,23 @@ void add_compose(CLI::App& program, Run& run) {
   CLI::App* command = program.add_subcommand("compose", "Make several adapters into one PEFT folder");
   const auto compose = std::make_shared<Compose>();
   compose->command = command;
-  compose->adapters.add_to(*command, false);
+  compose->adapters.add_to(*command);
+  command->get_option("--adapter")
+      ->description(
+          "An adapter, times COEFFICIENT (default 1): a PEFT folder, or a file of kohya's, LyCORIS' or diffusers' "
+          "names; may be given "
+          "several times");
+  command
+      ->add_option(
+          "--base", compose->base,
+          "The model that the adapters are for, which names of kohya's and VeRA need; modules go by its tensors then")
+      ->type_name("PATH")
+      ->check(not_empty);
+  command
+      ->add_option("--component", compose->component,
+                   "Of adapters for several components of a pipeline this one alone (unet, text_encoder ...)")
+      ->type_name("NAME")
+      ->check(not_empty);
   std::vector<std::string> names;
   for (const composing::Method method : composing::methods()) names.emplace_back(composing::name(method));
   command->add_option("--method", compose->method_name, "How (default svd), see below")
@@ -255,11 +380,14 @@ void add_compose(CLI::App& program, Run& run) {
                    "Of methods that prune: the share of the elements that is kept, in (0, 1]")
       ->type_name("D");
   command
-      ->add_option("--majority-sign", compose->majority_sign,
-                   "Of TIES: the sign of the sum (total, the default) or of most (frequency)")
+      ->add_option(
+          "--majority-sign", compose->majority_sign,
+          "Of methods that elect signs (TIES, KnOTS): the sign of the sum (total, the default) or of most (frequency)")
       ->type_name("HOW")
       ->check(CLI::IsMember({"total", "frequency"}));
-  command->add_option("--rules", compose->rules, "Of methods that prune: those of peft (the default) or mergekit")
+  command
+      ->add_option("--rules", compose->rules,
+                   "Of methods that elect signs or prune at random: those of peft (the default) or mergekit")
       ->type_name("WHOSE")
       ->check(CLI::IsMember({"peft", "mergekit"}));
   command->add_option("--seed", compose->seed, "Of dare methods: which elements are kept (default 0)")->type_name("S");
@@ -276,10 +404,13 @@ void add_compose(CLI::App& program, Run& run) {
       "Examples:\n"
       "  lora compose --adapter adapters/games=0.6 --adapter adapters/science=0.4 --rank 16 --out both\n"
       "  lora compose --adapter adapters/games --adapter adapters/science --method ties_svd --density 0.5 --out both\n"
-      "  lora compose --adapter adapters/games --energy 0.99 --out smaller\n\n"
+      "  lora compose --adapter adapters/games --energy 0.99 --out smaller\n"
+      "  lora compose --adapter style.safetensors --adapter faces.safetensors=0.5 --component unet "
+      "--base pipeline/unet --out unet\n\n"
       "Methods: cat (the exact sum), svd (the sum, cut in the best way), linear, ties, dare_linear, dare_ties, "
       "magnitude_prune\n"
-      "(PEFT's, on factors of one rank), these four with _svd (on the deltas), core_ties, knots, tsv_m, weighted_tsv_m, "
+      "(PEFT's, on factors of one rank), these four with _svd (on the deltas), core_ties, knots, tsv_m, "
+      "weighted_tsv_m, "
       "iso_c, iso_cts, orthogonal.\n"
       "docs/COMPOSE.md has the formulas. A negative coefficient takes an adapter away. A module that some adapters "
       "lack is made of those\n"

@@ -196,7 +196,7 @@ std::vector<ChosenAdapter> AdapterOptions::load(const CommonOptions& common, con
                        option.substr(sign + 1));
     warnings.emplace_back();
     if (multiplier == 0)
-      warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 changes nothing");
+      warnings.back().push_back(lora::io::printable(option) + ": a coefficient of 0 " + of_zero);
     if (coefficient && fs::is_directory(whole, ignored) && fs::is_directory(before, ignored))
       warnings.back().push_back(lora::io::printable(option) + ": taken for the folder " + path_text(before) + " times " +
                                 option.substr(sign + 1) + ", though there is a folder of the whole name as well, which is " +

@@ -43,6 +43,7 @@ struct ChosenAdapter {
 /// The options --adapter DIR[=COEFFICIENT] and --initial DIR, repeated, and of commands with a base --rename OLD=NEW, repeated.
 struct AdapterOptions {
   std::vector<std::string> adapters, initial, rename;
+  const char* of_zero = "changes nothing";  ///< what the warning says of a coefficient of 0
 
   void add_to(CLI::App& command, bool has_base = true);
   void add_renames_to(CLI::App& command);

@@ -3,6 +3,7 @@
 // lora report: how large adapters are beside a model's weights, and how they get in each other's way.
 
 #include "commands.hpp"
+#include "members.hpp"
 #include "report_data.hpp"
 #include "table.hpp"
 #include "text.hpp"
@@ -152,9 +153,13 @@ struct ReportCommand {
                       io::read_extended(model, target, io::weight_offset(target), weight);
                       with_weight_of(model, target, weight, [&]<class T>(auto W0) {
                         using Compute = lora::compute_t<T>;
-                        const auto set = io::active_set<Compute>(target.parts);
-                        layer.measures = lora::compose::interference<Compute>(set, W0, context);
-                        layer.change = output_change<Compute>(set, layer, samples);
+                        const auto measure_set = [&](const lora::ActiveSet<Compute>& set) {
+                          layer.measures = lora::compose::interference<Compute>(set, W0, context);
+                          layer.change = output_change<Compute>(set, layer, samples);
+                        };
+                        with_members<Compute>(target.parts, measure_set, [&](const lora::ActiveSet<Compute>& set) {
+                          static_cast<void>(lora::compose::interference<Compute>(set, context));
+                        });
                       });
                     });
     return out;

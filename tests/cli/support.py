@@ -122,6 +122,33 @@ def save_adapter(folder, modules, alpha=8, **config):
     return folder
 
 
+def save_kind(folder, peft_type, tensors, **config):
+    """A PEFT folder of any kind: names behind base_model. -> tensors."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True)
+    file = Tensors()
+    for name, value in tensors.items():
+        file[f"base_model.{name}"] = value
+    file.save(folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": peft_type, "target_modules": ["q"], **config}))
+    return folder
+
+
+def save_refused(folder):
+    """Folders for the module m.q, 9 x 7: `fits` and `too`, LoRAs, and by what they are those that cannot be added to these."""
+    lora = {"model.m.q.lora_A.weight": tensor("F32", gaussian(1, 2, 7)), "model.m.q.lora_B.weight": tensor("F32", gaussian(2, 9, 2))}
+    rank = {"r": 2, "lora_alpha": 4}
+    for name in ("fits", "too"):
+        save_kind(folder / name, "LORA", lora, **rank)
+    save_kind(folder / "DoRA", "LORA", {**lora, "model.m.q.lora_magnitude_vector": ("F32", [9], tensor("F32", [[1.0] * 9])[2])},
+              use_dora=True, **rank)
+    save_kind(folder / "IA3", "IA3", {"model.m.q.ia3_l": tensor("F32", gaussian(3, 9, 1))}, feedforward_modules=[])
+    save_kind(folder / "LoHa", "LOHA", {f"model.m.q.hada_{part}": tensor("F32", gaussian(4, *shape)) for part, shape in
+                                        (("w1_a", (9, 5)), ("w1_b", (5, 7)), ("w2_a", (9, 5)), ("w2_b", (5, 7)))}, r=5, alpha=5)
+    save_kind(folder / "overflow", "LORA", {"model.m.q.lora_A.weight": tensor("F64", [[1e200] * 7] * 2),
+                                            "model.m.q.lora_B.weight": tensor("F64", [[1e200] * 2] * 9)}, **rank)
+
+
 def merged_bytes(weight, updates, transposed=False):
     """W' = round(W0 + delta) as the contract of the library says, out of exact arithmetic.
 

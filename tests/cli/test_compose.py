@@ -2,10 +2,11 @@
 """lora compose: several adapters made into one folder."""
 
 import json
+import re
 import unittest
 from fractions import Fraction
 
-from support import FORMATS, GOLDEN, Tensors, ToolTest, gaussian, save_adapter, sha256, tensor
+from support import FORMATS, GOLDEN, Tensors, ToolTest, gaussian, save_adapter, save_kind, save_refused, sha256, tensor
 
 CASE = GOLDEN / "10_weighted_mixed_rank"
 PREFIX = "base_model.model."
@@ -133,6 +134,121 @@ class Compose(ToolTest):
                 s = Fraction(scaling["lora_alpha"]) / scaling["r"]
                 self.assertAlmostEqual(float(y), float(Fraction(3, 2) * s * x), delta=1e-6 * abs(float(x)) + 1e-12)
 
+    def test_the_adapter_that_cannot_be_added_is_named(self):
+        save_refused(self.folder)
+        for name, pieces in (("DoRA", ["found DoRA", "W0"]), ("IA3", ["found IA3", "W0"]), ("LoHa", ["found LoHa", "low rank"]),
+                             ("overflow", ["found an overflow"])):
+            for others in ([], ["--adapter", "fits", "--adapter", "too=2"]):
+                message = self.expect_error(1, [f"lora: error: {name}: module 'm.q': ", *pieces], "compose", *others, "--adapter", name,
+                                            "--out", "out")
+                self.assertNotIn("update ", message.replace("an update", ""))
+        # What is wrong with all of them together is said of the module alone.
+        save_adapter(self.folder / "of_rank_3", {"m.q": (tensor("F32", gaussian(1, 3, 7)), tensor("F32", gaussian(2, 9, 3)))})
+        self.expect_error(1, ["lora: error: module 'm.q': ", "2 and 3"], "compose", "--adapter", "fits", "--adapter", "of_rank_3",
+                          "--method", "linear", "--out", "out")
+
+    def test_of_a_coefficient_of_0(self):
+        save_refused(self.folder)
+        save_adapter(self.folder / "other", {"m.q": (tensor("F32", gaussian(7, 2, 7)), tensor("F32", gaussian(8, 9, 2)))})
+        for method, rules, says in (("svd", [], "adds nothing"), ("ties", [], "adds nothing, but the adapter still votes on signs"),
+                                    ("knots", [], "adds nothing, but the adapter still votes on signs"),
+                                    ("ties", ["--rules", "mergekit"], "adds nothing")):
+            density = [] if method == "svd" else ["--density", "1"]
+            self.run_tool("compose", "--adapter", "fits", "--adapter", "other=0", "--method", method, *density, *rules, "--out", "out",
+                          "--quiet", warning=f"lora: warning: other=0: a coefficient of 0 {says}\n")
+            self.run_tool("compose", "--adapter", "fits", "--method", method, *density, *rules, "--out", "alone", "--quiet")
+            votes = "votes" in says
+            self.assertEqual(difference(delta(self.folder / "out", "m.q"), delta(self.folder / "alone", "m.q")) > 1e-3, votes, method)
+
+    def test_files_of_several_components(self):
+        """Diffusers' names: one component of them becomes a PEFT folder's."""
+        shapes = {"unet.down.q": (6, 5), "text_encoder.l.q": (4, 3)}
+
+        def save(name, modules, prefix=""):
+            tensors = Tensors()
+            for module in modules:
+                rows, cols = shapes[module]
+                tensors[f"{module}.lora_A.weight"] = tensor("F32", gaussian(len(name), 2, cols))
+                tensors[f"{module}.lora_B.weight"] = tensor("F32", gaussian(len(name) + 1, rows, 2))
+            return tensors.save(self.folder / f"{name}.safetensors")
+
+        save("both", shapes)
+        save("unet_alone", ["unet.down.q"])
+        save("text", ["text_encoder.l.q"])
+        both = ["--adapter", "both.safetensors", "--adapter", "both.safetensors=0.5"]
+        self.expect_error(1, ["both.safetensors: module 'text_encoder.l.q'", "one component", "unet", "--component"], "compose", *both[:2],
+                          "--out", "out")
+        self.expect_error(1, ["text.safetensors", "one component", "unet in unet_alone.safetensors", "--component"], "compose", "--adapter",
+                          "unet_alone.safetensors", "--adapter", "text.safetensors", "--out", "out")
+        # A file of one component and a folder that does not tell: the same module.
+        plain = save_adapter(self.folder / "plain", {"down.q": (tensor("F32", gaussian(3, 2, 5)), tensor("F32", gaussian(4, 6, 2)))}, alpha=2,
+                             rank_pattern={}, alpha_pattern={})
+        parts = [(Fraction(1), "plain"), (Fraction(1, 2), "unet")]
+        self.run_tool("compose", "--adapter", "unet_alone.safetensors", "--method", "cat", "--out", "unet")
+        for adapters, component in ((["unet_alone.safetensors=0.5"], []), (["both.safetensors=0.5"], ["--component", "unet"])):
+            note = re.compile(r"\Alora: note: both.safetensors: left out 1 module of other components than unet\n\Z" if component else r"\A\Z")
+            self.run_tool("compose", "--adapter", plain, *(word for one in adapters for word in ("--adapter", one)), *component,
+                          "--method", "cat", "--out", "sum", "--json", "--quiet", warning=note)
+            self.assertEqual([(row["module"], row["adapters"]) for row in json.loads(self.printed)["modules"]], [("down.q.weight", 2)])
+            if not component:
+                expected = combined([(c, delta(self.folder / name, "down.q")) for c, name in parts])
+                self.assertLessEqual(difference(delta(self.folder / "sum", "down.q"), expected), 1e-6 * norm(expected))
+        self.run_tool("compose", "--adapter", "both.safetensors", "--component", "text_encoder", "--out", "text_encoder",
+                      warning=re.compile("left out 1 module"))
+        self.assertEqual(sorted(Tensors(self.folder / "text_encoder/adapter_model.safetensors")),
+                         [f"{PREFIX}l.q.lora_{which}.weight" for which in "AB"])
+
+    def test_names_of_kohyas_come_from_the_base(self):
+        case = GOLDEN / "20_kohya_lora"
+        file = case / "lora.safetensors"
+        of_unet = ["--component", "unet"]
+        note = re.compile(r"\Alora: note: .*: left out \d modules? of other components than unet\n\Z")
+        self.expect_error(1, ["lora.safetensors", "one component"], "compose", "--adapter", file, "--out", "out")
+        base = Tensors()
+        for name, value in Tensors(case / "base.safetensors").items():
+            if name.startswith("unet."):
+                base[name[len("unet."):]] = value
+        base.save(self.folder / "base.safetensors")
+        self.run_tool("convert", file, "--to", "peft", *of_unet, "--base", "base.safetensors", "--out", "converted",
+                      warning=re.compile(""))
+        # A kohya file and a folder: the same modules of the base.
+        self.run_tool("compose", "--adapter", file, "--adapter", "converted=-1", *of_unet, "--base", "base.safetensors", "--method", "cat",
+                      "--json", "--quiet", "--out", "out", warning=note)
+        rows = json.loads(self.printed)["modules"]
+        self.assertEqual({row["adapters"] for row in rows}, {2})
+        self.assertEqual(len(rows), len(Tensors(self.folder / "converted/adapter_model.safetensors")) // 2)
+        for row in rows:
+            self.assertLessEqual(row["norm"], 1e-5)
+        self.assertEqual(set(Tensors(self.folder / "out/adapter_model.safetensors")),
+                         set(Tensors(self.folder / "converted/adapter_model.safetensors")))
+        result = self.run_tool("compose", "--adapter", file, *of_unet, "--out", "other", code=2, silent=True, warning=re.compile("--base: expected the model that "))
+        self.assertEqual(result, "")
+        self.assertFalse((self.folder / "other").exists())
+
+    def test_vera_takes_its_width_from_the_base(self):
+        [b], [d], A, B = gaussian(1, 1, 9), gaussian(2, 1, 2), gaussian(3, 2, 8), gaussian(4, 9, 2)
+        save_kind(self.folder / "vera", "VERA", {"model.m.q.vera_lambda_b": ("F32", [9], tensor("F32", [b])[2]),
+                                                 "model.m.q.vera_lambda_d": ("F32", [2], tensor("F32", [d])[2]),
+                                                 "vera_A": tensor("F32", A), "vera_B": tensor("F32", B)}, r=2)
+        self.expect_error(2, ["--base", "vera", "shape", "'m.q'"], "compose", "--adapter", "vera", "--out", "out")
+        base = Tensors()
+        base["m.q.weight"] = tensor("F32", gaussian(5, 9, 7))
+        base.save(self.folder / "base.safetensors")
+        self.run_tool("compose", "--adapter", "vera", "--base", "base.safetensors", "--out", "out")
+        expected = [[b[i] * sum(B[i][k] * d[k] * A[k][j] for k in range(2)) for j in range(7)] for i in range(9)]
+        self.assertLessEqual(difference(delta(self.folder / "out", "m.q"), expected), 1e-5 * norm(expected))
+        self.assertEqual(json.loads((self.folder / "out/adapter_config.json").read_text())["r"], 2)
+
+    def test_one_path_at_the_end_of_another(self):
+        factors = {path: (tensor("F32", gaussian(1, 2, 5)), tensor("F32", gaussian(2, 4, 2))) for path in ("q", "down.q", "a+b.v")}
+        save_adapter(self.folder / "a", factors)
+        self.run_tool("compose", "--adapter", "a", "--out", "out")
+        targets = json.loads((self.folder / "out/adapter_config.json").read_text())["target_modules"]
+        self.assertEqual([path for path in ("q", "down.q", "a+b.v", "up.q", "b.v", "v", "aab.v", "down_q") if re.fullmatch(targets, path)],
+                         list(factors))
+        self.run_tool("compose", "--adapter", "out", "--out", "again")
+        self.assertEqual((self.folder / "again/adapter_config.json").read_bytes(), (self.folder / "out/adapter_config.json").read_bytes())
+
     def test_what_cannot_be_meant(self):
         a, b = CASE / "adapter_a", CASE / "adapter_b"
         two = ["--adapter", a, "--adapter", b, "--out", "out"]
@@ -143,9 +259,18 @@ class Compose(ToolTest):
         self.expect_error(2, ["--rank", "cuts nothing"], "compose", *two, "--method", "cat", "--rank", "3")
         self.expect_error(2, ["--rank", "not both"], "compose", *two, "--rank", "3", "--energy", "0.5")
         self.expect_error(1, ["one rank", "2 and 5"], "compose", *two, "--method", "linear")
-        self.expect_error(1, ["density in (0, 1]"], "compose", *two, "--method", "ties_svd", "--density", "1.5")
-        self.expect_error(1, ["energy in (0, 1]"], "compose", *two, "--energy", "0")
-        self.expect_error(1, ["DoRA", "W0"], "compose", "--adapter", GOLDEN / "07_dora_linear/adapter", "--out", "out")
+        for density in ("0", "1.5", "-1", "nan"):
+            self.expect_error(2, ["--density: ", "(0, 1]", density], "compose", *two, "--method", "ties_svd", "--density", density)
+        for energy in ("0", "90"):
+            self.expect_error(2, ["--energy: ", "(0, 1]", energy], "compose", *two, "--energy", energy)
+        self.expect_error(2, ["--common-fraction: ", "[0, 1]", "2"], "compose", *two, "--method", "iso_cts", "--common-fraction", "2")
+        self.expect_error(2, ["--common-fraction", "no common directions"], "compose", *two, "--method", "iso_c", "--common-fraction", "0.5")
+        prunes = ["--density", "0.5", "--method"]
+        for method in ("dare_linear_svd", "magnitude_prune_svd"):
+            self.expect_error(2, ["--majority-sign", "elects no signs"], "compose", *two, *prunes, method, "--majority-sign", "total")
+        for method in (["--method", "svd"], [*prunes, "magnitude_prune_svd"]):
+            self.expect_error(2, ["--rules", "either"], "compose", *two, *method, "--rules", "mergekit")
+        self.expect_error(2, ["--rename", "--base"], "compose", *two, "--rename", "a=b")
         self.expect_error(1, ["trained in the base's place"], "compose", "--adapter", GOLDEN / "14_modules_to_save/adapter", "--out", "out")
         save_adapter(self.folder / "other", {self.MODULES[0]: (tensor("F32", gaussian(1, 2, 3)), tensor("F32", gaussian(2, 4, 2)))})
         self.expect_error(1, [self.MODULES[0], "11 x 14", "4 x 3"], "compose", "--adapter", a, "--adapter", "other", "--out", "out")

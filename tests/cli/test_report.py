@@ -6,7 +6,7 @@ import math
 import re
 import unittest
 
-from support import EXAMPLES, GOLDEN, Tensors, ToolTest, gaussian, save_adapter, tensor
+from support import EXAMPLES, GOLDEN, Tensors, ToolTest, gaussian, save_adapter, save_refused, tensor
 
 BASE = EXAMPLES / "base.safetensors"
 GAMES, SCIENCE = EXAMPLES / "adapters/games", EXAMPLES / "adapters/science"
@@ -59,6 +59,20 @@ class Report(ToolTest):
         whole = [[x + y for x, y in zip(p, q)] for p, q in zip(*deltas)]
         self.assertAlmostEqual(layer["sum"]["norm"], math.sqrt(dot(whole, whole)), delta=1e-6 * sum(norms))
         self.assertGreaterEqual(layer["intruders"], 1)  # the deltas are ten times the weight
+
+    def test_the_adapter_that_cannot_be_measured_is_named(self):
+        save_refused(self.folder)
+        base = Tensors()
+        base["m.q.weight"] = tensor("F64", gaussian(5, 9, 7))
+        base.save(self.folder / "base.safetensors")
+        for name, pieces in (("DoRA", ["found DoRA", "W0"]), ("IA3", ["found IA3", "W0"]), ("LoHa", ["found LoHa", "low rank"]),
+                             ("overflow", ["found an overflow"])):
+            message = self.expect_error(1, [f"{name}: module 'm.q': ", *pieces], "report", "--base", "base.safetensors",
+                                        "--adapter", "fits", "--adapter", "too=2", "--adapter", name)
+            self.assertNotIn("base.safetensors", message)
+        base["m.q.weight"] = ("F64", [9, 7], b"\xff" * 8 * 63)
+        base.save(self.folder / "base.safetensors")
+        self.expect_error(1, ["base.safetensors: module 'm.q'", "NaN"], "report", "--base", "base.safetensors", "--adapter", "fits")
 
     def test_table_of_real_adapters(self):
         out = self.run_tool("report", "--base", BASE, "--adapter", GAMES, "--adapter", SCIENCE)

@@ -207,6 +207,19 @@ TEST(ComposeErrors, NameTheUpdateThatIsNotOfLowRank) {
                 {"update 2", "IA3", "W0"});
 }
 
+TEST(ComposeErrors, SayWhichUpdateAsANumber) {
+  const Set set = gaussian(14, 12, 10, {2}, {1.0});
+  const lora::Dense<double> dense(Matrix<double>::Ones(12, 10));
+  try {
+    (void)compose::svd<double>({set.updates()[0], dense});
+    FAIL();
+  } catch (const compose::UpdateError& error) {
+    EXPECT_EQ(error.update(), 1u);
+    EXPECT_TRUE(error.reason().starts_with("expected an update of low rank, found dense")) << error.reason();
+    EXPECT_EQ(error.what(), "lora: compose: update 2: " + std::string(error.reason()));
+  }
+}
+
 TEST(ComposeErrors, NameWhatDoesNotFit) {
   const Set set = gaussian(15, 12, 10, {2, 3});
   expect_pieces(message_of<lora::ValueError>([] { (void)compose::svd<double>(Set()); }),
@@ -250,6 +263,8 @@ TEST(Methods, SayWhatTheyHeed) {
   using compose::methods;
   EXPECT_EQ(std::count_if(methods().begin(), methods().end(), compose::prunes), 10);
   EXPECT_EQ(std::count_if(methods().begin(), methods().end(), compose::prunes_at_random), 4);
+  EXPECT_EQ(std::count_if(methods().begin(), methods().end(), compose::elects_sign), 6);
+  EXPECT_FALSE(compose::elects_sign(Method::magnitude_prune_svd));
   EXPECT_EQ(std::count_if(methods().begin(), methods().end(), compose::truncates), 12);
   EXPECT_FALSE(compose::prunes(Method::iso_cts));
   EXPECT_FALSE(compose::truncates(Method::cat));

@@ -135,7 +135,7 @@ TEST(RandomPruning, OfMergekitRefusesAnL1NormThatOverflows) {
                 static_cast<void>(
                     compose::combine<double>(set, method, {.density = 0.5, .rules = compose::Rules::mergekit}));
               }),
-              "lora: compose: update 0: expected a finite L1 norm, found inf")
+              "lora: compose: update 1: expected a finite L1 norm, found inf")
         << compose::name(method);
 }
 

@@ -98,6 +98,20 @@ TEST(SaveAdapter, RulesRanksAndAlphas) {
   expect_pieces(mixed, {"\"r\": 2,", "\"lora_alpha\": 16,", "\"l.3.q\": 0.3333333333333333", "\"l.0.q\": 4"});
 }
 
+TEST(SaveAdapter, TargetsAreAnExpressionWhereOneIsTheEndOfAnother) {
+  const auto targets = [](const std::vector<const char*>& paths) {
+    std::vector<io::AdapterModule> modules;
+    for (const char* path : paths) modules.push_back(module(path, 2, alpha(2)));
+    const std::string text = expect_round_trip(adapter(std::move(modules)));
+    const std::size_t begin = text.find("\"target_modules\": ") + 18;
+    return text.substr(begin, text.find(",\n  \"", begin) - begin);
+  };
+  EXPECT_EQ(targets({"q", "down.q"}), R"("down\\.q|q")");
+  EXPECT_EQ(targets({"layers.1.q", "a.layers.1.q", "x+y_z"}), R"("a\\.layers\\.1\\.q|layers\\.1\\.q|x\\+y_z")");
+  EXPECT_EQ(targets({"layers.1.q", "xlayers.1.q"}), "[\n    \"layers.1.q\",\n    \"xlayers.1.q\"\n  ]");
+  EXPECT_EQ(targets({"q.x", "q"}), "[\n    \"q\",\n    \"q.x\"\n  ]");
+}
+
 TEST(SaveAdapter, EveryDtypeKeepsItsBits) {
   for (const DType a : {DType::F16, DType::BF16, DType::F32, DType::F64})
     for (const DType b : {DType::F16, DType::BF16, DType::F32, DType::F64}) {

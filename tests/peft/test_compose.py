@@ -19,7 +19,8 @@ if MISSING:
     sys.exit(77)
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from transformers.pytorch_utils import Conv1D
 
@@ -60,6 +61,28 @@ class Compositions(unittest.TestCase):
                 with self.subTest(case=case, label=label), tempfile.TemporaryDirectory(prefix="lora-peft-") as folder:
                     compared += self.check(GOLDEN / case, about, expect, label, combination, f"{folder}/out")
         self.assertGreaterEqual(compared, 40)
+
+    def test_wraps_the_modules_with_factors_alone(self):
+        """Also where the path of one is the end of another's, which a list of names would not tell apart."""
+        shapes = {path: {"a": {"kind": "linear", "in": 7, "out": 11}} for path in
+                  ("q", "down.q", "up.q", "layers.1.q", "a.layers.1.q", "b.layers.1.q", "layers.11.q", "xlayers.1.q", "layersx1.q", "a+b.q")}
+        trained = ["q", "down.q", "layers.1.q", "a.layers.1.q", "a+b.q"]
+        with tempfile.TemporaryDirectory(prefix="lora-peft-") as folder:
+            config = LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, rank_pattern={"^q": 3, r"^a\.layers\.1\.q": 1},
+                                target_modules="|".join(path.replace(".", r"\.").replace("+", r"\+") for path in trained))
+            source = get_peft_model(make_model(shapes), config)
+            source.save_pretrained(f"{folder}/a")
+            subprocess.run([TOOL, "compose", "--method", "cat", "--adapter", f"{folder}/a", "--out", f"{folder}/out", "--quiet"], check=True,
+                           stdout=subprocess.DEVNULL)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                adapted = PeftModel.from_pretrained(make_model(shapes), f"{folder}/out")
+            wrapped = {path for path, module in adapted.base_model.model.named_modules() if isinstance(module, LoraLayer)}
+            self.assertEqual(wrapped, set(trained))
+            found, wanted = (model.merge_and_unload().state_dict() for model in (adapted, source))
+            for path in shapes:
+                difference = float((found[f"{path}.weight"] - wanted[f"{path}.weight"]).norm())
+                self.assertLessEqual(difference, 100 * 2 * 2.0**-24 * float(wanted[f"{path}.weight"].norm()), path)
 
     def check(self, case, about, expect, label, combination, out):
         options = ["--method", combination["combination_type"]]

@@ -4,6 +4,7 @@
 #include "lora/compose/composition.hpp"
 #include "lora/compose/options-inl.hpp"
 #include "lora/compose/subspace_methods.hpp"
+#include "lora/compose/update_error.hpp"
 #include "lora/simd/fp_environment.hpp"
 
 LORA_NAMESPACE_BEGIN
@@ -17,17 +18,18 @@ std::optional<CompositionTerm> low_rank_term(const std::shared_ptr<const Update<
   return CompositionTerm{view_of(low_rank->B()), view_of(low_rank->A()), low_rank->scaling(), 1.0, update};
 }
 
-/// What another update is, in the numbers of its form.
+/// What another update is, in the numbers of its form. Throws UpdateError.
 template <class Compute>
-CompositionTerm form_term(const std::shared_ptr<const Update<Compute>>& update, std::string_view where) {
+CompositionTerm form_term(const std::shared_ptr<const Update<Compute>>& update, std::size_t place) {
   const ActiveSet<Compute> set(ActiveUpdate<Compute>(update, 1.0));
   if (set.depends_on_W0() || set.form().has_gains())
-    throw ValueError(text("lora: compose: ", where, ": expected an update whose delta does not depend on W0, found ",
-                          update->kind(), ", which multiplies W0 and so cannot be added to others"));
+    throw compose::UpdateError(place, text("expected an update whose delta does not depend on W0, found ",
+                                           update->kind(), ", which multiplies W0 and so cannot be added to others"));
   const Form<Compute>& form = set.form();
   if (form.dense() != nullptr || form.depth() == 0)
-    throw ValueError(text("lora: compose: ", where, ": expected an update of low rank, found ", update->kind(),
-                          " with a delta of full size; its factors are not a product B A of small rank"));
+    throw compose::UpdateError(place,
+                               text("expected an update of low rank, found ", update->kind(), " with a delta of full ",
+                                    "size; its factors are not a product B A of small rank"));
   struct Memory {
     Matrix<Compute> B, A;
   };
@@ -49,7 +51,7 @@ std::vector<CompositionTerm> composition_terms(const ActiveSet<Compute>& set) {
       if (!term) term = low_rank_term<Eigen::bfloat16>(active.update);
       if (!term) term = low_rank_term<Eigen::half>(active.update);
     }
-    if (!term) term = form_term(active.update, where);
+    if (!term) term = form_term(active.update, out.size());
     term->coefficient = active.coefficient;
     if (term->B.rows == 0 || term->A.cols == 0)
       throw ShapeError(text("lora: compose: ", where, ": expected an update with elements, found ",

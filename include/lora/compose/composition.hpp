@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lora/compose/terms.hpp"
+#include "lora/compose/update_error.hpp"
 #include "lora/core/context.hpp"
 #include "lora/update/active_set.hpp"
 #include "lora/update/low_rank.hpp"
@@ -35,8 +36,8 @@ struct Composition {
 }  // namespace compose
 namespace detail {
 
-/// The updates of a set as terms, those with the coefficient 0 included. Throws ValueError for one that has a dense
-/// part, or that multiplies W0 (DoRA, IA3), and for a set of none; ShapeError when they have different shapes.
+/// The updates of a set as terms, those with the coefficient 0 included. Throws UpdateError for one that has a dense
+/// part, or that multiplies W0 (DoRA, IA3), ValueError for a set of none; ShapeError when they have different shapes.
 template <class Compute>
 std::vector<CompositionTerm> composition_terms(const ActiveSet<Compute>& set);
 
@@ -67,12 +68,12 @@ namespace compose {
 ///     auto both = compose::combine<float>({{style, 0.6}, {formal, 0.4}}, compose::Method::ties_svd,
 ///                                         {.truncation = compose::Truncation::rank(16), .density = 0.5});
 ///
-/// Works on the factors, in double: no matrix of the weight's size is made but by the methods that prune deltas, which
-/// make them a few rows at a time. Throws ValueError for options out of their range, ranks that differ where the method
-/// adds factors, a factor or an L1 norm that overflows, and updates whose deltas are not of low rank or depend on W0: each is
-/// named. Throws StateError when the executor leaves tasks out. The sets' own errors are thrown when they are made. The same
-/// bits for the same program, machine, executor and number of Eigen's threads; docs/COMPOSE.md says which methods give the
-/// same everywhere.
+/// Works on the factors, in double: no matrix of the weight's size is made but by the methods that prune deltas,
+/// which make them a few rows at a time. Throws ValueError for options out of their range, ranks that differ where
+/// the method adds factors, and a factor that overflows; UpdateError, which says which update it is, for one whose
+/// delta is not of low rank or depends on W0, or whose L1 norm overflows. Throws StateError when the executor leaves
+/// tasks out. The sets' own errors are thrown when they are made. The same bits for the same program, machine,
+/// executor and number of Eigen's threads; docs/COMPOSE.md says which methods give the same everywhere.
 template <class Compute>
 [[nodiscard]] Composition<Compute> combine(const std::type_identity_t<ActiveSet<Compute>>& set, Method method,
                                            const Options& options = {}, const Context& context = {}) {

@@ -66,10 +66,12 @@ LORA_FUNC Method method_named(std::string_view name) {
 LORA_FUNC std::span<const Method> methods() { return lora::detail::composition_methods; }
 
 LORA_FUNC bool prunes_at_random(Method method) { return compose::name(method).starts_with("dare"); }
-LORA_FUNC bool prunes(Method method) {
+LORA_FUNC bool elects_sign(Method method) {
   const std::string_view own = compose::name(method);
-  return own.find("ties") != own.npos || prunes_at_random(method) || own.starts_with("magnitude") ||
-         method == Method::knots;
+  return own.find("ties") != own.npos || method == Method::knots;
+}
+LORA_FUNC bool prunes(Method method) {
+  return elects_sign(method) || prunes_at_random(method) || compose::name(method).starts_with("magnitude");
 }
 LORA_FUNC bool truncates(Method method) {
   return compose::name(method).ends_with("svd") || static_cast<int>(method) >= static_cast<int>(Method::core_ties);

@@ -46,8 +46,10 @@ Method method_named(std::string_view name);
 /// All of them.
 std::span<const Method> methods();
 
-/// Which options a method heeds: density and majority_sign or not, seed, truncation.
+/// Which options a method heeds: density; majority_sign; seed; rules, of those that elect signs or prune at random;
+/// truncation.
 bool prunes(Method method);
+bool elects_sign(Method method);
 bool prunes_at_random(Method method);
 bool truncates(Method method);
 

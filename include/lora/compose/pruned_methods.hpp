@@ -12,10 +12,8 @@ LORA_TAGGED_BEGIN
 
 /// Which rule a method is.
 inline PruningRule pruning_rule(compose::Method method, const compose::Options& options) {
-  using M = compose::Method;
-  const bool is_sum = method == M::dare_linear || method == M::dare_linear_svd || method == M::magnitude_prune ||
-                      method == M::magnitude_prune_svd;
-  return {compose::prunes_at_random(method) ? Pruning::random : Pruning::magnitude, !is_sum, options};
+  return {compose::prunes_at_random(method) ? Pruning::random : Pruning::magnitude, compose::elects_sign(method),
+          options};
 }
 
 /// Throws ValueError unless 0 < density <= 1.

@@ -7,6 +7,7 @@
 #include "lora/compose/options.hpp"
 #include "lora/compose/random_stream.hpp"
 #include "lora/compose/run_all.hpp"
+#include "lora/compose/update_error.hpp"
 #include "lora/core/fma.hpp"
 #include "lora/core/function_ref.hpp"
 
@@ -182,7 +183,7 @@ class PrunedMerge {
       if (is_kept(task, element, value)) after += std::abs(value);
     });
     if (!std::isfinite(before))
-      throw ValueError(text("lora: compose: update ", task, ": expected a finite L1 norm, found ", before));
+      throw compose::UpdateError(static_cast<std::size_t>(task), text("expected a finite L1 norm, found ", before));
     constexpr double least = 1e-7;  // mergekit's
     if (before >= least && after >= least) cut.factor = before / after;
   }

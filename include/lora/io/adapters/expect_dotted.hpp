@@ -14,7 +14,7 @@ inline void expect_dotted(const std::filesystem::path& target, const Adapter& ad
     if (module.is_flat)
       fail(target, "module ", in_quotes(module.path),
            ": expected a path with dots, found a name of kohya's, whose '_' only the base's "
-           "names can turn back: --base MODEL, with_base_names()");
+           "names can turn back (`lora convert --base MODEL`; with_base_names())");
 }
 
 /// A module's path without its component before it.

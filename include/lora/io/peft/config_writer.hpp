@@ -194,8 +194,12 @@ class BasicPeftConfigWriter {
 
   /// A key for one module of rank_pattern and alpha_pattern.
   static std::string pattern(std::string_view path, bool anchored) {
-    if (!anchored) return std::string(path);
-    std::string out = "^";
+    return anchored ? "^" + escaped(path) : std::string(path);
+  }
+
+  /// A regular expression for these very characters.
+  static std::string escaped(std::string_view path) {
+    std::string out;
     for (const char c : path) {
       if (static_cast<unsigned char>(c) < 0x80 && !is_word(static_cast<unsigned char>(c))) out += '\\';
       out += c;
@@ -224,6 +228,21 @@ class BasicPeftConfigWriter {
     return "[" + out + (names.empty() ? "]" : "\n  ]");
   }
 
+  /// target_modules. PEFT takes the names of a list for whole paths and for what other paths end in behind a dot. Where
+  /// one of them is such an end itself it may be that of modules without factors too: then an expression for them all.
+  static std::string targets_json(std::vector<std::string> paths) {
+    std::sort(paths.begin(), paths.end());
+    const auto ends_in_another = [&](std::string_view path) {
+      for (std::size_t dot = path.find('.'); dot != path.npos; dot = path.find('.', dot + 1))
+        if (std::binary_search(paths.begin(), paths.end(), path.substr(dot + 1))) return true;
+      return false;
+    };
+    if (std::none_of(paths.begin(), paths.end(), ends_in_another)) return list(paths);
+    std::string out;
+    for (const std::string& path : paths) out += (out.empty() ? "" : "|") + escaped(path);
+    return string(out);
+  }
+
   /// The keys in alphabetical order, as PEFT has them.
   std::string json(bool anchored) const {
     std::vector<Index> ranks;
@@ -233,14 +252,13 @@ class BasicPeftConfigWriter {
       (module->expert < 0 ? targets : parameters).push_back(key_of(*module));
       if (kind_ == &ia3_kind && scales_columns(module->update)) feedforward.push_back(module->path);
     }
-    std::sort(targets.begin(), targets.end());
     const auto or_null = [](const std::string& value) { return value.empty() ? "null" : string(value); };
     const auto flag = [](bool value) -> std::string { return value ? "true" : "false"; };
     std::map<std::string_view, std::string> keys{
         {"base_model_name_or_path", or_null(adapter_.base_model)},
         {"inference_mode", "true"},
         {"peft_type", string(type_->name)},
-        {"target_modules", modules_.empty() ? string(no_targets) : list(targets)},
+        {"target_modules", modules_.empty() ? string(no_targets) : targets_json(std::move(targets))},
         {"task_type", or_null(adapter_.task_type)}};
     if (!kind_->ranked.empty()) {
       const Index rank = ranks.empty() ? 1 : most_common(ranks);

@@ -10,7 +10,8 @@ namespace io {
 /// back: the same modules, factors bit for bit in their own dtypes, and the same scalings. The folder is made if need
 /// be, the one above it must exist.
 ///
-/// The configuration names every module in target_modules. r and lora_alpha are the most frequent ones, rank_pattern
+/// The configuration names every module in target_modules: a list of paths, or an expression for them where one is the
+/// end of another. r and lora_alpha are the most frequent ones, rank_pattern
 /// and alpha_pattern have the modules that differ: by their paths where that is unambiguous, else by regular
 /// expressions for the whole path, which PEFT understands from 0.15 on. Scalings of different rules, or fixed ones,
 /// become an alpha that gives the very same double, by one rule for all. In the file wide elements come first, else

@@ -63,7 +63,8 @@ class AdapterStore {
   std::size_t layer(std::string_view path) const;
 
   /// Gives adapters a name each, without reading them yet. One of several files applies them in their order. Throws ValueError for a
-  /// name that is taken or stands twice, for no source, and for a coefficient that is not finite; nothing has changed then.
+  /// name that is taken or stands twice, for no source, and for a coefficient that is not finite; nothing has changed then. Each call copies all names:
+  /// many adapters belong into one.
   void attach(const std::string& name, std::vector<AdapterFile> files);
   void attach(std::vector<std::pair<std::string, std::vector<AdapterFile>>> adapters);
 
