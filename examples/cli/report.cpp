@@ -144,7 +144,7 @@ struct ReportCommand {
                       const Target& target = targets[i];
                       ReportLayer& layer = out.layers[i];
                       layer.name = name_of(target);
-                      if (!is_bias(target)) layer.inputs = target.module;
+                      if (parameter_of(target) != "bias") layer.inputs = path_of(target);
                       layer.rows = target.rows;
                       layer.cols = target.cols;
                       for (const io::MergePart& part : target.parts)
@@ -166,12 +166,17 @@ struct ReportCommand {
   }
 
   static const std::string& parameter_of(const Target& target) { return target.parts.front().module->parameter; }
-  static bool is_bias(const Target& target) { return parameter_of(target) == "bias"; }
 
-  /// No two targets have the same: a module's weight has the module's, its bias is `<module>.bias`.
+  /// A module's weight has the module's name, its bias is `<module>.bias`.
+  static std::string path_of(const Target& target) {
+    const std::string& parameter = parameter_of(target);
+    return parameter == "weight" ? target.module : text(target.module, ".", parameter);
+  }
+
+  /// No two targets have the same.
   static std::string name_of(const Target& target) {
-    if (parameter_of(target) == "weight") return target.module;
-    return text(target.module, ".", parameter_of(target), target.expert < 0 ? "" : text("[", target.expert, "]"));
+    const bool is_numbered = target.expert >= 0 && parameter_of(target) != "weight";
+    return is_numbered ? text(path_of(target), "[", target.expert, "]") : path_of(target);
   }
 
   template <class Compute>
@@ -326,12 +331,13 @@ void add_report(CLI::App& program, Run& run) {
            "The last line is a forecast from the factors alone: how many adapters such as these a plain sum takes if "
            "they are to keep\n"
            "80 % of what they do alone on average (docs/STACKING.md).\n\n"
-           "Files of --inputs have one tensor per module, of the module's name or its weight's: n x in, as PyTorch has "
-           "activations,\n"
-           "or in x n where only that fits. With them --json has, per layer, output_change: of adapter i (row) on the "
-           "inputs of j\n"
-           "(column), ||D_i X_j|| / ||D_j X_j||. Layers that a file lacks are passed over, and biases, which read "
-           "nothing.\n\n",
+           "Files of --inputs have one tensor per module, of the module's name or its weight's (a parameter's of "
+           "target_parameters has\n"
+           "its own): n x in, as PyTorch has activations, or in x n where only that fits. With them --json has, per "
+           "layer,\n"
+           "output_change: of adapter i (row) on the inputs of j (column), ||D_i X_j|| / ||D_j X_j||. Layers that a "
+           "file lacks are\n"
+           "passed over, and biases, which read nothing.\n\n",
            name_rules, "\n", coefficient_rules));
   command->callback([report, &run] { run = [report] { return report->run(); }; });
 }

@@ -14,7 +14,7 @@ namespace cli {
 /// One weight, and what adapters do to it.
 struct ReportLayer {
   std::string name;    ///< each one's own: the module's, or `<module>.<parameter>`, with an expert's number: `[3]`
-  std::string inputs;  ///< the module whose inputs it reads; a bias reads none
+  std::string inputs;  ///< whose inputs it reads: the module's name, or a parameter's; a bias reads none
   lora::Index rows = 0, cols = 0;
   std::vector<std::size_t> adapters;  ///< of the updates in `measures`
   lora::compose::Interference measures;

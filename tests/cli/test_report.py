@@ -171,6 +171,19 @@ class Report(ToolTest):
         other.save(self.folder / "inputs.safetensors")
         self.expect_error(1, ["expected inputs of an adapted module, as 'm', found none"], *command)
 
+    def test_experts_are_layers_of_their_own(self):
+        case = GOLDEN / "11_target_parameters"
+        experts = "model.layers.0.mlp.experts"
+        inputs = Tensors()
+        command = ["report", "--base", case / "base.safetensors", "--adapter", case / "adapter", "--json"]
+        layers = json.loads(self.run_tool(*command))["layers"]
+        self.assertEqual([layer["name"] for layer in layers], [f"{experts}.{name}[{i}]" for name in ("down_proj", "gate_up_proj") for i in range(3)])
+        # Those of one parameter read one tensor, those of the other, of another width, none.
+        inputs[f"{experts}.gate_up_proj"] = tensor("F32", gaussian(5, 3, layers[-1]["shape"][1]))
+        inputs.save(self.folder / "inputs.safetensors")
+        layers = json.loads(self.run_tool(*command, "--inputs", "inputs.safetensors"))["layers"]
+        self.assertEqual(["output_change" in layer for layer in layers], [False] * 3 + [True] * 3)
+
     def test_weights_that_are_zero(self):
         command = self.save({"m.q": 0}, one={"m.q": 1}, two={"m.q": 1})
         self.run_tool(*command, "--json", "--html", "page.html")
