@@ -196,18 +196,22 @@ struct Compose {
           of_first = &one;
         } else if (!io::detail::is_same_component(module.component, *first)) {
           fail(one.adapter.folder, "module ", in_quotes(module.path),
-               ": expected modules of one component, since a PEFT folder ", "is for one model, found ",
+               ": expected modules of one component, since a PEFT folder is for one model, found ",
                module.component, ", and ", *first,
                of_first == &one ? std::string() : " in " + path_text(of_first->adapter.folder),
                ": --component NAME takes one");
         }
       }
     if (component.empty()) return;
+    const auto tells = [](const ChosenAdapter& one) {
+      return std::any_of(one.adapter.modules.begin(), one.adapter.modules.end(),
+                         [](const io::AdapterModule& module) { return !module.component.empty(); });
+    };
+    if (std::none_of(chosen.begin(), chosen.end(), tells))
+      throw UsageError("--component: expected an adapter that tells the components of its modules, found none");
     for (ChosenAdapter& one : chosen) {
       const std::size_t before = one.adapter.modules.size();
-      if (std::any_of(one.adapter.modules.begin(), one.adapter.modules.end(),
-                      [](const io::AdapterModule& module) { return !module.component.empty(); }))
-        one.adapter = io::of_component(one.adapter, component);
+      if (tells(one)) one.adapter = io::of_component(one.adapter, component);
       if (one.adapter.modules.size() != before)
         std::cerr << "lora: note: " << path_text(one.adapter.folder) << ": left out "
                   << count_text(before - one.adapter.modules.size(), "module") << " of other components than "
@@ -243,9 +247,9 @@ struct Compose {
     std::vector<Module> out;
     std::map<std::string, std::size_t> places;
     const auto add = [&](const ChosenAdapter& one, const io::AdapterModule& module, const io::AdapterUpdate& update,
-                         const std::string& tensor) {
+                         const std::string& tensor, std::shared_ptr<const io::Adapter> owner = {}) {
       Module found;
-      found.parts.push_back({&one.adapter, &module, update, one.coefficient});
+      found.parts.push_back({&one.adapter, &module, update, one.coefficient, std::move(owner)});
       const auto [place, is_new] = places.try_emplace(text(tensor, "/", module.expert), out.size());
       if (is_new) {
         out.push_back(std::move(found));
@@ -276,7 +280,7 @@ struct Compose {
       const std::vector<io::BoundModule> bound = io::bind(*model, one.adapter, &warnings, renames);
       print_warnings(warnings);
       for (const io::BoundModule& module : bound)
-        add(one, module.module(), module.update(), module.tensor().info->name);
+        add(one, module.module(), module.update(), module.tensor().info->name, module.owner());
     }
     return out;
   }

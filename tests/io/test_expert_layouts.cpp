@@ -257,6 +257,17 @@ TEST_F(ExpertLayouts, WhatDoesNotFit) {
                 {"'model.layers.0.mlp.experts'", "as many gates as inputs", "13 rows"});
   expect_pieces(refused(layered(qwen), down_alone(inner, hidden, "up_proj")),
                 {"'model.layers.0.mlp.experts.up_proj'", "found none"});
+  // Square factors may be (out, in) or (in, out), unless the other parameter says which.
+  expect_pieces(refused(layered(qwen), down_alone(hidden, hidden, "gate_up_proj")),
+                {"'model.layers.0.mlp.experts'", "'down_proj' beside it", "square", "found none"});
+  expect_pieces(refused(layered(qwen), down_alone(hidden, hidden)),
+                {"'model.layers.0.mlp.experts'", "'gate_up_proj' beside it", "square", "found none"});
+  std::vector<Tensor> turned;
+  add(turned, "0.mlp.experts.base_layer", hidden, 2 * inner, rank * experts, 3);
+  add(turned, "0.mlp.experts", inner, hidden, rank * experts, 5);
+  expect_pieces(refused(layered(qwen), adapter(R"(, "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])",
+                                               turned, "turned")),
+                {"'model.layers.0.mlp.experts'", "(out, in)", "found (in, out)"});
   // Whole tensors are neither taken apart nor added beside those that there are.
   std::vector<Tensor> whole{{"0.mlp.experts.down_proj", {experts, hidden, inner}}};
   add(whole, "0.self_attn.q_proj", hidden, hidden, rank, 3);
@@ -323,6 +334,11 @@ TEST_F(ExpertLayouts, LayersThatAreNoOneParameter) {
       dora.push_back({tensor.name.substr(0, at) + ".lora_magnitude_vector", {tensor.shape[0]}});
   expect_pieces(refused(fused(), adapter(R"(, "use_dora": true)", dora)),
                 {"'model.layers.1.mlp.experts.0.gate_proj'", "a LoRA", "'DoRA'", "one update"});
+  std::vector<Tensor> down_alone;
+  for (const Tensor& tensor : dora)
+    if (tensor.name.find("down_proj") != std::string::npos) down_alone.push_back(tensor);
+  expect_pieces(refused(fused(), adapter(R"(, "use_dora": true)", down_alone)),
+                {"'model.layers.1.mlp.experts.0.down_proj'", "a LoRA", "'DoRA'"});
   // gpt-oss: gates and inputs alternate.
   std::vector<Tensor> alternating;
   for (const char* const layer : {"0", "1"}) {
@@ -333,6 +349,17 @@ TEST_F(ExpertLayouts, LayersThatAreNoOneParameter) {
   }
   expect_pieces(refused(write("oss", alternating), adapter("", layers)),
                 {"'model.layers.1.mlp.experts.0.gate_proj'", "alternate"});
+}
+
+/// Names that end where a parameter's would begin.
+TEST_F(ExpertLayouts, NamesWithoutAParameter) {
+  const fs::path base = write("odd", {{"experts._orig_mod", {2}, numbers(2, 1)}, {"experts", {2}, numbers(2, 2)}});
+  expect_pieces(refused(base, adapter(targets, both())), {"found none"});
+  std::vector<Tensor> whole{{"experts", {2}, numbers(2, 1)}};
+  add(whole, "0.self_attn.q_proj", hidden, hidden, rank, 3);
+  const std::string problem =
+      message([&] { io::bind(io::Model::open(layered(qwen)), adapter(R"(, "modules_to_save": ["experts"])", whole)); });
+  expect_pieces(problem, {"experts"});
 }
 
 }  // namespace

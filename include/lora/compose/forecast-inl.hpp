@@ -100,12 +100,13 @@ LORA_FUNC double Forecast::among(Index k, std::size_t t, double energy) const {
   if (k == 1) return 1.0;
   double trace = 0;
   for (std::size_t j = 0; j < adapters_; ++j) trace += own(j);
-  const double count = static_cast<double>(changing()) - 1, added = static_cast<double>(k) - 1,
+  const std::size_t others = changing() - 1;
+  const double count = static_cast<double>(others), added = static_cast<double>(k) - 1,
                squares = trace - own(t), sum = along(t);
   double mean_square = own(t), mean_product = 0;
-  if (count > 0) mean_square = squares / count;
-  if (count == 1) mean_product = std::max(sum * std::sqrt(mean_square / own(t)), 0.0);
-  if (count > 1) mean_product = std::max((energy - squares) / (count * (count - 1)), 0.0);
+  if (others > 0) mean_square = squares / count;
+  if (others == 1) mean_product = std::max(sum * std::sqrt(mean_square / own(t)), 0.0);
+  if (others > 1) mean_product = std::max((energy - squares) / (count * (count - 1)), 0.0);
   const double crosstalk = added * (mean_square + (added - 1) * mean_product) / own(t), whole = retained_at(crosstalk);
   const double drawn = std::min(added, count) - 1;
   double lost = 0;  // by what points against it, each of the others once for sure among the k

@@ -52,7 +52,7 @@ class ExpertLayouts {
       const std::string_view module = std::string_view(name).substr(0, name.rfind('.'));
       if (const auto path = expert_path(module))
         layers_.emplace(path->layer);
-      else if (is_at_end(module, "experts"))
+      else if (is_at_end(module, "experts") && module.size() < name.size())
         parameters_.insert(name.substr(module.size() + 1));
     }
   }
@@ -80,7 +80,8 @@ class ExpertLayouts {
   bool has_otherwise(std::string_view tensor) const {
     const std::string_view module = tensor.substr(0, tensor.rfind('.'));
     if (const auto path = expert_path(module)) return parameter_for(path->layer) != nullptr;
-    return is_at_end(module, "experts") && layers_for(tensor.substr(module.size() + 1)) != nullptr;
+    return is_at_end(module, "experts") && module.size() < tensor.size() &&
+           layers_for(tensor.substr(module.size() + 1)) != nullptr;
   }
 
  private:

@@ -36,6 +36,7 @@ class ExpertsForBase {
                                                                                              : std::nullopt;
       if (!module.is_flat && module.expert >= 0 && is_at_end(module.path, "experts") &&
           (row = layouts_.layers_for(module.parameter)) != nullptr) {
+        expect_rows_are_outputs(module, *row);
         for (Index k = 0; k < row->count(); ++k) modules.push_back(layer_of(module, *row, k));
         out.layers.resize(modules.size(), module.experts);
       } else if (path && (row = layouts_.parameter_for(path->layer)) != nullptr) {
@@ -69,6 +70,25 @@ class ExpertsForBase {
     std::array<const AdapterModule*, 2> parts = {};  // null where the adapter has none
   };
 
+  /// Refuses factors of experts as (in, out), which some versions of PEFT write: gates and inputs are halves of their columns. Which
+  /// they are the other parameter says, by the inner size; of one alone that is not square the base's layers will.
+  void expect_rows_are_outputs(const AdapterModule& module, const ExpertRow& row) const {
+    const std::string_view sibling = row.count() == 2 ? "down_proj" : "gate_up_proj";
+    const auto found = std::find_if(adapter_.modules.begin(), adapter_.modules.end(), [&](const AdapterModule& other) {
+      return other.path == module.path && other.parameter == sibling && other.expert >= 0;
+    });
+    if (found == adapter_.modules.end()) {
+      if (module.rows() == module.cols())
+        refuse(module, text("expected the experts' ", in_quotes(sibling), " beside it, which tells whether its square "
+                            "factors are (out, in) or (in, out), found none"));
+      return;
+    }
+    const AdapterModule &both = row.count() == 2 ? module : *found, &down = row.count() == 2 ? *found : module;
+    if (both.cols() == 2 * down.rows() && both.rows() == down.cols())
+      refuse(module, "expected factors of experts as (out, in), since the base has a layer for each, found (in, out): "
+                     "merge it into a base with all experts in one parameter");
+  }
+
   AdapterModule layer_of(const AdapterModule& module, const ExpertRow& row, Index k) const {
     AdapterModule out = module;
     const auto layer = row.layers[static_cast<std::size_t>(k)];
@@ -76,11 +96,11 @@ class ExpertsForBase {
     out.parameter = "weight";
     out.expert = -1;
     out.experts = 0;
-    if (row.count() == 1) return out;
     const std::optional<LowRankFactors> factors = low_rank_factors(module.update);
     if (!factors)
       refuse(module,
              text("expected a LoRA for the base's ", in_quotes(layer), ", found ", in_quotes(module.update.kind())));
+    if (row.count() == 1) return out;
     MatrixView B = factors->B;
     if (B.rows % 2 != 0)
       refuse(module, text("expected as many gates as inputs, which the base has in layers of their own, found ", B.rows,
@@ -100,7 +120,12 @@ class ExpertsForBase {
     out.expert = expert;
     out.experts = expert + 1;  // at least
     out.fan_in_fan_out = false;
-    if (parts.row->count() == 1) return out;
+    if (parts.row->count() == 1) {
+      if (!low_rank_factors(first.update))
+        refuse(first, text("expected a LoRA for the base's ", in_quotes(out.parameter), ", found ",
+                           in_quotes(first.update.kind())));
+      return out;
+    }
     if (layouts_.alternates())
       refuse(first, text("expected a base whose ", in_quotes(out.parameter),
                          " has gates above inputs, found one where they alternate"));
