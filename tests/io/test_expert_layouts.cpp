@@ -332,12 +332,15 @@ TEST_F(ExpertLayouts, LayersThatAreNoOneParameter) {
   for (const Tensor& tensor : layers)
     if (const std::size_t at = tensor.name.find(".lora_B"); at != std::string::npos)
       dora.push_back({tensor.name.substr(0, at) + ".lora_magnitude_vector", {tensor.shape[0]}});
-  expect_pieces(refused(fused(), adapter(R"(, "use_dora": true)", dora)),
+  const auto of_projection = [&](bool is_down) {
+    std::vector<Tensor> out;
+    for (const Tensor& tensor : dora)
+      if ((tensor.name.find("down_proj") != std::string::npos) == is_down) out.push_back(tensor);
+    return adapter(R"(, "use_dora": true)", out);
+  };
+  expect_pieces(refused(fused(), of_projection(false)),
                 {"'model.layers.1.mlp.experts.0.gate_proj'", "a LoRA", "'DoRA'", "one update"});
-  std::vector<Tensor> down_alone;
-  for (const Tensor& tensor : dora)
-    if (tensor.name.find("down_proj") != std::string::npos) down_alone.push_back(tensor);
-  expect_pieces(refused(fused(), adapter(R"(, "use_dora": true)", down_alone)),
+  expect_pieces(refused(fused(), of_projection(true)),
                 {"'model.layers.1.mlp.experts.0.down_proj'", "a LoRA", "'DoRA'"});
   // gpt-oss: gates and inputs alternate.
   std::vector<Tensor> alternating;
