@@ -93,10 +93,11 @@ class ExpertLayouts {
 class MixtureNames {
  public:
   explicit MixtureNames(const BaseNames& base) {
-    for (std::size_t t = 0; t < base.size(); ++t)
-      for (std::size_t k = 0; k < names.size(); ++k)
-        is_known_[k] =
-            is_known_[k] || base.unwrapped(t).find(text(".", names[k], ".experts.")) != std::string_view::npos;
+    for (std::size_t k = 0; k < names.size(); ++k) {
+      const std::string list = text(".", names[k], ".experts.");
+      for (std::size_t t = 0; t < base.size() && !is_known_[k]; ++t)
+        is_known_[k] = base.unwrapped(t).find(list) != std::string_view::npos;
+    }
   }
 
   /// A name as the base has it, where that has one of the two; as it is everywhere else.

@@ -36,7 +36,7 @@ class ExpertsForBase {
                                                                                              : std::nullopt;
       if (!module.is_flat && module.expert >= 0 && is_at_end(module.path, "experts") &&
           (row = layouts_.layers_for(module.parameter)) != nullptr) {
-        expect_rows_are_outputs(module, *row);
+        if (module.expert == 0) expect_rows_are_outputs(module, *row);  // all experts have one shape
         for (Index k = 0; k < row->count(); ++k) modules.push_back(layer_of(module, *row, k));
         out.layers.resize(modules.size(), module.experts);
       } else if (path && (row = layouts_.parameter_for(path->layer)) != nullptr) {
@@ -75,7 +75,7 @@ class ExpertsForBase {
   void expect_rows_are_outputs(const AdapterModule& module, const ExpertRow& row) const {
     const std::string_view sibling = row.count() == 2 ? "down_proj" : "gate_up_proj";
     const auto found = std::find_if(adapter_.modules.begin(), adapter_.modules.end(), [&](const AdapterModule& other) {
-      return other.path == module.path && other.parameter == sibling && other.expert >= 0;
+      return other.path == module.path && other.parameter == sibling && other.expert == 0;
     });
     if (found == adapter_.modules.end()) {
       if (module.rows() == module.cols())
