@@ -76,27 +76,32 @@ namespace pair_products {
 
 /// The kernels that run on a tile unit, on the one in software.
 template <lora::StorageOrder Order>
-lora::detail::PairKernels<Number> software_kernels(Index cols) {
-  using Kernel = lora::detail::software_tiles::TileKernel<SoftwareUnit>;
-  return {lora::detail::PairPacking::tiles, 16, lora::detail::tile_scratch(cols), lora::detail::tile_product<Number, Order, Kernel>};
+lora::detail::PairKernels<Number> software_kernels() {
+  return lora::detail::tile_unit_kernels<Number, Order, lora::detail::software_tiles::TileKernel<SoftwareUnit>>();
 }
+
+/// Whether W's lines begin with lines of the cache.
+enum class Lines { aligned, anywhere };
 
 /// W X by these kernels: W with room between its lines, which is NaN.
 template <class Stored>
-lora::Matrix<float> multiply(const lora::detail::PairKernels<Number>& kernels, const Stored& W, const Batch& X) {
+lora::Matrix<float> multiply(const lora::detail::PairKernels<Number>& kernels, const Stored& W, const Batch& X,
+                             Lines begin = Lines::anywhere) {
   using lora::detail::AlignedMatrix;
-  const bool by_rows = Stored::IsRowMajor;
-  const Index lines = by_rows ? W.rows() : W.cols(), length = by_rows ? W.cols() : W.rows(), stride = length + 3;
-  std::vector<Number> memory(static_cast<std::size_t>(lines * stride + 1), std::bit_cast<Number>(std::uint16_t{0x7fff}));
+  const bool by_rows = Stored::IsRowMajor, aligned = begin == Lines::aligned;
+  const Index lines = by_rows ? W.rows() : W.cols(), length = by_rows ? W.cols() : W.rows();
+  const Index stride = aligned ? lora::detail::padded(length + 1, 32) : length + 3;
+  AlignedMatrix<Number, lora::column_major> memory(lines * stride + 1, 1);
+  std::fill(memory.data(), memory.data() + lines * stride + 1, std::bit_cast<Number>(std::uint16_t{0x7fff}));
+  Number* const first = memory.data() + (aligned ? 0 : 1);
   for (Index i = 0; i < lines; ++i)
-    for (Index j = 0; j < length; ++j)
-      memory[static_cast<std::size_t>(1 + i * stride + j)] = by_rows ? W(i, j) : W(j, i);
+    for (Index j = 0; j < length; ++j) first[i * stride + j] = by_rows ? W(i, j) : W(j, i);
 
   const lora::detail::PairLayout layout(kernels.packing, W.cols(), X.cols(), kernels.width);
   AlignedMatrix<float, lora::column_major> panels(std::max<Index>(layout.size(), 1), 1), scratch(kernels.scratch, 1);
   lora::Activations<float> Y(W.rows(), X.cols());
   const auto x = lora::detail::activation_ref<float>(X.data(), X.rows(), X.cols(), 1, X.outerStride());
-  const lora::detail::ForwardWeight<Number> weight{memory.data() + 1, stride, W.rows(), W.cols()};
+  const lora::detail::ForwardWeight<Number> weight{first, stride, W.rows(), W.cols()};
   lora::detail::ForwardTerms<float> terms{nullptr, nullptr, 0, nullptr, Y.data(), 1, Y.outerStride(), X.cols()};
   lora::detail::with_fp_environment([&] {
     for (Index row = 0; row < X.rows(); row += layout.unit()) x.kernels->pack_pairs(x, layout, row, panels.data());

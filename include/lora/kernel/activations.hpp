@@ -56,7 +56,13 @@ LORA_NOINLINE void copy_activations(const ActivationView<const From>& in, const 
   for (Index j = 0; j < in.cols; ++j) {
     const From* x = in.at(0, j);
     To* y = out.at(0, j);
-    for (Index i = 0; i < in.rows; ++i) y[i * out.row_stride] = convert<To>(x[i * in.row_stride]);
+    Index i = 0;
+    // Lines of a known length, which compilers make vectors of.
+    for (To line[16]; in.row_stride == 1 && out.row_stride == 1 && i + 16 <= in.rows; i += 16) {
+      for (int r = 0; r < 16; ++r) line[r] = convert<To>(x[i + r]);
+      std::memcpy(static_cast<void*>(y + i), line, sizeof line);
+    }
+    for (; i < in.rows; ++i) y[i * out.row_stride] = convert<To>(x[i * in.row_stride]);
   }
 }
 
@@ -128,23 +134,22 @@ LORA_NOINLINE void pack_pairs(const ActivationView<const Scalar>& X, const PairL
   float* rows[16];
   for (Index c = 0; c < layout.columns; c += 16) {
     float* const tile = out + c * (layout.rows / 2) + first / 2 * 16;
-    std::memset(words, 0, sizeof words);
     for (Index k = 0; k < 16; ++k) {
-      columns[k] = words[k];
+      columns[k] = layout.second ? words[k] : tile + 16 * k;
       rows[k] = tile + 16 * k;
-      if (c + k >= X.cols) continue;
-      const Scalar* x = X.at(first, c + k);
-      if (std::is_same_v<Scalar, Eigen::bfloat16> && X.row_stride == 1 && count == pair_block) {
-        std::memcpy(words[k], x, sizeof words[k]);
+      float* const column = const_cast<float*>(columns[k]);
+      const Scalar* x = c + k < X.cols ? X.at(first, c + k) : nullptr;
+      if (std::is_same_v<Scalar, Eigen::bfloat16> && X.row_stride == 1 && count == pair_block && x != nullptr) {
+        std::memcpy(column, x, sizeof words[k]);
         continue;
       }
-      for (Index i = 0; i < count; i += 2) {
-        const std::uint32_t low = bfloat16_bits(x[i * X.row_stride]);
-        const std::uint32_t high = i + 1 < count ? bfloat16_bits(x[(i + 1) * X.row_stride]) : 0;
-        words[k][i / 2] = from_bits<float>(high << 16 | low);
+      for (Index i = 0; i < pair_block; i += 2) {
+        const std::uint32_t low = x != nullptr && i < count ? bfloat16_bits(x[i * X.row_stride]) : 0;
+        const std::uint32_t high = x != nullptr && i + 1 < count ? bfloat16_bits(x[(i + 1) * X.row_stride]) : 0;
+        column[i / 2] = from_bits<float>(high << 16 | low);
       }
     }
-    transpose(columns, rows);
+    if (layout.second) transpose(columns, rows);
   }
 }
 

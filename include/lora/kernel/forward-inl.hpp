@@ -58,7 +58,7 @@ struct ForwardPlan {
     }
     if constexpr (has_pairs<T>) {
       if (pairs) {
-        const PairKernels<T> own = pair_kernels<T, Order>(isa(), cols);
+        const PairKernels<T> own = pair_kernels<T, Order>(isa());
         product = own.product;
         width = own.width;
         packing = own.packing;
@@ -223,11 +223,9 @@ void forward_columns(ForwardPlan<T, Order>& plan, const Lines<const T>& weight, 
   share_rows(executor, plan.most_tasks, rows, epilogue_rows, rows * (cols + depth) * plan.batch,
              [&](int task, Index first, Index last) {
                plan.product(W, plan.panels, terms, first, last, plan.tasks + task * plan.task_scratch);
+               if (plan.converts_results)
+                 Y.kernels->store(plan.results + first, rows, Y.rows_from(first, last - first));
              });
-  if (plan.converts_results) {
-    const FpEnvironment environment;
-    Y.kernels->store(plan.results, rows, Y);
-  }
 }
 
 /// How many of `left` columns are taken next. A few more than a skinny product takes are cheaper in two of these.

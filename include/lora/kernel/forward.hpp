@@ -43,6 +43,13 @@ struct ActivationRef {
     out.order = nullptr;
     return out;
   }
+  /// `count` rows of it.
+  ActivationRef rows_from(Index first, Index count) const {
+    ActivationRef out = *this;
+    out.data = static_cast<char*>(data) + first * row_stride * element_size;
+    out.rows = count;
+    return out;
+  }
   ActivationRef in_order(const Index* places) const {
     ActivationRef out = *this;
     out.order = places;

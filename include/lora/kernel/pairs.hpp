@@ -17,19 +17,22 @@ LORA_TAGGED_BEGIN
 /// The order's blocks, and how many rows of X are packed together: several blocks, for fewer stops at the sums.
 inline constexpr Index pair_block = 32, pair_depth = 4 * pair_block;
 
-/// How kernels take X: as floats, where the processor does not flush with their least exponents, or for a tile unit.
-enum class PairPacking { floats, floats_and_exponents, tiles };
+/// How kernels take X: as floats, where the processor does not flush with their least exponents, or for a tile unit, as its
+/// first or second operand.
+enum class PairPacking { floats, floats_and_exponents, first_tiles, second_tiles };
 
 /// Where X is in memory, its rows continued by zeros to whole blocks and its columns to a multiple of `width`. As floats:
 /// [row / pair_depth][column][row % pair_depth]. For a tile unit, as words of two rows:
-/// [column / 16][row / 32][row % 32 / 2][column % 16]. Behind floats their least exponents: [row / pair_depth].
+/// [column / 16][row / 32][column % 16][row % 32 / 2], or [row % 32 / 2][column % 16] in the end for its second operand.
+/// Behind floats their least exponents: [row / pair_depth].
 struct PairLayout {
-  bool tiles, exponents;
+  bool tiles, second, exponents;
   Index rows, columns;
 
   PairLayout(PairPacking packing, Index rows_of_X, Index columns_of_X, Index width)
-      : tiles(packing == PairPacking::tiles), exponents(packing == PairPacking::floats_and_exponents),
-        rows(padded(rows_of_X, pair_block)), columns(padded(columns_of_X, width)) {}
+      : tiles(packing >= PairPacking::first_tiles), second(packing == PairPacking::second_tiles),
+        exponents(packing == PairPacking::floats_and_exponents), rows(padded(rows_of_X, pair_block)),
+        columns(padded(columns_of_X, width)) {}
 
   /// Rows that are packed at once.
   Index unit() const { return tiles ? pair_block : pair_depth; }
