@@ -27,7 +27,7 @@ struct FloatLanes {
   struct Part;
   static constexpr int part_lanes = 16, dot_rows = 4, dot_columns = 4, single_rows = 8;
   static constexpr int axpy_groups = 4, wide_rows = 8, wide_vectors = 2, pair_groups = 2;
-  static constexpr int pair_columns = 4, pair_columns_at_once = 4;
+  static constexpr int pair_columns = 8, pair_columns_at_once = 4;
 
   static LORA_INLINE F zero() { return _mm512_setzero_ps(); }
   static LORA_INLINE F broadcast(float x) { return _mm512_set1_ps(x); }
