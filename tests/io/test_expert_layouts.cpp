@@ -354,6 +354,92 @@ TEST_F(ExpertLayouts, LayersThatAreNoOneParameter) {
                 {"'model.layers.1.mlp.experts.0.gate_proj'", "alternate"});
 }
 
+TEST_F(ExpertLayouts, AdaptersUnderTheirBasesNames) {
+  const auto named = [](const io::Adapter& adapter, const fs::path& base) {
+    const io::Model model = io::Model::open(base);
+    const io::Model* const bases[]{&model};
+    return io::with_base_names(adapter, bases);
+  };
+  const auto saved = [&](const io::Adapter& adapter, const std::string& name) {
+    io::save_adapter(adapter, folder_ / name);
+    return io::load_adapter(folder_ / name);
+  };
+  const auto expect_merged = [&](const fs::path& base, const io::Adapter& one, const io::Adapter& other) {
+    io::merge_model(base, {{one}}, folder_ / "wanted");
+    io::merge_model(base, {{other}}, folder_ / "merged");
+    EXPECT_EQ(test::read(folder_ / "merged"), test::read(folder_ / "wanted"));
+  };
+  const fs::path together = fused();
+  for (const Style& style : {mixtral, qwen}) {
+    const fs::path base = layered(style);
+    const io::Adapter one = adapter(targets, both());
+    const io::Adapter in_layers = saved(named(one, base), "in layers");
+    const std::string list = "model.layers.1." + style.mixture + ".experts.";
+    ASSERT_NE(in_layers.find(list + "2." + style.up), nullptr);
+    EXPECT_EQ(in_layers.modules.size(), 2 * (3 * experts + 2));
+    EXPECT_NE(in_layers.find("model.layers.0." + style.mixture + ".gate"), nullptr);
+    expect_merged(base, one, in_layers);
+    expect_merged(together, one, in_layers);
+    // And back, in PEFT's order.
+    const io::Adapter back = saved(named(in_layers, together), "back");
+    EXPECT_EQ(back.modules.size(), 2 * (2 * experts + 2));
+    EXPECT_EQ(back.find("model.layers.1.mlp.experts")->parameter, "gate_up_proj") << "the inner one is read first";
+    EXPECT_EQ(back.find("model.layers.1.mlp.experts")->rank(), 4);
+    expect_merged(together, one, back);
+
+    const io::Adapter layers = adapter("", of_layers(style));
+    io::Adapter reversed = layers;
+    std::reverse(reversed.modules.begin(), reversed.modules.end());
+    io::Adapter joined = named(reversed, together);
+    expect_merged(together, layers, saved(joined, "joined"));
+    std::swap(joined.modules[1], joined.modules[2]);  // experts go by their numbers
+    const std::string bytes = test::read(folder_ / "joined/adapter_model.safetensors");
+    saved(joined, "joined");
+    EXPECT_EQ(test::read(folder_ / "joined/adapter_model.safetensors"), bytes);
+    expect_pieces(message([&] { named(one, layered(style, "more", experts + 2)); }), {"3 experts", "found 5"});
+  }
+  // kohya's names are for layers alone.
+  const io::Adapter one = adapter(targets, [] {
+    std::vector<Tensor> out = both();
+    std::erase_if(out, [](const Tensor& tensor) { return tensor.name.find("gate.") != std::string::npos; });
+    return out;
+  }());
+  expect_pieces(message([&] { io::save_adapter_as(one, folder_ / "flat.safetensors", "kohya"); }),
+                {"'model.layers.0.mlp.experts'", "an expert", "with_base_names()"});
+  io::save_adapter_as(named(one, layered(qwen)), folder_ / "flat.safetensors", "kohya");
+  expect_merged(layered(qwen), one, named(io::load_adapter(folder_ / "flat.safetensors"), layered(qwen)));
+}
+
+TEST_F(ExpertLayouts, PeftHasAllExpertsOrNone) {
+  const io::Model model = io::Model::open(fused());
+  const io::Model* const bases[]{&model};
+  const auto refused_without = [&](const std::string& piece) {
+    std::vector<Tensor> some = of_layers(qwen);
+    std::erase_if(some, [&](const Tensor& tensor) { return tensor.name.find(piece) != std::string::npos; });
+    const io::Adapter named = io::with_base_names(adapter("", some), bases);
+    return message([&] { io::save_adapter(named, folder_ / "saved"); });
+  };
+  EXPECT_EQ(refused_without("none"), "");
+  for (const char* const expert : {"0", "1", "2"})
+    expect_pieces(refused_without("experts." + std::string(expert)),
+                  {"'model.layers.1.mlp.experts'", "the 3 experts of 'gate_up_proj'",
+                   "found none of expert " + std::string(expert)});
+  expect_pieces(refused_without("1.up_proj"), {"LoRA of rank 4", "'gate_up_proj'", "rank 2 of expert 1"});
+}
+
+TEST_F(ExpertLayouts, CopiesOfTheBasesTensors) {
+  std::vector<Tensor> tensors;
+  add(tensors, "0.mlp.experts.base_layer", 2 * inner, hidden, rank * experts, 11);
+  add(tensors, "0.mlp.experts", hidden, inner, rank * experts, 17);
+  tensors.push_back({"0.mlp.gate.weight", {experts, hidden}, numbers(experts * hidden, 5)});
+  const io::Adapter one =
+      adapter(R"(, "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])", tensors);
+  ASSERT_EQ(one.base_copies.size(), 1u);
+  const io::Adapter left = io::without_base_copies(one, io::Model::open(layered(mixtral)));
+  EXPECT_TRUE(left.base_copies.empty());
+  EXPECT_EQ(left.modules.size(), 2 * experts);
+}
+
 /// Names that end where a parameter's would begin.
 TEST_F(ExpertLayouts, NamesWithoutAParameter) {
   const fs::path base = write("odd", {{"experts._orig_mod", {2}, numbers(2, 1)}, {"experts", {2}, numbers(2, 2)}});

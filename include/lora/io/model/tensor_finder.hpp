@@ -96,6 +96,11 @@ class TensorFinder {
     return is_same_component(folder, component) ? folder : std::string(component);
   }
 
+  /// A module's path where the base's mixtures of experts have another name: see MixtureNames.
+  std::string path_in_mixture(const AdapterModule& module) const {
+    return std::string(before(mixture_.translated(module.tensor_name()), module.parameter));
+  }
+
   /// After find(): a sentence about the modules that are passed over, when some are.
   const std::vector<std::string>& warnings() const { return warnings_; }
 

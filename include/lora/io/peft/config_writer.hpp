@@ -26,8 +26,10 @@ class BasicPeftConfigWriter {
  public:
   /// `file` names the configuration in messages.
   BasicPeftConfigWriter(const std::filesystem::path& file, const Adapter& adapter) : file_(file), adapter_(adapter) {
+    std::set<std::pair<std::string_view, std::string_view>> known_experts;
     for (const AdapterModule& module : adapter.modules)
-      if (module.parameter != "bias" && module.expert <= 0) modules_.push_back(&module);
+      if (module.expert < 0 ? module.parameter != "bias" : known_experts.emplace(module.path, module.parameter).second)
+        modules_.push_back(&module);
   }
 
   /// Throws FileError, naming the module, when PEFT's configuration cannot say what the adapter does.
