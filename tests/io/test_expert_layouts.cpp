@@ -354,6 +354,46 @@ TEST_F(ExpertLayouts, LayersThatAreNoOneParameter) {
                 {"'model.layers.1.mlp.experts.0.gate_proj'", "alternate"});
 }
 
+TEST_F(ExpertLayouts, EachMixtureInItsOwnWay) {
+  // Layer 1 in layers, layer 0 and another tower's layer 1 in parameters.
+  const auto tensors_of = [&](const fs::path& base) {
+    std::vector<Tensor> out;
+    const io::Safetensors file = io::Safetensors::open(base);
+    for (const io::TensorInfo& tensor : file.tensors())
+      out.push_back({tensor.name, tensor.shape, read(file, tensor.name)});
+    return out;
+  };
+  const fs::path together = fused();
+  for (const Style& style : {qwen, Style{"mlp", "w1", "w3", "w2"}}) {
+    std::vector<Tensor> mixed;
+    for (Tensor& tensor : tensors_of(layered(style)))
+      if (tensor.name.find("layers.1.") != std::string::npos) mixed.push_back(std::move(tensor));
+    for (Tensor& tensor : tensors_of(together))
+      if (tensor.name.find("layers.0.") != std::string::npos) mixed.push_back(std::move(tensor));
+    mixed.push_back({"vision.layers.1.mlp.experts.down_proj", {experts, hidden, inner}, down(1)});
+    const fs::path base = write("mixed", mixed);
+    std::vector<Tensor> all = of_layers(style);
+    for (Tensor& tensor : all) tensor.name.front() = '0';
+    const std::vector<Tensor> ones = of_layers(style);
+    all.insert(all.end(), ones.begin(), ones.end());
+    for (const io::Adapter& one : {adapter(targets, both()), adapter("", all)}) {
+      io::merge_model(together, {{one}}, folder_ / "wanted");
+      io::merge_model(layered(style), {{one}}, folder_ / "layers");
+      const io::ModelChange change = io::merge_model(base, {{one}}, folder_ / "merged", folder_ / "undo");
+      EXPECT_GE(change.changed_tensors, 2 + 3 * experts);
+      const io::Safetensors file = io::Safetensors::open(folder_ / "merged"),
+                            wanted = io::Safetensors::open(folder_ / "wanted"),
+                            layers = io::Safetensors::open(folder_ / "layers");
+      for (const io::TensorInfo& tensor : file.tensors())
+        if (!tensor.name.starts_with("vision"))
+          EXPECT_EQ(read(file, tensor.name),
+                    read(tensor.name.find("layers.0.") != std::string::npos ? wanted : layers, tensor.name))
+              << tensor.name;
+      fs::remove(folder_ / "undo");
+    }
+  }
+}
+
 TEST_F(ExpertLayouts, AdaptersUnderTheirBasesNames) {
   const auto named = [](const io::Adapter& adapter, const fs::path& base) {
     const io::Model model = io::Model::open(base);

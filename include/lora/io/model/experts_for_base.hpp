@@ -71,17 +71,17 @@ class ExpertsForBase {
   /// The layers that the base has in place of a module's parameter, or null.
   const ExpertRow* layers_of(const AdapterModule& module) const {
     return !module.is_flat && module.expert >= 0 && is_at_end(module.path, "experts")
-               ? layouts_.layers_for(module.parameter)
+               ? layouts_.layers_for(module.path, module.parameter)
                : nullptr;
   }
   /// Where a module is a layer of an expert that the base has in a parameter: its path.
   std::optional<ExpertPath> layer_to_join(const AdapterModule& module) const {
     if (module.is_flat || module.expert >= 0 || module.parameter != "weight") return std::nullopt;
     const auto path = expert_path(module.path);
-    return path && layouts_.parameter_for(path->layer) != nullptr ? path : std::nullopt;
+    return path && layouts_.parameter_for(path->list, path->layer) != nullptr ? path : std::nullopt;
   }
   void add(Joined& joined, const AdapterModule& module, const ExpertPath& path) const {
-    const ExpertRow* const row = layouts_.parameter_for(path.layer);
+    const ExpertRow* const row = layouts_.parameter_for(path.list, path.layer);
     Parts& parts = joined.try_emplace({path.list, row - expert_rows.data(), path.expert}, Parts{row}).first->second;
     const AdapterModule*& part = parts.parts[row->layers[1] == path.layer ? 1 : 0];
     if (part != nullptr) refuse(module, "expected one change of its weight, found another");
@@ -144,7 +144,7 @@ class ExpertsForBase {
                            in_quotes(first.update.kind())));
       return out;
     }
-    if (layouts_.alternates())
+    if (layouts_.alternates(list))
       refuse(first, text("expected a base whose ", in_quotes(out.parameter),
                          " has gates above inputs, found one where they alternate"));
     out.update = join_rows(parts.parts, [&](const AdapterModule& module, const std::string& problem) {
