@@ -26,7 +26,8 @@ inline std::vector<FlatNames::Wanted> in_other_layout(const BaseNames& base, std
 
 /// The tensors of modules with dots in their names, in the place that a single-file checkpoint has their component in; empty where it
 /// is no such place, or has not all of them.
-inline std::vector<std::size_t> find_in_single_file(const BaseNames& base, const ComponentPlace& place,
+inline std::vector<std::size_t> find_in_single_file(const BaseNames& base, const FlatTensors& tensors,
+                                                    const ComponentPlace& place,
                                                     std::vector<FlatNames::Wanted> names,
                                                     FunctionRef<bool(std::size_t, std::size_t)> fits) {
   if (place.component.empty() || place.beginning == place.component) return {};
@@ -35,7 +36,7 @@ inline std::vector<std::size_t> find_in_single_file(const BaseNames& base, const
     if (is_same_component(component, place.component)) wanted.name.erase(0, component.size() + 1);
     std::replace(wanted.name.begin(), wanted.name.end(), '.', '_');
   }
-  const auto found = [&] { return FlatNames(base, names, "", std::string(place.beginning), fits).find(); };
+  const auto found = [&] { return FlatNames(base, tensors, names, "", std::string(place.beginning), fits).find(); };
   std::vector<std::size_t> out = found();
   if (!out.empty() || place.component != "unet") return out;
   names = in_other_layout(base, std::move(names));
