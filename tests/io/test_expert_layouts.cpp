@@ -491,5 +491,91 @@ TEST_F(ExpertLayouts, NamesWithoutAParameter) {
   expect_pieces(problem, {"experts"});
 }
 
+/// Which names are those of an expert's layer.
+TEST_F(ExpertLayouts, PathsOfExperts) {
+  const auto path = [](std::string_view name) {
+    const auto found = io::detail::expert_path(name);
+    return found ? std::string(found->list) + "|" + std::to_string(found->expert) + "|" + std::string(found->layer) : "";
+  };
+  EXPECT_EQ(path("a.experts.12.w1"), "a.experts|12|w1");
+  EXPECT_EQ(path("experts.0.w1"), "experts|0|w1");
+  EXPECT_EQ(path("experts.999999.w1"), "experts|999999|w1");
+  for (const char* const name :
+       {"", ".", "..", "...", "experts.0.", "experts", "experts.", "experts..", "experts..w1", "experts.0", ".0.w1", "0.w1",
+        "experts.-1.w1", "experts.+1.w1", "experts. 1.w1", "experts.1e3.w1", "experts.0x1.w1", "experts.1000000.w1",
+        "experts.2147483648.w1", "experts.18446744073709551616.w1", "my_experts.0.w1", "experts.0.a.w1"})
+    EXPECT_EQ(path(name), "") << name;
+}
+
+/// Bases and adapters whose experts' numbers, names and shapes are those of no model.
+TEST_F(ExpertLayouts, ExpertsOfNoModel) {
+  const auto layer = [](const std::string& expert, const std::string& name = "down_proj") {
+    return "1.mlp.experts." + expert + "." + name;
+  };
+  const auto of = [&](const std::vector<std::string>& experts_of) {
+    std::vector<Tensor> out;
+    for (const std::string& expert : experts_of) add(out, layer(expert), hidden, inner, rank, 3);
+    return adapter("", out, "odd");
+  };
+  const fs::path together = fused();
+  // Numbers: beyond the base's, larger than any integer, twice.
+  expect_pieces(refused(together, of({"999999"})), {"'model.layers.1.mlp.experts.down_proj'", "1000000 of them"});
+  for (const char* const large : {"1000000", "2147483648", "18446744073709551616"})
+    expect_pieces(refused(together, of({large})), {layer(large), "found none"});
+  expect_pieces(refused(together, of({"0", "00"})), {layer("00"), "one change of its weight", "found another"});
+  const io::Model model = io::Model::open(together);
+  const io::Model* const bases[]{&model};
+  expect_pieces(message([&] { io::save_adapter(io::with_base_names(of({"999999"}), bases), folder_ / "saved"); }),
+                {"1000000 experts of 'down_proj'", "none of expert 0"});
+
+  // Bases with gaps between their experts, and with experts of several shapes.
+  std::vector<Tensor> two;
+  add(two, "1.mlp.experts", hidden, inner, rank * 2, 5);
+  const io::Adapter of_two = adapter(R"(, "target_parameters": ["mlp.experts.down_proj"])", two, "two");
+  const auto base = [&](const std::vector<Tensor>& tensors) {
+    std::vector<Tensor> named = tensors;
+    for (Tensor& tensor : named) tensor.name = "model.layers." + tensor.name + ".weight";
+    return write("of no model", named);
+  };
+  const auto weight = [&](const std::string& name, std::uint64_t rows, std::uint64_t cols) {
+    return Tensor{name, {rows, cols}, numbers(rows * cols, 7)};
+  };
+  expect_pieces(refused(base({weight(layer("0"), hidden, inner), weight(layer("2"), hidden, inner)}), of_two),
+                {"experts.1.down_proj.weight'", "found none"});
+  expect_pieces(refused(base({weight(layer("0"), hidden, inner), weight(layer("1"), hidden, inner + 1)}), of_two),
+                {"experts.1.down_proj'", "4 x 6", "found 4 x 7"});
+  expect_pieces(refused(base({weight(layer("0"), hidden, inner), {layer("1"), {inner}, numbers(inner, 7)}}), of_two),
+                {"experts.1.down_proj.weight'", "two dimensions", "[6]"});
+  EXPECT_EQ(refused(base({weight(layer("0"), hidden, inner), weight(layer("1"), hidden, inner),
+                          weight(layer("1000000"), hidden, inner), weight(layer(""), hidden, inner)}),
+                    of_two),
+            "");
+  // Parameters of other dimensions, and one that has no expert.
+  for (const std::vector<std::uint64_t>& shape :
+       {std::vector<std::uint64_t>{}, {experts}, {hidden, inner}, {experts, 1, hidden, inner}, {0, hidden, inner}}) {
+    std::uint64_t count = 1;
+    for (const std::uint64_t size : shape) count *= size;
+    const fs::path odd = write("odd parameter", {{"model.layers.1.mlp.experts.down_proj", shape, numbers(count, 7)}});
+    expect_pieces(refused(odd, of({"1"})), {"'model.layers.1.mlp.experts.down_proj'", "three dimensions"});
+  }
+  // Names with empty parts, in the base and in the adapter.
+  std::vector<Tensor> empty;
+  for (const char* const name :
+       {"experts", "experts.", ".experts.", "experts..", "experts.0.", "experts.0..weight", "experts..down_proj.weight"})
+    empty.push_back({name, {2}, numbers(2, 1)});
+  const fs::path odd = write("empty names", empty);
+  expect_pieces(refused(odd, of_two), {"mlp.experts", "found none"});
+  expect_pieces(refused(odd, of({"0"})), {layer("0"), "found none"});
+  expect_pieces(refused(together, of({""})), {"experts..down_proj", "found none"});
+  std::vector<Tensor> unnamed;
+  add(unnamed, layer("0", ""), hidden, inner, rank, 3);
+  expect_pieces(refused(together, adapter("", unnamed, "unnamed")), {"experts.0.", "found none"});
+  // Gates and inputs of one expert in several shapes.
+  std::vector<Tensor> uneven;
+  add(uneven, layer("0", "gate_proj"), inner, hidden, rank, 3);
+  add(uneven, layer("0", "up_proj"), inner + 1, hidden, rank, 3);
+  expect_pieces(refused(together, adapter("", uneven, "uneven")), {"'model.layers.1.mlp.experts.0.up_proj'", "shape", "one update"});
+}
+
 }  // namespace
 }  // namespace expert_layouts

@@ -35,7 +35,7 @@ struct ExpertPath {
 };
 inline std::optional<ExpertPath> expert_path(std::string_view path) {
   const std::size_t last = path.rfind('.');
-  if (last == path.npos || last == 0) return std::nullopt;
+  if (last == path.npos || last == 0 || last + 1 == path.size()) return std::nullopt;
   const std::size_t dot = path.rfind('.', last - 1);
   if (dot == path.npos) return std::nullopt;
   const std::string_view list = path.substr(0, dot), number = path.substr(dot + 1, last - dot - 1);
