@@ -200,7 +200,8 @@ struct Compose {
                          [](const io::AdapterModule& module) { return !module.component.empty(); });
     };
     if (!component.empty() && base.empty() && std::none_of(chosen.begin(), chosen.end(), tells))
-      throw UsageError("--component: expected an adapter that tells the components of its modules, or --base, found none");
+      throw UsageError(
+          "--component: expected an adapter that tells the components of its modules, or --base, found none");
     const std::string kept = component.empty() ? only_component(chosen) : component;
     if (kept.empty()) return;
     for (ChosenAdapter& one : chosen) {
@@ -226,9 +227,8 @@ struct Compose {
           of_first = &one;
         } else if (!io::detail::is_same_component(module.component, first)) {
           fail(one.adapter.folder, "module ", in_quotes(module.path),
-               ": expected modules of one component, since a PEFT folder is for one model, found ",
-               module.component, ", and ", first,
-               of_first == &one ? std::string() : " in " + path_text(of_first->adapter.folder),
+               ": expected modules of one component, since a PEFT folder is for one model, found ", module.component,
+               ", and ", first, of_first == &one ? std::string() : " in " + path_text(of_first->adapter.folder),
                ": --component NAME takes one");
         }
       }

@@ -495,15 +495,34 @@ TEST_F(ExpertLayouts, NamesWithoutAParameter) {
 TEST_F(ExpertLayouts, PathsOfExperts) {
   const auto path = [](std::string_view name) {
     const auto found = io::detail::expert_path(name);
-    return found ? std::string(found->list) + "|" + std::to_string(found->expert) + "|" + std::string(found->layer) : "";
+    return found ? std::string(found->list) + "|" + std::to_string(found->expert) + "|" + std::string(found->layer)
+                 : "";
   };
   EXPECT_EQ(path("a.experts.12.w1"), "a.experts|12|w1");
   EXPECT_EQ(path("experts.0.w1"), "experts|0|w1");
   EXPECT_EQ(path("experts.999999.w1"), "experts|999999|w1");
-  for (const char* const name :
-       {"", ".", "..", "...", "experts.0.", "experts", "experts.", "experts..", "experts..w1", "experts.0", ".0.w1", "0.w1",
-        "experts.-1.w1", "experts.+1.w1", "experts. 1.w1", "experts.1e3.w1", "experts.0x1.w1", "experts.1000000.w1",
-        "experts.2147483648.w1", "experts.18446744073709551616.w1", "my_experts.0.w1", "experts.0.a.w1"})
+  for (const char* const name : {"",
+                                 ".",
+                                 "..",
+                                 "...",
+                                 "experts.0.",
+                                 "experts",
+                                 "experts.",
+                                 "experts..",
+                                 "experts..w1",
+                                 "experts.0",
+                                 ".0.w1",
+                                 "0.w1",
+                                 "experts.-1.w1",
+                                 "experts.+1.w1",
+                                 "experts. 1.w1",
+                                 "experts.1e3.w1",
+                                 "experts.0x1.w1",
+                                 "experts.1000000.w1",
+                                 "experts.2147483648.w1",
+                                 "experts.18446744073709551616.w1",
+                                 "my_experts.0.w1",
+                                 "experts.0.a.w1"})
     EXPECT_EQ(path(name), "") << name;
 }
 
@@ -560,8 +579,8 @@ TEST_F(ExpertLayouts, ExpertsOfNoModel) {
   }
   // Names with empty parts, in the base and in the adapter.
   std::vector<Tensor> empty;
-  for (const char* const name :
-       {"experts", "experts.", ".experts.", "experts..", "experts.0.", "experts.0..weight", "experts..down_proj.weight"})
+  for (const char* const name : {"experts", "experts.", ".experts.", "experts..", "experts.0.", "experts.0..weight",
+                                 "experts..down_proj.weight"})
     empty.push_back({name, {2}, numbers(2, 1)});
   const fs::path odd = write("empty names", empty);
   expect_pieces(refused(odd, of_two), {"mlp.experts", "found none"});
@@ -574,7 +593,8 @@ TEST_F(ExpertLayouts, ExpertsOfNoModel) {
   std::vector<Tensor> uneven;
   add(uneven, layer("0", "gate_proj"), inner, hidden, rank, 3);
   add(uneven, layer("0", "up_proj"), inner + 1, hidden, rank, 3);
-  expect_pieces(refused(together, adapter("", uneven, "uneven")), {"'model.layers.1.mlp.experts.0.up_proj'", "shape", "one update"});
+  expect_pieces(refused(together, adapter("", uneven, "uneven")),
+                {"'model.layers.1.mlp.experts.0.up_proj'", "shape", "one update"});
 }
 
 }  // namespace

@@ -31,9 +31,12 @@ LORA_FUNC Adapter without_base_copies(const Adapter& adapter, const Model& base,
   finder.find();
   const detail::Replacements found =
       detail::ReplacementFinder(
-          base, adapter, [&](const std::string& name) { return detail::find_whole(base, adapter, layouts, finder, name); },
+          base, adapter,
+          [&](const std::string& name) { return detail::find_whole(base, adapter, layouts, finder, name); },
           [](const std::string& name) { return name; },
-          [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { base.read(tensor, offset, into); })
+          [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
+            base.read(tensor, offset, into);
+          })
           .find();
   if (!found.all.empty())
     detail::fail(adapter.folder, "tensor ", detail::in_quotes(found.all.front().name),

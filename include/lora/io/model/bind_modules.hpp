@@ -155,7 +155,8 @@ inline void expect_clear_orientation(const Model& base, const Conv1DLayers& conv
          in_quotes(contrary->path), " contradicts it");
 }
 
-/// A whole tensor of an adapter's in the base, or null. Throws FileError for experts that the base stores in the other way.
+/// A whole tensor of an adapter's in the base, or null. Throws FileError for experts that the base stores in the other
+/// way.
 inline const ModelTensor* find_whole(const Model& model, const Adapter& adapter, const ExpertLayouts& layouts,
                                      TensorFinder& finder, const std::string& name) {
   const ModelTensor* const tensor = finder.find_other(name);
@@ -191,8 +192,7 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   BoundAdapter out;
   Replacements found =
       ReplacementFinder(
-          model, adapter,
-          [&](const std::string& name) { return find_whole(model, adapter, layouts, finder, name); },
+          model, adapter, [&](const std::string& name) { return find_whole(model, adapter, layouts, finder, name); },
           [&](const std::string& name) { return ModuleNames::renamed(renames, name); }, read)
           .find();
   out.replacements = std::move(found.all);

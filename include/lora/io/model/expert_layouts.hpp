@@ -46,8 +46,8 @@ inline std::optional<ExpertPath> expert_path(std::string_view path) {
 /// What a module of experts is called: in transformers 5, and in Mixtral's files and those of models after it.
 inline constexpr std::array<std::string_view, 2> mixture_names{"mlp", "block_sparse_moe"};
 
-/// How a base stores the experts of each of its mixtures. `list` is the path of an adapter's experts, which may have other parts before
-/// what the base has too.
+/// How a base stores the experts of each of its mixtures. `list` is the path of an adapter's experts, which may have
+/// other parts before what the base has too.
 class ExpertLayouts {
  public:
   explicit ExpertLayouts(const Model& base) {
@@ -56,7 +56,8 @@ class ExpertLayouts {
       const std::string name = without_wrappers(tensor.info->name).name;
       const std::string_view module = std::string_view(name).substr(0, name.rfind('.'));
       if (const auto path = expert_path(module)) {
-        if (is_known([&](const ExpertRow& row) { return row.layers[0] == path->layer || row.layers[1] == path->layer; }))
+        if (is_known(
+                [&](const ExpertRow& row) { return row.layers[0] == path->layer || row.layers[1] == path->layer; }))
           mixture(path->list).layers.emplace(path->layer);
       } else if (is_at_end(module, "experts") && module.size() < name.size()) {
         const std::string_view parameter = std::string_view(name).substr(module.size() + 1);
@@ -113,8 +114,8 @@ class ExpertLayouts {
     return at != mixtures_.end() ? at->second : mixtures_.emplace(list, Stored()).first->second;
   }
 
-  /// The mixture that an adapter means: where they are not all alike, that whose path ends as its own does, in most parts. Nothing
-  /// where several do that are not alike: then the tensors' names decide.
+  /// The mixture that an adapter means: where they are not all alike, that whose path ends as its own does, in most
+  /// parts. Nothing where several do that are not alike: then the tensors' names decide.
   const Stored& of(std::string_view list) const {
     static const Stored nothing;
     if (are_alike_) return mixtures_.empty() ? nothing : mixtures_.begin()->second;

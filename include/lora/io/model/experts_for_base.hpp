@@ -41,7 +41,8 @@ class ExpertsForBase {
       if (const auto path = layer_to_join(module)) {
         if (lists.at(path->list) != i) continue;
         // In PEFT's order, the parameter that the model declares first before the other one.
-        for (auto at = joined.lower_bound({path->list, 0, 0}); at != joined.end() && std::get<0>(at->first) == path->list; ++at)
+        for (auto at = joined.lower_bound({path->list, 0, 0});
+             at != joined.end() && std::get<0>(at->first) == path->list; ++at)
           modules.push_back(join(path->list, at->second, std::get<2>(at->first)));
         out.are_joined.resize(modules.size(), true);
       } else if (const ExpertRow* const row = layers_of(module)) {
@@ -66,7 +67,8 @@ class ExpertsForBase {
     const ExpertRow* row;
     std::array<const AdapterModule*, 2> parts = {};  // null where the adapter has none
   };
-  using Joined = std::map<std::tuple<std::string_view, std::ptrdiff_t, Index>, Parts>;  // list, place in expert_rows, expert
+  using Joined =
+      std::map<std::tuple<std::string_view, std::ptrdiff_t, Index>, Parts>;  // list, place in expert_rows, expert
 
   /// The layers that the base has in place of a module's parameter, or null.
   const ExpertRow* layers_of(const AdapterModule& module) const {

@@ -27,8 +27,7 @@ inline std::vector<FlatNames::Wanted> in_other_layout(const BaseNames& base, std
 /// The tensors of modules with dots in their names, in the place that a single-file checkpoint has their component in; empty where it
 /// is no such place, or has not all of them.
 inline std::vector<std::size_t> find_in_single_file(const BaseNames& base, const FlatTensors& tensors,
-                                                    const ComponentPlace& place,
-                                                    std::vector<FlatNames::Wanted> names,
+                                                    const ComponentPlace& place, std::vector<FlatNames::Wanted> names,
                                                     FunctionRef<bool(std::size_t, std::size_t)> fits) {
   if (place.component.empty() || place.beginning == place.component) return {};
   for (FlatNames::Wanted& wanted : names) {

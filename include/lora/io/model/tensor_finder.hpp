@@ -240,7 +240,8 @@ class TensorFinder {
     for (const Rename& rename : renames_)
       if (group.prefix != nullptr && is_rename_of_prefix(rename, group.prefix->prefix)) beginning = rename.to;
     const std::string_view place = place_in_base(group.component).beginning;
-    FlatNames finder(names_, flat_tensors(), names, place.empty() ? group.component : std::string(place), beginning, group.fits);
+    FlatNames finder(names_, flat_tensors(), names, place.empty() ? group.component : std::string(place), beginning,
+                     group.fits);
     group.found = finder.find();
     if (!group.found.empty() || (!group.name.empty() && finder.missing().name <= group.missing)) return;
     group.missing = finder.missing().name;

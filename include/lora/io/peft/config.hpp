@@ -75,8 +75,8 @@ class PeftConfig {
     Index rank;       ///< r, or what rank_pattern has for the module; 0 for IA3
     Scaling scaling;  ///< alpha / r, or alpha / sqrt(r) with use_rslora; alpha is lora_alpha, or alpha_pattern's. 1 for VERA, IA3
 
-    /// Of IA3: what the module takes in is scaled, and not what it puts out. feedforward_modules is a list of what paths
-    /// end in, anywhere, or one regular expression for whole paths.
+    /// Of IA3: what the module takes in is scaled, and not what it puts out. feedforward_modules is a list of what
+    /// paths end in, anywhere, or one regular expression for whole paths.
     bool is_feedforward = false;
   };
 

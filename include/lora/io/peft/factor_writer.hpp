@@ -66,7 +66,8 @@ class BasicFactorWriter {
       const AdapterModule& module = adapter.modules[i];
       if (module.expert < 0)
         add(module, out);
-      else if (known_experts.emplace(module.path, module.parameter).second)  // the others are written with the first one
+      else if (known_experts.emplace(module.path, module.parameter)
+                   .second)  // the others are written with the first one
         add_experts(adapter, i, out);
     }
     for (std::size_t i = 0; i < adapter.base_copies.size(); ++i) {
@@ -130,8 +131,9 @@ class BasicFactorWriter {
   void add_experts(const Adapter& adapter, std::size_t first, std::vector<Factor>& out) const {
     const AdapterModule& module = adapter.modules[first];
     const auto refuse = [&](const auto&... found) {
-      fail(target_, "module ", in_quotes(module.path), ": expected a LoRA of rank ", module.rank(), " for each of the ", module.experts,
-           " experts of ", in_quotes(module.parameter), ", which PEFT has in one tensor, found ", found...,
+      fail(target_, "module ", in_quotes(module.path), ": expected a LoRA of rank ", module.rank(), " for each of the ",
+           module.experts, " experts of ", in_quotes(module.parameter), ", which PEFT has in one tensor, found ",
+           found...,
            " (under the names of a base with a layer for each expert it needs no others: --base, with_base_names())");
     };
     std::vector<const AdapterModule*> experts(static_cast<std::size_t>(module.experts));
