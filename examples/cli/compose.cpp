@@ -309,7 +309,35 @@ struct Compose {
       made.a_dtype = made.b_dtype = made.magnitude_dtype = std::nullopt;
       adapter.modules.push_back(std::move(made));
     }
+    order_parameters(adapter.modules, chosen);
     return adapter;
+  }
+
+  /// The parameters of one module lie within each other in a PEFT folder, in the order in which the model's class
+  /// declares them. An adapter that has several tells it; else gate_up_proj comes first, as in transformers' models.
+  static void order_parameters(std::vector<io::AdapterModule>& modules, const std::vector<ChosenAdapter>& chosen) {
+    using Parameters = std::vector<std::string>;
+    const auto place = [](const Parameters& in, const io::AdapterModule& module) {
+      return std::find(in.begin(), in.end(), module.parameter) - in.begin();
+    };
+    std::map<std::string, Parameters> told;  // of each path with experts
+    for (const ChosenAdapter& one : chosen) {
+      std::map<std::string, Parameters> own;
+      for (const io::AdapterModule& module : one.adapter.modules) {
+        if (module.expert < 0) continue;
+        Parameters& of_path = own[io::detail::path_in_component(module)];
+        if (place(of_path, module) == std::ssize(of_path)) of_path.push_back(module.parameter);
+      }
+      for (auto& [path, of_path] : own)
+        if (of_path.size() > std::max<std::size_t>(told[path].size(), 1)) told[path] = std::move(of_path);
+    }
+    for (auto& [path, of_path] : told)
+      if (of_path.empty()) of_path = {"gate_up_proj"};
+    std::stable_sort(modules.begin(), modules.end(), [&](const io::AdapterModule& a, const io::AdapterModule& b) {
+      if (a.expert < 0 || b.expert < 0) return a.expert < 0 && b.expert >= 0;
+      if (a.path != b.path) return a.path < b.path;
+      return place(told[a.path], a) < place(told[b.path], b);
+    });
   }
 
   static double relative_error(const Module& module) { return module.norm > 0 ? module.error / module.norm : 0; }

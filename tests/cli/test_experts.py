@@ -202,6 +202,14 @@ class Layouts(ExpertTest):
         self.expect_error(1, ["made", f"'{self.LIST}'", "the 3 experts of 'down_proj'", "none of expert 1", "--base"], *arguments, "fused")
         self.run_tool(*arguments, "layered")
         self.run_tool(*arguments[:1], "--base", "fused", "--adapter", "some", "--adapter", "of-parameters", "--rank", "2", "--out", "whole")
+        # PEFT reads the parameter that the model declares first, gate_up_proj, inside the other one, whichever adapter comes first.
+        self.adapter(self.named(self.LIST, self.factors(9, 4, 6)), "of-down", target_parameters=["mlp.experts.down_proj"])
+        self.adapter(self.named(self.LIST, self.factors(9, 12, 4)), "of-gate-up", target_parameters=["mlp.experts.gate_up_proj"])
+        for other in ("of-parameters", "of-gate-up"):
+            self.run_tool("compose", "--adapter", "of-down", "--adapter", other, "--out", f"down-{other}")
+            keys = Tensors(self.folder / f"down-{other}/adapter_model.safetensors")
+            self.assertEqual({name.split("experts.")[1]: keys[name][1][1] for name in keys if "lora_A" in name},
+                             {"base_layer.lora_A.weight": 4, "lora_A.weight": 6})
 
 
 class Replaced(ExpertTest):
