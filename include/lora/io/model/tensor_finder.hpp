@@ -193,7 +193,8 @@ class TensorFinder {
     for (const std::size_t i : group.wanted) names.push_back({module_of(i).path.substr(begin), module_of(i).parameter});
     find_flat(group, names);
     if (!group.found.empty() || !is_same_component(group.component, "unet")) return group.found;
-    const std::vector<FlatNames::Wanted> others = in_other_layout(names_, names);
+    const std::vector<FlatNames::Wanted> others =
+        in_other_layout(names, [&](const std::string& name) { return FlatNames::has(names_, name); });
     const auto is_same = [](const FlatNames::Wanted& a, const FlatNames::Wanted& b) { return a.name == b.name; };
     if (!std::equal(names.begin(), names.end(), others.begin(), is_same)) find_flat(group, others);
     return group.found;
