@@ -55,7 +55,10 @@ struct Compose {
     expect_names(chosen);
     std::optional<io::Model> model;
     if (!base.empty()) model.emplace(io::Model::open(base));
-    for (ChosenAdapter& one : chosen) name_within_component(one, model ? &*model : nullptr);
+    if (model) {
+      const io::Model* const bases[]{&*model};
+      for (ChosenAdapter& one : chosen) one.adapter = io::with_base_names(one.adapter, bases, adapters.renames());
+    }
     std::vector<Module> modules = collect(chosen, model ? &*model : nullptr, adapters.renames());
     std::vector<io::Task> tasks;
     for (Module& module : modules)
@@ -77,6 +80,11 @@ struct Compose {
   }
 
  private:
+  /// What a module changes, as a PEFT folder of its component says it.
+  static std::string tensor_in_folder(const io::AdapterModule& module) {
+    return text(io::detail::path_in_component(module), ".", module.parameter);
+  }
+
   /// One tensor of the base, and what the adapters do to it.
   struct Module {
     std::vector<io::MergePart> parts;
@@ -88,7 +96,8 @@ struct Compose {
     lora::Index rows() const { return parts.front().update.rows(); }
     lora::Index cols() const { return parts.front().update.cols(); }
     std::string name() const {
-      return first().expert < 0 ? first().tensor_name() : text(first().tensor_name(), "[", first().expert, "]");
+      const std::string tensor = tensor_in_folder(first());
+      return first().expert < 0 ? tensor : text(tensor, "[", first().expert, "]");
     }
     bool computes_in_double() const {
       return std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.update.index() == 1; });
@@ -184,39 +193,46 @@ struct Compose {
   }
 
   /// Leaves out the modules of other components than --component. Without it there has to be one alone, as a PEFT
-  /// folder is for one model.
+  /// folder is for one model. Adapters that do not tell are for the same.
   void keep_one_component(std::vector<ChosenAdapter>& chosen) const {
-    const std::string* first = component.empty() ? nullptr : &component;
-    const ChosenAdapter* of_first = nullptr;
-    for (const ChosenAdapter& one : chosen)
-      for (const io::AdapterModule& module : one.adapter.modules) {
-        if (!component.empty() || module.component.empty()) continue;
-        if (first == nullptr) {
-          first = &module.component;
-          of_first = &one;
-        } else if (!io::detail::is_same_component(module.component, *first)) {
-          fail(one.adapter.folder, "module ", in_quotes(module.path),
-               ": expected modules of one component, since a PEFT folder is for one model, found ",
-               module.component, ", and ", *first,
-               of_first == &one ? std::string() : " in " + path_text(of_first->adapter.folder),
-               ": --component NAME takes one");
-        }
-      }
-    if (component.empty()) return;
     const auto tells = [](const ChosenAdapter& one) {
       return std::any_of(one.adapter.modules.begin(), one.adapter.modules.end(),
                          [](const io::AdapterModule& module) { return !module.component.empty(); });
     };
-    if (std::none_of(chosen.begin(), chosen.end(), tells))
-      throw UsageError("--component: expected an adapter that tells the components of its modules, found none");
+    if (!component.empty() && base.empty() && std::none_of(chosen.begin(), chosen.end(), tells))
+      throw UsageError(
+          "--component: expected an adapter that tells the components of its modules, or --base, found none");
+    const std::string kept = component.empty() ? only_component(chosen) : component;
+    if (kept.empty()) return;
     for (ChosenAdapter& one : chosen) {
+      if (component.empty() && tells(one)) continue;
       const std::size_t before = one.adapter.modules.size();
-      if (tells(one)) one.adapter = io::of_component(one.adapter, component);
+      one.adapter = io::of_component(one.adapter, kept);
       if (one.adapter.modules.size() != before)
         std::cerr << "lora: note: " << path_text(one.adapter.folder) << ": left out "
                   << count_text(before - one.adapter.modules.size(), "module") << " of other components than "
-                  << io::printable(component) << '\n';
+                  << io::printable(kept) << '\n';
     }
+  }
+
+  /// The component that the adapters tell of, or "".
+  static std::string only_component(const std::vector<ChosenAdapter>& chosen) {
+    std::string first;
+    const ChosenAdapter* of_first = nullptr;
+    for (const ChosenAdapter& one : chosen)
+      for (const io::AdapterModule& module : one.adapter.modules) {
+        if (module.component.empty()) continue;
+        if (first.empty()) {
+          first = module.component;
+          of_first = &one;
+        } else if (!io::detail::is_same_component(module.component, first)) {
+          fail(one.adapter.folder, "module ", in_quotes(module.path),
+               ": expected modules of one component, since a PEFT folder is for one model, found ", module.component,
+               ", and ", first, of_first == &one ? std::string() : " in " + path_text(of_first->adapter.folder),
+               ": --component NAME takes one");
+        }
+      }
+    return first;
   }
 
   /// What a file without a base leaves open.
@@ -229,15 +245,6 @@ struct Compose {
           throw UsageError(text("--base: expected the model that ", path_text(one.adapter.folder), " is for, whose ",
                                 what, " in ", in_quotes(module.path), ", found none"));
       }
-  }
-
-  /// Paths as a PEFT folder of the component has them: the base's for '_', and without the component before them.
-  void name_within_component(ChosenAdapter& one, const io::Model* model) const {
-    if (model != nullptr) one.adapter = io::with_base_names(one.adapter, std::span(&model, 1), adapters.renames());
-    for (io::AdapterModule& module : one.adapter.modules) {
-      module.path = io::detail::path_in_component(module);
-      module.component.clear();
-    }
   }
 
   /// The adapters' modules, in the order in which they come first: those of one name, or of one tensor of the base
@@ -273,7 +280,7 @@ struct Compose {
                ", which multiplies W0");
       if (model == nullptr) {
         for (const io::AdapterModule& module : one.adapter.modules)
-          add(one, module, module.update, module.tensor_name());
+          add(one, module, module.update, tensor_in_folder(module));
         continue;
       }
       std::vector<std::string> warnings;
@@ -296,11 +303,41 @@ struct Compose {
     if (all_have(&io::Adapter::task_type)) adapter.task_type = first.task_type;
     for (const Module& module : modules) {
       io::AdapterModule made = module.first();
+      made.path = io::detail::path_in_component(made);
+      made.component.clear();
       made.update = *module.made;
       made.a_dtype = made.b_dtype = made.magnitude_dtype = std::nullopt;
       adapter.modules.push_back(std::move(made));
     }
+    order_parameters(adapter.modules, chosen);
     return adapter;
+  }
+
+  /// The parameters of one module lie within each other in a PEFT folder, in the order in which the model's class
+  /// declares them. An adapter that has several tells it; else gate_up_proj comes first, as in transformers' models.
+  static void order_parameters(std::vector<io::AdapterModule>& modules, const std::vector<ChosenAdapter>& chosen) {
+    using Parameters = std::vector<std::string>;
+    const auto place = [](const Parameters& in, const io::AdapterModule& module) {
+      return std::find(in.begin(), in.end(), module.parameter) - in.begin();
+    };
+    std::map<std::string, Parameters> told;  // of each path with experts
+    for (const ChosenAdapter& one : chosen) {
+      std::map<std::string, Parameters> own;
+      for (const io::AdapterModule& module : one.adapter.modules) {
+        if (module.expert < 0) continue;
+        Parameters& of_path = own[io::detail::path_in_component(module)];
+        if (place(of_path, module) == std::ssize(of_path)) of_path.push_back(module.parameter);
+      }
+      for (auto& [path, of_path] : own)
+        if (of_path.size() > std::max<std::size_t>(told[path].size(), 1)) told[path] = std::move(of_path);
+    }
+    for (auto& [path, of_path] : told)
+      if (of_path.empty()) of_path = {"gate_up_proj"};
+    std::stable_sort(modules.begin(), modules.end(), [&](const io::AdapterModule& a, const io::AdapterModule& b) {
+      if (a.expert < 0 || b.expert < 0) return a.expert < 0 && b.expert >= 0;
+      if (a.path != b.path) return a.path < b.path;
+      return place(told[a.path], a) < place(told[b.path], b);
+    });
   }
 
   static double relative_error(const Module& module) { return module.norm > 0 ? module.error / module.norm : 0; }

@@ -202,6 +202,52 @@ class Compose(ToolTest):
         folder = GOLDEN / "01_linear_f32" / "adapter"
         self.expect_error(2, ["--component", "components", "found none"], "compose", "--adapter", folder, "--component", "unet", "--out", "out")
 
+    def test_a_component_of_a_single_file(self):
+        """Checkpoints of one file have a pipeline's components behind names of their own."""
+        place, layer = "cond_stage_model.transformer.", "text_model.encoder.layers.0.self_attn.q_proj"
+        other = "conditioner.embedders.1.transformer."
+        text, unet = tensor("F32", gaussian(1, 4, 3)), tensor("F32", gaussian(2, 6, 5))
+        base = Tensors()
+        base["model.diffusion_model.input_blocks.1.1.proj_in.weight"] = unet
+        base[f"{place}{layer}.weight"] = text
+        base[f"{other}{layer}.weight"] = text  # the same name elsewhere
+        base.save(self.folder / "single.safetensors")
+        (self.folder / "text_encoder").mkdir()
+        alone = Tensors()
+        alone[f"{layer}.weight"] = text
+        alone.save(self.folder / "text_encoder/model.safetensors")
+        factors = {"A": tensor("F32", gaussian(3, 2, 3)), "B": tensor("F32", gaussian(4, 4, 2))}
+        of_unet = {"A": tensor("F32", gaussian(5, 2, 5)), "B": tensor("F32", gaussian(6, 6, 2))}
+        diffusers, kohya = Tensors(), Tensors()
+        for part in "AB":
+            diffusers[f"text_encoder.{layer}.lora_{part}.weight"] = factors[part]
+            diffusers[f"unet.down_blocks.0.attentions.0.proj_in.lora_{part}.weight"] = of_unet[part]
+            word = {"A": "down", "B": "up"}[part]
+            kohya[f"lora_te_{layer.replace('.', '_')}.lora_{word}.weight"] = factors[part]
+            kohya[f"lora_unet_down_blocks_0_attentions_0_proj_in.lora_{word}.weight"] = of_unet[part]
+        diffusers.save(self.folder / "diffusers.safetensors")
+        kohya.save(self.folder / "kohya.safetensors")
+        save_adapter(self.folder / "folder", {layer: (factors["A"], factors["B"])}, alpha=2, rank_pattern={}, alpha_pattern={})
+        note = re.compile(r"left out 1 module of other components than text_encoder\n")
+        for adapters in (["diffusers.safetensors"], ["kohya.safetensors"], ["folder"], ["folder", "kohya.safetensors", "diffusers.safetensors"]):
+            chosen = [word for one in adapters for word in ("--adapter", one)]
+            for base in ("single.safetensors", "text_encoder"):
+                with self.subTest(adapters=adapters, base=base):
+                    self.run_tool("compose", *chosen, "--component", "text_encoder", "--base", base, "--method", "cat", "--out", "out", "--json",
+                                  "--quiet", warning="" if adapters == ["folder"] else note)
+                    [row] = json.loads(self.printed)["modules"]
+                    self.assertEqual(row["adapters"], len(adapters))
+                    module = row["module"].removesuffix(".weight")
+                    self.assertIn(module, (layer, place + layer))
+                    expected = combined([(Fraction(len(adapters)), delta(self.folder / "folder", layer))])
+                    self.assertLessEqual(difference(delta(self.folder / "out", module), expected), 1e-6 * norm(expected))
+        self.run_tool("compose", "--adapter", "diffusers.safetensors", "--component", "unet", "--base", "single.safetensors", "--out", "unet",
+                      "--quiet", warning=re.compile("left out 1 module"))
+        self.run_tool("merge", "--base", "single.safetensors", "--adapter", "unet", "--out", "merged", "--quiet")
+        merged = Tensors(self.folder / "merged")
+        self.assertEqual([name for name, value in Tensors(self.folder / "single.safetensors").items() if merged[name] != value],
+                         ["model.diffusion_model.input_blocks.1.1.proj_in.weight"])
+
     def test_names_of_kohyas_come_from_the_base(self):
         case = GOLDEN / "20_kohya_lora"
         file = case / "lora.safetensors"

@@ -138,6 +138,80 @@ class Experts(ExpertTest):
         self.merge_and_back("replaces", "updates=0", warning="lora: warning: updates=0: a coefficient of 0 changes nothing\n")
 
 
+class Layouts(ExpertTest):
+    """Adapters of experts in one parameter, or of a layer for each, with a base of either."""
+
+    LIST = "model.layers.0.mlp.experts"
+    LAYERS = {"gate_proj": (6, 4), "up_proj": (6, 4), "down_proj": (4, 6)}
+
+    def setUp(self):
+        super().setUp()
+        fused, layered = Tensors(), Tensors()
+        for parameter, layers in (("gate_up_proj", ("gate_proj", "up_proj")), ("down_proj", ("down_proj",))):
+            whole = b""
+            for e in range(EXPERTS):
+                for i, layer in enumerate(layers):
+                    one = tensor("BF16", gaussian(100 + 10 * e + i + len(layer), *self.LAYERS[layer]))
+                    layered[f"{self.LIST}.{e}.{layer}.weight"] = one
+                    whole += one[2]
+            rows, cols = self.LAYERS[layers[0]]
+            fused[f"{self.LIST}.{parameter}"] = ("BF16", [EXPERTS, rows * len(layers), cols], whole)
+        fused.save(self.folder / "fused")
+        layered.save(self.folder / "layered")
+        names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+        self.adapter({**self.named(f"{self.LIST}.base_layer", self.factors(1, 12, 4)), **self.named(self.LIST, self.factors(5, 4, 6))},
+                     "of-parameters", target_parameters=names)
+        self.adapter({f"{self.LIST}.{e}.{layer}.lora_{part}.weight": gaussian(50 + 7 * e + len(layer) + (part == "A"), *shape)
+                      for e in range(EXPERTS) for layer, (rows, cols) in self.LAYERS.items()
+                      for part, shape in (("A", (2, cols)), ("B", (rows, 2)))}, "of-layers", target_modules=list(self.LAYERS))
+
+    def merged(self, base, *adapters):
+        chosen = [argument for adapter in adapters for argument in ("--adapter", adapter)]
+        self.run_tool("merge", "--base", base, *chosen, "--out", "out", "--undo", "undo", "--quiet")
+        (self.folder / "undo").unlink()
+        return contents(self.folder / "out")
+
+    def test_convert_gives_what_the_base_stores(self):
+        for base in ("fused", "layered"):
+            for adapter in ("of-parameters", "of-layers"):
+                with self.subTest(base=base, adapter=adapter):
+                    made = f"{adapter}-{base}"
+                    self.run_tool("convert", adapter, "--to", "peft", "--base", base, "--out", made)
+                    keys = Tensors(self.folder / made / "adapter_model.safetensors")
+                    self.assertEqual(len(keys), 4 if base == "fused" else 6 * EXPERTS)
+                    self.assertEqual(self.merged(base, made), self.merged(base, adapter))
+        self.expect_error(1, ["'model.layers.0.mlp.experts'", "an expert", "--base"], "convert", "of-parameters", "--to", "kohya", "--out", "flat")
+        self.run_tool("convert", "of-parameters", "--to", "kohya", "--base", "layered", "--out", "flat")
+        self.assertEqual(self.merged("layered", "flat"), self.merged("layered", "of-parameters"))
+
+    def test_compose_takes_both_for_either_base(self):
+        for base in ("fused", "layered"):
+            with self.subTest(base):
+                self.run_tool("compose", "--base", base, "--adapter", "of-parameters", "--adapter", "of-layers=0.5", "--method", "cat",
+                              "--out", f"made-{base}", "--json")
+                modules = json.loads(self.printed)["modules"]
+                self.assertEqual(len(modules), (2 if base == "fused" else 3) * EXPERTS)
+                self.assertEqual({module["adapters"] for module in modules}, {2})
+                # No sum lies where rounding the products of float32 factors would be seen in bfloat16.
+                self.assertEqual(self.merged(base, f"made-{base}"), self.merged(base, "of-parameters", "of-layers=0.5"))
+
+    def test_compose_of_some_experts(self):
+        factors = {f"{self.LIST}.{e}.down_proj.lora_{part}.weight": gaussian(e, *shape) for e in (0, 2) for part, shape in (("A", (2, 6)), ("B", (4, 2)))}
+        self.adapter(factors, "some", target_modules=["down_proj"])
+        arguments = ("compose", "--adapter", "some", "--out", "made", "--base")
+        self.expect_error(1, ["made", f"'{self.LIST}'", "the 3 experts of 'down_proj'", "none of expert 1", "--base"], *arguments, "fused")
+        self.run_tool(*arguments, "layered")
+        self.run_tool(*arguments[:1], "--base", "fused", "--adapter", "some", "--adapter", "of-parameters", "--rank", "2", "--out", "whole")
+        # PEFT reads the parameter that the model declares first, gate_up_proj, inside the other one, whichever adapter comes first.
+        self.adapter(self.named(self.LIST, self.factors(9, 4, 6)), "of-down", target_parameters=["mlp.experts.down_proj"])
+        self.adapter(self.named(self.LIST, self.factors(9, 12, 4)), "of-gate-up", target_parameters=["mlp.experts.gate_up_proj"])
+        for other in ("of-parameters", "of-gate-up"):
+            self.run_tool("compose", "--adapter", "of-down", "--adapter", other, "--out", f"down-{other}")
+            keys = Tensors(self.folder / f"down-{other}/adapter_model.safetensors")
+            self.assertEqual({name.split("experts.")[1]: keys[name][1][1] for name in keys if "lora_A" in name},
+                             {"base_layer.lora_A.weight": 4, "lora_A.weight": 6})
+
+
 class Replaced(ExpertTest):
     def test_a_tied_head_is_no_longer_tied(self):
         self.base({"lm_head.weight": (6, 4), "model.embed_tokens.weight": (6, 4)}, tie_word_embeddings=True)

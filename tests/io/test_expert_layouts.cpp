@@ -354,6 +354,132 @@ TEST_F(ExpertLayouts, LayersThatAreNoOneParameter) {
                 {"'model.layers.1.mlp.experts.0.gate_proj'", "alternate"});
 }
 
+TEST_F(ExpertLayouts, EachMixtureInItsOwnWay) {
+  // Layer 1 in layers, layer 0 and another tower's layer 1 in parameters.
+  const auto tensors_of = [&](const fs::path& base) {
+    std::vector<Tensor> out;
+    const io::Safetensors file = io::Safetensors::open(base);
+    for (const io::TensorInfo& tensor : file.tensors())
+      out.push_back({tensor.name, tensor.shape, read(file, tensor.name)});
+    return out;
+  };
+  const fs::path together = fused();
+  for (const Style& style : {qwen, Style{"mlp", "w1", "w3", "w2"}}) {
+    std::vector<Tensor> mixed;
+    for (Tensor& tensor : tensors_of(layered(style)))
+      if (tensor.name.find("layers.1.") != std::string::npos) mixed.push_back(std::move(tensor));
+    for (Tensor& tensor : tensors_of(together))
+      if (tensor.name.find("layers.0.") != std::string::npos) mixed.push_back(std::move(tensor));
+    mixed.push_back({"vision.layers.1.mlp.experts.down_proj", {experts, hidden, inner}, down(1)});
+    const fs::path base = write("mixed", mixed);
+    std::vector<Tensor> all = of_layers(style);
+    for (Tensor& tensor : all) tensor.name.front() = '0';
+    const std::vector<Tensor> ones = of_layers(style);
+    all.insert(all.end(), ones.begin(), ones.end());
+    for (const io::Adapter& one : {adapter(targets, both()), adapter("", all)}) {
+      io::merge_model(together, {{one}}, folder_ / "wanted");
+      io::merge_model(layered(style), {{one}}, folder_ / "layers");
+      const io::ModelChange change = io::merge_model(base, {{one}}, folder_ / "merged", folder_ / "undo");
+      EXPECT_GE(change.changed_tensors, 2 + 3 * experts);
+      const io::Safetensors file = io::Safetensors::open(folder_ / "merged"),
+                            wanted = io::Safetensors::open(folder_ / "wanted"),
+                            layers = io::Safetensors::open(folder_ / "layers");
+      for (const io::TensorInfo& tensor : file.tensors()) {
+        if (tensor.name.starts_with("vision")) continue;
+        const io::Safetensors& other = tensor.name.find("layers.0.") != std::string::npos ? wanted : layers;
+        EXPECT_EQ(read(file, tensor.name), read(other, tensor.name)) << tensor.name;
+      }
+      fs::remove(folder_ / "undo");
+    }
+  }
+}
+
+TEST_F(ExpertLayouts, AdaptersUnderTheirBasesNames) {
+  const auto named = [](const io::Adapter& adapter, const fs::path& base) {
+    const io::Model model = io::Model::open(base);
+    const io::Model* const bases[]{&model};
+    return io::with_base_names(adapter, bases);
+  };
+  const auto saved = [&](const io::Adapter& adapter, const std::string& name) {
+    io::save_adapter(adapter, folder_ / name);
+    return io::load_adapter(folder_ / name);
+  };
+  const auto expect_merged = [&](const fs::path& base, const io::Adapter& one, const io::Adapter& other) {
+    io::merge_model(base, {{one}}, folder_ / "wanted");
+    io::merge_model(base, {{other}}, folder_ / "merged");
+    EXPECT_EQ(test::read(folder_ / "merged"), test::read(folder_ / "wanted"));
+  };
+  const fs::path together = fused();
+  for (const Style& style : {mixtral, qwen}) {
+    const fs::path base = layered(style);
+    const io::Adapter one = adapter(targets, both());
+    const io::Adapter in_layers = saved(named(one, base), "in layers");
+    const std::string list = "model.layers.1." + style.mixture + ".experts.";
+    ASSERT_NE(in_layers.find(list + "2." + style.up), nullptr);
+    EXPECT_EQ(in_layers.modules.size(), 2 * (3 * experts + 2));
+    EXPECT_NE(in_layers.find("model.layers.0." + style.mixture + ".gate"), nullptr);
+    expect_merged(base, one, in_layers);
+    expect_merged(together, one, in_layers);
+    // And back, in PEFT's order.
+    const io::Adapter back = saved(named(in_layers, together), "back");
+    EXPECT_EQ(back.modules.size(), 2 * (2 * experts + 2));
+    EXPECT_EQ(back.find("model.layers.1.mlp.experts")->parameter, "gate_up_proj") << "the inner one is read first";
+    EXPECT_EQ(back.find("model.layers.1.mlp.experts")->rank(), 4);
+    expect_merged(together, one, back);
+
+    const io::Adapter layers = adapter("", of_layers(style));
+    io::Adapter reversed = layers;
+    std::reverse(reversed.modules.begin(), reversed.modules.end());
+    io::Adapter joined = named(reversed, together);
+    expect_merged(together, layers, saved(joined, "joined"));
+    std::swap(joined.modules[1], joined.modules[2]);  // experts go by their numbers
+    const std::string bytes = test::read(folder_ / "joined/adapter_model.safetensors");
+    saved(joined, "joined");
+    EXPECT_EQ(test::read(folder_ / "joined/adapter_model.safetensors"), bytes);
+    expect_pieces(message([&] { named(one, layered(style, "more", experts + 2)); }), {"3 experts", "found 5"});
+  }
+  // kohya's names are for layers alone.
+  const io::Adapter one = adapter(targets, [] {
+    std::vector<Tensor> out = both();
+    std::erase_if(out, [](const Tensor& tensor) { return tensor.name.find("gate.") != std::string::npos; });
+    return out;
+  }());
+  expect_pieces(message([&] { io::save_adapter_as(one, folder_ / "flat.safetensors", "kohya"); }),
+                {"'model.layers.0.mlp.experts'", "an expert", "with_base_names()"});
+  io::save_adapter_as(named(one, layered(qwen)), folder_ / "flat.safetensors", "kohya");
+  expect_merged(layered(qwen), one, named(io::load_adapter(folder_ / "flat.safetensors"), layered(qwen)));
+}
+
+TEST_F(ExpertLayouts, PeftHasAllExpertsOrNone) {
+  const io::Model model = io::Model::open(fused());
+  const io::Model* const bases[]{&model};
+  const auto refused_without = [&](const std::string& piece) {
+    std::vector<Tensor> some = of_layers(qwen);
+    std::erase_if(some, [&](const Tensor& tensor) { return tensor.name.find(piece) != std::string::npos; });
+    const io::Adapter named = io::with_base_names(adapter("", some), bases);
+    return message([&] { io::save_adapter(named, folder_ / "saved"); });
+  };
+  EXPECT_EQ(refused_without("none"), "");
+  for (const char* const expert : {"0", "1", "2"})
+    expect_pieces(refused_without("experts." + std::string(expert)),
+                  {"'model.layers.1.mlp.experts'", "the 3 experts of 'gate_up_proj'",
+                   "found none of expert " + std::string(expert)});
+  expect_pieces(refused_without("1.up_proj"), {"LoRA of rank 4", "'gate_up_proj'", "rank 2 of expert 1"});
+}
+
+TEST_F(ExpertLayouts, CopiesOfTheBasesTensors) {
+  std::vector<Tensor> tensors;
+  add(tensors, "0.mlp.experts.base_layer", 2 * inner, hidden, rank * experts, 11);
+  add(tensors, "0.mlp.experts", hidden, inner, rank * experts, 17);
+  tensors.push_back({"0.mlp.gate.weight", {experts, hidden}, numbers(experts * hidden, 5)});
+  const io::Adapter one =
+      adapter(R"(, "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])", tensors);
+  ASSERT_EQ(one.base_copies.size(), 1u);
+  const io::Adapter left = io::without_base_copies(one, io::Model::open(layered(mixtral)));
+  EXPECT_TRUE(left.base_copies.empty());
+  EXPECT_EQ(left.modules.size(), 2 * experts);
+}
+
 /// Names that end where a parameter's would begin.
 TEST_F(ExpertLayouts, NamesWithoutAParameter) {
   const fs::path base = write("odd", {{"experts._orig_mod", {2}, numbers(2, 1)}, {"experts", {2}, numbers(2, 2)}});
@@ -363,6 +489,112 @@ TEST_F(ExpertLayouts, NamesWithoutAParameter) {
   const std::string problem =
       message([&] { io::bind(io::Model::open(layered(qwen)), adapter(R"(, "modules_to_save": ["experts"])", whole)); });
   expect_pieces(problem, {"experts"});
+}
+
+/// Which names are those of an expert's layer.
+TEST_F(ExpertLayouts, PathsOfExperts) {
+  const auto path = [](std::string_view name) {
+    const auto found = io::detail::expert_path(name);
+    return found ? std::string(found->list) + "|" + std::to_string(found->expert) + "|" + std::string(found->layer)
+                 : "";
+  };
+  EXPECT_EQ(path("a.experts.12.w1"), "a.experts|12|w1");
+  EXPECT_EQ(path("experts.0.w1"), "experts|0|w1");
+  EXPECT_EQ(path("experts.999999.w1"), "experts|999999|w1");
+  for (const char* const name : {"",
+                                 ".",
+                                 "..",
+                                 "...",
+                                 "experts.0.",
+                                 "experts",
+                                 "experts.",
+                                 "experts..",
+                                 "experts..w1",
+                                 "experts.0",
+                                 ".0.w1",
+                                 "0.w1",
+                                 "experts.-1.w1",
+                                 "experts.+1.w1",
+                                 "experts. 1.w1",
+                                 "experts.1e3.w1",
+                                 "experts.0x1.w1",
+                                 "experts.1000000.w1",
+                                 "experts.2147483648.w1",
+                                 "experts.18446744073709551616.w1",
+                                 "my_experts.0.w1",
+                                 "experts.0.a.w1"})
+    EXPECT_EQ(path(name), "") << name;
+}
+
+/// Bases and adapters whose experts' numbers, names and shapes are those of no model.
+TEST_F(ExpertLayouts, ExpertsOfNoModel) {
+  const auto layer = [](const std::string& expert, const std::string& name = "down_proj") {
+    return "1.mlp.experts." + expert + "." + name;
+  };
+  const auto of = [&](const std::vector<std::string>& experts_of) {
+    std::vector<Tensor> out;
+    for (const std::string& expert : experts_of) add(out, layer(expert), hidden, inner, rank, 3);
+    return adapter("", out, "odd");
+  };
+  const fs::path together = fused();
+  // Numbers: beyond the base's, larger than any integer, twice.
+  expect_pieces(refused(together, of({"999999"})), {"'model.layers.1.mlp.experts.down_proj'", "1000000 of them"});
+  for (const char* const large : {"1000000", "2147483648", "18446744073709551616"})
+    expect_pieces(refused(together, of({large})), {layer(large), "found none"});
+  expect_pieces(refused(together, of({"0", "00"})), {layer("00"), "one change of its weight", "found another"});
+  const io::Model model = io::Model::open(together);
+  const io::Model* const bases[]{&model};
+  expect_pieces(message([&] { io::save_adapter(io::with_base_names(of({"999999"}), bases), folder_ / "saved"); }),
+                {"1000000 experts of 'down_proj'", "none of expert 0"});
+
+  // Bases with gaps between their experts, and with experts of several shapes.
+  std::vector<Tensor> two;
+  add(two, "1.mlp.experts", hidden, inner, rank * 2, 5);
+  const io::Adapter of_two = adapter(R"(, "target_parameters": ["mlp.experts.down_proj"])", two, "two");
+  const auto base = [&](const std::vector<Tensor>& tensors) {
+    std::vector<Tensor> named = tensors;
+    for (Tensor& tensor : named) tensor.name = "model.layers." + tensor.name + ".weight";
+    return write("of no model", named);
+  };
+  const auto weight = [&](const std::string& name, std::uint64_t rows, std::uint64_t cols) {
+    return Tensor{name, {rows, cols}, numbers(rows * cols, 7)};
+  };
+  expect_pieces(refused(base({weight(layer("0"), hidden, inner), weight(layer("2"), hidden, inner)}), of_two),
+                {"experts.1.down_proj.weight'", "found none"});
+  expect_pieces(refused(base({weight(layer("0"), hidden, inner), weight(layer("1"), hidden, inner + 1)}), of_two),
+                {"experts.1.down_proj'", "4 x 6", "found 4 x 7"});
+  expect_pieces(refused(base({weight(layer("0"), hidden, inner), {layer("1"), {inner}, numbers(inner, 7)}}), of_two),
+                {"experts.1.down_proj.weight'", "two dimensions", "[6]"});
+  EXPECT_EQ(refused(base({weight(layer("0"), hidden, inner), weight(layer("1"), hidden, inner),
+                          weight(layer("1000000"), hidden, inner), weight(layer(""), hidden, inner)}),
+                    of_two),
+            "");
+  // Parameters of other dimensions, and one that has no expert.
+  for (const std::vector<std::uint64_t>& shape :
+       {std::vector<std::uint64_t>{}, {experts}, {hidden, inner}, {experts, 1, hidden, inner}, {0, hidden, inner}}) {
+    std::uint64_t count = 1;
+    for (const std::uint64_t size : shape) count *= size;
+    const fs::path odd = write("odd parameter", {{"model.layers.1.mlp.experts.down_proj", shape, numbers(count, 7)}});
+    expect_pieces(refused(odd, of({"1"})), {"'model.layers.1.mlp.experts.down_proj'", "three dimensions"});
+  }
+  // Names with empty parts, in the base and in the adapter.
+  std::vector<Tensor> empty;
+  for (const char* const name : {"experts", "experts.", ".experts.", "experts..", "experts.0.", "experts.0..weight",
+                                 "experts..down_proj.weight"})
+    empty.push_back({name, {2}, numbers(2, 1)});
+  const fs::path odd = write("empty names", empty);
+  expect_pieces(refused(odd, of_two), {"mlp.experts", "found none"});
+  expect_pieces(refused(odd, of({"0"})), {layer("0"), "found none"});
+  expect_pieces(refused(together, of({""})), {"experts..down_proj", "found none"});
+  std::vector<Tensor> unnamed;
+  add(unnamed, layer("0", ""), hidden, inner, rank, 3);
+  expect_pieces(refused(together, adapter("", unnamed, "unnamed")), {"experts.0.", "found none"});
+  // Gates and inputs of one expert in several shapes.
+  std::vector<Tensor> uneven;
+  add(uneven, layer("0", "gate_proj"), inner, hidden, rank, 3);
+  add(uneven, layer("0", "up_proj"), inner + 1, hidden, rank, 3);
+  expect_pieces(refused(together, adapter("", uneven, "uneven")),
+                {"'model.layers.1.mlp.experts.0.up_proj'", "shape", "one update"});
 }
 
 }  // namespace

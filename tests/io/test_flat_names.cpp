@@ -29,7 +29,8 @@ struct Base {
     const BaseNames base(views);
     std::vector<FlatNames::Wanted> modules;
     for (const std::string& name : wanted) modules.push_back({name, "weight"});
-    FlatNames finder(base, modules, component, beginning, fits);
+    const io::detail::FlatTensors tensors(base);
+    FlatNames finder(base, tensors, modules, component, beginning, fits);
     const std::vector<std::size_t> found = finder.find();
     if (found.empty()) return {finder.spelled(finder.missing().name) + ": " + finder.missing().found};
     Names out;

@@ -86,6 +86,32 @@ TEST(PeftConfig, WhatChangesTheMathsIsRefusedByName) {
     EXPECT_EQ(config(std::string("\"something_new\":") + value).rank("q"), 2) << value;
 }
 
+TEST(PeftConfig, FeedforwardModulesAreEndsOrOneExpression) {
+  const auto are = [](const std::string& modules, const std::string& path) {
+    const std::string text = R"({"peft_type":"IA3","feedforward_modules":)" + modules + "}";
+    return PeftConfig::parse("adapter_config.json", text).module(path).is_feedforward;
+  };
+  EXPECT_TRUE(are(R"(["w0"])", "w0"));
+  EXPECT_TRUE(are(R"(["w0"])", "a.w0"));
+  EXPECT_TRUE(are(R"(["w0"])", "new0w0")) << "as in PEFT";
+  EXPECT_FALSE(are(R"(["w0"])", "w01"));
+  EXPECT_FALSE(are(R"([])", "w0"));
+  EXPECT_FALSE(are("null", "w0"));
+  EXPECT_FALSE(are(R"("")", "w0"));
+  // An expression has to match the whole path.
+  EXPECT_TRUE(are(R"("w0|a\\.w1")", "w0"));
+  EXPECT_TRUE(are(R"("w0|a\\.w1")", "a.w1"));
+  EXPECT_FALSE(are(R"("w0|a\\.w1")", "a.w0"));
+  EXPECT_FALSE(are(R"("w0|a\\.w1")", "b.a.w1"));
+  EXPECT_FALSE(are(R"("w0|a\\.w1")", "w0.x"));
+  EXPECT_TRUE(are(R"(".*\\.w0")", "a.b.w0"));
+  EXPECT_FALSE(are(R"(".*\\.w0")", "w0"));
+  for (const char* const wrong : {R"("a)(b")", R"("(a")", R"("(?<=a)b")"})
+    expect_pieces(message([&] { are(wrong, "a"); }),
+                  {"adapter_config.json", "feedforward_modules", "regular expression"});
+  expect_pieces(message([&] { are("1", "a"); }), {"feedforward_modules", "a list"});
+}
+
 TEST(PeftConfig, ModulesToSaveNamesModulesByTheirEnds) {
   const Config both = config(R"("modules_to_save":["classifier","a.score"])");
   EXPECT_TRUE(both.replaces("classifier"));

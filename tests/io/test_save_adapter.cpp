@@ -112,6 +112,27 @@ TEST(SaveAdapter, TargetsAreAnExpressionWhereOneIsTheEndOfAnother) {
   EXPECT_EQ(targets({"q.x", "q"}), "[\n    \"q\",\n    \"q.x\"\n  ]");
 }
 
+TEST(SaveAdapter, FeedforwardModulesAreAnExpressionWhereAnotherModuleEndsInOne) {
+  const auto saved = [](const std::vector<const char*>& outputs, const std::vector<const char*>& inputs) {
+    std::vector<io::AdapterModule> modules;
+    for (const char* const path : outputs)
+      modules.push_back({path, lora::IA3<float>(Eigen::VectorXf::Constant(3, 2)), false});
+    for (const char* const path : inputs)
+      modules.push_back({path, lora::IA3<float>(Eigen::RowVectorXf::Constant(3, 2)), false});
+    const test::Folder folder;
+    io::save_adapter(adapter(modules), folder / "one");
+    const io::Adapter back = io::load_adapter(folder / "one");
+    for (const char* const path : outputs) EXPECT_EQ(back.find(path)->rows(), 3) << path;
+    for (const char* const path : inputs) EXPECT_EQ(back.find(path)->cols(), 3) << path;
+    const std::string text = test::read(folder / "one/adapter_config.json");
+    const std::size_t begin = text.find("\"feedforward_modules\": ") + 23;
+    return text.substr(begin, text.find(",\n  \"", begin) - begin);
+  };
+  EXPECT_EQ(saved({"k"}, {"down.q", "q"}), "[\n    \"down.q\",\n    \"q\"\n  ]");
+  EXPECT_EQ(saved({"down.q"}, {"q", "k"}), R"("k|q")");
+  EXPECT_EQ(saved({"freq"}, {"q", "a.k"}), R"("a\\.k|q")") << "PEFT needs no dot";
+}
+
 TEST(SaveAdapter, EveryDtypeKeepsItsBits) {
   for (const DType a : {DType::F16, DType::BF16, DType::F32, DType::F64})
     for (const DType b : {DType::F16, DType::BF16, DType::F32, DType::F64}) {

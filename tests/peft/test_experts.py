@@ -5,6 +5,7 @@ transformers 5 holds experts in one parameter, and saves a layer for each. Usage
 """
 
 import importlib.util
+import json
 import pathlib
 import shutil
 import subprocess
@@ -155,6 +156,14 @@ class Experts(unittest.TestCase):
                 merged_model.save_pretrained(self.folder / "wanted-fused", save_original_format=False)
                 self.expect_merged("fused", tensors(self.folder / "wanted-fused"), 2 * 3, depth=4)
                 self.expect_merged("base", wanted, changes, adapter="made", depth=4)
+                # Converted for the fused base: the parameters that PEFT finds in the model, each inside the other one in its order.
+                subprocess.run([TOOL, "convert", "adapter", "--to", "peft", "--base", "fused", "--out", "joined"], cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+                names = json.loads((self.folder / "joined/adapter_config.json").read_text())["target_parameters"]
+                self.assertIn("model.layers.0.mlp.experts.gate_up_proj", names)
+                joined = PeftModel.from_pretrained(make_model(name), self.folder / "joined").merge_and_unload()
+                joined.save_pretrained(self.folder / "wanted-joined")
+                for adapter in ("joined", "adapter"):
+                    self.expect_merged("base", tensors(self.folder / "wanted-joined"), changes, adapter=adapter, depth=4)
 
     def test_another_number_of_experts(self):
         make_model("qwen3_moe").save_pretrained(self.folder / "base")

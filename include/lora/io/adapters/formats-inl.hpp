@@ -5,11 +5,33 @@
 #include "lora/io/adapters/formats.hpp"
 #include "lora/io/adapters/save_table.hpp"
 #include "lora/io/kohya/open_clip.hpp"
+#include "lora/io/model/experts_for_base.hpp"
 #include "lora/io/model/tensor_finder.hpp"
 #include "lora/io/peft/kernel.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
+
+namespace detail {
+
+/// The same adapter with experts as its bases store them.
+inline Adapter with_base_experts(const Adapter& adapter, std::span<const Model* const> bases,
+                                 std::span<const Rename> renames) {
+  Adapter out = adapter;
+  for (const Model* const base : bases) {
+    const ExpertLayouts layouts(*base);
+    const ExpertsOfBase experts = ExpertsForBase(layouts, out).run();
+    if (experts.adapter == nullptr) continue;
+    TensorFinder finder(*base, *experts.adapter, renames);
+    expect_all_experts(*base, experts, finder.find());
+    out = *experts.adapter;
+    for (AdapterModule& module : out.modules)
+      if (!module.is_flat) module.path = finder.path_in_mixture(module);
+  }
+  return out;
+}
+
+}  // namespace detail
 
 LORA_FUNC std::vector<AdapterFormatInfo> adapter_formats() {
   std::vector<AdapterFormatInfo> out;
@@ -38,9 +60,10 @@ LORA_ON_CALL LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& a
 
 LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases,
                                   std::span<const Rename> renames) {
-  Adapter out = adapter;
+  const Adapter own = detail::with_base_experts(adapter, bases, renames);
+  Adapter out = own;
   for (const Model* const base : bases) {
-    detail::TensorFinder finder(*base, adapter, renames);
+    detail::TensorFinder finder(*base, own, renames);
     const std::vector<const ModelTensor*> tensors = finder.find();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       AdapterModule& module = out.modules[i];

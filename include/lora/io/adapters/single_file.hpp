@@ -28,7 +28,10 @@ LORA_ON_CALL_DECLARED inline void expect_plain(const std::filesystem::path& targ
                                                                                            : nullptr;
     if (found != nullptr)
       fail(target, "module ", in_quotes(module.path), ": expected an update of a linear layer or a convolution, found ",
-           found, ", which such a file cannot say");
+           found, ", which such a file cannot say",
+           module.expert >= 0 && module.parameter != "weight"
+               ? ": a base that has a layer for each expert makes it updates of these (--base, with_base_names())"
+               : "");
   }
   for (const BaseCopy& copy : adapter.base_copies)
     if (copy.is_trained)

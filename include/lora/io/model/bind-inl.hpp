@@ -25,13 +25,18 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
 LORA_FUNC Adapter without_base_copies(const Adapter& adapter, const Model& base, std::vector<std::string>* warnings) {
   Adapter out = adapter;
   if (adapter.base_copies.empty()) return out;
-  detail::TensorFinder finder(base, adapter, {});
+  const detail::ExpertLayouts layouts(base);
+  const detail::ExpertsOfBase experts = detail::ExpertsForBase(layouts, adapter).run();
+  detail::TensorFinder finder(base, experts.adapter != nullptr ? *experts.adapter : adapter, {});
   finder.find();
   const detail::Replacements found =
       detail::ReplacementFinder(
-          base, adapter, [&](const std::string& name) { return finder.find_other(name); },
+          base, adapter,
+          [&](const std::string& name) { return detail::find_whole(base, adapter, layouts, finder, name); },
           [](const std::string& name) { return name; },
-          [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { base.read(tensor, offset, into); })
+          [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
+            base.read(tensor, offset, into);
+          })
           .find();
   if (!found.all.empty())
     detail::fail(adapter.folder, "tensor ", detail::in_quotes(found.all.front().name),

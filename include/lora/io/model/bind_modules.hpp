@@ -155,6 +155,21 @@ inline void expect_clear_orientation(const Model& base, const Conv1DLayers& conv
          in_quotes(contrary->path), " contradicts it");
 }
 
+/// A whole tensor of an adapter's in the base, or null. Throws FileError for experts that the base stores in the other
+/// way.
+inline const ModelTensor* find_whole(const Model& model, const Adapter& adapter, const ExpertLayouts& layouts,
+                                     TensorFinder& finder, const std::string& name) {
+  const ModelTensor* const tensor = finder.find_other(name);
+  if (tensor == nullptr && layouts.has_otherwise(name))
+    fail(model.path(), "tensor ", in_quotes(name), " of the adapter ", in_quotes(utf8_text(adapter.folder)),
+         ": expected experts as the base stores them, found ",
+         expert_path(name.substr(0, name.rfind('.')))
+             ? "one in a layer of its own, where the base has all in one parameter"
+             : "all in one parameter, where the base has a layer for each",
+         ": whole tensors are not converted");
+  return tensor;
+}
+
 /// bind() without a look at the configuration; `read` gives the bytes of the model's tensors before any merge.
 struct BoundAdapter {
   std::vector<BoundModule> modules;
@@ -177,18 +192,7 @@ inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std
   BoundAdapter out;
   Replacements found =
       ReplacementFinder(
-          model, adapter,
-          [&](const std::string& name) {
-            const ModelTensor* const tensor = finder.find_other(name);
-            if (tensor == nullptr && layouts.has_otherwise(name))
-              fail(model.path(), "tensor ", in_quotes(name), " of the adapter ", in_quotes(utf8_text(adapter.folder)),
-                   ": expected experts as the base stores them, found ",
-                   expert_path(name.substr(0, name.rfind('.')))
-                       ? "one in a layer of its own, where the base has all in one parameter"
-                       : "all in one parameter, where the base has a layer for each",
-                   ": whole tensors are not converted");
-            return tensor;
-          },
+          model, adapter, [&](const std::string& name) { return find_whole(model, adapter, layouts, finder, name); },
           [&](const std::string& name) { return ModuleNames::renamed(renames, name); }, read)
           .find();
   out.replacements = std::move(found.all);

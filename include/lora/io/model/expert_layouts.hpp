@@ -10,6 +10,7 @@
 #include "lora/io/model/tied_types.hpp"
 
 #include <array>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -34,7 +35,7 @@ struct ExpertPath {
 };
 inline std::optional<ExpertPath> expert_path(std::string_view path) {
   const std::size_t last = path.rfind('.');
-  if (last == path.npos || last == 0) return std::nullopt;
+  if (last == path.npos || last == 0 || last + 1 == path.size()) return std::nullopt;
   const std::size_t dot = path.rfind('.', last - 1);
   if (dot == path.npos) return std::nullopt;
   const std::string_view list = path.substr(0, dot), number = path.substr(dot + 1, last - dot - 1);
@@ -42,7 +43,11 @@ inline std::optional<ExpertPath> expert_path(std::string_view path) {
   return ExpertPath{list, path.substr(last + 1), std::stoi(std::string(number))};
 }
 
-/// How a base stores experts.
+/// What a module of experts is called: in transformers 5, and in Mixtral's files and those of models after it.
+inline constexpr std::array<std::string_view, 2> mixture_names{"mlp", "block_sparse_moe"};
+
+/// How a base stores the experts of each of its mixtures. `list` is the path of an adapter's experts, which may have
+/// other parts before what the base has too.
 class ExpertLayouts {
  public:
   explicit ExpertLayouts(const Model& base) {
@@ -50,42 +55,100 @@ class ExpertLayouts {
       if (tensor.info->name.find("experts.") == std::string::npos) continue;
       const std::string name = without_wrappers(tensor.info->name).name;
       const std::string_view module = std::string_view(name).substr(0, name.rfind('.'));
-      if (const auto path = expert_path(module))
-        layers_.emplace(path->layer);
-      else if (is_at_end(module, "experts") && module.size() < name.size())
-        parameters_.insert(name.substr(module.size() + 1));
+      if (const auto path = expert_path(module)) {
+        if (is_known(
+                [&](const ExpertRow& row) { return row.layers[0] == path->layer || row.layers[1] == path->layer; }))
+          mixture(path->list).layers.emplace(path->layer);
+      } else if (is_at_end(module, "experts") && module.size() < name.size()) {
+        const std::string_view parameter = std::string_view(name).substr(module.size() + 1);
+        if (parameter == biases || is_known([&](const ExpertRow& row) { return row.parameter == parameter; }))
+          mixture(module).parameters.emplace(parameter);
+      }
     }
+    for (const auto& [list, stored] : mixtures_) are_alike_ = are_alike_ && stored == mixtures_.begin()->second;
   }
 
   /// The layers that the base has in place of a parameter of experts, or null.
-  const ExpertRow* layers_for(std::string_view parameter) const {
-    if (!parameters_.contains(parameter))
+  const ExpertRow* layers_for(std::string_view list, std::string_view parameter) const {
+    const Stored& stored = of(list);
+    if (!stored.parameters.contains(parameter))
       for (const ExpertRow& row : expert_rows)
-        if (row.parameter == parameter && layers_.contains(row.layers[0]) &&
-            (row.count() == 1 || layers_.contains(row.layers[1])))
+        if (row.parameter == parameter && stored.layers.contains(row.layers[0]) &&
+            (row.count() == 1 || stored.layers.contains(row.layers[1])))
           return &row;
     return nullptr;
   }
   /// The parameter that the base has in place of a layer of each expert, or null.
-  const ExpertRow* parameter_for(std::string_view layer) const {
-    if (!layers_.contains(layer))
+  const ExpertRow* parameter_for(std::string_view list, std::string_view layer) const {
+    const Stored& stored = of(list);
+    if (!stored.layers.contains(layer))
       for (const ExpertRow& row : expert_rows)
-        if ((row.layers[0] == layer || row.layers[1] == layer) && parameters_.contains(row.parameter)) return &row;
+        if ((row.layers[0] == layer || row.layers[1] == layer) && stored.parameters.contains(row.parameter))
+          return &row;
     return nullptr;
   }
   /// Gates and inputs that alternate in one parameter, whose halves are no layers: gpt-oss, which alone has such a bias.
-  bool alternates() const { return parameters_.contains("gate_up_proj_bias"); }
+  bool alternates(std::string_view list) const { return of(list).parameters.contains(biases); }
 
   /// Whether a tensor of an adapter's is one that the base has in the other way.
   bool has_otherwise(std::string_view tensor) const {
     const std::string_view module = tensor.substr(0, tensor.rfind('.'));
-    if (const auto path = expert_path(module)) return parameter_for(path->layer) != nullptr;
+    if (const auto path = expert_path(module)) return parameter_for(path->list, path->layer) != nullptr;
     return is_at_end(module, "experts") && module.size() < tensor.size() &&
-           layers_for(tensor.substr(module.size() + 1)) != nullptr;
+           layers_for(module, tensor.substr(module.size() + 1)) != nullptr;
   }
 
  private:
-  std::set<std::string, std::less<>> layers_, parameters_;
+  struct Stored {
+    std::set<std::string, std::less<>> layers = {}, parameters = {};
+    bool operator==(const Stored&) const = default;
+  };
+
+  static constexpr std::string_view biases = "gate_up_proj_bias";
+  template <class Is>
+  static bool is_known(const Is& is) {
+    return std::any_of(expert_rows.begin(), expert_rows.end(), is);
+  }
+  Stored& mixture(std::string_view list) {
+    const auto at = mixtures_.find(list);
+    return at != mixtures_.end() ? at->second : mixtures_.emplace(list, Stored()).first->second;
+  }
+
+  /// The mixture that an adapter means: where they are not all alike, that whose path ends as its own does, in most
+  /// parts. Nothing where several do that are not alike: then the tensors' names decide.
+  const Stored& of(std::string_view list) const {
+    static const Stored nothing;
+    if (are_alike_) return mixtures_.empty() ? nothing : mixtures_.begin()->second;
+    const Stored* out = &nothing;
+    std::size_t most = 0;
+    for (const auto& [other, stored] : mixtures_) {
+      const std::size_t common = common_end(list, other);
+      if (common > most)
+        out = &stored;
+      else if (common == most && *out != stored)
+        out = &nothing;
+      most = std::max(most, common);
+    }
+    return *out;
+  }
+  /// How many parts two paths of experts have in common at their ends; what a mixture is called does not count.
+  static std::size_t common_end(std::string_view a, std::string_view b) {
+    std::size_t out = 0;
+    while (!a.empty() && !b.empty()) {
+      const std::string_view p = a.substr(a.rfind('.') + 1), q = b.substr(b.rfind('.') + 1);
+      if (p != q && !(out == 1 && is_mixture(p) && is_mixture(q))) break;
+      a = before(a, p);
+      b = before(b, q);
+      ++out;
+    }
+    return out;
+  }
+  static bool is_mixture(std::string_view part) {
+    return std::find(mixture_names.begin(), mixture_names.end(), part) != mixture_names.end();
+  }
+
+  std::map<std::string, Stored, std::less<>> mixtures_;
+  bool are_alike_ = true;
 };
 
 /// What a mixture of experts is called where Mixtral's files, and those of models after it, have another name for it than transformers 5:
@@ -93,8 +156,8 @@ class ExpertLayouts {
 class MixtureNames {
  public:
   explicit MixtureNames(const BaseNames& base) {
-    for (std::size_t k = 0; k < names.size(); ++k) {
-      const std::string list = text(".", names[k], ".experts.");
+    for (std::size_t k = 0; k < mixture_names.size(); ++k) {
+      const std::string list = text(".", mixture_names[k], ".experts.");
       for (std::size_t t = 0; t < base.size() && !is_known_[k]; ++t)
         is_known_[k] = base.unwrapped(t).find(list) != std::string_view::npos;
     }
@@ -103,7 +166,7 @@ class MixtureNames {
   /// A name as the base has it, where that has one of the two; as it is everywhere else.
   std::string translated(std::string_view name) const {
     if (is_known_[0] == is_known_[1]) return std::string(name);
-    const std::string_view from = names[is_known_[0] ? 1 : 0], to = names[is_known_[0] ? 0 : 1];
+    const std::string_view from = mixture_names[is_known_[0] ? 1 : 0], to = mixture_names[is_known_[0] ? 0 : 1];
     for (const std::string_view part : {"experts", "gate", "shared_experts"}) {
       const std::string found = text(".", from, ".", part, ".");
       const std::size_t at = name.find(found);
@@ -113,7 +176,6 @@ class MixtureNames {
   }
 
  private:
-  static constexpr std::array<std::string_view, 2> names{"mlp", "block_sparse_moe"};
   std::array<bool, 2> is_known_{};
 };
 

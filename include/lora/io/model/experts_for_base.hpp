@@ -27,34 +27,33 @@ class ExpertsForBase {
   ExpertsForBase(const ExpertLayouts& layouts, const Adapter& adapter) : layouts_(layouts), adapter_(adapter) {}
 
   ExpertsOfBase run() const {
+    Joined joined;
+    std::map<std::string_view, std::size_t> lists;  // of experts that are joined: the first module
+    for (std::size_t i = 0; i < adapter_.modules.size(); ++i)
+      if (const auto path = layer_to_join(adapter_.modules[i])) {
+        add(joined, adapter_.modules[i], *path);
+        lists.try_emplace(path->list, i);
+      }
     std::vector<AdapterModule> modules;
     ExpertsOfBase out;
-    std::map<std::tuple<std::string_view, std::string_view, Index>, Parts> joined;  // list, parameter, expert
-    for (const AdapterModule& module : adapter_.modules) {
-      const ExpertRow* row = nullptr;
-      const auto path = !module.is_flat && module.expert < 0 && module.parameter == "weight" ? expert_path(module.path)
-                                                                                             : std::nullopt;
-      if (!module.is_flat && module.expert >= 0 && is_at_end(module.path, "experts") &&
-          (row = layouts_.layers_for(module.parameter)) != nullptr) {
+    for (std::size_t i = 0; i < adapter_.modules.size(); ++i) {
+      const AdapterModule& module = adapter_.modules[i];
+      if (const auto path = layer_to_join(module)) {
+        if (lists.at(path->list) != i) continue;
+        // In PEFT's order, the parameter that the model declares first before the other one.
+        for (auto at = joined.lower_bound({path->list, 0, 0});
+             at != joined.end() && std::get<0>(at->first) == path->list; ++at)
+          modules.push_back(join(path->list, at->second, std::get<2>(at->first)));
+        out.are_joined.resize(modules.size(), true);
+      } else if (const ExpertRow* const row = layers_of(module)) {
         if (module.expert == 0) expect_rows_are_outputs(module, *row);  // all experts have one shape
         for (Index k = 0; k < row->count(); ++k) modules.push_back(layer_of(module, *row, k));
         out.layers.resize(modules.size(), module.experts);
-      } else if (path && (row = layouts_.parameter_for(path->layer)) != nullptr) {
-        const auto [place, is_new] =
-            joined.try_emplace({path->list, row->parameter, path->expert}, Parts{row, modules.size()});
-        const AdapterModule*& part = place->second.parts[row->layers[1] == path->layer ? 1 : 0];
-        if (part != nullptr) refuse(module, "expected one change of its weight, found another");
-        part = &module;
-        if (is_new) modules.push_back(module);
       } else {
         modules.push_back(module);
       }
       out.layers.resize(modules.size(), 0);
-    }
-    out.are_joined.resize(modules.size(), false);
-    for (const auto& [key, parts] : joined) {
-      modules[parts.at] = join(std::get<0>(key), parts, std::get<2>(key));
-      out.are_joined[parts.at] = true;
+      out.are_joined.resize(modules.size(), false);
     }
     if (joined.empty() && std::all_of(out.layers.begin(), out.layers.end(), [](Index count) { return count == 0; }))
       return {};
@@ -66,9 +65,30 @@ class ExpertsForBase {
  private:
   struct Parts {
     const ExpertRow* row;
-    std::size_t at;
     std::array<const AdapterModule*, 2> parts = {};  // null where the adapter has none
   };
+  using Joined =
+      std::map<std::tuple<std::string_view, std::ptrdiff_t, Index>, Parts>;  // list, place in expert_rows, expert
+
+  /// The layers that the base has in place of a module's parameter, or null.
+  const ExpertRow* layers_of(const AdapterModule& module) const {
+    return !module.is_flat && module.expert >= 0 && is_at_end(module.path, "experts")
+               ? layouts_.layers_for(module.path, module.parameter)
+               : nullptr;
+  }
+  /// Where a module is a layer of an expert that the base has in a parameter: its path.
+  std::optional<ExpertPath> layer_to_join(const AdapterModule& module) const {
+    if (module.is_flat || module.expert >= 0 || module.parameter != "weight") return std::nullopt;
+    const auto path = expert_path(module.path);
+    return path && layouts_.parameter_for(path->list, path->layer) != nullptr ? path : std::nullopt;
+  }
+  void add(Joined& joined, const AdapterModule& module, const ExpertPath& path) const {
+    const ExpertRow* const row = layouts_.parameter_for(path.list, path.layer);
+    Parts& parts = joined.try_emplace({path.list, row - expert_rows.data(), path.expert}, Parts{row}).first->second;
+    const AdapterModule*& part = parts.parts[row->layers[1] == path.layer ? 1 : 0];
+    if (part != nullptr) refuse(module, "expected one change of its weight, found another");
+    part = &module;
+  }
 
   /// Refuses factors of experts as (in, out), which some versions of PEFT write: gates and inputs are halves of their columns. Which
   /// they are the other parameter says, by the inner size; of one alone that is not square the base's layers will.
@@ -126,7 +146,7 @@ class ExpertsForBase {
                            in_quotes(first.update.kind())));
       return out;
     }
-    if (layouts_.alternates())
+    if (layouts_.alternates(list))
       refuse(first, text("expected a base whose ", in_quotes(out.parameter),
                          " has gates above inputs, found one where they alternate"));
     out.update = join_rows(parts.parts, [&](const AdapterModule& module, const std::string& problem) {

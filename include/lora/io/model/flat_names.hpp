@@ -14,8 +14,36 @@
 #include "lora/core/function_ref.hpp"
 #include "lora/io/model/base_names.hpp"
 
+#include <span>
+
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
+
+/// A base's tensors by their names with '_' for '.'.
+class FlatTensors {
+ public:
+  explicit FlatTensors(const BaseNames& base) {
+    for (std::size_t t = 0; t < base.size(); ++t)
+      if (const std::optional<std::string> key = flat(base.unwrapped(t))) tensors_[*key].push_back(t);
+  }
+
+  std::span<const std::size_t> find(const std::string& name) const {
+    const auto at = tensors_.find(name);
+    return at == tensors_.end() ? std::span<const std::size_t>() : at->second;
+  }
+
+ private:
+  /// The dots before the last one turned into '_'; nothing for a name without a dot.
+  static std::optional<std::string> flat(std::string_view name) {
+    const std::size_t last = name.rfind('.');
+    if (last == name.npos) return std::nullopt;
+    std::string out(name);
+    std::replace(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(last), '.', '_');
+    return out;
+  }
+
+  std::unordered_map<std::string, std::vector<std::size_t>> tensors_;
+};
 
 /// Finds the tensors of one component's modules. Time is linear in the characters of all names.
 class FlatNames {
@@ -26,17 +54,15 @@ class FlatNames {
   };
 
   /// `component`: the beginning that counts first; `beginning`: the only one, when the caller knows it; fits(i, t): whether wanted
-  /// name i and tensor t agree in shape. `base` must outlive it.
-  FlatNames(const BaseNames& base, std::vector<Wanted> wanted, std::string component,
+  /// name i and tensor t agree in shape. `base` and `tensors`, which are its own, must outlive it.
+  FlatNames(const BaseNames& base, const FlatTensors& tensors, std::vector<Wanted> wanted, std::string component,
             std::optional<std::string> beginning, FunctionRef<bool(std::size_t, std::size_t)> fits)
       : base_(base),
+        tensors_(tensors),
         wanted_(std::move(wanted)),
         component_(std::move(component)),
         beginning_(std::move(beginning)),
-        fits_(fits) {
-    for (std::size_t t = 0; t < base_.size(); ++t)
-      if (const std::optional<std::string> key = flat(base_.unwrapped(t))) tensors_[*key].push_back(t);
-  }
+        fits_(fits) {}
 
   /// Whether the base has a tensor whose name so turned is `name` or ends in it.
   static bool has(const BaseNames& base, std::string_view name) {
@@ -87,15 +113,6 @@ class FlatNames {
     std::string several = "";
   };
 
-  /// The dots before the last one turned into '_'; nothing for a name without a dot.
-  static std::optional<std::string> flat(std::string_view name) {
-    const std::size_t last = name.rfind('.');
-    if (last == name.npos) return std::nullopt;
-    std::string out(name);
-    std::replace(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(last), '.', '_');
-    return out;
-  }
-
   /// Whether a base's name so turned ends in `end`; `before` is what stands in front of it.
   static bool ends_flat(std::string_view name, std::string_view end, std::string_view& before) {
     if (name.size() < end.size()) return false;
@@ -138,12 +155,9 @@ class FlatNames {
     if (!before.empty()) before += '_';
     for (std::size_t i = 0; i < wanted_.size(); ++i) {
       const std::string name = spelled(i);
-      const auto at = name.starts_with(left_out)
-                          ? tensors_.find(text(before, std::string_view(name).substr(left_out.size())))
-                          : tensors_.end();
       std::vector<std::size_t> of_beginning;  // a_b.c is not behind the beginning a
-      if (at != tensors_.end())
-        for (const std::size_t t : at->second)
+      if (name.starts_with(left_out))
+        for (const std::size_t t : tensors_.find(text(before, std::string_view(name).substr(left_out.size()))))
           if (begins_with(base_.unwrapped(t), beginning)) of_beginning.push_back(t);
       if (of_beginning.empty()) {
         if (candidates.empty() && missing_.name <= i)
@@ -177,11 +191,11 @@ class FlatNames {
   static constexpr std::string_view moved_ = "text_model_";
 
   const BaseNames& base_;
+  const FlatTensors& tensors_;
   std::vector<Wanted> wanted_;
   std::string component_;
   std::optional<std::string> beginning_;
   FunctionRef<bool(std::size_t, std::size_t)> fits_;
-  std::unordered_map<std::string, std::vector<std::size_t>> tensors_;  // of each name with '_' for '.'
   Missing missing_;
   std::size_t several_name_ = 0;
 };

@@ -79,8 +79,8 @@ class TensorFinder {
           if (const std::optional<std::size_t> found = group.finder->find_other(one)) return entries_.tensors[*found];
     const std::size_t dot = name.rfind('.');
     for (const Group& group : groups_)
-      if (group.is_in_single_file && dot != name.npos)
-        if (const auto found = detail::find_in_single_file(names_, place_in_single_file(group),
+      if (group.single_file && dot != name.npos)
+        if (const auto found = detail::find_in_single_file(names_, flat_tensors(), *group.single_file,
                                                            {{name.substr(0, dot), name.substr(dot + 1)}},
                                                            [](std::size_t, std::size_t) { return true; });
             !found.empty())
@@ -94,6 +94,11 @@ class TensorFinder {
     if (const ComponentPlace place = place_in_base(component); !place.component.empty())
       return std::string(place.component);
     return is_same_component(folder, component) ? folder : std::string(component);
+  }
+
+  /// A module's path where the base's mixtures of experts have another name: see MixtureNames.
+  std::string path_in_mixture(const AdapterModule& module) const {
+    return std::string(before(mixture_.translated(module.tensor_name()), module.parameter));
   }
 
   /// After find(): a sentence about the modules that are passed over, when some are.
@@ -131,9 +136,10 @@ class TensorFinder {
   struct Group {
     std::string component;
     const FlatPrefix* prefix = nullptr;
-    bool is_flat = false, is_passed_over = false, is_in_single_file = false;
+    bool is_flat = false, is_passed_over = false;
     std::vector<std::size_t> wanted = {};  // places in wanted_
     std::optional<ModuleNames> finder = {};
+    std::optional<ComponentPlace> single_file = {};  // where the base, which is one, has them
     std::function<bool(std::size_t, std::size_t)> fits = {};
     std::vector<std::size_t> found = {};  // of each of `wanted`; empty before find(), and when one is missing
     std::size_t missing = 0;              // which, and why
@@ -187,7 +193,8 @@ class TensorFinder {
     for (const std::size_t i : group.wanted) names.push_back({module_of(i).path.substr(begin), module_of(i).parameter});
     find_flat(group, names);
     if (!group.found.empty() || !is_same_component(group.component, "unet")) return group.found;
-    const std::vector<FlatNames::Wanted> others = in_other_layout(names_, names);
+    const std::vector<FlatNames::Wanted> others =
+        in_other_layout(names, [&](const std::string& name) { return FlatNames::has(names_, name); });
     const auto is_same = [](const FlatNames::Wanted& a, const FlatNames::Wanted& b) { return a.name == b.name; };
     if (!std::equal(names.begin(), names.end(), others.begin(), is_same)) find_flat(group, others);
     return group.found;
@@ -214,23 +221,28 @@ class TensorFinder {
   }
 
   /// The same where the base is a single-file checkpoint. An adapter of a pipeline's component that does not say so is a UNet's.
-  void find_in_single_file(Group& group) const {
+  void find_in_single_file(Group& group) {
+    const ComponentPlace place = place_in_base(group.component.empty() ? std::string_view("unet") : group.component);
     std::vector<FlatNames::Wanted> names;
     for (const std::size_t i : group.wanted) names.push_back({module_of(i).path, module_of(i).parameter});
-    group.found = detail::find_in_single_file(names_, place_in_single_file(group), std::move(names), group.fits);
-    group.is_in_single_file = !group.found.empty();
+    group.found = detail::find_in_single_file(names_, flat_tensors(), place, std::move(names), group.fits);
+    if (!group.found.empty()) group.single_file = place;
   }
-  ComponentPlace place_in_single_file(const Group& group) const {
-    return place_in_base(group.component.empty() ? std::string_view("unet") : group.component);
+
+  /// Made when it is asked for: most bases have the names as they are.
+  const FlatTensors& flat_tensors() {
+    if (!flat_tensors_) flat_tensors_.emplace(names_);
+    return *flat_tensors_;
   }
 
   /// Fills found; or missing and why, unless an attempt before found more.
-  void find_flat(Group& group, const std::vector<FlatNames::Wanted>& names) const {
+  void find_flat(Group& group, const std::vector<FlatNames::Wanted>& names) {
     std::optional<std::string> beginning;
     for (const Rename& rename : renames_)
       if (group.prefix != nullptr && is_rename_of_prefix(rename, group.prefix->prefix)) beginning = rename.to;
     const std::string_view place = place_in_base(group.component).beginning;
-    FlatNames finder(names_, names, place.empty() ? group.component : std::string(place), beginning, group.fits);
+    FlatNames finder(names_, flat_tensors(), names, place.empty() ? group.component : std::string(place), beginning,
+                     group.fits);
     group.found = finder.find();
     if (!group.found.empty() || (!group.name.empty() && finder.missing().name <= group.missing)) return;
     group.missing = finder.missing().name;
@@ -436,6 +448,7 @@ class TensorFinder {
   BaseNames names_;
   VisionLayouts vision_;
   MixtureNames mixture_;
+  std::optional<FlatTensors> flat_tensors_;
   std::deque<Group> groups_;
   std::vector<std::string> warnings_;
 };

@@ -42,6 +42,20 @@ std::shared_ptr<const PatternKeys> read_patterns(const JsonFields& in, std::stri
   return keys;
 }
 
+/// A regular expression for whole paths; null where the key has none.
+inline std::shared_ptr<const PatternKeys> read_expression(const JsonFields& in, std::string_view key) {
+  const Json* const found = in.value(key);
+  if (found == nullptr || !found->is_string() || found->get_ref<const std::string&>().empty()) return nullptr;
+  auto out = std::make_shared<PatternKeys>();
+  try {
+    PatternKeys().add(found->get_ref<const std::string&>());  // what is one only between these is none
+    out->add(text("^(?:", found->get_ref<const std::string&>(), ")"));
+  } catch (const ValueError& error) {
+    in.refuse(key, in_quotes(found->get_ref<const std::string&>()), ": ", bare(error));
+  }
+  return out;
+}
+
 /// Some initialisers take the start of the adapter out of the base weight. Until such an adapter is converted (PEFT:
 /// `path_initial_model_for_weight_conversion`, which sets this key to true) it belongs to that changed weight, and
 /// added to the original one it would give a wrong result. The ones let through leave the base weight alone.
@@ -164,7 +178,10 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in, Unconverted uncon
   is_dora_ = flag("use_dora");
   has_lora_bias_ = flag("lora_bias");
   if (type_->reads("init_lora_weights")) initialiser_ = detail::read_initialiser(in, unconverted == Unconverted::take);
-  if (type_->reads("feedforward_modules")) feedforward_modules_ = detail::strings(in, "feedforward_modules");
+  if (type_->reads("feedforward_modules")) {
+    feedforward_expression_ = detail::read_expression(in, "feedforward_modules");
+    if (feedforward_expression_ == nullptr) feedforward_modules_ = detail::strings(in, "feedforward_modules");
+  }
   if (type_->reads("target_parameters")) target_parameters_ = detail::strings(in, "target_parameters");
   for (const std::string& target : target_parameters_)
     if (target.find('.') == target.npos && target != "gate_up_proj" && target != "down_proj")
@@ -189,11 +206,6 @@ LORA_FUNC std::string_view PeftConfig::peft_type() const { return type_->name; }
 
 LORA_FUNC std::span<const detail::KindRow* const> PeftConfig::kinds() const {
   return is_dora_ ? type_->with_dora : type_->kinds;
-}
-
-LORA_FUNC bool PeftConfig::is_feedforward(std::string_view path) const {
-  return std::any_of(feedforward_modules_.begin(), feedforward_modules_.end(),
-                     [&](const std::string& end) { return path.ends_with(end); });
 }
 
 LORA_FUNC std::vector<std::string> PeftConfig::parameters_of(std::string_view path) const {
@@ -233,12 +245,16 @@ LORA_FUNC std::vector<PeftConfig::Module> PeftConfig::modules(std::span<const st
   };
   const std::vector<Index> ranks = values(ranks_, rank_);
   const std::vector<double> alphas = values(alphas_, alpha_);
+  std::vector<std::optional<std::size_t>> feedforward(paths.size());
+  if (feedforward_expression_ != nullptr) feedforward = feedforward_expression_->find(paths);
   std::vector<Module> out;
   for (std::size_t i = 0; i < paths.size(); ++i) {
+    const auto is_end = [&](const std::string& end) { return paths[i].ends_with(end); };
     const Scaling scaling = type_->alpha_key.empty() ? lora::scaling::fixed(1)
                             : rank_stabilized_       ? lora::scaling::rank_stabilized(alphas[i])
                                                      : lora::scaling::alpha(alphas[i]);
-    out.push_back({ranks[i], scaling});
+    out.push_back({ranks[i], scaling,
+                   feedforward[i] || std::any_of(feedforward_modules_.begin(), feedforward_modules_.end(), is_end)});
   }
   return out;
 }

@@ -74,6 +74,10 @@ class PeftConfig {
   struct Module {
     Index rank;       ///< r, or what rank_pattern has for the module; 0 for IA3
     Scaling scaling;  ///< alpha / r, or alpha / sqrt(r) with use_rslora; alpha is lora_alpha, or alpha_pattern's. 1 for VERA, IA3
+
+    /// Of IA3: what the module takes in is scaled, and not what it puts out. feedforward_modules is a list of what
+    /// paths end in, anywhere, or one regular expression for whole paths.
+    bool is_feedforward = false;
   };
 
   /// Of all modules of an adapter, in their order. Throws ValueError, naming the module, when the patterns take too long to
@@ -91,10 +95,6 @@ class PeftConfig {
 
   /// lora_bias: B of every module has a bias.
   bool has_lora_bias() const { return has_lora_bias_; }
-
-  /// Of IA3: whether what the module takes in is scaled, and not what it puts out (feedforward_modules: a list whose entries are
-  /// ends of paths).
-  bool is_feedforward(std::string_view path) const;
 
   /// The parameters of a module, in their order, that target_parameters lists as PATH.PARAMETER, where PATH is the module's path or
   /// the end of it behind a dot; or as gate_up_proj, down_proj alone, for modules called `experts`.
@@ -140,6 +140,7 @@ class PeftConfig {
        trains_biases_ = false, keeps_ties_ = false;
   std::vector<std::pair<std::string, std::vector<std::uint64_t>>> trained_tokens_;
   std::vector<std::string> target_parameters_, feedforward_modules_;
+  std::shared_ptr<const detail::PatternKeys> feedforward_expression_;  // null where they are a list
   std::string base_model_, task_type_, initialiser_;
   std::vector<std::string> modules_to_save_;
   Pattern<Index> ranks_;

@@ -26,8 +26,10 @@ class BasicPeftConfigWriter {
  public:
   /// `file` names the configuration in messages.
   BasicPeftConfigWriter(const std::filesystem::path& file, const Adapter& adapter) : file_(file), adapter_(adapter) {
+    std::set<std::pair<std::string_view, std::string_view>> known_experts;
     for (const AdapterModule& module : adapter.modules)
-      if (module.parameter != "bias" && module.expert <= 0) modules_.push_back(&module);
+      if (module.expert < 0 ? module.parameter != "bias" : known_experts.emplace(module.path, module.parameter).second)
+        modules_.push_back(&module);
   }
 
   /// Throws FileError, naming the module, when PEFT's configuration cannot say what the adapter does.
@@ -238,9 +240,25 @@ class BasicPeftConfigWriter {
       return false;
     };
     if (std::none_of(paths.begin(), paths.end(), ends_in_another)) return list(paths);
+    return expression(paths);
+  }
+  /// An expression for these very paths.
+  static std::string expression(const std::vector<std::string>& paths) {
     std::string out;
     for (const std::string& path : paths) out += (out.empty() ? "" : "|") + escaped(path);
     return string(out);
+  }
+
+  /// feedforward_modules. PEFT takes the names of a list for what paths end in, behind a dot or not, and wants them in
+  /// target_modules too where both are lists. Where another module ends in one, an expression.
+  std::string feedforward_json(std::vector<std::string> paths) const {
+    std::sort(paths.begin(), paths.end());
+    const auto is_taken_for_one = [&](const AdapterModule* module) {
+      return !std::binary_search(paths.begin(), paths.end(), module->path) &&
+             std::any_of(paths.begin(), paths.end(),
+                         [&](const std::string& path) { return module->path.ends_with(path); });
+    };
+    return std::none_of(modules_.begin(), modules_.end(), is_taken_for_one) ? list(paths) : expression(paths);
   }
 
   /// The keys in alphabetical order, as PEFT has them.
@@ -283,7 +301,7 @@ class BasicPeftConfigWriter {
       if (!parameters.empty()) keys["target_parameters"] = list(parameters);
     }
     if (kind_ == &vera_kind) keys["save_projection"] = "true";
-    if (kind_ == &ia3_kind) keys["feedforward_modules"] = list(feedforward);
+    if (kind_ == &ia3_kind) keys["feedforward_modules"] = feedforward_json(std::move(feedforward));
     if (kind_ == &loha_kind || kind_ == &lokr_kind) keys["use_effective_conv2d"] = flag(has_core());
     if (kind_ == &lokr_kind) {
       const LoKrSplit split = split_of(file_, modules_);
@@ -316,6 +334,7 @@ class BasicPeftConfigWriter {
       for (std::size_t i = 0; i < read.size(); ++i) {
         const AdapterModule& module = *modules_[i];
         const Index rank = rank_of_module(module);
+        if (kind_ == &ia3_kind && read[i].is_feedforward != scales_columns(module.update)) return &module;
         if (read[i].rank != rank || lora::detail::to_bits(read[i].scaling(std::max<Index>(rank, 1))) != lora::detail::to_bits(module.scaling()))
           return &module;
       }

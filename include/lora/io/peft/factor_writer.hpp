@@ -13,6 +13,7 @@
 #include "lora/io/safetensors/writer.hpp"
 
 #include <algorithm>
+#include <set>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -60,13 +61,14 @@ class BasicFactorWriter {
 
   std::vector<Factor> factors_of(const Adapter& adapter, std::span<const CopySource> sources) const {
     std::vector<Factor> out;
+    std::set<std::pair<std::string_view, std::string_view>> known_experts;
     for (std::size_t i = 0; i < adapter.modules.size(); ++i) {
       const AdapterModule& module = adapter.modules[i];
-      if (module.expert > 0) continue;  // written with the first one
-      if (module.expert == 0)
-        add_experts(adapter, i, out);
-      else
+      if (module.expert < 0)
         add(module, out);
+      else if (known_experts.emplace(module.path, module.parameter)
+                   .second)  // the others are written with the first one
+        add_experts(adapter, i, out);
     }
     for (std::size_t i = 0; i < adapter.base_copies.size(); ++i) {
       const std::string& written = adapter.base_copies[i].name;
@@ -128,17 +130,27 @@ class BasicFactorWriter {
   /// Experts' factors as one tensor each; several parameters of a module lie within each other, the first one innermost.
   void add_experts(const Adapter& adapter, std::size_t first, std::vector<Factor>& out) const {
     const AdapterModule& module = adapter.modules[first];
-    std::vector<const AdapterModule*> experts;
+    const auto refuse = [&](const auto&... found) {
+      fail(target_, "module ", in_quotes(module.path), ": expected a LoRA of rank ", module.rank(), " for each of the ",
+           module.experts, " experts of ", in_quotes(module.parameter), ", which PEFT has in one tensor, found ",
+           found...,
+           " (under the names of a base with a layer for each expert it needs no others: --base, with_base_names())");
+    };
+    std::vector<const AdapterModule*> experts(static_cast<std::size_t>(module.experts));
     std::vector<std::string_view> parameters;
     for (const AdapterModule& other : adapter.modules) {
       if (other.path != module.path || other.expert < 0) continue;
       if (std::find(parameters.begin(), parameters.end(), other.parameter) == parameters.end()) parameters.push_back(other.parameter);
       if (other.parameter != module.parameter) continue;
-      if (other.expert != static_cast<Index>(experts.size()) || kind_of(other.update).name != lora_kind.name || other.rank() != module.rank())
-        fail(target_, "module ", in_quotes(module.path), ": expected a LoRA of rank ", module.rank(), " for each expert of ",
-             in_quotes(module.parameter), " in their order, found another");
-      experts.push_back(&other);
+      if (other.expert >= module.experts) refuse("one of expert ", other.expert);
+      const AdapterModule*& expert = experts[static_cast<std::size_t>(other.expert)];
+      if (expert != nullptr) refuse("two of expert ", other.expert);
+      if (kind_of(other.update).name != lora_kind.name) refuse(other.update.kind(), " of expert ", other.expert);
+      if (other.rank() != module.rank()) refuse("rank ", other.rank(), " of expert ", other.expert);
+      expert = &other;
     }
+    if (const auto missing = std::find(experts.begin(), experts.end(), nullptr); missing != experts.end())
+      refuse("none of expert ", missing - experts.begin());
     std::string path = module.path;
     for (std::size_t i = parameters.size(); parameters[--i] != module.parameter;) path += base_layer_piece;
     for (const KindPart& part : lora_parts) {

@@ -61,7 +61,7 @@ class ModuleReader {
       std::vector<Index> kernel;
       bool in_doubles = false;
       const auto add = [&](const PeftPart& part) {
-        const auto [rows, cols] = shape_of(kind, part, group);
+        const auto [rows, cols] = shape_of(kind, part, configured.is_feedforward);
         parts.add(std::string(part.piece->part), read_factor(file_, *part.tensor, part.piece->spelling, rows, cols));
         in_doubles = in_doubles || part.tensor->dtype == DType::F64;
         if (part.tensor->shape.size() > 2 && kernel.empty())
@@ -117,7 +117,7 @@ class ModuleReader {
         fail(file_.path(), "module ", in_quotes(group.module),
              ": expected a lora_B.bias, as adapter_config.json says (lora_bias), found none");
       }
-      if (&kind == &ia3_kind && !config_.is_feedforward(group.module)) {
+      if (&kind == &ia3_kind && !configured.is_feedforward) {
         AdapterModule& module = append(make(kind, parts, scaling));
         module.parameter = "bias";
         module.is_optional = true;
@@ -163,8 +163,9 @@ class ModuleReader {
              : "");
   }
 
-  /// What a part is as a matrix: a tensor of more than two dimensions is its first one x the product of the rest.
-  std::pair<Index, Index> shape_of(const KindRow& kind, const PeftPart& part, const PeftGroup& group) const {
+  /// What a part is as a matrix: a tensor of more than two dimensions is its first one x the product of the rest; IA3's
+  /// is a row where it scales what a module takes in.
+  std::pair<Index, Index> shape_of(const KindRow& kind, const PeftPart& part, bool is_feedforward) const {
     const TensorInfo& tensor = *part.tensor;
     const std::vector<std::uint64_t>& shape = tensor.shape;
     std::uint64_t count = 1, longest = 1;
@@ -177,7 +178,7 @@ class ModuleReader {
     });
     if ((is_vector || &kind == &ia3_kind) && (shape.empty() || longest != count))
       refuse_tensor(file_.path(), tensor, text("expected a vector, found the shape ", shape_list(shape)));
-    if (&kind == &ia3_kind && config_.is_feedforward(group.module)) return {1, static_cast<Index>(count)};
+    if (&kind == &ia3_kind && is_feedforward) return {1, static_cast<Index>(count)};
     if (is_vector || &kind == &ia3_kind) return {static_cast<Index>(count), 1};
     if (shape.size() < 2)
       refuse_tensor(file_.path(), tensor,

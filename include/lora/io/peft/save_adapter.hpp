@@ -11,11 +11,12 @@ namespace io {
 /// be, the one above it must exist.
 ///
 /// The configuration names every module in target_modules: a list of paths, or an expression for them where one is the
-/// end of another. r and lora_alpha are the most frequent ones, rank_pattern
-/// and alpha_pattern have the modules that differ: by their paths where that is unambiguous, else by regular
-/// expressions for the whole path, which PEFT understands from 0.15 on. Scalings of different rules, or fixed ones,
-/// become an alpha that gives the very same double, by one rule for all. In the file wide elements come first, else
-/// modules keep their order. Saving what was loaded from a saved folder gives the same bytes.
+/// end of another; feedforward_modules of IA3 likewise where another module's path ends in one. r and lora_alpha are
+/// the most frequent ones, rank_pattern and alpha_pattern have the modules that differ: by their paths where that is
+/// unambiguous, else by regular expressions for the whole path, which PEFT understands from 0.15 on. Scalings of
+/// different rules, or fixed ones, become an alpha that gives the very same double, by one rule for all. In the file
+/// wide elements come first, else modules keep their order. Saving what was loaded from a saved folder gives the same
+/// bytes.
 ///
 /// Throws FileError, naming the module, when PEFT cannot hold the adapter: modules that differ in fan_in_fan_out
 /// or of which some are DoRA, an update that is neither LoRA nor DoRA, a
