@@ -7,6 +7,15 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
+template <class Compute>
+ActiveSet<Compute> BoundModule::set(double coefficient) const {
+  try {
+    return ActiveSet<Compute>({{detail::update_in<Compute>(update_), coefficient}});
+  } catch (const Error& error) {
+    throw FileError(detail::text("lora: module ", detail::in_quotes(module_->path), ": ", detail::bare(error)));
+  }
+}
+
 LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapter,
                                         std::vector<std::string>* warnings, std::span<const Rename> renames,
                                         std::vector<Replacement>* replacements) {
