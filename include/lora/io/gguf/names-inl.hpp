@@ -79,10 +79,13 @@ class BasicGgufRenaming {
       const std::string_view path = module.path;
       std::optional<std::string> name = renamed(path);
       if (!name)
-        refuse(module, text("expected a module of ", architecture_.name, " that ", has_a_name(), ", found none",
-                            module.is_flat ? " (its name has '_' for '.': convert the adapter to PEFT first, with the Hugging Face model as "
-                                             "the base, lora convert --to peft --base MODEL)"
-                                           : ""));
+        refuse(
+            module,
+            text("expected a module of ", architecture_.name, " that ", has_a_name(), ", found none",
+                 module.is_flat
+                     ? " (its name has '_' for '.': convert the adapter to PEFT first, with the Hugging Face model as "
+                       "the base, lora convert --to peft --base MODEL)"
+                     : ""));
       if (module.parameter != "weight" || module.expert >= 0)
         refuse(module, text("expected an update of a matrix, found one of ", in_quotes(module.tensor_name()),
                             module.expert >= 0 ? ", an expert's" : ""));

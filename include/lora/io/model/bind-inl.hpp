@@ -20,7 +20,9 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
                                         std::vector<std::string>* warnings, std::span<const Rename> renames,
                                         std::vector<Replacement>* replacements) {
   detail::BoundAdapter out = detail::bind_modules(
-      model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
+      model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
+        model.read(tensor, offset, into);
+      });
   if (warnings != nullptr) warnings->insert(warnings->end(), out.warnings.begin(), out.warnings.end());
   detail::expect_untied_head(model, out.modules, out.own_heads, warnings, false);
   if (replacements != nullptr)

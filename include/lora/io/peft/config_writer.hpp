@@ -316,7 +316,8 @@ class BasicPeftConfigWriter {
       for (std::size_t i = 0; i < read.size(); ++i) {
         const AdapterModule& module = *modules_[i];
         const Index rank = rank_of_module(module);
-        if (read[i].rank != rank || lora::detail::to_bits(read[i].scaling(std::max<Index>(rank, 1))) != lora::detail::to_bits(module.scaling()))
+        if (read[i].rank != rank ||
+            lora::detail::to_bits(read[i].scaling(std::max<Index>(rank, 1))) != lora::detail::to_bits(module.scaling()))
           return &module;
       }
     } catch (const ValueError& error) {  // the patterns take too long

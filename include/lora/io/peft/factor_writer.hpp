@@ -134,7 +134,8 @@ class BasicFactorWriter {
       if (other.path != module.path || other.expert < 0) continue;
       if (std::find(parameters.begin(), parameters.end(), other.parameter) == parameters.end()) parameters.push_back(other.parameter);
       if (other.parameter != module.parameter) continue;
-      if (other.expert != static_cast<Index>(experts.size()) || kind_of(other.update).name != lora_kind.name || other.rank() != module.rank())
+      if (other.expert != static_cast<Index>(experts.size()) || kind_of(other.update).name != lora_kind.name ||
+          other.rank() != module.rank())
         fail(target_, "module ", in_quotes(module.path), ": expected a LoRA of rank ", module.rank(), " for each expert of ",
              in_quotes(module.parameter), " in their order, found another");
       experts.push_back(&other);
