@@ -97,7 +97,7 @@ class AnyLinear {
   void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
     activate(std::span<const ActiveName>(active.begin(), active.size()), context);
   }
-  /// The active set, in order.
+  /// The active set, in order, by name and as a set.
   const std::vector<ActiveName>& active() const { return layer_->active(); }
   const ActiveSet<Compute>& active_set() const { return layer_->active_set(); }
 

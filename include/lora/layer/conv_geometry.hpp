@@ -4,7 +4,6 @@
 #include "lora/kernel/conv.hpp"
 
 #include <initializer_list>
-#include <iterator>
 #include <span>
 #include <vector>
 
@@ -30,6 +29,7 @@ class ConvSize {
     requires(!std::is_same_v<Sizes, ConvSize> && requires(const Sizes& sizes) { std::span<const Index>(sizes); })
   ConvSize(const Sizes& sizes) : sizes_(sizes) {}
 
+  /// The numbers.
   operator std::span<const Index>() const { return sizes_; }
 
  private:
