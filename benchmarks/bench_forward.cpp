@@ -52,6 +52,18 @@ void forward(benchmark::State& state, const Case& c) {
   state.counters["overhead_percent"] = 100 * (bench::median(ratios) - 1);
 }
 
+/// The unmerged pass of the free function, with a set that was made before: what a layer's pass costs more is the layer.
+template <class T>
+void forward_free(benchmark::State& state, const Case& c) {
+  bench::use_threads(c.threads);
+  const lora::Matrix<T>& W = bench::shared_weight<T>(c.out, c.in);
+  const lora::ActiveSet<lora::compute_t<T>> set = bench::gaussian_update<lora::compute_t<T>>(c.out, c.in, c.rank, 2);
+  const lora::Activations<T> X = bench::gaussian<T>(c.in, c.batch, 6, 1.0);
+  lora::Activations<T> Y(c.out, c.batch);
+  bench::measure(state, c.elements() * static_cast<double>(c.batch), [&] { lora::forward_into(W, set, X, Y); });
+  count<T>(state, c);
+}
+
 /// What the baselines work on.
 struct Baseline {
   explicit Baseline(const Case& c)
@@ -105,6 +117,7 @@ bench::Suite suite;
 template <class T>
 void add(const Case& c) {
   suite.add<T>("forward", c, forward<T>);
+  if (c.rank == 4 && c.batch == 1 && c.threads == 1) suite.add<T>("forward_free", c, forward_free<T>);  // small layers
   if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
     // The same weight by activations in float, which have another order of summation.
     suite.add<T>("forward_float_x", c, forward<T, float>);
@@ -136,7 +149,7 @@ int main(int argc, char** argv) {
   for (const lora::Index batch : batches) add_types({4096, 4096, 16, 2, batch});
   add<float>({64, 64, 4, 1, 1});
   if (full) {
-    for (const lora::Index size : {128, 256, 512}) add_types({size, size, 4, 1, 1});
+    for (const lora::Index size : {128, 256, 512, 1024, 2048}) add_types({size, size, 4, 1, 1});
     for (const auto& [out, in] : bench::minilm)
       for (const lora::Index batch : batches) add_types({out, in, 16, 2, batch});
     for (const auto& [out, in] : bench::stable_diffusion)

@@ -5,6 +5,7 @@
 
 #include <lora/lora.hpp>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
@@ -34,6 +35,7 @@ class Pool final : public lora::Executor {
   }
   int concurrency() const override { return static_cast<int>(workers_.size()) + 1; }
   void run(int tasks, lora::FunctionRef<void(int)> task) override {
+    if (tasks <= 0) return;
     Job job{task, tasks, 0, tasks};
     std::unique_lock lock(mutex_);
     jobs_.push_back(&job);
@@ -98,11 +100,15 @@ int main(int argc, char** argv) {
 
   // The engine's own memory: bf16 weights, row-major.
   std::vector<bfloat16> memory(static_cast<std::size_t>(out * in));
-  for (bfloat16& w : memory) w = static_cast<bfloat16>(Eigen::internal::random<float>());
+  lora::MatrixMap<bfloat16>(memory.data(), out, in, Eigen::OuterStride<>(in)) =
+      lora::Matrix<float>::Random(out, in).cast<bfloat16>();
   const std::vector<bfloat16> original = memory;
   const Eigen::VectorXf bias = Eigen::VectorXf::Random(out);
   const lora::LowRank<bfloat16> style = make_adapter(out, in, 8), formal = make_adapter(out, in, 16);
   Pool pool(3);
+  std::atomic<int> calls = 0;
+  for (const int tasks : {0, 5, 0, 1}) pool.run(tasks, [&](int) { ++calls; });
+  good &= check(calls == 6, "the pool runs each task once, and none of no tasks");
 
   {
     // [requests]

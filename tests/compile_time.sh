@@ -3,16 +3,18 @@
 # What lora costs a compiler: the time of two small programs, header-only and with the compiled library's declarations
 # (LORA_COMPILED), as ratios to a bare Eigen product in the same run. User seconds at -O2, medians, the programs by turns.
 #
-#   bash tests/compile_time.sh [--cxx COMPILER] [--repeat N] [--slack PERCENT] [--PROGRAM RATIO]... [-- FLAGS...]
+#   bash tests/compile_time.sh [--cxx COMPILER] [--repeat N] [--slack PERCENT] [--PROGRAM RATIO]... [--PROGRAM-kb KB]... [-- FLAGS...]
 #
 # --PROGRAM RATIO: the most that PROGRAM may take: quickstart, quickstart-compiled (examples/quickstart.cpp), load-save,
 # load-save-compiled (tests/compile_time/load_save.cpp). --slack: how much more is taken for noise (default: 15).
+# --PROGRAM-kb KB: the largest that its object may be; without, it is printed alone, for compilers differ.
 # Exits 1 when a program takes more, or does not compile.
 set -euo pipefail
 shopt -s inherit_errexit
 
 usage() {
-  echo "usage: compile_time.sh [--cxx COMPILER] [--repeat N] [--slack PERCENT] [--PROGRAM RATIO]... [-- FLAGS...]" >&2
+  echo "usage: compile_time.sh [--cxx COMPILER] [--repeat N] [--slack PERCENT] [--PROGRAM RATIO]... [--PROGRAM-kb KB]..." \
+    "[-- FLAGS...]" >&2
   exit 2
 }
 
@@ -22,6 +24,7 @@ repeat=3
 slack=15
 programs=(eigen quickstart quickstart-compiled load-save load-save-compiled)
 declare -A limit=([quickstart]=3.3 [quickstart-compiled]=1.3 [load-save]=14.5 [load-save-compiled]=1.7)
+declare -A size_limit=()
 declare -A source=([eigen]=tests/compile_time/eigen_product.cpp
                    [quickstart]=examples/quickstart.cpp [load-save]=tests/compile_time/load_save.cpp)
 flags=(-isystem /usr/include/eigen3)
@@ -33,6 +36,7 @@ while (($#)); do
     cxx) cxx=$2 ;;
     repeat) repeat=$2 ;;
     slack) slack=$2 ;;
+    *-kb) program=${option#--}; program=${program%-kb}; [[ -v "limit[$program]" ]] || usage; size_limit[$program]=$2 ;;
     *) [[ -v "limit[${option#--}]" ]] || usage; limit[${option#--}]=$2 ;;
   esac
   shift 2
@@ -60,7 +64,7 @@ for ((turn = 0; turn < repeat; ++turn)); do
 done
 
 echo "user seconds with $cxx -O2, medians of $repeat"
-printf '%-20s %8s %8s %8s %10s\n' program seconds ratio limit "object kB"
+printf '%-20s %8s %8s %8s %10s %8s\n' program seconds ratio limit "object kB" limit
 base=$(median "$work/eigen.times")
 status=0
 for program in "${programs[@]}"; do
@@ -70,10 +74,12 @@ for program in "${programs[@]}"; do
     continue
   fi
   awk -v program="$program" -v time="$(median "$work/$program.times")" -v base="$base" -v limit="${limit[$program]-}" \
-    -v slack="$slack" -v size="$(stat -c %s "$work/$program.o")" 'BEGIN {
+    -v slack="$slack" -v size="$(stat -c %s "$work/$program.o")" -v size_limit="${size_limit[$program]-}" 'BEGIN {
       late = limit != "" && time / base > limit * (1 + slack / 100)
-      printf "%-20s %8.2f %8.2f %8s %10.0f%s\n", program, time, time / base, limit, size / 1000, late ? "  too slow" : ""
-      exit late
+      large = size_limit != "" && size > size_limit * 1000
+      printf "%-20s %8.2f %8.2f %8s %10.0f %8s%s%s\n", program, time, time / base, limit, size / 1000, size_limit,
+             late ? "  too slow" : "", large ? "  too large" : ""
+      exit late || large
     }' || status=1
 done
 exit $status

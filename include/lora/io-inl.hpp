@@ -55,6 +55,8 @@ template void UndoFileWriter::add<float>(const ActiveSet<float>&, const UndoReco
 template void UndoFileWriter::add<double>(const ActiveSet<double>&, const UndoRecord&);
 template ActiveSet<float> UndoFile::active_set<float>(const UndoTensor&) const;
 template ActiveSet<double> UndoFile::active_set<double>(const UndoTensor&) const;
+template ActiveSet<float> BoundModule::set<float>(double) const;
+template ActiveSet<double> BoundModule::set<double>(double) const;
 template class AdapterStore<float>;
 template class AdapterStore<double>;
 

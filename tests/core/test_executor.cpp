@@ -10,6 +10,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -121,6 +122,31 @@ TEST(Executor, DefaultRunsEveryTaskOnce) {
     }
   }
 }
+
+#if defined(_OPENMP)
+/// While one thread's call runs, another thread's takes no team of threads.
+TEST(Executor, ACallBesideAnotherStaysOnItsThread) {
+  lora::DefaultExecutor executor(4);
+  std::promise<void> first_runs, second_is_done;
+  std::thread first([&] {
+    executor.run(2, [&](int i) {
+      if (i != 0) return;
+      first_runs.set_value();
+      second_is_done.get_future().wait();
+    });
+  });
+  first_runs.get_future().wait();
+  std::mutex mutex;
+  std::vector<std::thread::id> ran_on;
+  executor.run(8, [&](int) {
+    const std::lock_guard lock(mutex);
+    ran_on.push_back(std::this_thread::get_id());
+  });
+  second_is_done.set_value();
+  first.join();
+  EXPECT_EQ(ran_on, std::vector(8, std::this_thread::get_id()));
+}
+#endif
 
 template <class Layout>
 class Executors : public ::testing::Test {

@@ -18,7 +18,7 @@ class MergeLaws : public ::testing::Test {
   using Compute = lora::compute_t<Scalar>;
   static constexpr double unit = static_cast<double>(std::numeric_limits<Compute>::epsilon()) / 2;
 
-  /// A set of 0 .. 3 updates of random ranks, sizes and weights.
+  /// A set of 0 .. 3 updates of random ranks, sizes and coefficients.
   static void add_random(Updates<Compute>& set, Random& random, Index rows, Index cols) {
     const Index count = random.below(4);
     for (Index i = 0; i < count; ++i)
@@ -142,7 +142,7 @@ TYPED_TEST(MergeLaws, DeltaIsTheSumWithinItsRoundingErrors) {
 }
 
 /// delta(x S + y T) against x delta(S) + y delta(T): both are within their own bound of the exact sum.
-TYPED_TEST(MergeLaws, DeltaIsLinearInTheWeights) {
+TYPED_TEST(MergeLaws, DeltaIsLinearInTheCoefficients) {
   using C = typename TestFixture::Compute;
   Random random(125);
   const double x = 0.7, y = -1.3;

@@ -9,6 +9,8 @@
 #include "reference/forward.hpp"
 #include "reference/random_kinds.hpp"
 
+#include <thread>
+
 namespace {
 
 using lora::Index;
@@ -244,6 +246,45 @@ TYPED_TEST(UpdateLaws, HoldForSeveralBlocksAndThreads) {
       ASSERT_TRUE(reference::same_bits(w0, w)) << name(all[from]);
     }
   }
+}
+
+/// Threads of a program's own, made for each call.
+class Threads final : public lora::Executor {
+ public:
+  int concurrency() const override { return 3; }
+  void run(int tasks, lora::FunctionRef<void(int)> task) override {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < tasks; ++i) threads.emplace_back([task, i] { task(i); });
+    for (std::thread& thread : threads) thread.join();
+  }
+};
+
+/// Several blocks of a weight of any bits, gains of any size, and the kinds that the law before leaves out.
+TYPED_TEST(UpdateLaws, HoldForSeveralBlocksOfAnyBitsOnThreadsOfTheCaller) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  const Index rows = 129, cols = 1041;
+  ASSERT_GE(rows * cols, 2 * reference::elements_per_thread);
+  Random random(204);
+  const auto w0 = reference::any_patterns<T, TypeParam::order>(random, rows, cols);
+  Updates<C> wild;
+  wild.add(Gates<C>(rows, cols, this->wild_gains(random, rows), this->wild_gains(random, cols)));
+  const std::vector<typename TestFixture::Set> sets = {
+      this->make(Kind::many, random, rows, cols), wild.set(), this->make(Kind::two_doras, random, rows, cols),
+      this->make(Kind::columns, random, rows, cols)};
+  Threads executor;
+  const lora::Context context{&executor};
+  auto w = w0;
+  lora::UndoRecord record = lora::merge(w, sets[0], context);
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    SCOPED_TRACE(i);
+    if (i != 0) record = lora::switch_to(w, sets[i - 1], record, sets[i], context);
+    const auto expected = reference::merge<T, TypeParam::order>(w0, sets[i]);
+    ASSERT_TRUE(reference::same_bits(expected.weight, w));
+    ASSERT_TRUE(reference::same_record(expected.record, record));
+  }
+  lora::unmerge(w, sets.back(), record, context);
+  ASSERT_TRUE(reference::same_bits(w0, w));
 }
 
 TYPED_TEST(UpdateLaws, HoldForGainsOfEverySize) {

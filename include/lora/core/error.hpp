@@ -25,7 +25,7 @@ class ShapeError : public Error {
   using Error::Error;
 };
 
-/// A number that cannot be used: a factor, weight or scaling that is not finite, a rank below 1.
+/// A number that cannot be used: a factor, coefficient or scaling that is not finite, a rank below 1.
 class ValueError : public Error {
  public:
   using Error::Error;
@@ -118,6 +118,28 @@ LORA_NOINLINE inline void expect_shape(std::string_view what, Index expected_row
   if (rows != expected_rows || cols != expected_cols)
     throw ShapeError(text("lora: ", what, ": expected ", shape_text(expected_rows, expected_cols), ", found ",
                           shape_text(rows, cols)));
+}
+
+/// An error's message without the library's name, for quoting it in another message.
+inline std::string_view bare(const Error& error) {
+  const std::string_view message = error.what();
+  return message.substr(message.starts_with("lora: ") ? 6 : 0);
+}
+
+/// Rethrows what is being handled. Where it is one of the classes above, its message says `where` in front.
+[[noreturn]] LORA_NOINLINE inline void rethrow_from(std::string_view where) {
+  const auto named = [&](const Error& error) { return text("lora: ", where, ": ", bare(error)); };
+  try {
+    throw;
+  } catch (const ShapeError& error) {
+    throw ShapeError(named(error));
+  } catch (const ValueError& error) {
+    throw ValueError(named(error));
+  } catch (const StateError& error) {
+    throw StateError(named(error));
+  } catch (const RecordError& error) {
+    throw RecordError(named(error));
+  }
 }
 
 }  // namespace detail

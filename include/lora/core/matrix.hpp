@@ -6,6 +6,7 @@
 #include "lora/core/error.hpp"
 #include "lora/core/scalar.hpp"
 
+#include <span>
 #include <type_traits>
 
 LORA_NAMESPACE_BEGIN
@@ -55,13 +56,26 @@ MatrixView view_of(const Eigen::DenseBase<Derived>& object) {
   return {own.data(), detail::ScalarTraits<Scalar>::type, own.rows(), own.cols(), own.rowStride(), own.colStride()};
 }
 
-/// A row-major `[batch, features]` buffer, PyTorch's, as activations `features x batch`: the same memory, no copy.
+/// A row-major `[batch, features]` buffer, PyTorch's, as activations `features x batch`: the same memory, no copy. Throws
+/// ShapeError for negative sizes, and of a span when it has not batch * features elements.
 template <class Scalar>
 auto samples(Scalar* data, Index batch, Index features) {
   static_assert(detail::is_scalar_v<std::remove_const_t<Scalar>>,
                 "lora::samples: activations must be of float, double, Eigen::half or Eigen::bfloat16");
+  if (batch < 0 || features < 0)
+    throw ShapeError(detail::text("lora: samples: expected sizes of 0 or more, found [", batch, ", ", features, "]"));
   using Plain = Activations<std::remove_const_t<Scalar>>;
   return Eigen::Map<std::conditional_t<std::is_const_v<Scalar>, const Plain, Plain>>(data, features, batch);
+}
+template <class Scalar, std::size_t Extent>
+auto samples(std::span<Scalar, Extent> data, Index batch, Index features) {
+  const auto map = samples(data.data(), batch, features);
+  const auto size = static_cast<Index>(data.size());
+  // Not by the product, which may not be an Index.
+  if (batch == 0 || features == 0 ? size != 0 : size % features != 0 || size / features != batch)
+    throw ShapeError(detail::text("lora: samples: expected ", batch, " x ", features, " elements for [batch, features], found ",
+                                  size));
+  return map;
 }
 
 namespace detail {

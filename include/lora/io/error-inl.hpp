@@ -18,11 +18,6 @@ LORA_FUNC void fail_system(const std::filesystem::path& file, std::string_view a
   fail(file, action, ": ", condition.category() == std::generic_category() ? condition.message() : reason.message());
 }
 
-LORA_FUNC std::string_view bare(const Error& error) {
-  const std::string_view message = error.what();
-  return message.substr(message.starts_with("lora: ") ? 6 : 0);
-}
-
 }  // namespace detail
 }  // namespace io
 LORA_NAMESPACE_END

@@ -19,6 +19,7 @@ class FileError : public Error {
 
 namespace detail {
 
+using lora::detail::bare;
 using lora::detail::TextPiece;
 
 /// A name out of a file, printable(), for messages. The name must outlive it.
@@ -35,9 +36,6 @@ template <class... Pieces>
 
 /// Throws FileError with the operating system's reason why a call failed.
 [[noreturn]] void fail_system(const std::filesystem::path& file, std::string_view action, std::error_code reason);
-
-/// An error's message without the library's name, for quoting it in another message.
-std::string_view bare(const Error& error);
 
 }  // namespace detail
 }  // namespace io

@@ -3,8 +3,9 @@
 
 /// The skinny product Y = W X + B H + bias for up to 32 columns of X, where reading W is most of the work.
 ///
-/// The order of summation, that of every forward pass, is part of its contract, so that a result does not depend on compiler, instruction set,
-/// threads, alignment, batch size or the column's place in the batch. All in the compute type:
+/// The order of summation, that of every forward pass, is part of its contract, so that a result does not depend on
+/// compiler, instruction set, threads, alignment, batch size or the column's place in the batch. All in the compute
+/// type:
 ///   row-major W      in blocks of 512 columns: lane l < 16 is the chain acc = fma(W(i, j), X(j, c), acc) over the block's
 ///                    j = l, l + 16, ... from +0, with W and X continued by zeros to a multiple of 16 columns; the lanes
 ///                    are added as l + (l + 8) for l < 8, then + 4, + 2, + 1; the blocks' sums are added in order to +0

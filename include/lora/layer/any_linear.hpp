@@ -32,6 +32,9 @@ class LinearInterface {
   virtual void shrink_to_fit() noexcept = 0;
   virtual ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context) const = 0;
   virtual ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const = 0;
+  virtual std::size_t merge_workspace(const Context& context) const = 0;
+  virtual std::size_t forward_workspace(const FormSizes<Compute>& sizes, Index batch, const Context& context) const = 0;
+  virtual const ActiveSet<Compute>& active_set() const = 0;
   virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y, const ActiveSet<Compute>* set,
                        const Context& context) const = 0;
   virtual void forward(const ActivationRef<Compute>& X, const ActivationRef<Compute>& Y,
@@ -94,12 +97,17 @@ class AnyLinear {
   void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
     activate(std::span<const ActiveName>(active.begin(), active.size()), context);
   }
-  /// The active set, in order.
+  /// The active set, in order, by name and as a set.
   const std::vector<ActiveName>& active() const { return layer_->active(); }
+  const ActiveSet<Compute>& active_set() const { return layer_->active_set(); }
 
   /// As Linear::merge() and Linear::unmerge().
   void merge(const Context& context = {}) { layer_->merge(context); }
   void unmerge(const Context& context = {}) { layer_->unmerge(context); }
+  /// As Linear::merge_workspace().
+  [[nodiscard]] std::size_t merge_workspace(const Context& context = {}) const {
+    return layer_->merge_workspace(context);
+  }
   /// As Linear::shrink_to_fit().
   void shrink_to_fit() noexcept { layer_->shrink_to_fit(); }
   /// The record of the merge. Throws StateError when the layer is not merged.
@@ -120,6 +128,9 @@ class AnyLinear {
   [[nodiscard]] ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context = {}) const {
     return layer_->set_of(names, context);
   }
+  [[nodiscard]] ActiveSet<Compute> set_of(std::initializer_list<ActiveName> names, const Context& context = {}) const {
+    return set_of(std::span<const ActiveName>(names.begin(), names.size()), context);
+  }
   /// As Linear::for_weight().
   [[nodiscard]] ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context = {}) const {
     return layer_->for_weight(set, context);
@@ -137,7 +148,7 @@ class AnyLinear {
   template <class DerivedX, class Results>
   void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const RoutedSets<Compute>& routes,
                     const Context& context = {}) const {
-    detail::expect_activations("AnyLinear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+    detail::expect_activations("Linear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
     detail::with_column_forms(routes, [&](const detail::ColumnForms<Compute>& forms) {
       detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
         layer_->forward(x, detail::results_of<Compute>(Y), routes, forms, context);
@@ -150,6 +161,25 @@ class AnyLinear {
     Activations<Compute> Y(rows(), X.cols());
     forward_into(X, Y, context);
     return Y;
+  }
+  template <class Derived>
+  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const ActiveSet<Compute>& set,
+                                             const Context& context = {}) const {
+    Activations<Compute> Y(rows(), X.cols());
+    forward_into(X, Y, set, context);
+    return Y;
+  }
+  /// As Linear::forward_workspace().
+  [[nodiscard]] std::size_t forward_workspace(Index batch, const Context& context = {}) const {
+    return forward_workspace(active_set(), batch, context);
+  }
+  [[nodiscard]] std::size_t forward_workspace(const ActiveSet<Compute>& set, Index batch,
+                                              const Context& context = {}) const {
+    return layer_->forward_workspace(detail::form_sizes(set), batch, context);
+  }
+  template <detail::RangeInMemory Sets>
+  [[nodiscard]] std::size_t forward_workspace(const Sets& sets, Index batch, const Context& context = {}) const {
+    return layer_->forward_workspace(detail::form_sizes<Compute>(sets), batch, context);
   }
 
  private:
@@ -198,6 +228,12 @@ class AnyLinear {
     ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context) const override {
       return layer_.for_weight(set, context);
     }
+    std::size_t merge_workspace(const Context& context) const override { return layer_.merge_workspace(context); }
+    std::size_t forward_workspace(const detail::FormSizes<Compute>& sizes, Index batch,
+                                  const Context& context) const override {
+      return detail::forward_workspace_of(layer_.weight().matrix(), sizes, batch, context);
+    }
+    const ActiveSet<Compute>& active_set() const override { return layer_.active_set(); }
     void forward(const detail::ActivationRef<Compute>& X, const detail::ActivationRef<Compute>& Y,
                  const ActiveSet<Compute>* set, const Context& context) const override {
       layer_.forward_refs(X, Y, set, context);
@@ -219,7 +255,7 @@ class AnyLinear {
   template <class DerivedX, class Results>
   void forward_with(const Eigen::MatrixBase<DerivedX>& X, Results& Y, const ActiveSet<Compute>* set,
                     const Context& context) const {
-    detail::expect_activations("AnyLinear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+    detail::expect_activations("Linear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
     detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
       layer_->forward(x, detail::results_of<Compute>(Y), set, context);
     });

@@ -52,6 +52,9 @@ ActiveSet<Compute> Attachments<Compute>::make_set(std::span<const ActiveName> ac
     for (std::size_t j = 0; j < i; ++j)
       if (active[j].name == active[i].name)
         throw ValueError(text("lora: ", layer_, ": \"", active[i].name, "\" stands twice in the active set"));
+    if (!is_finite(active[i].coefficient))
+      throw ValueError(text("lora: ", layer_, ": the coefficient of \"", active[i].name,
+                            "\": expected a finite number, found ", active[i].coefficient));
     updates.push_back({entries_[found].update, active[i].coefficient});
   }
   return ActiveSet<Compute>(std::move(updates));

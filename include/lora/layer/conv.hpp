@@ -86,10 +86,12 @@ class Conv : private Linear<Scalar, Order, Own> {
   using Base::detach;
   using Base::for_weight;
   using Base::merge;
+  using Base::merge_workspace;
   using Base::merged;
   using Base::release;
   using Base::resume;
   using Base::rows;
+  using Base::set_of;
   using Base::set_bias;
   using Base::shrink_to_fit;
   using Base::unmerge;
@@ -115,27 +117,32 @@ class Conv : private Linear<Scalar, Order, Own> {
 
   /// The output's size for an input of this size, as {height, width}. Throws ShapeError for a size of another number of
   /// dimensions, or one that is smaller than the kernel.
-  [[nodiscard]] std::vector<Index> output_size(std::span<const Index> size) const {
+  [[nodiscard]] std::vector<Index> output_size(const ConvSize& size) const {
     const detail::ConvPlan plan = geometry_.plan(size);
-    return {plan.output.end() - static_cast<std::ptrdiff_t>(size.size()), plan.output.end()};
-  }
-  [[nodiscard]] std::vector<Index> output_size(std::initializer_list<Index> size) const {
-    return output_size(std::span(size.begin(), size.size()));
+    const std::span<const Index> sizes = size;
+    return {plan.output.end() - static_cast<std::ptrdiff_t>(sizes.size()), plan.output.end()};
   }
 
-  /// Y ((out x output) x batch) of X ((in x size) x batch). Allocates Y. Throws ShapeError.
+  /// Y ((out x output) x batch) of X ((in x size) x batch). Allocates Y. With a set: of this call's own, see forward_into().
+  /// Throws ShapeError.
   template <class Derived>
-  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, std::initializer_list<Index> size,
+  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const ConvSize& size,
                                              const Context& context = {}) const {
-    const std::span sizes(size.begin(), size.size());
-    Activations<Compute> Y(out() * detail::ConvPlan::product(geometry_.plan(sizes).output), X.cols());
-    forward_into(X, Y, sizes, context);
+    Activations<Compute> Y(out() * detail::ConvPlan::product(geometry_.plan(size).output), X.cols());
+    forward_into(X, Y, size, context);
+    return Y;
+  }
+  template <class Derived>
+  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const ConvSize& size, const Set& set,
+                                             const Context& context = {}) const {
+    Activations<Compute> Y(out() * detail::ConvPlan::product(geometry_.plan(size).output), X.cols());
+    forward_into(X, Y, size, set, context);
     return Y;
   }
 
   /// The same into Y, which may be of another type (rounded once). X and Y must not overlap. Throws ShapeError.
   template <class DerivedX, class Results>
-  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, std::span<const Index> size,
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const ConvSize& size,
                     const Context& context = {}) const {
     run(X, Y, size, merged() ? nullptr : &active_set(), context);
   }
@@ -143,7 +150,7 @@ class Conv : private Linear<Scalar, Order, Own> {
   /// The same with a set of this call's own instead of the active one; it may be one across groups: out x (in K).
   /// Throws StateError when the layer is merged, when the set needs for_weight(), or has the gains of another weight.
   template <class DerivedX, class Results>
-  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, std::span<const Index> size, const Set& set,
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const ConvSize& size, const Set& set,
                     const Context& context = {}) const {
     if (merged())
       throw StateError("lora: Conv::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
@@ -154,7 +161,7 @@ class Conv : private Linear<Scalar, Order, Own> {
   /// The same with a set of its own for every column: forward_into(X, Y, size, {routes, sets}), see layer/routes.hpp.
   /// Throws as well what lora::forward_into throws for routes.
   template <class DerivedX, class Results>
-  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, std::span<const Index> size,
+  void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const ConvSize& size,
                     const RoutedSets<Compute>& routes, const Context& context = {}) const {
     if (merged())
       throw StateError("lora: Conv::forward_into: the layer is merged; sets of columns need W0: unmerge it first");
@@ -169,7 +176,7 @@ class Conv : private Linear<Scalar, Order, Own> {
 
   /// Bytes of scratch memory that forward_into(X, Y, size, set) needs at most, with routes for the set that needs the
   /// most: see Context::workspace.
-  [[nodiscard]] std::size_t forward_workspace(std::span<const Index> size, const Set& set,
+  [[nodiscard]] std::size_t forward_workspace(const ConvSize& size, const Set& set,
                                               const Context& context = {}) const {
     const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);
     const detail::ConvPlan plan = geometry_.plan(size);

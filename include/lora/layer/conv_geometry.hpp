@@ -3,6 +3,7 @@
 
 #include "lora/kernel/conv.hpp"
 
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -17,6 +18,22 @@ struct ConvGeometry {
   std::vector<Index> stride = {}, padding = {}, dilation = {};
   /// Of channels, each convolved by itself.
   Index groups = 1;
+};
+
+/// The size of a convolution's input for one call: {height, width}, or a vector, span or array. Looks at it.
+class ConvSize {
+ public:
+  /// One number for each dimension.
+  ConvSize(std::initializer_list<Index> sizes) : sizes_(sizes.begin(), sizes.size()) {}
+  template <class Sizes>
+    requires(!std::is_same_v<Sizes, ConvSize> && requires(const Sizes& sizes) { std::span<const Index>(sizes); })
+  ConvSize(const Sizes& sizes) : sizes_(sizes) {}
+
+  /// The numbers.
+  operator std::span<const Index>() const { return sizes_; }
+
+ private:
+  std::span<const Index> sizes_;
 };
 
 namespace detail {

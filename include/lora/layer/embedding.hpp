@@ -87,21 +87,29 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
   using Base::detach;
   using Base::for_weight;
   using Base::merge;
+  using Base::merge_workspace;
   using Base::merged;
   using Base::release;
   using Base::resume;
+  using Base::set_of;
   using Base::shrink_to_fit;
   using Base::unmerge;
 
   /// What merge() adds, vocab x dim. Allocates it. Throws what lora::delta throws.
   [[nodiscard]] Matrix<Compute> delta() const { return Base::delta().transpose(); }
 
-  /// Y (dim x number of tokens) for a range of integers in memory (a vector, span or array). Allocates Y. Throws
-  /// ValueError for a token that is not in 0 ... vocab - 1.
+  /// Y (dim x number of tokens) for a range of integers in memory (a vector, span or array). Allocates Y. With a
+  /// set: of this call's own, see forward_into(). Throws ValueError for a token that is not in 0 ... vocab - 1.
   template <std::ranges::contiguous_range Tokens>
   [[nodiscard]] Activations<Compute> forward(const Tokens& tokens, const Context& context = {}) const {
     Activations<Compute> Y(dim(), static_cast<Index>(std::ranges::size(tokens)));
     forward_into(tokens, Y, context);
+    return Y;
+  }
+  template <std::ranges::contiguous_range Tokens>
+  [[nodiscard]] Activations<Compute> forward(const Tokens& tokens, const Set& set, const Context& context = {}) const {
+    Activations<Compute> Y(dim(), static_cast<Index>(std::ranges::size(tokens)));
+    forward_into(tokens, Y, set, context);
     return Y;
   }
 

@@ -11,7 +11,7 @@
 LORA_NAMESPACE_BEGIN
 namespace detail {
 
-/// The bias as the kernels take it: null when it is empty. Throws ShapeError.
+/// The bias as the kernels take it: null when it is empty. Throws ShapeError, and ValueError when an element is not finite.
 template <class Compute, class Derived>
 const Compute* bias_of(const Eigen::MatrixBase<Derived>& bias, Index out) {
   static_assert(std::is_same_v<typename Derived::Scalar, Compute> && (Derived::Flags & Eigen::DirectAccessBit) != 0,
@@ -22,7 +22,11 @@ const Compute* bias_of(const Eigen::MatrixBase<Derived>& bias, Index out) {
   if (out > 1 && bias.derived().rowStride() != 1)
     throw ShapeError(text("lora: forward_into: bias: expected elements one behind the other, found them ",
                           bias.derived().rowStride(), " apart"));
-  return bias.derived().data();
+  const Compute* const data = bias.derived().data();
+  if (const Compute* const found = first_not_finite(data, out))
+    throw ValueError(text("lora: forward_into: bias: expected finite numbers, found ", not_finite_name(*found), " at ",
+                          found - data));
+  return data;
 }
 
 template <class Weight, class Derived, class Results>
@@ -41,11 +45,11 @@ void forward_with_forms(const Weight& W, const ColumnForms<WeightCompute<const W
 template <class Weight, class Derived, class Results>
 void forward_with_bias(const Weight& W, const ActiveSet<WeightCompute<const Weight>>& set,
                        const Eigen::MatrixBase<Derived>& X, Results& Y, const WeightCompute<const Weight>* bias,
-                       const Context& context) {
-  set.expect_fits("forward_into", W.rows(), W.cols());
-  expect_activations("forward_into", W.rows(), W.cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
+                       const Context& context, const char* what = "forward_into") {
+  set.expect_fits(what, W.rows(), W.cols());
+  expect_activations(what, W.rows(), W.cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
   const Form<WeightCompute<const Weight>>& form = set.form();
-  set.expect_weight("forward_into", W);
+  set.expect_weight(what, W);
   forward_with_forms(W, &form, X, Y, bias, context);
 }
 
@@ -58,15 +62,37 @@ void forward_with_bias(const Weight& W, const RoutedSets<WeightCompute<const Wei
   with_column_forms(routed, [&](const auto& forms) { forward_with_forms(W, forms, X, Y, bias, context); });
 }
 
+/// What the memory of a pass depends on, of a set and of sets with routes.
+template <class Compute>
+FormSizes<Compute> form_sizes(const ActiveSet<Compute>& set) {
+  return FormSizes<Compute>(&set.form());
+}
+template <class Compute, RangeInMemory Sets>
+FormSizes<Compute> form_sizes(const Sets& sets) {
+  FormSizes<Compute> sizes;
+  sizes.kernels = &routed_kernels<Compute>();
+  for (const ActiveSet<Compute>& set : sets) sizes.add(&set.form());
+  return sizes;
+}
+
+template <class Weight>
+std::size_t forward_workspace_of(const Weight& W, const FormSizes<WeightCompute<const Weight>>& sizes, Index batch,
+                                 const Context& context) {
+  using Value = std::remove_const_t<WeightScalar<const Weight>>;
+  constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
+  return forward_workspace<Value, order>(W.rows(), W.cols(), sizes, batch,
+                                         std::max(executor_of(context).concurrency(), 1));
+}
+
 }  // namespace detail
 
 /// Y = W X + sum of coefficient s B A X + bias, or the form of the set (update/form.hpp), into Y: W (out x in) is any Eigen
 /// object with memory, X is in x batch of any type that the compute type holds, Y out x batch of any type (rounded once), bias
-/// out x 1 of the compute type or empty. X and Y must not overlap. An empty set gives W X, which for a merged W is the merged
-/// pass. Nothing is packed again: make the set once. Does not allocate after the first call of a thread of its size, nor ever
+/// out x 1 of the compute type, finite, or empty. X and Y must not overlap. An empty set gives W X, which for a merged W is the
+/// merged pass. Nothing is packed again: make the set once. Does not allocate after the first call of a thread of its size, nor ever
 /// with a workspace. The order of summation is specified in docs/FORWARD-ORDER.md; a bfloat16 X has one of its own with a
-/// bfloat16 W. Throws ShapeError, and StateError for a set whose gains need for_weight() or are those of another weight, or when
-/// the executor leaves tasks out.
+/// bfloat16 W. Throws ShapeError, ValueError for a bias that is not finite, and StateError for a set whose gains need
+/// for_weight() or are those of another weight, or when the executor leaves tasks out.
 template <class Weight, class Derived, class Results, class DerivedBias>
 void forward_into(const Weight& W, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
                   const Eigen::MatrixBase<Derived>& X, Results&& Y, const Eigen::MatrixBase<DerivedBias>& bias,
@@ -80,8 +106,8 @@ void forward_into(const Weight& W, const std::type_identity_t<ActiveSet<detail::
 }
 
 /// The same with a set of its own for every column (layer/routes.hpp): a column gets the bits that it gets alone. W is
-/// read once for all of them, each set's factors once, so ActiveSet::in_storage_type() pays off. Throws ShapeError and
-/// StateError as above, naming a column, ShapeError also for another number of routes than of columns, ValueError for
+/// read once for all of them, each set's factors once, so ActiveSet::in_storage_type() pays off. Throws what the above
+/// does, naming a column, ShapeError also for another number of routes than of columns, ValueError for
 /// the number of a set that is not there.
 ///
 ///     lora::forward_into(W, {routes, sets}, X, Y, bias, context);
@@ -104,7 +130,7 @@ template <class Weight, class Derived>
                            const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set,
                            const Eigen::MatrixBase<Derived>& X, const Context& context = {}) {
   Activations<detail::WeightCompute<const Weight>> Y(W.rows(), X.cols());
-  forward_into(W, set, X, Y, context);
+  detail::forward_with_bias(W, set, X, Y, nullptr, context, "forward");
   return Y;
 }
 
@@ -113,25 +139,14 @@ template <class Weight>
 [[nodiscard]] std::size_t forward_workspace(
     const Weight& W, const std::type_identity_t<ActiveSet<detail::WeightCompute<const Weight>>>& set, Index batch,
     const Context& context = {}) {
-  using Value = std::remove_const_t<detail::WeightScalar<const Weight>>;
-  constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
-  using Compute = detail::WeightCompute<const Weight>;
-  return detail::forward_workspace<Value, order>(W.rows(), W.cols(), detail::FormSizes<Compute>(&set.form()), batch,
-                                                 std::max(detail::executor_of(context).concurrency(), 1));
+  return detail::forward_workspace_of(W, detail::form_sizes(set), batch, context);
 }
 
 /// The same for any routes over these sets (a vector, span or array of them) and at most so many columns.
 template <class Weight, detail::RangeInMemory Sets>
 [[nodiscard]] std::size_t forward_workspace(const Weight& W, const Sets& sets, Index batch,
                                             const Context& context = {}) {
-  using Compute = detail::WeightCompute<const Weight>;
-  using Value = std::remove_const_t<detail::WeightScalar<const Weight>>;
-  constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
-  detail::FormSizes<Compute> sizes;
-  sizes.kernels = &detail::routed_kernels<Compute>();
-  for (const ActiveSet<Compute>& set : sets) sizes.add(&set.form());
-  return detail::forward_workspace<Value, order>(W.rows(), W.cols(), sizes, batch,
-                                                 std::max(detail::executor_of(context).concurrency(), 1));
+  return detail::forward_workspace_of(W, detail::form_sizes<detail::WeightCompute<const Weight>>(sets), batch, context);
 }
 
 LORA_NAMESPACE_END

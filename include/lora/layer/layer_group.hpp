@@ -19,8 +19,8 @@ LORA_NAMESPACE_BEGIN
 ///     model.merge();
 ///
 /// A layer that an adapter has no update for goes without. Calls that change layers are all or nothing: when one throws, the
-/// layers before it are taken back, which needs the memory that the call itself needs. Can be moved, not copied; what has been moved
-/// from can only be assigned to or destroyed.
+/// layers before it are taken back, which needs the memory that the call itself needs; the error names the layer. Can
+/// be moved, not copied; what has been moved from can only be assigned to or destroyed.
 ///
 /// One thread at a time changes the group. Threads that run forward passes meanwhile hold a pass():
 ///
@@ -69,6 +69,7 @@ class LayerGroup {
   void attach(const std::string& name, const std::vector<std::pair<std::string, Shared>>& updates) {
     if (std::find(adapters_.begin(), adapters_.end(), name) != adapters_.end())
       throw StateError(detail::text("lora: LayerGroup: an adapter \"", name, "\" is attached already"));
+    for (const auto& entry : updates) find(entry.first);
     adapters_.reserve(adapters_.size() + 1);
     all_or_nothing(
         updates, [&](const auto& entry) { find(entry.first)->second.attach(name, entry.second); },
@@ -173,13 +174,13 @@ class LayerGroup {
   /// without a record, and what Linear::resume throws.
   void resume(std::span<const ActiveName> active, const std::map<std::string, UndoRecord>& records) {
     for (const ActiveName& entry : active) expect_adapter(entry.name);
+    for (const auto& [path, layer] : layers_)
+      if (!records.contains(path))
+        throw ValueError(detail::text("lora: LayerGroup::resume: no record for the layer \"", path, "\""));
     std::vector<ActiveName> names(active.begin(), active.end());
     change(
         [&](auto& entry) {
-          const auto record = records.find(entry.first);
-          if (record == records.end())
-            throw ValueError(detail::text("lora: LayerGroup::resume: no record for the layer \"", entry.first, "\""));
-          entry.second.resume(own_names(entry.second, names), record->second);
+          entry.second.resume(own_names(entry.second, names), records.find(entry.first)->second);
         },
         [&](auto& entry) { static_cast<void>(entry.second.release()); });
     active_ = std::move(names);
@@ -217,7 +218,7 @@ class LayerGroup {
       for (; next != entries.end(); ++next) apply(*next);
     } catch (...) {
       for (auto done = entries.begin(); done != next; ++done) undo(*done);
-      throw;
+      detail::rethrow_from(detail::text("layer \"", next->first, "\""));
     }
   }
 

@@ -176,6 +176,9 @@ class Linear {
   [[nodiscard]] Set set_of(std::span<const ActiveName> names, const Context& context = {}) const {
     return weight_.for_weight(attached_.make_set(names), context);
   }
+  [[nodiscard]] Set set_of(std::initializer_list<ActiveName> names, const Context& context = {}) const {
+    return set_of(std::span<const ActiveName>(names.begin(), names.size()), context);
+  }
 
   /// delta = sum of coefficient s B A over the active set, out x in: the very numbers merge() adds. Allocates the result. Throws
   /// what lora::delta throws.
@@ -195,7 +198,13 @@ class Linear {
   /// Every bit of W0 again; the active set stays. Throws StateError when the layer is not merged, and what lora::unmerge throws.
   void unmerge(const Context& context = {}) {
     static_assert(!std::is_const_v<Scalar>, "lora::Linear::unmerge: a layer over read-only memory is never merged");
+    expect_merged("unmerge");
     weight_.unmerge(context);
+  }
+
+  /// Bytes of scratch memory that merge(), unmerge() and a switch need: see lora::merge_workspace.
+  [[nodiscard]] std::size_t merge_workspace(const Context& context = {}) const {
+    return lora::merge_workspace<Value>(context);
   }
 
   /// Gives the memory back that undo records had and that only a later merge or switch would use: see FrozenWeight.
@@ -204,6 +213,8 @@ class Linear {
   /// Says that the weight's memory holds W' of these updates, as after a restart: the record is the one of that merge, and the
   /// updates are attached. Copies the record. Throws what activate() and FrozenWeight::resume throw.
   void resume(std::span<const ActiveName> active, const UndoRecord& record) {
+    if (merged())
+      throw StateError(detail::text("lora: ", attached_.layer(), "::resume: the layer is merged already"));
     std::vector<ActiveName> names(active.begin(), active.end());
     weight_.resume(attached_.make_set(active), record);
     set_ = weight_.merged_set();
@@ -216,6 +227,7 @@ class Linear {
   /// Hands the undo record out, for a restart or before a merged view goes away: see FrozenWeight::release. The active set is
   /// empty then.
   [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() {
+    expect_merged("release");
     UndoRecord record = weight_.release();
     set_ = Set();  // allocates nothing: a group's layers before this one have lost theirs
     active_.clear();
@@ -231,11 +243,19 @@ class Linear {
   }
 
   /// Y (out x batch) of X (in x batch, one column per sample, of the compute type or the storage type). Allocates Y, and on
-  /// each calling thread memory for packed activations that grows with the largest X, and stays. Throws ShapeError.
+  /// each calling thread memory for packed activations that grows with the largest X, and stays. With a set: of this call's own,
+  /// see forward_into(). Throws ShapeError.
   template <class Derived>
   [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const Context& context = {}) const {
     Activations<Compute> Y(rows(), X.cols());
     forward_into(X, Y, context);
+    return Y;
+  }
+  template <class Derived>
+  [[nodiscard]] Activations<Compute> forward(const Eigen::MatrixBase<Derived>& X, const Set& set,
+                                             const Context& context = {}) const {
+    Activations<Compute> Y(rows(), X.cols());
+    forward_into(X, Y, set, context);
     return Y;
   }
 
@@ -268,6 +288,19 @@ class Linear {
     });
   }
 
+  /// Bytes of scratch memory that forward_into() needs at most for X of so many columns: with the active set, merged or not,
+  /// with one of the call's own, and with any routes over these sets (a vector, span or array). See Context::workspace.
+  [[nodiscard]] std::size_t forward_workspace(Index batch, const Context& context = {}) const {
+    return forward_workspace(set_, batch, context);
+  }
+  [[nodiscard]] std::size_t forward_workspace(const Set& set, Index batch, const Context& context = {}) const {
+    return lora::forward_workspace(weight_.matrix(), set, batch, context);
+  }
+  template <detail::RangeInMemory Sets>
+  [[nodiscard]] std::size_t forward_workspace(const Sets& sets, Index batch, const Context& context = {}) const {
+    return lora::forward_workspace(weight_.matrix(), sets, batch, context);
+  }
+
  protected:
   /// For layers that are made of one: what their messages call them.
   void call_layer(const char* layer) { attached_.call_layer(layer); }
@@ -275,6 +308,10 @@ class Linear {
  private:
   template <class>
   friend class AnyLinear;
+
+  void expect_merged(const char* call) const {
+    if (!merged()) throw StateError(detail::text("lora: ", attached_.layer(), "::", call, ": the layer is not merged"));
+  }
 
   void set_bias_view(const MatrixView& bias) {
     const Index size = bias.rows * bias.cols;

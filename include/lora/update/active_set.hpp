@@ -49,8 +49,8 @@ class ActiveSet {
   ActiveSet& operator=(const ActiveSet&) = default;
 
   /// Throws ValueError for an update that is null, a coefficient that is not finite or whose product with the scaling is not,
-  /// ShapeError when the updates have different shapes, or one's is not known yet. Allocates (out + in) * (sum of ranks) numbers, and out * in for dense
-  /// updates.
+  /// ShapeError when the updates have different shapes, or one's is not known yet. Allocates (out + in) * (sum of
+  /// ranks) numbers, and out * in for dense updates.
   ActiveSet(std::initializer_list<ActiveUpdate<Compute>> updates) : ActiveSet(std::vector(updates)) {}
   explicit ActiveSet(std::vector<ActiveUpdate<Compute>> updates);
 

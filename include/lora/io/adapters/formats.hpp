@@ -21,10 +21,11 @@ std::vector<AdapterFormatInfo> adapter_formats();
 /// nothing but std::bad_alloc.
 std::string_view adapter_format(const std::filesystem::path& path);
 
-/// Writes an adapter in a format by its name: "peft" as save_adapter() does, a folder; "kohya" and "diffusers" a file, replaced when it exists.
-/// Returns sentences, printable, about what is said in other numbers than the adapter's (a scaling that is multiplied into factors).
-/// Throws FileError, naming the module, for what the format cannot say; the target is then as it was. ValueError for other formats:
-/// save_gguf_adapter() needs an architecture, and mlx-lm's folders are only read.
+/// Writes an adapter in a format by its name: "peft" as save_adapter() does, a folder; "kohya" and "diffusers" a file,
+/// replaced when it exists. Returns sentences, printable, about what is said in other numbers than the adapter's (a
+/// scaling that is multiplied into factors). Throws FileError, naming the module, for what the format cannot say; the
+/// target is then as it was. ValueError for other formats: save_gguf_adapter() needs an architecture, and mlx-lm's
+/// folders are only read.
 ///
 /// Names: peft takes the modules of one component, under their paths in it; kohya puts the component's prefix before them
 /// (lora_unet_, lora_te_ ...; lycoris_ where there is none), diffusers its name.

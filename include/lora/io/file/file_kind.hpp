@@ -21,7 +21,8 @@ struct FileKind {
 };
 inline constexpr std::string_view torch_remedy =
     "load it where you trust it (torch.load with weights_only=True) and save it with safetensors.torch.save_file";
-inline constexpr std::string_view ggml_remedy = "a GGML file of the time before GGUF: convert the original model again, with today's llama.cpp";
+inline constexpr std::string_view ggml_remedy =
+    "a GGML file of the time before GGUF: convert the original model again, with today's llama.cpp";
 inline constexpr std::array<FileKind, 16> file_kinds{{
     {"version https://git-lfs", "a Git LFS pointer in place of the file: fetch the file itself with `git lfs pull`"},
     {"GGUF", "a GGUF file: give it a name that ends in .gguf, or take the safetensors files that it was converted from"},

@@ -10,7 +10,8 @@ LORA_FUNC InputFile::InputFile(std::filesystem::path path) : path_(std::move(pat
   file_ = detail::open_to_read(path_, error);
   std::error_code ignored;
   if (error == std::errc::no_such_file_or_directory && std::filesystem::is_symlink(path_, ignored))
-    detail::fail(path_, "cannot open for reading: the symbolic link leads to ", detail::in_quotes(utf8_text(std::filesystem::read_symlink(path_, ignored))),
+    detail::fail(path_, "cannot open for reading: the symbolic link leads to ",
+                 detail::in_quotes(utf8_text(std::filesystem::read_symlink(path_, ignored))),
                  ", where nothing is: fetch the file again");
   if (error) detail::fail_system(path_, "cannot open for reading", error);
   const detail::FileStatus status = detail::status_of(file_, error);

@@ -11,7 +11,10 @@ LORA_FUNC UpdateFile::UpdateFile(std::filesystem::path path, Sync sync) : path_(
   std::error_code error;
   file_ = detail::open_to_update(path_, error);
   if (error == std::errc::too_many_symbolic_link_levels)
-    detail::fail(path_, "cannot change it in place: expected a file, found a symbolic link to one, which others may use as well: ", instead);
+    detail::fail(
+        path_,
+        "cannot change it in place: expected a file, found a symbolic link to one, which others may use as well: ",
+        instead);
   if (error) detail::fail_system(path_, "cannot open for writing", error);
   const detail::FileStatus status = detail::status_of(file_, error);
   if (error) detail::fail_system(path_, "cannot examine", error);

@@ -7,11 +7,22 @@
 LORA_NAMESPACE_BEGIN
 namespace io {
 
+template <class Compute>
+ActiveSet<Compute> BoundModule::set(double coefficient) const {
+  try {
+    return ActiveSet<Compute>({{detail::update_in<Compute>(update_), coefficient}});
+  } catch (const Error& error) {
+    throw FileError(detail::text("lora: module ", detail::in_quotes(module_->path), ": ", detail::bare(error)));
+  }
+}
+
 LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapter,
                                         std::vector<std::string>* warnings, std::span<const Rename> renames,
                                         std::vector<Replacement>* replacements) {
   detail::BoundAdapter out = detail::bind_modules(
-      model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) { model.read(tensor, offset, into); });
+      model, adapter, renames, [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
+        model.read(tensor, offset, into);
+      });
   if (warnings != nullptr) warnings->insert(warnings->end(), out.warnings.begin(), out.warnings.end());
   detail::expect_untied_head(model, out.modules, out.own_heads, warnings, false);
   if (replacements != nullptr)

@@ -3,6 +3,7 @@
 
 #include "lora/io/model/model.hpp"
 #include "lora/io/peft/adapter.hpp"
+#include "lora/update/active_set.hpp"
 
 #include <memory>
 #include <utility>
@@ -23,6 +24,13 @@ class BoundModule {
   /// The tensor that is changed, and the update for it.
   const ModelTensor& tensor() const { return *tensor_; }
   const AdapterUpdate& update() const { return update_; }
+
+  /// The update as a set for a weight that computes in `Compute`, as merge_model() makes it: of an update that computes in
+  /// double for a weight that computes in float the factors are rounded once. Throws FileError, naming the module: an update
+  /// of a class of its own that computes in the other type, factors that overflow in float, a coefficient that ActiveSet
+  /// refuses.
+  template <class Compute>
+  [[nodiscard]] ActiveSet<Compute> set(double coefficient = 1.0) const;
 
   /// The module as the adapter has it: its path, and what its configuration says.
   const AdapterModule& module() const { return *module_; }

@@ -122,7 +122,8 @@ auto explained(const UndoFile& undo, const UndoTensor& tensor, std::span<const s
   } catch (const RecordError& error) {
     const std::string path = utf8_text(undo.path());
     if (is_original<T>(tensor, bytes, set, record, context))
-      throw RecordError(text(error.what(), ": it is the original already, without what the undo file ", in_quotes(path), " would take out"));
+      throw RecordError(text(error.what(), ": it is the original already, without what the undo file ", in_quotes(path),
+                             " would take out"));
     throw RecordError(text(error.what(), ": the undo file ", in_quotes(path),
                            " is another merge's, or a later merge has to be unmerged first, or the weight was changed since"));
   }

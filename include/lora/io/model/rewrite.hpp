@@ -19,8 +19,8 @@ namespace io::detail {
 /// bytes as the tensor has before or after all changes.
 using Change = std::function<Finish(std::span<std::byte>, const Context&)>;
 
-/// A pass over a model that changes tensors: a copy of it, or none; and checksums of what is not merged: in `from` (as its undo file has them) and in `to` (for a new
-/// undo file).
+/// A pass over a model that changes tensors: a copy of it, or none; and checksums of what is not merged: in `from` (as
+/// its undo file has them) and in `to` (for a new undo file).
 template <class = void>
 class BasicRewrite {
  public:

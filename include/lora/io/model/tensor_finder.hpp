@@ -55,7 +55,8 @@ class TensorFinder {
           const auto [place, is_new] = taken.try_emplace(tensor, group.wanted[k]);
           if (!is_new)
             refuse(group.wanted[k], group,
-                   text("found ", in_quotes(tensor->info->name), ", which is that of ", in_quotes(module_of(place->second).path), " already"));
+                   text("found ", in_quotes(tensor->info->name), ", which is that of ",
+                        in_quotes(module_of(place->second).path), " already"));
         }
       }
       std::vector<const ModelTensor*> out;
@@ -317,8 +318,9 @@ class TensorFinder {
       }
     if (count == 0) return;
     if (std::all_of(groups_.begin(), groups_.end(), [](const Group& group) { return group.is_passed_over; }))
-      fail(adapter_.folder, "expected modules for the base ", in_quotes(utf8_text(base_.path())), ", which is the component ", in_quotes(folder),
-           " by its folder's name, found modules for ", names, " alone");
+      fail(adapter_.folder, "expected modules for the base ", in_quotes(utf8_text(base_.path())),
+           ", which is the component ", in_quotes(folder), " by its folder's name, found modules for ", names,
+           " alone");
     warnings_.push_back(text("the adapter ", printable(adapter_.name), ": passed over ", count, " of its ", wanted_.size(),
                              " modules, which are for other components than the base (", names, ")"));
   }

@@ -124,7 +124,8 @@ struct Adapter {
   /// What it was made for, as its configuration says; not computed with, and often empty.
   std::string base_model = "", task_type = "";
 
-  /// The file's whole tensors, and the file when there are any. bind() passes over those that equal the base's, gives those that were trained as replacements, and refuses others.
+  /// The file's whole tensors, and the file when there are any. bind() passes over those that equal the base's, gives
+  /// those that were trained as replacements, and refuses others.
   std::vector<BaseCopy> base_copies = {};
   /// The file that `base_copies` are in; null without any.
   std::shared_ptr<const Safetensors> file = nullptr;

@@ -77,7 +77,8 @@ inline std::string read_initialiser(const JsonFields& in, bool is_taken) {
 
 inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
   for (const auto& [key, json] : in.members())
-    if (key != "peft_type" && key != "modules_to_save" && key != type.alpha_key && !type.reads(key) && !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
+    if (key != "peft_type" && key != "modules_to_save" && key != type.alpha_key && !type.reads(key) &&
+        !is_one_of(PeftConfig::ignored_keys, key) && !is_unused(json))
       in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
 }
 

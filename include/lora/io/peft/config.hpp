@@ -34,9 +34,10 @@ struct PeftType;
 class PeftConfig {
  public:
   /// Keys about training, provenance, or another key that is refused when it is used: lora_dropout acts in training
-  /// only, the *_config keys belong to initialisers (init_lora_weights decides), qalora_group_size to use_qalora, megatron_core to megatron_config, runtime_config to training on
-  /// several devices, merge_weights to old versions' layers; target_modules and those that restrict it say where factors
-  /// were to be made, and the file has those that were.
+  /// only, the *_config keys belong to initialisers (init_lora_weights decides), qalora_group_size to use_qalora,
+  /// megatron_core to megatron_config, runtime_config to training on several devices, merge_weights to old versions'
+  /// layers; target_modules and those that restrict it say where factors were to be made, and the file has those that
+  /// were.
   static constexpr std::array<std::string_view, 32> ignored_keys{
       "auto_mapping",        "base_model_class",  "base_model_name_or_path",
       "corda_config",        "eva_config",        "ensure_weight_tying",
@@ -103,8 +104,9 @@ class PeftConfig {
   /// The rows of the table of kinds that modules may be.
   std::span<const detail::KindRow* const> kinds() const;
 
-  /// Whether modules_to_save names the module or one that it lies in, by the end of its path (`head` names `lm_head`, as in PEFT): its tensors were trained and stand in the base's
-  /// place. (PEFT itself names "classifier" and "score" for every classifier, whether there is one or not.)
+  /// Whether modules_to_save names the module or one that it lies in, by the end of its path (`head` names `lm_head`,
+  /// as in PEFT): its tensors were trained and stand in the base's place. (PEFT itself names "classifier" and "score"
+  /// for every classifier, whether there is one or not.)
   bool replaces(std::string_view module) const;
 
   /// ensure_weight_tying: modules tied to those of modules_to_save are trained with them, and have their tensors in the file.

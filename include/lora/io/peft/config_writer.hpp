@@ -335,7 +335,8 @@ class BasicPeftConfigWriter {
         const AdapterModule& module = *modules_[i];
         const Index rank = rank_of_module(module);
         if (kind_ == &ia3_kind && read[i].is_feedforward != scales_columns(module.update)) return &module;
-        if (read[i].rank != rank || lora::detail::to_bits(read[i].scaling(std::max<Index>(rank, 1))) != lora::detail::to_bits(module.scaling()))
+        if (read[i].rank != rank ||
+            lora::detail::to_bits(read[i].scaling(std::max<Index>(rank, 1))) != lora::detail::to_bits(module.scaling()))
           return &module;
       }
     } catch (const ValueError& error) {  // the patterns take too long

@@ -51,7 +51,8 @@ LORA_ON_CALL_DECLARED inline lora::detail::AnyFactor join_experts(const std::vec
       for (Index k = 0; k < part.cols; ++k) {
         const Index to = is_a ? (expert * part.rows + i) * cols + k : i * cols + k * count + expert;
         std::memcpy(out.data() + static_cast<std::size_t>(to) * size,
-                    static_cast<const std::byte*>(part.data) + static_cast<std::size_t>(i * part.row_stride + k * part.column_stride) * size,
+                    static_cast<const std::byte*>(part.data) +
+                        static_cast<std::size_t>(i * part.row_stride + k * part.column_stride) * size,
                     size);
       }
   }

@@ -14,9 +14,11 @@ LORA_FUNC Adapter load_adapter(const std::filesystem::path& path) {
   if (source.file == nullptr || detail::has_file(std::filesystem::absolute(path).parent_path(), "adapter_config.json"))
     return detail::load_peft(source);  // which says what is missing
   if (detail::has_peft_factors(*source.file))
-    detail::fail(path, "expected a PEFT folder with adapter_config.json and adapter_model.safetensors, found a file of PEFT's factors without "
-                       "the adapter_config.json, which says the rank and alpha: fetch that as well, into one folder with this file as "
-                       "adapter_model.safetensors, and name the folder");
+    detail::fail(
+        path,
+        "expected a PEFT folder with adapter_config.json and adapter_model.safetensors, found a file of PEFT's factors "
+        "without the adapter_config.json, which says the rank and alpha: fetch that as well, into one folder with this file as "
+        "adapter_model.safetensors, and name the folder");
   const auto& tensors = source.file->tensors();
   const auto odd = std::find_if(tensors.begin(), tensors.end(), [](const TensorInfo& tensor) {
     return !detail::parse_diffusers_name(tensor.name).has_value();

@@ -51,8 +51,9 @@ class AdapterStore {
   using Pin = AdapterPin<Compute>;
 
   /// For the layers of a model, which outlives the store and keeps its layers. Gains of DoRA come from their weights: such an adapter
-  /// cannot be loaded while these change (StateError). `budget`: bytes of adapters in memory, beside those that are being read. Loads run on `executor`, as
-  /// many at once as it has threads, called by a thread of the store's own; null: DefaultExecutor.
+  /// cannot be loaded while these change (StateError). `budget`: bytes of adapters in memory, beside those that are
+  /// being read. Loads run on `executor`, as many at once as it has threads, called by a thread of the store's own;
+  /// null: DefaultExecutor.
   AdapterStore(const LayerGroup<Compute>& model, std::size_t budget, Executor* executor = nullptr);
   AdapterStore(const AdapterStore&) = delete;
   AdapterStore& operator=(const AdapterStore&) = delete;
@@ -63,8 +64,8 @@ class AdapterStore {
   std::size_t layer(std::string_view path) const;
 
   /// Gives adapters a name each, without reading them yet. One of several files applies them in their order. Throws ValueError for a
-  /// name that is taken or stands twice, for no source, and for a coefficient that is not finite; nothing has changed then. Each call copies all names:
-  /// many adapters belong into one.
+  /// name that is taken or stands twice, for no source, and for a coefficient that is not finite; nothing has changed
+  /// then. Each call copies all names: many adapters belong into one.
   void attach(const std::string& name, std::vector<AdapterFile> files);
   void attach(std::vector<std::pair<std::string, std::vector<AdapterFile>>> adapters);
 

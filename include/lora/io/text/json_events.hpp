@@ -77,7 +77,8 @@ inline void parse_json(const std::filesystem::path& file, std::string_view part,
     }
   } adapter{file, part, events};
   // The parser would skip a byte order mark.
-  if (characters.substr(0, 3) == "\xef\xbb\xbf") fail(file, part, "expected JSON, found a byte order mark: save the file as UTF-8 without one");
+  if (characters.substr(0, 3) == "\xef\xbb\xbf")
+    fail(file, part, "expected JSON, found a byte order mark: save the file as UTF-8 without one");
   // It would also take a zero byte for the end, whatever follows.
   if (const std::size_t zero = characters.find('\0'); zero != characters.npos)
     fail(file, part, "expected JSON, found a zero byte at byte ", zero + 1);

@@ -98,7 +98,9 @@ LORA_FUNC OutputFile& UndoFileWriter::expect_finished() {
 LORA_ON_CALL LORA_FUNC UndoFile UndoFile::open(const std::filesystem::path& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
-    detail::fail(path, "expected an undo file, which is one regular file, found a folder: name the file that was written with the merge (--undo)");
+    detail::fail(path,
+                 "expected an undo file, which is one regular file, found a folder: name the file that was written "
+                 "with the merge (--undo)");
   return UndoFile(Safetensors::open(path));
 }
 
@@ -141,7 +143,8 @@ LORA_ON_CALL LORA_FUNC void UndoFile::expect_rest(const Model& merged, std::span
                    "the file was changed since");
   for (std::size_t i = 0; i < copies().size(); ++i)
     if (checked_copies[i].value() != copies()[i].checksum)
-      detail::fail(merged.path() / utf8_path(copies()[i].file), "expected the file as it was at the merge, found another: put it back as the merge left it");
+      detail::fail(merged.path() / utf8_path(copies()[i].file),
+                   "expected the file as it was at the merge, found another: put it back as the merge left it");
 }
 
 LORA_ON_CALL LORA_FUNC void UndoFile::restore(const UndoTensor& tensor, std::span<std::byte> bytes) const {
@@ -229,7 +232,9 @@ void UndoFileWriter::add(const std::type_identity_t<ActiveSet<Compute>>& set, co
     const auto same = [](const UndoPart& a, const UndoPart& b) {
       return a.name == b.name && a.type == b.type && a.rows == b.rows && a.cols == b.cols;
     };
-    fits = found.kind == told.kind && lora::detail::to_bits(found.coefficient) == lora::detail::to_bits(told.coefficient) && found.scaling.rule() == told.scaling.rule() &&
+    fits = found.kind == told.kind &&
+           lora::detail::to_bits(found.coefficient) == lora::detail::to_bits(told.coefficient) &&
+           found.scaling.rule() == told.scaling.rule() &&
            lora::detail::to_bits(found.scaling.value()) == lora::detail::to_bits(told.scaling.value()) &&
            std::equal(found.parts.begin(), found.parts.end(), told.parts.begin(), told.parts.end(), same);
   }

@@ -259,7 +259,8 @@ LORA_ON_CALL_DECLARED inline void expect_complete(const std::filesystem::path& f
   expect_unique(file, "metadata 'lora': shards and copies: ", std::move(files));
   for (const UndoTensor& tensor : header.tensors) {
     if (tensor.updates.empty() != tensor.replaced.has_value())
-      fail(file, part, "tensor ", in_quotes(tensor.name), ": expected at least one update, or none for a tensor that was replaced, found ", tensor.updates.size());
+      fail(file, part, "tensor ", in_quotes(tensor.name),
+           ": expected at least one update, or none for a tensor that was replaced, found ", tensor.updates.size());
     weights.push_back(weight_name(tensor));
   }
   for (std::size_t i = 0; i < header.shards.size(); ++i) {
