@@ -23,7 +23,7 @@ cxx=${CXX:-g++}
 repeat=3
 slack=15
 programs=(eigen quickstart quickstart-compiled load-save load-save-compiled)
-declare -A limit=([quickstart]=3.3 [quickstart-compiled]=1.3 [load-save]=14.5 [load-save-compiled]=1.7)
+declare -A limit=([quickstart]=3.6 [quickstart-compiled]=1.3 [load-save]=17.5 [load-save-compiled]=1.7)
 declare -A size_limit=()
 declare -A source=([eigen]=tests/compile_time/eigen_product.cpp
                    [quickstart]=examples/quickstart.cpp [load-save]=tests/compile_time/load_save.cpp)
