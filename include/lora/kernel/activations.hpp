@@ -135,9 +135,9 @@ LORA_NOINLINE void pack_pairs(const ActivationView<const Scalar>& X, const PairL
   for (Index c = 0; c < layout.columns; c += 16) {
     float* const tile = out + c * (layout.rows / 2) + first / 2 * 16;
     for (Index k = 0; k < 16; ++k) {
-      columns[k] = layout.second ? words[k] : tile + 16 * k;
       rows[k] = tile + 16 * k;
-      float* const column = const_cast<float*>(columns[k]);
+      float* const column = layout.second ? words[k] : rows[k];
+      columns[k] = column;
       const Scalar* x = c + k < X.cols ? X.at(first, c + k) : nullptr;
       if (std::is_same_v<Scalar, Eigen::bfloat16> && X.row_stride == 1 && count == pair_block && x != nullptr) {
         std::memcpy(column, x, sizeof words[k]);

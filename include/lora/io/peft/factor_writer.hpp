@@ -64,11 +64,12 @@ class BasicFactorWriter {
     std::set<std::pair<std::string_view, std::string_view>> known_experts;
     for (std::size_t i = 0; i < adapter.modules.size(); ++i) {
       const AdapterModule& module = adapter.modules[i];
-      if (module.expert < 0)
+      if (module.expert < 0) {
         add(module, out);
-      else if (known_experts.emplace(module.path, module.parameter)
-                   .second)  // the others are written with the first one
-        add_experts(adapter, i, out);
+        continue;
+      }
+      // All experts of a parameter are written with the first one.
+      if (known_experts.emplace(module.path, module.parameter).second) add_experts(adapter, i, out);
     }
     for (std::size_t i = 0; i < adapter.base_copies.size(); ++i) {
       const std::string& written = adapter.base_copies[i].name;
