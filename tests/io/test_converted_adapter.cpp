@@ -188,15 +188,15 @@ TEST(ConvertedAdapter, WhatTheBaseDoesNotTellIsRefused) {
 TEST(LeadingSvd, IsThatOfEigenOfTheWholeMatrix) {
   std::mt19937 numbers(1);
   std::normal_distribution<float> normal;
-  for (const auto& [rows, cols, r] :
+  for (const auto& [m, n, r] :
        {std::tuple<Index, Index, Index>{150, 110, 5}, {110, 150, 5}, {40, 30, 8}, {9, 6, 6}, {6, 9, 1}}) {
-    const lora::Matrix<float> W = lora::Matrix<float>::NullaryExpr(rows, cols, [&] { return normal(numbers); });
+    const lora::Matrix<float> W = lora::Matrix<float>::NullaryExpr(m, n, [&] { return normal(numbers); });
     const Eigen::MatrixXd wide = W.cast<double>();
     const Eigen::JacobiSVD<Eigen::MatrixXd> whole(wide, Eigen::ComputeThinU | Eigen::ComputeThinV);
-    const Eigen::MatrixXd start = Eigen::MatrixXd::Zero(cols, 0);
+    const Eigen::MatrixXd start = Eigen::MatrixXd::Zero(n, 0);
     const io::detail::LeadingSvd found = io::detail::leading_svd(W, r, start);
     const double largest = whole.singularValues()[0];
-    const Index known = std::min(r + 1, std::min(rows, cols));
+    const Index known = std::min(r + 1, std::min(m, n));
     ASSERT_EQ(found.sigma.size(), known);
     EXPECT_LE((found.sigma.head(r) - whole.singularValues().head(r)).norm(), 1e-9 * largest);
     const Eigen::MatrixXd wanted = whole.matrixU().leftCols(r) * whole.singularValues().head(r).asDiagonal() *

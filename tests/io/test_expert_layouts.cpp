@@ -6,6 +6,7 @@
 #include "io/tensors.hpp"
 
 #include <lora/io.hpp>
+#include <lora/io/model/expert_layouts.hpp>
 
 namespace expert_layouts {
 namespace {
