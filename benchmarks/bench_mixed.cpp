@@ -19,7 +19,7 @@ enum class Arrival { sorted, in_turns };
 
 /// Passes of a mixed batch with columns in turns, between those with sorted columns and those with one adapter for all
 /// columns, whose factors are in the compute type (each twice, in this order and backwards). In the counters are the
-/// time of one adapter's in ms, and the ratios of the first to the two others.
+/// time of one adapter's in ms, and the ratios of the first to the two others. X and Y have the weight's type.
 template <class T, class Factor>
 void mixed(benchmark::State& state, const Case& c, lora::Index adapters) {
   using Compute = lora::compute_t<T>;
@@ -38,8 +38,8 @@ void mixed(benchmark::State& state, const Case& c, lora::Index adapters) {
     return lora::Routes(routes);
   };
   const lora::Routes sorted = routes_of(Arrival::sorted), in_turns = routes_of(Arrival::in_turns);
-  const lora::Activations<Compute> X = bench::gaussian<Compute>(c.in, c.batch, 6, 1.0);
-  lora::Activations<Compute> Y(c.out, c.batch);
+  const lora::Activations<T> X = bench::gaussian<T>(c.in, c.batch, 6, 1.0);
+  lora::Activations<T> Y(c.out, c.batch);
 
   const auto of_one = [&] { return bench::seconds([&] { layer.forward_into(X, Y, one); }); };
   const auto of_all = [&](const lora::Routes& routes) {
