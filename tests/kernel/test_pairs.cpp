@@ -40,7 +40,7 @@ class PairKernels : public ::testing::TestWithParam<Isa> {
                                       << (Order == lora::row_major ? ", row-major" : ", column-major"));
     const auto W = pair_products::numbers<Weight<Order>>(random, kind, rows, cols);
     const auto X = pair_products::numbers<Batch>(random, kind, cols, batch);
-    const auto kernels = lora::detail::pair_kernels<Number, Order>(GetParam());
+    const auto kernels = lora::detail::pair_kernels<Number, Order>(GetParam(), batch);
     const auto expected = pair_products::expected(W, X);
     for (const auto lines : {pair_products::Lines::anywhere, pair_products::Lines::aligned})
       ASSERT_TRUE(reference::same_bits(expected, pair_products::multiply(kernels, W, X, lines)));
@@ -67,6 +67,15 @@ TEST_P(PairKernels, EqualTheReferenceForAllKindsOfNumbers) {
     check<lora::row_major>(random, kind, 67, 300, 7);
     check<lora::column_major>(random, kind, 67, 300, 7);
   }
+}
+
+/// Blocks one behind the other are lanes there.
+TEST_P(PairKernels, EqualTheReferenceForFewColumnsAndLongRows) {
+  EXPECT_MACHINE_HAS(GetParam());
+  Random random(80);
+  for (const Index batch : {1, 2, 3, 4, 6, 7, 8, 9})
+    for (const auto& [rows, cols] : {std::pair<Index, Index>{1, 512}, {16, 1024}, {18, 511}, {33, 545}, {50, 1700}})
+      for (int kind = 0; kind < 5; ++kind) check<lora::row_major>(random, kind, rows, cols, batch);
 }
 
 /// More rows than have their sums in memory at once, more columns than are copied at once, with a rest of each.
@@ -114,7 +123,7 @@ void check_differences(Isa isa, Random& random, Index distance, int exponents) {
     ASSERT_TRUE(((expected.array() == 0) == (exponents < 142)).all());
   }
   ASSERT_TRUE(reference::same_bits(
-      expected, pair_products::multiply(lora::detail::pair_kernels<Number, Order>(isa), W, X)));
+      expected, pair_products::multiply(lora::detail::pair_kernels<Number, Order>(isa, X.cols()), W, X)));
 }
 
 TEST_P(PairKernels, FlushDifferencesBelowTheSmallestNormalNumber) {
@@ -149,22 +158,25 @@ TEST_P(PairKernels, FlushWhatIsTinyAfterRounding) {
     EXPECT_TRUE(exponents == 101 ? zeros == 0 : zeros > rows) << exponents << ": " << zeros;
     EXPECT_TRUE(exponents == 103 || zeros < rows * (batch - 1)) << exponents << ": " << zeros;
     ASSERT_TRUE(reference::same_bits(
-        expected, pair_products::multiply(lora::detail::pair_kernels<Number, lora::row_major>(GetParam()), W, X)));
+        expected, pair_products::multiply(lora::detail::pair_kernels<Number, lora::row_major>(GetParam(), X.cols()), W, X)));
   }
 }
 
 TEST_P(PairKernels, TakeDenormalNumbersForZeros) {
   EXPECT_MACHINE_HAS(GetParam());
   Random random(78);
-  Weight<lora::row_major> denormal(40, 140), large(40, 140);
+  Weight<lora::row_major> denormal(40, 700), large(40, 700);
   for (Index i = 0; i < denormal.size(); ++i) {
     denormal.data()[i] = std::bit_cast<Number>(static_cast<std::uint16_t>(random.bits() & 0x807f));
     large.data()[i] = number(128 + random.below(128), 160 + static_cast<int>(random.below(20)), random.below(2) == 1);
   }
-  const auto kernels = lora::detail::pair_kernels<Number, lora::row_major>(GetParam());
-  const lora::Matrix<float> zeros = lora::Matrix<float>::Zero(40, 40);
-  EXPECT_TRUE(reference::same_bits(zeros, pair_products::multiply(kernels, denormal, Batch(large.transpose()))));
-  EXPECT_TRUE(reference::same_bits(zeros, pair_products::multiply(kernels, large, Batch(denormal.transpose()))));
+  for (const Index batch : {2, 40}) {
+    const auto kernels = lora::detail::pair_kernels<Number, lora::row_major>(GetParam(), batch);
+    const lora::Matrix<float> zeros = lora::Matrix<float>::Zero(40, batch);
+    const Batch X = large.topRows(batch).transpose(), denormal_X = denormal.topRows(batch).transpose();
+    EXPECT_TRUE(reference::same_bits(zeros, pair_products::multiply(kernels, denormal, X)));
+    EXPECT_TRUE(reference::same_bits(zeros, pair_products::multiply(kernels, large, denormal_X)));
+  }
 }
 
 template <class Lanes>
@@ -252,11 +264,11 @@ TEST_P(PairKernels, HaveTheDigests) {
   ASSERT_EQ(all.size(), 20U);
   for (const Digest& one : all) {
     one.check([&](const auto& W, const auto& X) {
-      return pair_products::multiply(lora::detail::pair_kernels<Number, lora::row_major>(GetParam()), W, X);
+      return pair_products::multiply(lora::detail::pair_kernels<Number, lora::row_major>(GetParam(), X.cols()), W, X);
     });
     one.check([&](const auto& W, const auto& X) {
       const Weight<lora::column_major> other = W;
-      const auto kernels = lora::detail::pair_kernels<Number, lora::column_major>(GetParam());
+      const auto kernels = lora::detail::pair_kernels<Number, lora::column_major>(GetParam(), X.cols());
       return pair_products::multiply(kernels, other, X);
     });
   }

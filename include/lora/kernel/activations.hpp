@@ -110,6 +110,14 @@ inline std::uint16_t bfloat16_bits(float x) { return static_cast<std::uint16_t>(
 /// One unit of rows of X as `layout` has it, from `first` on. As pack_panels.
 template <class Scalar>
 LORA_NOINLINE void pack_pairs(const ActivationView<const Scalar>& X, const PairLayout& layout, Index first, float* out) {
+  if (first < layout.lane_rows) {
+    out += first / long_block * long_block * layout.columns + first % long_block / pair_block;
+    for (Index c = 0; c < layout.columns; ++c, out += long_block)
+      for (Index i = 0; i < pair_depth; ++i)
+        out[i % pair_block * 16 + i / pair_block] =
+            c < X.cols ? flushed(bfloat16_to_float(bfloat16_bits(*X.at(first + i, c)))) : 0.0f;
+    return;
+  }
   if (!layout.tiles) {
     const Index depth = layout.depth(first), count = std::min(depth, X.rows - first);
     float *const begin = out + first * layout.columns, *const exponent = out + layout.exponent(first);

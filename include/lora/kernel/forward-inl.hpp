@@ -58,7 +58,7 @@ struct ForwardPlan {
     }
     if constexpr (has_pairs<T>) {
       if (pairs) {
-        const PairKernels<T> own = pair_kernels<T, Order>(isa());
+        const PairKernels<T> own = pair_kernels<T, Order>(isa(), batch);
         product = own.product;
         width = own.width;
         packing = own.packing;

@@ -17,22 +17,27 @@ LORA_TAGGED_BEGIN
 /// The order's blocks, and how many rows of X are packed together: several blocks, for fewer stops at the sums.
 inline constexpr Index pair_block = 32, pair_depth = 4 * pair_block;
 
-/// How kernels take X: as floats, where the processor does not flush with their least exponents, or for a tile unit, as its
-/// first or second operand.
-enum class PairPacking { floats, floats_and_exponents, first_tiles, second_tiles };
+/// What a vector has a number of each block of.
+inline constexpr Index long_block = 16 * pair_block;
+
+/// How kernels take X: as floats, where the processor does not flush with their least exponents, or where blocks are lanes, too;
+/// or for a tile unit, as its first or second operand.
+enum class PairPacking { floats, floats_and_exponents, block_lanes, first_tiles, second_tiles };
 
 /// Where X is in memory, its rows continued by zeros to whole blocks and its columns to a multiple of `width`. As floats:
-/// [row / pair_depth][column][row % pair_depth]. For a tile unit, as words of two rows:
+/// [row / pair_depth][column][row % pair_depth], or, of whole long blocks with blocks as lanes,
+/// [row / long_block][column][row % 32][row % long_block / 32]. For a tile unit, as words of two rows:
 /// [column / 16][row / 32][column % 16][row % 32 / 2], or [row % 32 / 2][column % 16] in the end for its second operand.
 /// Behind floats their least exponents: [row / pair_depth].
 struct PairLayout {
   bool tiles, second, exponents;
-  Index rows, columns;
+  Index rows, columns, lane_rows;
 
   PairLayout(PairPacking packing, Index rows_of_X, Index columns_of_X, Index width)
       : tiles(packing >= PairPacking::first_tiles), second(packing == PairPacking::second_tiles),
         exponents(packing == PairPacking::floats_and_exponents), rows(padded(rows_of_X, pair_block)),
-        columns(padded(columns_of_X, width)) {}
+        columns(padded(columns_of_X, width)),
+        lane_rows(packing == PairPacking::block_lanes ? rows_of_X / long_block * long_block : 0) {}
 
   /// Rows that are packed at once.
   Index unit() const { return tiles ? pair_block : pair_depth; }
@@ -61,6 +66,8 @@ struct PairKernels {
 };
 
 #define LORA_TARGET_FILE "lora/kernel/pair_kernels.inc"
+#include "lora/simd/for_each_target.inc"
+#define LORA_TARGET_FILE "lora/kernel/few_pair_kernels.inc"
 #include "lora/simd/for_each_target.inc"
 
 LORA_TAGGED_END

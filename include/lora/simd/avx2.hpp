@@ -247,6 +247,7 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   static LORA_INLINE Line narrow(Numbers x) { return {{narrow(x.a), narrow(x.b)}}; }
 
   static constexpr bool flushes_by_processor = true;
+  static constexpr bool has_few_pairs = false;
   static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
     for (int half = 0; half < 2; ++half, lines += 8 * stride - 32, out += 8 - 256)
       for (int part = 0; part < 4; ++part, lines += 8, out += 64) {  // of four words

@@ -199,15 +199,30 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
 
   static constexpr bool flushes_by_processor = true;
   static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
-    LORA_UNROLL for (int part = 0; part < 4; ++part, lines += 8, out += 64) {  // of four words
-      const __m512i a = quarters(lines, stride), b = quarters(lines + stride, stride);
-      const __m512i c = quarters(lines + 2 * stride, stride), d = quarters(lines + 3 * stride, stride);
-      const __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
-      const __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
-      _mm512_store_si512(out, _mm512_unpacklo_epi64(ab0, cd0));
-      _mm512_store_si512(out + 16, _mm512_unpackhi_epi64(ab0, cd0));
-      _mm512_store_si512(out + 32, _mm512_unpacklo_epi64(ab1, cd1));
-      _mm512_store_si512(out + 48, _mm512_unpackhi_epi64(ab1, cd1));
+    F words[16];
+    load_pairs(lines, stride, words);
+    LORA_UNROLL for (int i = 0; i < 16; ++i) store(out + 16 * i, words[i]);
+  }
+  static constexpr bool has_few_pairs = true;
+  static LORA_INLINE void load_pairs(const Eigen::bfloat16* lines, Index stride, F (&words)[16]) {
+    LORA_UNROLL for (int half = 0; half < 2; ++half, lines += 16) {
+      __m512i turned[2][4];  // of lines 0 to 7, and 8 to 15
+      LORA_UNROLL for (int i = 0; i < 2; ++i) {
+        const Eigen::bfloat16* const p = lines + 8 * i * stride;
+        const __m512i a = halves(p, stride), b = halves(p + stride, stride);
+        const __m512i c = halves(p + 2 * stride, stride), d = halves(p + 3 * stride, stride);
+        const __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
+        const __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
+        turned[i][0] = _mm512_unpacklo_epi64(ab0, cd0);
+        turned[i][1] = _mm512_unpackhi_epi64(ab0, cd0);
+        turned[i][2] = _mm512_unpacklo_epi64(ab1, cd1);
+        turned[i][3] = _mm512_unpackhi_epi64(ab1, cd1);
+      }
+      LORA_UNROLL for (int k = 0; k < 4; ++k) {
+        const __m512i a = turned[0][k], b = turned[1][k];
+        words[8 * half + k] = _mm512_castsi512_ps(_mm512_shuffle_i32x4(a, b, 0x88));
+        words[8 * half + 4 + k] = _mm512_castsi512_ps(_mm512_shuffle_i32x4(a, b, 0xdd));
+      }
     }
   }
   static LORA_INLINE F pairs(const Eigen::bfloat16* p, const Eigen::bfloat16* q) {
@@ -221,15 +236,12 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   static LORA_INLINE F pair_add(F a, F b) { return add(a, b); }
 
  private:
-  /// Four words of each fourth line. (Loads that merge take no shuffle, and cross cache lines less often than longer ones.)
-  static LORA_INLINE __m512i quarters(const Eigen::bfloat16* p, Index stride) {
+  /// Eight words of a line and of the fourth one below it. (A load that merges takes no shuffle.)
+  static LORA_INLINE __m512i halves(const Eigen::bfloat16* p, Index stride) {
     const auto load = [&](Index line) {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + line * stride));
+      return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + line * stride));
     };
-    __m512i out = _mm512_castsi128_si512(load(0));
-    out = _mm512_mask_broadcast_i32x4(out, 0x00f0, load(4));
-    out = _mm512_mask_broadcast_i32x4(out, 0x0f00, load(8));
-    return _mm512_mask_broadcast_i32x4(out, 0xf000, load(12));
+    return _mm512_mask_broadcast_i64x4(_mm512_castsi256_si512(load(0)), 0xf0, load(4));
   }
   static LORA_INLINE __m512i upper() { return _mm512_set1_epi32(static_cast<int>(0xffff0000u)); }
   /// The upper halves are what is rounded to nearest even; the lower ones are left over.
