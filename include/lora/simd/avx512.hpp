@@ -199,9 +199,16 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
 
   static constexpr bool flushes_by_processor = true;
   static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
-    F words[16];
-    load_pairs(lines, stride, words);
-    LORA_UNROLL for (int i = 0; i < 16; ++i) store(out + 16 * i, words[i]);
+    LORA_UNROLL for (int part = 0; part < 4; ++part, lines += 8, out += 64) {  // of four words
+      const __m512i a = quarters(lines, stride), b = quarters(lines + stride, stride);
+      const __m512i c = quarters(lines + 2 * stride, stride), d = quarters(lines + 3 * stride, stride);
+      const __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
+      const __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
+      _mm512_store_si512(out, _mm512_unpacklo_epi64(ab0, cd0));
+      _mm512_store_si512(out + 16, _mm512_unpackhi_epi64(ab0, cd0));
+      _mm512_store_si512(out + 32, _mm512_unpacklo_epi64(ab1, cd1));
+      _mm512_store_si512(out + 48, _mm512_unpackhi_epi64(ab1, cd1));
+    }
   }
   static constexpr bool has_few_pairs = true;
   static LORA_INLINE void load_pairs(const Eigen::bfloat16* lines, Index stride, F (&words)[16]) {
@@ -236,7 +243,17 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   static LORA_INLINE F pair_add(F a, F b) { return add(a, b); }
 
  private:
-  /// Eight words of a line and of the fourth one below it. (A load that merges takes no shuffle.)
+  /// Four words of each fourth line. (Loads that merge take no shuffle, and cross cache lines less often than longer ones.)
+  static LORA_INLINE __m512i quarters(const Eigen::bfloat16* p, Index stride) {
+    const auto load = [&](Index line) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + line * stride));
+    };
+    __m512i out = _mm512_castsi128_si512(load(0));
+    out = _mm512_mask_broadcast_i32x4(out, 0x00f0, load(4));
+    out = _mm512_mask_broadcast_i32x4(out, 0x0f00, load(8));
+    return _mm512_mask_broadcast_i32x4(out, 0xf000, load(12));
+  }
+  /// Eight words of a line and of the fourth one below it.
   static LORA_INLINE __m512i halves(const Eigen::bfloat16* p, Index stride) {
     const auto load = [&](Index line) {
       return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + line * stride));
