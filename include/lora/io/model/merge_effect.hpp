@@ -7,7 +7,7 @@
 #include "lora/io/file/find_below.hpp"
 #include "lora/io/model/on_call.hpp"
 #include "lora/io/model/plan.hpp"
-#include "lora/io/safetensors/visit_type.hpp"
+#include "lora/io/safetensors/finite.hpp"
 #include "lora/update/factors.hpp"
 
 #include <cstring>
@@ -19,33 +19,18 @@ namespace io::detail {
 struct MergeEffect {
   bool is_same = false;         ///< every number is as it was (-0 and +0 are one number)
   std::uint64_t overflows = 0;  ///< finite numbers that are so no more
+  std::uint64_t narrowed = 0;   ///< those of whole tensors among the adapter's that are infinite in the model's type
 };
 
-template <class T>
-bool all_finite(std::span<const T> numbers) {
-  using Bits = typename lora::detail::ScalarTraits<T>::Bits;
-  constexpr Bits mask = lora::detail::ScalarTraits<T>::exponent_mask;
-  constexpr Bits unit = static_cast<Bits>(mask & (Bits{0} - mask)), sign = static_cast<Bits>(mask + unit);
-  constexpr std::size_t step = 64;  // a fixed count becomes vector instructions
-  std::size_t at = 0;
-  for (; at + step <= numbers.size(); at += step) {
-    Bits bits[step], any = 0;
-    std::memcpy(bits, numbers.data() + at, sizeof(bits));
-    // An exponent of ones, and one more, carries into the sign.
-    for (std::size_t i = 0; i < step; ++i) any = static_cast<Bits>(any | static_cast<Bits>((bits[i] & mask) + unit));
-    if ((any & sign) != 0) return false;
-  }
-  return std::all_of(numbers.begin() + static_cast<std::ptrdiff_t>(at), numbers.end(), lora::detail::is_finite<T>);
-}
-
 /// Compares merged bytes with those before; read(offset, into) copies these, of the first part and where the result is
-/// not finite: in the usual case the numbers are looked at once.
+/// not finite: in the usual case the numbers are looked at once. `narrowed` is known already.
 LORA_ON_CALL_DECLARED inline MergeEffect effect_of(ScalarType type, std::span<const std::byte> merged,
-                                                   FunctionRef<void(std::uint64_t, std::span<std::byte>)> read) {
+                                                   FunctionRef<void(std::uint64_t, std::span<std::byte>)> read,
+                                                   std::uint64_t narrowed = 0) {
   return visit_type(type, [&]<class T>(std::type_identity<T>) {
     constexpr std::size_t step = std::size_t{1} << 14;
     const std::span<const T> all(reinterpret_cast<const T*>(merged.data()), merged.size() / sizeof(T));
-    MergeEffect out{!all.empty(), 0};
+    MergeEffect out{!all.empty(), 0, narrowed};
     std::vector<T> memory(std::min(step, all.size()));
     for (std::size_t at = 0; at < all.size(); at += step) {
       const std::span<const T> now = all.subspan(at, std::min(step, all.size() - at));
@@ -123,6 +108,11 @@ inline void warn_of_effects(const std::vector<ActiveAdapter>& adapters, const st
       warnings.push_back(text(
           "tensor ", name, ": ", effects[t].overflows, effects[t].overflows == 1 ? " finite weight" : " finite weights",
           " became infinite: the sums are beyond what ", io::name(targets[t].tensor->info->dtype), " holds"));
+    if (effects[t].narrowed != 0)
+      warnings.push_back(
+          text("tensor ", name, ": ", effects[t].narrowed, effects[t].narrowed == 1 ? " number" : " numbers",
+               " of what the adapter puts there became infinite: they are beyond what ",
+               io::name(targets[t].tensor->info->dtype), " holds"));
   }
 }
 

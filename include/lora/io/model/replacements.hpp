@@ -6,6 +6,7 @@
 
 #include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/tied_head.hpp"
+#include "lora/io/safetensors/finite.hpp"
 
 #include <unordered_map>
 
@@ -192,7 +193,13 @@ class ReplacementFinder {
     put(group, &copy, grown, shape);
   }
 
+  /// Throws FileError, naming the tensor, for numbers that are not finite.
   void put(const Group& group, const BaseCopy* copy, const BaseCopy* added_rows, std::vector<std::uint64_t> shape) {
+    if (copy != nullptr) expect_finite(*adapter_.file, info_of(*copy));
+    if (added_rows != nullptr) {
+      const TensorInfo& base = *group.tensor->info;
+      expect_finite(*adapter_.file, info_of(*added_rows), base.bytes() * 8 / bits(base.dtype));
+    }
     const std::string& name = group.tensor != nullptr ? group.tensor->info->name : group.new_name;
     out_.all.push_back({group.tensor, copy, added_rows, name, std::move(shape)});
   }

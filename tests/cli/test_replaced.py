@@ -1,0 +1,101 @@
+# Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
+"""Tensors that an adapter puts in the place of the base's: numbers that are not finite or do not fit, shapes that differ, and the kinds of adapters
+that bring nothing else."""
+
+import json
+import struct
+import unittest
+
+from support import Tensors, contents, gaussian, merged_bytes, save_kind, tensor
+from test_cases import LAYERS, CaseTest
+from test_grown import AFTER, BEFORE, DIM, EMBED, HEAD, PREFIX, Q, GrownTest
+
+
+def with_number(value, at, bits):
+    """An F32 tensor with other bits at one place."""
+    dtype, shape, content = value
+    return dtype, shape, content[:4 * at] + struct.pack("<I", bits) + content[4 * at + 4:]
+
+
+class Numbers(GrownTest):
+    def expect_narrowed(self, count, name, more, **config):
+        """Warned of by all ways to write the numbers: plain, recorded, in place and in a switch; taken back whole."""
+        self.adapter(more, **config)
+        numbers = "number" if count == 1 else "numbers"
+        warning = (f"lora: warning: tensor '{name}': {count} {numbers} of what the adapter puts there became infinite: they are beyond what "
+                   "F16 holds\n")
+        merged = self.merge("base", "adapter", out="merged", undo="undo", extra=("--quiet",), warning=warning)
+        found = Tensors(merged / "model.safetensors")[name]
+        self.assertEqual(sum(bits & 0x7fff == 0x7c00 for bits, in struct.iter_unpack("<H", found[2])), count)
+        self.expect_plain_merge_is_the_same("adapter", merged, warning)
+        self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+        return warning
+
+    def large(self, rows, places, seed=21):
+        value = tensor("F32", gaussian(seed, rows, DIM))
+        for at in places:
+            value = with_number(value, at, struct.unpack("<I", struct.pack("<f", -1e5))[0])
+        return value
+
+    def test_whole_tensors_that_the_type_cannot_hold(self):
+        self.base(dtype="F16")
+        warning = self.expect_narrowed(3, f"{HEAD}.weight", {f"{HEAD}.weight": self.large(BEFORE, (0, 5, 23))}, modules_to_save=["lm_head"])
+        self.run_tool("switch", "--merged", "merged", "--undo", "undo", "--adapter", "adapter", "--out", "switched", "--new-undo", "u2", "--quiet",
+                      warning=warning)
+        self.assertEqual(contents(self.folder / "switched"), contents(self.folder / "merged"))
+        self.run_tool("merge", "--base", "back", "--adapter", "adapter", "--in-place", "--undo", "u3", "--quiet", warning=warning)
+        self.assertEqual(contents(self.folder / "back"), contents(self.folder / "merged"))
+
+    def test_rows_and_biases(self):
+        self.base(dtype="F16")
+        self.expect_narrowed(1, f"{EMBED}.weight", {f"{EMBED}.token_adapter.trainable_tokens_delta": self.large(2, (6,))},
+                             trainable_token_indices={"embed_tokens": [4, 1]})
+
+    def test_biases(self):
+        base = self.base(dtype="F16")
+        base[f"{Q}.bias"] = ("F16", [BEFORE], bytes(2 * BEFORE))
+        base.save(self.folder / "base/model.safetensors")
+        bias = self.large(BEFORE, (2, 3))
+        self.expect_narrowed(2, f"{Q}.bias", {f"{Q}.base_layer.bias": ("F32", [BEFORE], bias[2][:4 * BEFORE])}, bias="lora_only")
+
+    def test_rows_that_were_added(self):
+        """Beside factors for all rows, those that were added are copied into the base's type before."""
+        base = self.base(dtype="F16")
+        weight = base[f"{EMBED}.weight"]
+        grown = tensor("F32", [*self.fractions(weight), *gaussian(31, AFTER - BEFORE, DIM)])
+        grown = with_number(grown, DIM * BEFORE + 2, struct.unpack("<I", struct.pack("<f", 7e4))[0])
+        more = {f"{EMBED}.base_layer.weight": grown, f"{EMBED}.lora_embedding_A": tensor("F32", gaussian(41, 2, AFTER)),
+                f"{EMBED}.lora_embedding_B": tensor("F32", gaussian(42, DIM, 2)), f"{HEAD}.weight": self.large(AFTER, ())}
+        self.expect_narrowed(1, f"{EMBED}.weight", more, modules_to_save=["lm_head"])
+
+    def test_numbers_that_are_not_finite(self):
+        base = self.base()
+        base[f"{Q}.bias"] = ("BF16", [BEFORE], bytes(2 * BEFORE))
+        base.save(self.folder / "base/model.safetensors")
+        embed, rows = tensor("F32", gaussian(21, BEFORE, DIM)), tensor("F32", gaussian(21, 2, DIM))
+        grown = tensor("F32", [*self.fractions(base[f"{EMBED}.weight"]), *gaussian(31, AFTER - BEFORE, DIM)])
+        nan, infinity = 0x7fc00001, 0xff800000
+        for i, (name, value, found, config) in enumerate([
+                (f"{EMBED}.weight", with_number(with_number(embed, 13, nan), 17, infinity), "NaN at (3, 1)", {"modules_to_save": ["embed_tokens"]}),
+                (f"{HEAD}.modules_to_save.weight", with_number(embed, 23, infinity), "infinity at (5, 3)", {"modules_to_save": ["lm_head"]}),
+                ("score.weight", with_number(embed, 0, nan), "NaN at (0, 0)", {"modules_to_save": ["score"]}),
+                (f"{EMBED}.token_adapter.trainable_tokens_delta", with_number(rows, 6, nan), "NaN at (1, 2)",
+                 {"trainable_token_indices": [4, 1]}),
+                (f"{Q}.base_layer.bias", ("F32", [BEFORE], with_number(embed, 4, infinity)[2][:4 * BEFORE]), "infinity at (4)", {"bias": "all"}),
+                (f"{EMBED}.base_layer.weight", with_number(grown, DIM * AFTER - 1, nan), f"NaN at ({AFTER - 1}, {DIM - 1})", {})]):
+            with self.subTest(name):
+                self.adapter({name: value}, f"a{i}", **config)
+                self.refused(f"a{i}/adapter_model.safetensors: ", f"tensor '{PREFIX}{name}': expected finite numbers, found {found}\n",
+                             adapter=f"a{i}")
+        self.assertFalse((self.folder / "out").exists())
+
+    def test_a_copy_of_what_is_not_finite_in_the_base(self):
+        base = self.base(dtype="F32")
+        base[f"{EMBED}.weight"] = with_number(base[f"{EMBED}.weight"], 3, 0x7fc00000)
+        base.save(self.folder / "base/model.safetensors")
+        self.adapter({f"{EMBED}.weight": base[f"{EMBED}.weight"]}, modules_to_save=["embed_tokens"])
+        self.expect_merged(base, {}, vocabulary=BEFORE)
+
+
+if __name__ == "__main__":
+    unittest.main()
