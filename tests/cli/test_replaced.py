@@ -6,7 +6,7 @@ import json
 import struct
 import unittest
 
-from support import Tensors, contents, gaussian, merged_bytes, save_kind, tensor
+from support import Tensors, contents, gaussian, save_kind, tensor
 from test_cases import LAYERS, CaseTest
 from test_grown import AFTER, BEFORE, DIM, EMBED, HEAD, PREFIX, Q, GrownTest
 
@@ -95,6 +95,47 @@ class Numbers(GrownTest):
         base.save(self.folder / "base/model.safetensors")
         self.adapter({f"{EMBED}.weight": base[f"{EMBED}.weight"]}, modules_to_save=["embed_tokens"])
         self.expect_merged(base, {}, vocabulary=BEFORE)
+
+
+class Scaled(CaseTest):
+    """IA3 multiplies a weight's rows and the bias beside it."""
+
+    def ia3(self, folder, vectors, **config):
+        return save_kind(self.folder / folder, "IA3", {f"model.{name}.ia3_l": tensor("F32", rows) for name, rows in vectors.items()},
+                         target_modules=[name.split(".")[-1] for name in vectors], **{"feedforward_modules": [], **config})
+
+    def test_a_bias_of_zeros(self):
+        q, v = LAYERS[:2]
+        base = self.base([q, v], {f"{q}.bias": ("BF16", [6], bytes(12)), f"{v}.bias": ("BF16", [6], bytes(12))})
+        self.ia3("adapter", {q: gaussian(1, 6, 1), v: gaussian(2, 6, 1)})
+        merged = self.merge("base", "adapter", out="merged", undo="undo")
+        after = Tensors(merged / "model.safetensors")
+        self.assertEqual([name for name in base if base[name] != after[name]], [f"{q}.weight", f"{v}.weight"])
+        self.ia3("again", {q: gaussian(3, 6, 1), v: gaussian(4, 6, 1)})
+        self.merge("base", "adapter", "again", out="both", undo=None)
+        self.run_tool("verify", "--base", "base", "--adapter", "adapter")
+
+    def test_modules_that_do_not_change(self):
+        q, v = LAYERS[:2]
+        why = "it multiplies with 1, or with what is rounded to 1, or only zeros"
+        base = self.base([q, v], {f"{v}.bias": ("BF16", [6], bytes(12))})
+        base[f"{v}.weight"] = ("BF16", [6, 4], bytes(48))
+        base.save(self.folder / "base/model.safetensors")
+        self.ia3("adapter", {q: gaussian(1, 6, 1), v: gaussian(2, 6, 1)})
+        self.merge("base", "adapter", out="merged", undo=None,
+                   warning=f"lora: warning: the adapter 'adapter' changes nothing in 1 of 2 modules: {why}: '{v}'\n")
+        self.ia3("ones", {q: [[1]] * 6})
+        self.merge("base", "ones", out="same", undo=None, warning=f"lora: warning: the adapter 'ones' changes nothing: {why}\n")
+
+    def test_a_tensor_in_the_bases_place_is_a_change(self):
+        """Beside factors that were never trained: not the adapter changes nothing, but its modules do."""
+        self.base(LAYERS[:1], {"model.norm.weight": ("BF16", [4], bytes(8))})
+        path = self.adapter(LAYERS[:1], more={PREFIX + "model.norm.weight": ("BF16", [4], b"\x80\x3f" * 4)}, alpha=0,
+                            modules_to_save=["norm"])
+        self.assertTrue(path.exists())
+        zero = "what it adds is zero (alpha is 0, or lora_B was never trained)"
+        self.merge("base", "adapter", out="merged", undo=None,
+                   warning=f"lora: warning: the adapter 'adapter' changes nothing in 1 of 1 modules: {zero}: '{LAYERS[0]}'\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@
 #include "lora/update/factors.hpp"
 
 #include <cstring>
+#include <map>
+#include <set>
+#include <tuple>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -72,6 +75,54 @@ inline bool adds_nothing(const MergePart& part) {
   return !kind_of(part.update).has_gains && adds_nothing(part.module->update, part.module->scaling());
 }
 
+/// What a module's weight and bias have in common. A bias of zeros stays one where IA3 scales it, and its module changes all the same.
+using ModuleKey = std::tuple<std::string_view, Index, std::string_view>;
+inline ModuleKey key_of(const AdapterModule& module) {
+  return {module.path, module.expert, module.parameter == "bias" ? std::string_view("weight") : module.parameter};
+}
+
+/// Warns of the modules that an adapter does not change: all, or some.
+inline void warn_of_idle(const Adapter& adapter, const std::vector<MergeTarget>& targets,
+                         const std::vector<MergeEffect>& effects, std::vector<std::string>& warnings) {
+  struct Module {
+    const AdapterModule* module;
+    bool is_idle = true, is_zero = true, is_scaled = true;
+  };
+  std::vector<Module> modules;
+  std::map<ModuleKey, std::size_t> places;
+  bool replaces = false;
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    replaces = replaces || targets[t].replacement.adapter == &adapter || targets[t].added_rows.adapter == &adapter;
+    for (const MergePart& part : targets[t].parts) {
+      if (part.adapter != &adapter) continue;
+      const auto [place, is_new] = places.try_emplace(key_of(*part.module), modules.size());
+      if (is_new) modules.push_back({part.module});
+      Module& module = modules[place->second];
+      const bool is_zero = adds_nothing(part);
+      module.is_idle = module.is_idle && (is_zero || (targets[t].parts.size() == 1 && effects[t].is_same));
+      module.is_zero = module.is_zero && is_zero;
+      module.is_scaled = module.is_scaled && &kind_of(part.update) == &ia3_kind;
+    }
+  }
+  std::vector<std::string> idle;
+  std::size_t zeros = 0, scaled = 0;
+  for (const Module& module : modules) {
+    if (!module.is_idle) continue;
+    idle.push_back(module.module->path);
+    zeros += module.is_zero ? 1u : 0u;
+    scaled += module.is_scaled ? 1u : 0u;
+  }
+  if (idle.empty()) return;
+  const std::string_view why = zeros == idle.size()    ? "what it adds is zero (alpha is 0, or lora_B was never trained)"
+                               : scaled == idle.size() ? "it multiplies with 1, or with what is rounded to 1, or only zeros"
+                               : zeros == 0            ? "what it adds is too small for the weights' type"
+                                                       : "what it adds is zero, or too small for the weights' type";
+  warnings.push_back(idle.size() == modules.size() && !replaces
+                         ? text("the adapter ", in_quotes(adapter.name), " changes nothing: ", why)
+                         : text("the adapter ", in_quotes(adapter.name), " changes nothing in ", idle.size(), " of ",
+                                modules.size(), " modules: ", why, ": ", some_of(idle)));
+}
+
 /// Warns, once for each adapter, of what it does not change, and for each tensor of numbers that overflowed.
 inline void warn_of_effects(const std::vector<ActiveAdapter>& adapters, const std::vector<MergeTarget>& targets,
                             const std::vector<MergeEffect>& effects, std::vector<std::string>& warnings) {
@@ -79,28 +130,15 @@ inline void warn_of_effects(const std::vector<ActiveAdapter>& adapters, const st
   for (const auto& [adapter, coefficient] : adapters) {
     if (std::find(seen.begin(), seen.end(), &adapter) != seen.end()) continue;
     seen.push_back(&adapter);
-    std::vector<std::string> idle;
-    std::size_t count = 0, zeros = 0;
-    for (std::size_t t = 0; t < targets.size(); ++t)
-      for (const MergePart& part : targets[t].parts) {
-        if (part.adapter != &adapter) continue;
-        ++count;
-        const bool is_zero = adds_nothing(part);
-        zeros += is_zero ? 1u : 0u;
-        if (is_zero || (targets[t].parts.size() == 1 && effects[t].is_same)) idle.push_back(part.module->path);
-      }
-    if (idle.empty()) continue;
-    const std::string_view why = zeros == idle.size() ? "what it adds is zero (alpha is 0, or lora_B was never trained)"
-                                 : zeros == 0         ? "what it adds is too small for the weights' type"
-                                                      : "what it adds is zero, or too small for the weights' type";
-    warnings.push_back(idle.size() == count ? text("the adapter ", in_quotes(adapter.name), " changes nothing: ", why)
-                                            : text("the adapter ", in_quotes(adapter.name), " changes nothing in ",
-                                                   idle.size(), " of ", count, " modules: ", why, ": ", some_of(idle)));
+    warn_of_idle(adapter, targets, effects, warnings);
   }
+  std::set<ModuleKey> changed;
+  for (std::size_t t = 0; t < targets.size(); ++t)
+    if (!effects[t].is_same && !targets[t].parts.empty()) changed.insert(key_of(*targets[t].parts.front().module));
   for (std::size_t t = 0; t < targets.size(); ++t) {
     const std::vector<MergePart>& parts = targets[t].parts;
     const TextPiece name = in_quotes(targets[t].tensor->info->name);
-    if (effects[t].is_same && parts.size() > 1 &&
+    if (effects[t].is_same && parts.size() > 1 && !changed.contains(key_of(*parts.front().module)) &&
         !std::any_of(parts.begin(), parts.end(), [](const MergePart& part) { return adds_nothing(part); }))
       warnings.push_back(text("the adapters together change nothing in ", name,
                               ": what they add cancels, or is too small for its type"));
