@@ -97,6 +97,30 @@ class Numbers(GrownTest):
         self.expect_merged(base, {}, vocabulary=BEFORE)
 
 
+class Shapes(GrownTest):
+    def test_what_was_trained_in_another_shape(self):
+        base = self.base()
+        base["score.weight"] = tensor("BF16", gaussian(9, 2, DIM))
+        base["model.norm.weight"] = ("BF16", [DIM], bytes(2 * DIM))
+        base["codes"] = ("I32", [2, 2], bytes(16))
+        base.save(self.folder / "base/model.safetensors")
+        small, three = self.trained(21, BEFORE - 1), tensor("F32", gaussian(22, 3, DIM))
+        other = "the adapter was made for another base"
+        for i, (name, value, expected, found, remedy) in enumerate([
+                (f"{EMBED}.weight", small, "BF16 [6, 4]", "BF16 [5, 4]", "trained with a vocabulary of 5 rows: merge into a base that was resized "
+                 "to as many (resize_token_embeddings(5)) and saved"),
+                ("score.weight", three, "BF16 [2, 4]", "F32 [3, 4]", "a classifier of another number of labels, perhaps: merge into a base that "
+                 "was loaded as for the training (num_labels=3) and saved, or into one without this tensor"),
+                (f"{HEAD}.weight", tensor("F32", gaussian(22, BEFORE, 3)), "BF16 [6, 4]", "F32 [6, 3]", other),
+                ("model.norm.weight", three, "BF16 [4]", "F32 [3, 4]", other),
+                ("codes", tensor("F32", gaussian(22, 2, 2)), "I32 [2, 2]", "F32 [2, 2]", "not converted into each other")]):
+            with self.subTest(name):
+                module = name.removesuffix(".weight").split(".")[-1]
+                self.adapter({name: value}, f"a{i}", modules_to_save=[module])
+                self.refused(f"tensor '{PREFIX}{name}': expected {expected}, as the base's '{name}' in whose place it was trained, found {found}: ",
+                             remedy, adapter=f"a{i}")
+
+
 class Scaled(CaseTest):
     """IA3 multiplies a weight's rows and the bias beside it."""
 
