@@ -162,5 +162,64 @@ class Scaled(CaseTest):
                    warning=f"lora: warning: the adapter 'adapter' changes nothing in 1 of 1 modules: {zero}: '{LAYERS[0]}'\n")
 
 
+class WholeTensorTypes(GrownTest):
+    """peft_types that bring tensors and rows alone."""
+
+    def kind(self, folder, peft_type, tensors, **config):
+        return save_kind(self.folder / folder, peft_type, {f"model.{name}": value for name, value in tensors.items()}, **config)
+
+    def test_layers_of_ln_tuning(self):
+        base = self.base()
+        base["model.norm.weight"], base["model.norm.bias"] = (("BF16", [DIM], tensor("BF16", gaussian(i, 1, DIM))[2]) for i in (51, 52))
+        base.save(self.folder / "base/model.safetensors")
+        weight, bias = (("BF16", [DIM], tensor("BF16", gaussian(i, 1, DIM))[2]) for i in (53, 54))
+        self.kind("adapter", "LN_TUNING", {"model.norm.ln_tuning_layers.weight": weight, "model.norm.ln_tuning_layers.bias": bias},
+                  target_modules=["norm"], exclude_modules=None, modules_to_save=None, inference_mode=True)
+        changed = {"model.norm.weight": weight, "model.norm.bias": bias}
+        self.expect_merged(base, changed, vocabulary=BEFORE, q=False)
+        # Written as LoRA without factors that has the same tensors in the base's place.
+        self.run_tool("convert", "adapter", "--to", "peft", "--out", "saved")
+        self.assertEqual(set(Tensors(self.folder / "saved/adapter_model.safetensors")), {PREFIX + name for name in changed})
+        self.assertEqual(json.loads((self.folder / "saved/adapter_config.json").read_text())["modules_to_save"], ["model.norm"])
+        self.merge("base", "saved", out="again", undo=None)
+        self.assertEqual(contents(self.folder / "again"), contents(self.folder / "merged"))
+        self.kind("mixed", "LN_TUNING", {"model.norm.lora_A.weight": tensor("F32", gaussian(1, 2, DIM))})
+        self.refused("expected a tensor in the base's place", "found one of LoRA", adapter="mixed")
+
+    def test_rows_of_trainable_tokens(self):
+        base = self.base(tied=True)
+        rows = self.trained(55, 2)
+        self.kind("adapter", "TRAINABLE_TOKENS", {f"{EMBED}.trainable_tokens_delta": rows}, target_modules=["embed_tokens"],
+                  token_indices=[4, 1], init_weights=True)
+        embed = bytearray(base[f"{EMBED}.weight"][2])
+        for i, row in enumerate((4, 1)):
+            embed[2 * DIM * row:2 * DIM * (row + 1)] = rows[2][2 * DIM * i:2 * DIM * (i + 1)]
+        self.expect_merged(base, {f"{EMBED}.weight": ("BF16", [BEFORE, DIM], bytes(embed))}, vocabulary=BEFORE, q=False)
+        self.run_tool("convert", "adapter", "--to", "peft", "--out", "saved")
+        self.assertEqual(list(Tensors(self.folder / "saved/adapter_model.safetensors")), [f"{PREFIX}{EMBED}.token_adapter.trainable_tokens_delta"])
+        self.merge("base", "saved", out="again", undo=None)
+        self.assertEqual(contents(self.folder / "again"), contents(self.folder / "merged"))
+        self.kind("fewer", "TRAINABLE_TOKENS", {f"{EMBED}.trainable_tokens_delta": rows}, token_indices=[4])
+        self.refused("the rows of the 1 tokens", "token_indices", "[2, 4]", adapter="fewer")
+
+    def test_the_remedy_for_other_types(self):
+        self.base()
+        for i, (name, pieces) in enumerate([(name, ("merge it with PEFT (merge_and_unload)", "`lora extract` makes a LoRA")) for name in (
+                "ADALORA", "MISS", "BONE", "RANDLORA", "FOURIERFT", "SHIRA", "VBLORA", "HRA", "OFT", "BOFT", "C3A", "NEW")] + [
+                    ("P_TUNING", ("nothing to merge",)), ("XLORA", ("for each input",))]):
+            with self.subTest(name):
+                self.kind(f"a{i}", name, {f"{Q}.x": tensor("F32", [[1]])})
+                said = self.refused('"LN_TUNING" or "TRAINABLE_TOKENS", the types supported', f"found the string '{name}': ", *pieces, adapter=f"a{i}")
+                self.assertEqual("merge_and_unload" in said, len(pieces) == 2)
+
+    def test_multihead_attention(self):
+        """PEFT's wrapper of torch's own layer, in which its merge and its forward pass add the change of out_proj twice."""
+        self.base()
+        attention = {f"model.attn.{name}.weight": tensor("F32", gaussian(i, *shape)) for i, (name, shape) in enumerate({
+            "lora_A": (2, 4), "lora_B": (12, 2), "base_layer.out_proj.lora_A": (2, 4), "base_layer.out_proj.lora_B": (4, 2)}.items())}
+        self.kind("adapter", "LORA", attention, r=2, lora_alpha=4)
+        self.refused("'base_model.model.model.attn.base_layer.out_proj.lora_A.weight'", "nn.MultiheadAttention", "twice", "merge_and_unload")
+
+
 if __name__ == "__main__":
     unittest.main()
