@@ -206,7 +206,8 @@ class WholeTensorTypes(GrownTest):
         self.base()
         for i, (name, pieces) in enumerate([(name, ("merge it with PEFT (merge_and_unload)", "`lora extract` makes a LoRA")) for name in (
                 "ADALORA", "MISS", "BONE", "RANDLORA", "FOURIERFT", "SHIRA", "VBLORA", "HRA", "OFT", "BOFT", "C3A", "NEW")] + [
-                    ("P_TUNING", ("nothing to merge",)), ("XLORA", ("for each input",))]):
+                    ("P_TUNING", ("nothing to merge",)), ("CARTRIDGE", ("nothing to merge",)),
+                    ("XLORA", ("for each input",)), ("LILY", ("for each input",))]):
             with self.subTest(name):
                 self.kind(f"a{i}", name, {f"{Q}.x": tensor("F32", [[1]])})
                 said = self.refused('"LN_TUNING" or "TRAINABLE_TOKENS", the types supported', f"found the string '{name}': ", *pieces, adapter=f"a{i}")

@@ -86,10 +86,11 @@ inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
 inline std::string why_not(const Json& type) {
   if (!type.is_string()) return "";
   const auto is_any_of = [&](const auto&... names) { return (is_string(type, names) || ...); };
-  if (is_any_of("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "ADAPTION_PROMPT"))
+  if (is_any_of("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "ADAPTION_PROMPT",
+                "CARTRIDGE"))
     return ": it adds to what the model reads and changes no weight, so that there is nothing to merge";
-  if (is_any_of("POLY", "XLORA"))
-    return ": it mixes several updates for each input, so that no one weight has them merged";
+  if (is_any_of("POLY", "XLORA", "LILY", "SHADOW"))
+    return ": what it adds is another for each input, so that no one weight has it merged";
   return text(is_any_of("OFT", "BOFT", "HRA") ? ": it mixes the columns of a weight" : "",
               ": merge it with PEFT (merge_and_unload) and save the model, which is a plain one then; `lora extract` makes a LoRA of "
               "what changed");
