@@ -7,7 +7,7 @@ import re
 import shutil
 import unittest
 
-from support import ROOT, FORMATS, Tensors, ToolTest
+from support import ROOT, FORMATS, Tensors, ToolTest, save_adapter, save_kind, tensor
 
 LLAMA = ROOT / "tests/data/gguf/19_gguf_llama"
 BASE, LORA = LLAMA / "base-f32.gguf", LLAMA / "lora-f32.gguf"
@@ -75,6 +75,30 @@ class Gguf(ToolTest):
         tensors.save(self.folder / "model/model.safetensors")
         self.expect_error(1, ["lm_head.base_layer.weight", "other numbers", "another base"], "convert", peft, "--to", "gguf",
                           "--base", self.folder / "model", "--out", self.folder / "lora.gguf")
+
+    def test_ia3(self):
+        """Rows of q and k in the converter's order; a GGUF adapter cannot hold it."""
+        heads = ("model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.v_proj")
+        rows = {name: Tensors(LLAMA / "base.safetensors")[name + ".weight"][1][0] for name in heads}
+        path = save_kind(self.folder / "adapter", "IA3", {f"model.{name}.ia3_l": tensor("F32", [[(2, 0.5, -1)[i % 3]] for i in range(rows[name])])
+                                                          for name in heads}, feedforward_modules=[])
+        said = self.run_tool("merge", "--base", BASE, "--adapter", path, "--out", self.folder / "merged", "--undo", self.folder / "undo")
+        self.assertIn("in 2 of 12 tensors", said)
+        self.run_tool("verify", "--base", BASE, "--adapter", path)
+        self.run_tool("unmerge", "--merged", self.folder / "merged", "--undo", self.folder / "undo", "--out", self.folder / "back")
+        self.assertEqual((self.folder / "back").read_bytes(), BASE.read_bytes())
+        # The same change of the Hugging Face model: as LoRA, which the tool converts, it gives the same rows.
+        self.run_tool("merge", "--base", LLAMA / "base.safetensors", "--adapter", path, "--out", self.folder / "plain.safetensors")
+        before, after = Tensors(LLAMA / "base.safetensors"), Tensors(self.folder / "plain.safetensors")
+        change = {}
+        for name in heads:
+            pairs = zip(after.fractions(name + ".weight"), before.fractions(name + ".weight"))
+            change[name] = (tensor("F64", [[int(i == j) for j in range(32)] for i in range(32)]),
+                            tensor("F64", [[float(x - y) for x, y in zip(*pair)] for pair in pairs]))
+        lora = save_adapter(self.folder / "lora", change, alpha=32)
+        self.run_tool("merge", "--base", BASE, "--adapter", lora, "--out", self.folder / "as_lora")
+        self.assertEqual((self.folder / "as_lora").read_bytes(), (self.folder / "merged").read_bytes())
+        self.expect_error(1, ["IA3", "the format cannot hold"], "convert", path, "--to", "gguf", "--base", BASE, "--out", self.folder / "no")
 
     def test_a_base_without_its_architecture(self):
         shutil.copy(LLAMA / "base.safetensors", self.folder / "base.safetensors")

@@ -41,6 +41,32 @@ class TiedHeads(CaseTest):
         base = self.base(["lm_head"], model_type="llama")
         self.expect_merged(base, {"lm_head": "lm_head.weight"})
 
+    def test_a_head_with_the_bytes_of_the_embeddings(self):
+        """Where no config.json tells: a warning with both names, and what would be lost. Where one does: none."""
+        embed, trained, q = tensor("BF16", gaussian(7, 6, 4)), tensor("BF16", gaussian(8, 6, 4)), "model.layers.0.self_attn.q_proj"
+        names = {"model.embed_tokens.weight": embed, "lm_head.weight": embed}
+        said = ("lora: warning: tensor 'lm_head.weight': it has the bytes of 'model.embed_tokens.weight', by which it may be tied to these "
+                "embeddings; no config.json says so or denies it (tie_word_embeddings): ")
+        lost, both = "they are used in its place, and what is merged into it is lost", "the output layer gets their change as well"
+        keys = ': "tie_word_embeddings": false in the merged model\'s config.json keeps the two apart\n'
+        self.base([q], names, "silent", model_type="mine")
+        self.base([q], names, "alone")
+        self.base([q], names, "told", model_type="mine", tie_word_embeddings=False)
+        self.base([q], names, "headless", model_type="mine", architectures=["MineModel"])
+        self.base([q], {**names, "lm_head.weight": trained}, "apart", model_type="mine")
+        self.adapter(["lm_head"], "on_head")
+        self.adapter([q], "head", {PREFIX + "lm_head.weight": trained}, modules_to_save=["lm_head"])
+        self.adapter([q], "embed", {PREFIX + "model.embed_tokens.weight": trained}, modules_to_save=["embed_tokens"])
+        self.adapter([q], "both", {PREFIX + "model.embed_tokens.weight": trained, PREFIX + "lm_head.weight": trained},
+                     modules_to_save=["embed_tokens", "lm_head"])
+        self.adapter([q], "neither")
+        for base in ("silent", "alone", "told", "headless", "apart"):
+            for adapter, why in (("on_head", lost), ("head", lost), ("embed", both), ("both", None), ("neither", None)):
+                with self.subTest(base=base, adapter=adapter):
+                    warns = why is not None and base in ("silent", "alone")
+                    self.merge(base, adapter, out=f"{base}-{adapter}", undo=f"{base}-{adapter}.undo", extra=("--quiet",),
+                               warning=f"{said}if it is, {why}{keys}" if warns else "")
+
     def test_a_trained_head_of_another_name_unties(self):
         """modules_to_save of ModernBERT's decoder, which the base's file does not have."""
         embed = tensor("BF16", gaussian(7, 6, 4))

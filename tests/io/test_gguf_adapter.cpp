@@ -11,6 +11,7 @@
 #include <lora/io/model/bind.hpp>
 #include <lora/io/model/merge_model.hpp>
 #include <lora/io/peft/load_adapter.hpp>
+#include <lora/update/ia3.hpp>
 
 #include <cmath>
 
@@ -193,6 +194,24 @@ TEST(GgufAdapter, DoRAsMagnitudeGoesWithItsRows) {
   expected << 0, 2, 1, 3, 4, 6, 5, 7;
   EXPECT_EQ(tensors[0], expected);
   EXPECT_EQ(tensors[2], expected);
+}
+
+TEST(GgufAdapter, IA3sVectorGoesWithTheRows) {
+  Floats l(8, 1), moved(8, 1);
+  l << 0, 1, 2, 3, 4, 5, 6, 7;
+  moved << 0, 2, 1, 3, 4, 6, 5, 7;
+  const std::string q = "model.layers.3.self_attn.q_proj";
+  io::Adapter adapter{"a", "a", {{q, lora::IA3<float>(l), false}, {q, lora::IA3<float>(l), false}, {q, lora::IA3<float>(l.transpose()), false}}};
+  adapter.modules[1].parameter = "bias";
+  adapter.modules[1].is_optional = true;
+  const io::Adapter gguf = io::to_gguf(adapter, {"llama", 2, 1});
+  ASSERT_EQ(gguf.modules.size(), 3u);
+  EXPECT_EQ(gguf.modules[0].tensor_name(), "blk.3.attn_q.weight");
+  EXPECT_EQ(gguf.modules[1].tensor_name(), "blk.3.attn_q.bias");
+  for (const std::size_t i : {0u, 1u}) EXPECT_EQ(test::tensors(gguf.modules[i].update)[0], moved.cast<double>());
+  EXPECT_EQ(test::tensors(gguf.modules[2].update)[0], l.transpose().cast<double>()) << "what the layer takes in stays in order";
+  const io::Adapter back = io::from_gguf(gguf, {"llama", 2, 1});
+  for (const std::size_t i : {0u, 1u}) EXPECT_EQ(test::tensors(back.modules[i].update)[0], l.cast<double>());
 }
 
 // ---- Writing

@@ -54,6 +54,14 @@ DoRA<Scalar> with_rows(const DoRA<Scalar>& update, const std::vector<Index>& fro
   return {with_rows(update.low_rank(), from), taken_rows(update.magnitude(), from)};
 }
 
+template <class Compute>
+IA3<Compute> with_rows(const IA3<Compute>& update, const std::vector<Index>& from) {
+  const MatrixView l = update.tensors().front().view;
+  Matrix<double> out(l.rows, 1);
+  for (Index i = 0; i < l.rows; ++i) lora::detail::read_row(l, from[static_cast<std::size_t>(i)], &out(i, 0));
+  return IA3<Compute>(out, update.scaling_rule());
+}
+
 /// An adapter under other names, the rows of q and k in the other order.
 template <class = void>
 class BasicGgufRenaming {
@@ -88,7 +96,8 @@ class BasicGgufRenaming {
                  : module.expert >= 0 || path.find(".experts.") != path.npos
                      ? " (adapters of experts are not written to GGUF files: merge it into the model, lora merge)"
                      : ""));
-      if (module.parameter != "weight" || module.expert >= 0)
+      const bool scales_bias = module.parameter == "bias" && module.is_optional;  // IA3's
+      if ((module.parameter != "weight" && !scales_bias) || module.expert >= 0)
         refuse(module, text("expected an update of a matrix, found one of ", in_quotes(module.tensor_name()),
                             module.expert >= 0 ? ", an expert's" : ""));
       const std::string_view gguf = to_gguf_ ? std::string_view(*name) : path;
@@ -114,6 +123,7 @@ class BasicGgufRenaming {
   }
 
   AdapterUpdate reordered(const AdapterModule& module, std::uint64_t heads) const {
+    if (module.update.kind() == "IA3" && module.rows() < 0) return module.update;  // of what the layer takes in
     const auto rows = static_cast<std::uint64_t>(module.rows());
     if (heads == 0 || heads > rows || rows % (2 * heads) != 0)
       refuse(
@@ -124,8 +134,14 @@ class BasicGgufRenaming {
     const std::vector<Index> from = reordered_rows(module.rows(), heads, to_gguf_);
     std::optional<AdapterUpdate> out;
     const auto take = [&](const auto& update) { out = with_rows(update, from); };
-    if (!visit_as<LowRank>(module.update, take) && !visit_as<DoRA>(module.update, take))
-      refuse(module, text("expected LoRA or DoRA to reorder the rows of, found ", in_quotes(module.update.kind())));
+    visit_update(
+        [&]<class Compute>(const SharedUpdate<Compute>& shared) {
+          if (const auto* const ia3 = dynamic_cast<const IA3<Compute>*>(shared.get())) take(*ia3);
+        },
+        module.update);
+    if (!out && !visit_as<LowRank>(module.update, take) && !visit_as<DoRA>(module.update, take))
+      refuse(module, text("expected LoRA, DoRA or IA3 to reorder the rows of, found ", in_quotes(module.update.kind()),
+                          ": merge into the Hugging Face model, and convert that to GGUF"));
     return *out;
   }
 

@@ -35,11 +35,11 @@ std::optional<std::string> gguf_name(std::string_view module, const GgufArchitec
 std::optional<std::string> module_name(std::string_view gguf, const GgufArchitecture& architecture);
 
 /// An adapter for a Hugging Face model as one for its GGUF conversion, and back: names, and the order of rows (of B,
-/// and of DoRA's magnitude). Throw FileError, naming the module, for one that has no name there, an update other than
-/// LoRA and DoRA where rows are reordered, heads that do not fit its rows, biases, experts and trained tensors;
-/// ValueError for an architecture that is not known. PEFT's copies of embeddings and output layers
-/// (Adapter::base_copies) get their names there as well; bind() compares them with the base, without_base_copies()
-/// leaves them out.
+/// of DoRA's magnitude and of IA3's vector). Throw FileError, naming the module, for one that has no name there, an
+/// update other than LoRA, DoRA and IA3 where rows are reordered, heads that do not fit its rows, biases (but those
+/// that IA3 scales), experts and trained tensors; ValueError for an architecture that is not known. PEFT's copies of
+/// embeddings and output layers (Adapter::base_copies) get their names there as well; bind() compares them with the
+/// base, without_base_copies() leaves them out.
 LORA_ON_CALL_DECLARED Adapter to_gguf(const Adapter& adapter, const GgufArchitecture& architecture);
 LORA_ON_CALL_DECLARED Adapter from_gguf(const Adapter& adapter, const GgufArchitecture& architecture);
 

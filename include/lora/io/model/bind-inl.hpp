@@ -25,6 +25,7 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
       });
   if (warnings != nullptr) warnings->insert(warnings->end(), out.warnings.begin(), out.warnings.end());
   detail::expect_untied_head(model, out.modules, out.own_heads, warnings, false);
+  detail::warn_of_equal_head(model, out.modules, out.replacements, out.own_heads, warnings);
   if (replacements != nullptr)
     *replacements = std::move(out.replacements);
   else if (!out.replacements.empty())

@@ -57,8 +57,8 @@ Finish add_record(UndoFileWriter& undo, ActiveSet<Compute> set, UndoRecord recor
 LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const MergeTarget& target,
                                                  std::span<std::byte> bytes, UndoFileWriter* undo,
                                                  const Context& context, MergeEffect& effect) {
-  add_rows(target, bytes);
-  if (target.parts.empty()) return replace_tensor(model, target, bytes, undo, true);
+  effect.narrowed = add_rows(target, bytes);
+  if (target.parts.empty()) return replace_tensor(model, target, bytes, undo, true, effect.narrowed);
   Finish finish = named(model.shard_of(*target.tensor).path(), "module", target.module, [&] {
     return visit_type(target.type, [&]<class T>(std::type_identity<T>) -> Finish {
       using Compute = compute_t<T>;
@@ -70,9 +70,12 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
       });
     });
   });
-  effect = effect_of(target.type, weight_bytes(target, bytes), [&](std::uint64_t offset, std::span<std::byte> into) {
-    read_extended(model, target, weight_offset(target) + offset, into);
-  });
+  effect = effect_of(
+      target.type, weight_bytes(target, bytes),
+      [&](std::uint64_t offset, std::span<std::byte> into) {
+        read_extended(model, target, weight_offset(target) + offset, into);
+      },
+      effect.narrowed);
   return finish;
 }
 
@@ -80,17 +83,17 @@ LORA_ON_CALL_DECLARED inline Finish merge_tensor(const Model& model, const Merge
 LORA_ON_CALL_DECLARED inline Finish merge_unmerged(const Model& model, const MergeTarget& target,
                                                    std::span<std::byte> bytes, UndoFileWriter* undo,
                                                    const Context& context, MergeEffect& effect) {
-  if (target.parts.empty()) {
-    add_rows(target, bytes);
-    return replace_tensor(model, target, bytes, undo, false);
-  }
-  add_rows(target, bytes);
+  effect.narrowed = add_rows(target, bytes);
+  if (target.parts.empty()) return replace_tensor(model, target, bytes, undo, false, effect.narrowed);
   const std::span<std::byte> weight = weight_bytes(target, bytes);
   const std::vector<std::byte> before(weight.begin(), weight.end());
   Finish finish = merge_tensor(model, target, bytes, undo, context, effect);
-  effect = effect_of(target.type, weight, [&](std::uint64_t offset, std::span<std::byte> into) {
-    std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
-  });
+  effect = effect_of(
+      target.type, weight,
+      [&](std::uint64_t offset, std::span<std::byte> into) {
+        std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
+      },
+      effect.narrowed);
   return finish;
 }
 

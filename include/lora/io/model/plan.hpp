@@ -286,6 +286,7 @@ LORA_ON_CALL_DECLARED inline MergePlan plan_merge(const Model& base, const std::
   expect_used(renames, adapters);
   MergePlanner planner(base);
   std::vector<BoundModule> used;
+  std::vector<Replacement> replacements;
   std::vector<std::string> own_heads;
   std::optional<Replacement> apart;
   bool any_coefficient = false;
@@ -300,12 +301,14 @@ LORA_ON_CALL_DECLARED inline MergePlan plan_merge(const Model& base, const std::
     for (const Replacement& found : all.replacements) planner.add(found, adapter);
     for (const BoundModule& bound : all.modules) planner.add(bound, adapter, coefficient);
     used.insert(used.end(), all.modules.begin(), all.modules.end());
+    replacements.insert(replacements.end(), all.replacements.begin(), all.replacements.end());
     own_heads.insert(own_heads.end(), all.own_heads.begin(), all.own_heads.end());
     for (const Replacement& found : all.replacements)
       if (all.trained_apart != nullptr && found.tensor == all.trained_apart) apart = found;
   }
   const bool keeps_head = apart && keep_head(base, *apart, planner, can_copy, warnings);
   warn_of_tied_embeddings(base, used, warnings);
+  if (can_copy) warn_of_equal_head(base, used, replacements, own_heads, warnings);
   MergePlan out{planner.take()};
   if (!any_coefficient) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
   if (out.targets.empty())

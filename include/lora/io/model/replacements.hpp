@@ -6,6 +6,7 @@
 
 #include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/tied_head.hpp"
+#include "lora/io/safetensors/finite.hpp"
 
 #include <unordered_map>
 
@@ -115,6 +116,25 @@ class ReplacementFinder {
            shape_list(info.shape), found..., ": the adapter was made for another base");
   }
 
+  /// One that was trained in the base's place and does not fit there.
+  [[noreturn]] void refuse_trained(const BaseCopy& copy, const TensorInfo& base) const {
+    const TensorInfo& info = info_of(copy);
+    const std::string_view module = module_of(base.name);
+    const bool has_other_rows = info.shape.size() == base.shape.size() && !base.shape.empty() && info.shape[0] != base.shape[0] &&
+                                std::equal(base.shape.begin() + 1, base.shape.end(), info.shape.begin() + 1);
+    std::string why = "the adapter was made for another base";
+    if (info.shape == base.shape)
+      why = "numbers of these types are not converted into each other";
+    else if (has_other_rows && (detail::is_embedding(module) || is_head(module)))
+      why = text("the adapter was trained with a vocabulary of ", info.shape[0],
+                 " rows: merge into a base that was resized to as many (resize_token_embeddings(", info.shape[0], ")) and saved");
+    else if (has_other_rows)
+      why = text("a classifier of another number of labels, perhaps: merge into a base that was loaded as for the training (num_labels=",
+                 info.shape[0], ") and saved, or into one without this tensor");
+    refuse(copy, ": expected ", name(base.dtype), " ", shape_list(base.shape), ", as the base's ", in_quotes(base.name),
+           " in whose place it was trained, found ", name(info.dtype), " ", shape_list(info.shape), ": ", why);
+  }
+
   /// PEFT writes a tensor twice that two keys name, or with the wrappers' names as well.
   void expect_equal(const std::vector<const BaseCopy*>& copies) const {
     for (const BaseCopy* const copy : copies)
@@ -162,7 +182,7 @@ class ReplacementFinder {
     if (!group.trained.empty()) {
       const BaseCopy& copy = *group.trained[0];
       const TensorInfo& info = info_of(copy);
-      if (!can_convert(info, base) || (info.shape != base.shape && !is_grown(info, base))) refuse_shape(copy);
+      if (!can_convert(info, base) || (info.shape != base.shape && !is_grown(info, base))) refuse_trained(copy, base);
       if (!is_copy(*adapter_.file, info, base_, *group.tensor, read_)) put(group, &copy, nullptr, info.shape);
     } else if (!group.rows.empty()) {
       put_rows(group, *group.rows[0], grown);
@@ -192,7 +212,13 @@ class ReplacementFinder {
     put(group, &copy, grown, shape);
   }
 
+  /// Throws FileError, naming the tensor, for numbers that are not finite.
   void put(const Group& group, const BaseCopy* copy, const BaseCopy* added_rows, std::vector<std::uint64_t> shape) {
+    if (copy != nullptr) expect_finite(*adapter_.file, info_of(*copy));
+    if (added_rows != nullptr) {
+      const TensorInfo& base = *group.tensor->info;
+      expect_finite(*adapter_.file, info_of(*added_rows), base.bytes() * 8 / bits(base.dtype));
+    }
     const std::string& name = group.tensor != nullptr ? group.tensor->info->name : group.new_name;
     out_.all.push_back({group.tensor, copy, added_rows, name, std::move(shape)});
   }

@@ -8,6 +8,7 @@
 #include "lora/io/text/json.hpp"
 
 #include <algorithm>
+#include <optional>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -58,18 +59,77 @@ inline std::filesystem::path config_file(const Model& model) {
   return (model.is_folder() ? model.path() : std::filesystem::absolute(model.path()).parent_path()) / "config.json";
 }
 
-/// Whether the configuration ties an output layer to the embeddings; false when there is none, or none that can be read.
-inline bool is_head_tied(const Model& model) {
+/// What the configuration of a model says; nothing when there is none, or none that can be read.
+inline std::optional<TiedHead> head_in_config(const Model& model) {
   std::error_code ignored;
   const std::filesystem::path file = config_file(model);
-  if (!std::filesystem::exists(file, ignored)) return false;
+  if (!std::filesystem::exists(file, ignored)) return std::nullopt;
   TiedHead found;
   try {
     read_tied_head(read_json_file(file, max_config_bytes), found);
   } catch (const FileError&) {
-    return false;
+    return std::nullopt;
   }
-  return found.is_tied() && !found.is_headless;
+  return found;
+}
+
+/// Whether the configuration ties an output layer to the embeddings; false when there is none, or none that can be read.
+inline bool is_head_tied(const Model& model) {
+  const std::optional<TiedHead> found = head_in_config(model);
+  return found && found->is_tied() && !found->is_headless;
+}
+
+/// Whether two tensors of a model have the same bytes.
+inline bool are_same(const Model& model, const ModelTensor& a, const ModelTensor& b) {
+  if (a.info->dtype != b.info->dtype || a.info->shape != b.info->shape) return false;
+  constexpr std::uint64_t step = std::uint64_t{1} << 20;
+  std::vector<std::byte> bytes, others;
+  for (std::uint64_t at = 0; at < a.info->bytes(); at += step) {
+    bytes.resize(static_cast<std::size_t>(std::min(step, a.info->bytes() - at)));
+    others.resize(bytes.size());
+    model.read(a, at, bytes);
+    model.read(b, at, others);
+    if (bytes != others) return false;
+  }
+  return true;
+}
+
+/// Where no configuration tells, a program may tie an output layer that has the bytes of the embeddings to these all the same. Warns where
+/// one of the two changes.
+inline void warn_of_equal_head(const Model& model, const std::vector<BoundModule>& modules,
+                               const std::vector<Replacement>& replacements, const std::vector<std::string>& own_heads,
+                               std::vector<std::string>* warnings) {
+  if (warnings == nullptr || model.shards().front().gguf() != nullptr) return;
+  const auto module_of = [](const ModelTensor& tensor) {
+    return std::string_view(tensor.info->name).substr(0, tensor.info->name.rfind('.'));
+  };
+  const auto has_factors = [&](const ModelTensor& tensor) {
+    return std::any_of(modules.begin(), modules.end(), [&](const BoundModule& bound) { return &bound.tensor() == &tensor; });
+  };
+  const auto is_replaced = [&](const ModelTensor& tensor) {
+    return std::any_of(replacements.begin(), replacements.end(),
+                       [&](const Replacement& replacement) { return replacement.tensor == &tensor; });
+  };
+  for (const ModelTensor& head : model.tensors()) {
+    if (!is_head(module_of(head)) || !head.info->name.ends_with(".weight")) continue;
+    const bool is_own = std::find(own_heads.begin(), own_heads.end(), head.info->name) != own_heads.end();
+    const bool changes = has_factors(head) || is_own;
+    if (!changes && is_replaced(head)) continue;  // by what the embeddings become
+    for (const ModelTensor& embeddings : model.tensors()) {
+      if (!is_embedding(module_of(embeddings)) || !embeddings.info->name.ends_with(".weight")) continue;
+      if (!changes && !has_factors(embeddings) && !is_replaced(embeddings)) continue;
+      const std::optional<TiedHead> said = head_in_config(model);
+      if (said && (said->said_tied || said->said_untied || !said->type.empty() || said->is_headless)) return;
+      if (!are_same(model, head, embeddings)) continue;
+      warnings->push_back(
+          text("tensor ", in_quotes(head.info->name), ": it has the bytes of ", in_quotes(embeddings.info->name),
+               ", by which it may be tied to these embeddings; no config.json says so or denies it (tie_word_embeddings): ",
+               changes ? "if it is, they are used in its place, and what is merged into it is lost"
+                       : "if it is, the output layer gets their change as well",
+               ": \"tie_word_embeddings\": false in the merged model's config.json keeps the two apart"));
+      return;
+    }
+  }
 }
 
 /// How a base gets an output layer that can be merged into.

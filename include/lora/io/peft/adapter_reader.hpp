@@ -39,7 +39,8 @@ class AdapterReader {
       const std::string_view module = std::string_view(*of_base).substr(0, of_base->rfind('.'));
       const auto has = [&](std::string_view piece) { return tensor.name.find(piece) != std::string::npos; };
       const bool is_trained = !has(".original_module.") &&
-                              (config_.replaces(module) || (config_.keeps_ties() && has(".modules_to_save.")) ||
+                              (config_.replaces(module) || (config_.peft_type() == "LN_TUNING" && has(layers_piece)) ||
+                               (config_.keeps_ties() && has(".modules_to_save.")) ||
                                (config_.trains_biases() && of_base->ends_with(".bias")));
       base_copies_.push_back({tensor.name, *of_base, is_trained});
       return;
@@ -75,13 +76,16 @@ class AdapterReader {
 
   /// `at`: where the name goes on behind the embedding's path.
   void add_tokens(const TensorInfo& tensor, std::size_t at) {
-    const Unwrapped unwrapped = without_wrappers(std::string_view(tensor.name).substr(0, at));
+    std::string_view path = std::string_view(tensor.name).substr(0, at);
+    if (path.ends_with(token_adapter_piece)) path.remove_suffix(token_adapter_piece.size());
+    const Unwrapped unwrapped = without_wrappers(path);
     const std::vector<std::uint64_t> tokens = config_.trained_tokens(unwrapped.name);
     if (!unwrapped.has_peft_prefix || tensor.shape.size() != 2 || tensor.shape[0] != tokens.size() || tokens.empty())
       refuse_tensor(
           file_.path(), tensor,
           text("expected the rows of the ", tokens.size(), " tokens that adapter_config.json lists for ",
-               in_quotes(unwrapped.name), " (trainable_token_indices), found the shape ", shape_list(tensor.shape)));
+               in_quotes(unwrapped.name), " (trainable_token_indices, or TRAINABLE_TOKENS' token_indices), found the shape ",
+               shape_list(tensor.shape)));
     base_copies_.push_back({tensor.name, unwrapped.name + ".weight", true, tokens});
   }
 
@@ -103,7 +107,7 @@ class AdapterReader {
     if (std::any_of(kinds.begin(), kinds.end(), has)) return;
     const auto owner = std::find_if(kind_rows.begin(), kind_rows.end(), has);
     refuse_tensor(file_.path(), tensor,
-                  text("expected a part of ", kinds.front()->name,
+                  text("expected ", kinds.empty() ? "a tensor in the base's place" : text("a part of ", kinds.front()->name),
                        ", as adapter_config.json says (peft_type, use_dora), found one of ", (*owner)->name,
                        ": the configuration is another adapter's, or was edited",
                        *owner == &dora_kind ? " (use_dora is true of a file with magnitudes)" : ""));

@@ -82,18 +82,26 @@ inline void refuse_other_keys(const JsonFields& in, const PeftType& type) {
       in.refuse(key, "not supported: expected null, false, \"none\" or empty, found ", description(json));
 }
 
-/// What is known of a peft_type that is not supported: "" or a sentence's end.
-inline std::string_view why_not(const Json& type) {
-  for (const std::string_view name :
-       {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "ADAPTION_PROMPT"})
-    if (is_string(type, name))
-      return ": it adds to what the model reads and changes no weight, so that there is nothing to merge";
-  for (const std::string_view name : {"OFT", "BOFT", "HRA", "POLY", "XLORA"})
-    if (is_string(type, name))
-      return name == "POLY" || name == "XLORA"
-                 ? ": it mixes several updates for each input, so that no one weight has them merged"
-                 : ": it mixes the columns of a weight: merge it with PEFT (merge_and_unload)";
-  return "";
+/// What is to be done about a peft_type that is not supported: a sentence's end.
+inline std::string why_not(const Json& type) {
+  if (!type.is_string()) return "";
+  const auto is_any_of = [&](const auto&... names) { return (is_string(type, names) || ...); };
+  if (is_any_of("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "ADAPTION_PROMPT",
+                "CARTRIDGE"))
+    return ": it adds to what the model reads and changes no weight, so that there is nothing to merge";
+  if (is_any_of("POLY", "XLORA", "LILY", "SHADOW"))
+    return ": what it adds is another for each input, so that no one weight has it merged";
+  return text(is_any_of("OFT", "BOFT", "HRA") ? ": it mixes the columns of a weight" : "",
+              ": merge it with PEFT (merge_and_unload) and save the model, which is a plain one then; `lora extract` makes a LoRA of "
+              "what changed");
+}
+
+/// "LORA", "LOHA" ... and the last.
+inline std::string supported_types() {
+  std::string out;
+  for (const PeftType& type : peft_types)
+    out += text(out.empty() ? "" : &type == &peft_types.back() ? " or " : ", ", '"', type.name, '"');
+  return out;
 }
 
 /// A list of strings; empty when the key is missing or null.
@@ -118,9 +126,9 @@ inline bool reads_biases(const JsonFields& in) {
   return true;
 }
 
-/// trainable_token_indices: a list for `embed_tokens`, or a list for each of several embeddings.
-inline std::vector<std::pair<std::string, std::vector<std::uint64_t>>> token_lists(const JsonFields& in) {
-  static constexpr std::string_view key = "trainable_token_indices";
+/// trainable_token_indices, and token_indices of TRAINABLE_TOKENS: a list for `embed_tokens`, or a list for each of several embeddings.
+inline std::vector<std::pair<std::string, std::vector<std::uint64_t>>> token_lists(const JsonFields& in,
+                                                                                   std::string_view key) {
   std::vector<std::pair<std::string, std::vector<std::uint64_t>>> out;
   const auto add = [&](const std::string& module, const Json& list) {
     if (!list.is_array()) in.refuse(key, "expected a list of tokens, found ", description(list));
@@ -165,11 +173,11 @@ LORA_FUNC PeftConfig PeftConfig::parse(const std::filesystem::path& file, std::s
 
 LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in, Unconverted unconverted) {
   using detail::JsonFields;
-  const detail::Json& type = in.required("peft_type", "\"LORA\", \"LOHA\", \"LOKR\", \"VERA\" or \"IA3\"");
+  const detail::Json& type = in.required("peft_type", detail::supported_types());
   for (const detail::PeftType& known : detail::peft_types)
     if (detail::is_string(type, known.name)) type_ = &known;
   if (type_ == nullptr)
-    in.refuse("peft_type", "expected \"LORA\", \"LOHA\", \"LOKR\", \"VERA\" or \"IA3\", the types supported, found ",
+    in.refuse("peft_type", "expected ", detail::supported_types(), ", the types supported, found ",
               detail::description(type), detail::why_not(type));
   if (type_->reads("r")) rank_ = in.positive("r", in.required("r", "the rank"));
   if (!type_->alpha_key.empty()) alpha_ = in.finite(type_->alpha_key, in.required(type_->alpha_key, "a number"));
@@ -196,7 +204,8 @@ LORA_FUNC PeftConfig::PeftConfig(const detail::JsonFields& in, Unconverted uncon
   if (const detail::Json* const ties = in.find("ensure_weight_tying"))
     keeps_ties_ = ties->is_boolean() && detail::boolean(*ties);
   if (type_->has_bias()) trains_biases_ = detail::reads_biases(in);
-  if (type_->reads("trainable_token_indices")) trained_tokens_ = detail::token_lists(in);
+  for (const std::string_view key : {"trainable_token_indices", "token_indices"})
+    if (type_->reads(key)) trained_tokens_ = detail::token_lists(in, key);
   ranks_.keys = alphas_.keys = std::make_shared<detail::PatternKeys>();
   if (type_->reads("rank_pattern")) ranks_.keys = detail::read_patterns(in, "rank_pattern", ranks_.values, &JsonFields::positive);
   if (type_->reads("alpha_pattern")) alphas_.keys = detail::read_patterns(in, "alpha_pattern", alphas_.values, &JsonFields::finite);

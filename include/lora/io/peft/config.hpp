@@ -21,9 +21,10 @@ struct KindRow;
 struct PeftType;
 }  // namespace detail
 
-/// What an `adapter_config.json` of PEFT says about an adapter of peft_type LORA, LOHA, LOKR, VERA or IA3.
+/// What an `adapter_config.json` of PEFT says about an adapter of peft_type LORA, LOHA, LOKR, VERA or IA3, or LN_TUNING or
+/// TRAINABLE_TOKENS, which bring whole tensors alone.
 ///
-/// Read: peft_type, r, lora_alpha (alpha of LOHA and LOKR), use_rslora, use_dora, lora_bias, rank_pattern, alpha_pattern,
+/// Read: peft_type, r, lora_alpha (alpha of LOHA and LOKR), use_rslora, use_dora, lora_bias, rank_pattern, alpha_pattern, token_indices,
 /// fan_in_fan_out, init_lora_weights, target_parameters, feedforward_modules, modules_to_save. r and alpha must be there where the type has
 /// them (PEFT would assume 8). Not used, since they do not change what a finished adapter computes: see `ignored_keys`. Every
 /// other key, known or not, is refused by its name unless it is null, false, 0, "", "none", [] or {}.
@@ -68,7 +69,7 @@ class PeftConfig {
   /// `corda` ...), and the adapter was not converted since; else empty.
   const std::string& initialiser() const { return initialiser_; }
 
-  /// LORA, LOHA, LOKR, VERA or IA3.
+  /// LORA, LOHA, LOKR, VERA, IA3, LN_TUNING or TRAINABLE_TOKENS.
   std::string_view peft_type() const;
 
   /// What it says of one module.
@@ -101,7 +102,7 @@ class PeftConfig {
   /// the end of it behind a dot; or as gate_up_proj, down_proj alone, for modules called `experts`.
   std::vector<std::string> parameters_of(std::string_view path) const;
 
-  /// The rows of the table of kinds that modules may be.
+  /// The rows of the table of kinds that modules may be; none where whole tensors are all that the adapter has.
   std::span<const detail::KindRow* const> kinds() const;
 
   /// Whether modules_to_save names the module or one that it lies in, by the end of its path (`head` names `lm_head`,
@@ -115,9 +116,9 @@ class PeftConfig {
   /// bias is "all" or "lora_only": the biases in the file stand in the base's place.
   bool trains_biases() const { return trains_biases_; }
 
-  /// The tokens that trainable_token_indices lists for an embedding, by its path or the end of it (a list without names is for
-  /// `embed_tokens`); of a module that none names, the only list that there is (PEFT wraps the output layer that is tied to the
-  /// embedding as well); empty when there are none.
+  /// The tokens that trainable_token_indices (token_indices of TRAINABLE_TOKENS) lists for an embedding, by its path or the end of it
+  /// (a list without names is for `embed_tokens`); of a module that none names, the only list that there is (PEFT wraps the output
+  /// layer that is tied to the embedding as well); empty when there are none.
   std::vector<std::uint64_t> trained_tokens(std::string_view module) const;
 
   /// base_model_name_or_path and task_type: what the adapter was made for, and nothing that is computed with. Empty

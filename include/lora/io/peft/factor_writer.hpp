@@ -72,10 +72,11 @@ class BasicFactorWriter {
       if (known_experts.emplace(module.path, module.parameter).second) add_experts(adapter, i, out);
     }
     for (std::size_t i = 0; i < adapter.base_copies.size(); ++i) {
-      const std::string& written = adapter.base_copies[i].name;
+      const BaseCopy& copy = adapter.base_copies[i];
       const CopySource source =
-          sources.empty() ? CopySource{adapter.file.get(), &adapter.file->tensor(written)} : sources[i];
-      out.push_back({nullptr, "", {}, source.tensor->dtype, {written, source.tensor->dtype, source.tensor->shape}, nullptr, source});
+          sources.empty() ? CopySource{adapter.file.get(), &adapter.file->tensor(copy.name)} : sources[i];
+      TensorInfo written{copy_name(copy), source.tensor->dtype, source.tensor->shape};
+      out.push_back({nullptr, "", {}, source.tensor->dtype, std::move(written), nullptr, source});
     }
     for (const Factor& factor : out)
       if (factor.module != nullptr && !scalar_type(factor.dtype))
@@ -87,6 +88,13 @@ class BasicFactorWriter {
              out.size(), [&](std::uint32_t a, std::uint32_t b) { return bits(out[a].dtype) > bits(out[b].dtype); }))
       ordered.push_back(out[i]);
     return ordered;
+  }
+
+  /// What LORA's files call a whole tensor, or rows: their own name but for those of LN_TUNING and TRAINABLE_TOKENS.
+  static std::string copy_name(const BaseCopy& copy) {
+    if (!copy.rows.empty())
+      return text(peft_prefix, std::string_view(copy.tensor).substr(0, copy.tensor.rfind('.')), token_adapter_piece, tokens_piece);
+    return copy.name.find(layers_piece) != copy.name.npos ? text(peft_prefix, copy.tensor) : copy.name;
   }
 
   void add(const AdapterModule& module, std::vector<Factor>& out) const {

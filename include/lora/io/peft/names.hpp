@@ -27,8 +27,10 @@ struct PeftPiece {
   bool is_embedding = false;
   bool is_shared = false;          // one for all modules, in front of which no path stands
 };
-/// The rows of an embedding that trainable_token_indices lists: they replace the base's, despite their name.
-inline constexpr std::string_view tokens_piece = ".token_adapter.trainable_tokens_delta";
+/// The rows of an embedding that trainable_token_indices lists (those of TRAINABLE_TOKENS stand there without the first part): they
+/// replace the base's, despite their name. And LN_TUNING's layer in the place of the base's.
+inline constexpr std::string_view token_adapter_piece = ".token_adapter", tokens_piece = ".trainable_tokens_delta",
+                                  layers_piece = ".ln_tuning_layers.";
 
 inline constexpr std::array peft_pieces{
     PeftPiece{"lora_A", "lora_A", ".weight"},
@@ -92,8 +94,8 @@ inline constexpr std::string_view peft_lokr_of_one_dimension =
     "order than LyCORIS";
 
 /// The tensor of the base model that a whole tensor in an adapter's file is a copy of, or stands for: `lm_head.weight` for
-/// `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight`, `...lm_head.modules_to_save.weight` and
-/// `...lm_head.token_adapter.base_layer.weight`. Nothing for a tensor of the adapter's own.
+/// `base_model.model.lm_head.base_layer.weight`, `...lm_head.weight`, `...lm_head.modules_to_save.weight`,
+/// `...lm_head.ln_tuning_layers.weight` and `...lm_head.token_adapter.base_layer.weight`. Nothing for a tensor of the adapter's own.
 inline std::optional<std::string> base_tensor_name(std::string_view tensor) {
   static constexpr std::array<std::string_view, 10> own{"lora_", "ia3_",  "vera_", "hada_",      "lokr_",
                                                         "oft_",  "boft_", "vblora_", "randlora_", "trainable_tokens"};
@@ -105,7 +107,7 @@ inline std::optional<std::string> base_tensor_name(std::string_view tensor) {
     if (std::any_of(own.begin(), own.end(), [&](std::string_view piece) { return parts[i].starts_with(piece); }))
       return std::nullopt;
     if (parts[i] == "base_layer" || parts[i] == "original_module" || parts[i] == "token_adapter") continue;
-    if (parts[i] == "modules_to_save") {
+    if (parts[i] == "modules_to_save" || parts[i] == "ln_tuning_layers") {
       if (i + 2 < parts.size()) ++i;  // an adapter's name
       continue;
     }
@@ -162,6 +164,10 @@ inline PeftName parse_peft_name(const std::filesystem::path& file, const TensorI
   out.module = name.substr(0, found->begin - 1);
   std::string_view path = out.module;
   while (path.ends_with(base_layer_piece)) path.remove_suffix(base_layer_piece.size());
+  if (path.ends_with(".base_layer.out_proj"))
+    refuse_tensor(file, tensor,
+                  "not supported: LoRA of an nn.MultiheadAttention, whose out_proj gets its change twice in versions of PEFT: merge "
+                  "it with the PEFT that it was trained with (merge_and_unload) and save the model");
   if (path.find(".base_layer.") != path.npos)
     refuse_tensor(file, tensor, "not supported: factors of a module in a base layer");
   if (out.module.size() > max_module_path) refuse_length(out.module.size());

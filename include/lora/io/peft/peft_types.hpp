@@ -10,7 +10,7 @@ namespace io::detail {
 
 struct PeftType {
   std::string_view name;
-  std::span<const KindRow* const> kinds, with_dora;  // with_dora: those with use_dora
+  std::span<const KindRow* const> kinds, with_dora;  // with_dora: those with use_dora; none: whole tensors alone
   std::string_view alpha_key;                        // empty: the scaling is 1
   std::span<const std::string_view> keys;            // what else is read
 
@@ -29,11 +29,15 @@ inline constexpr std::array<std::string_view, 3> lycoris_keys{"r", "rank_pattern
 inline constexpr std::array<std::string_view, 4> vera_keys{"r", "fan_in_fan_out", "save_projection", "bias"};
 inline constexpr std::array<std::string_view, 2> ia3_keys{"fan_in_fan_out", "feedforward_modules"};
 
+inline constexpr std::array<std::string_view, 1> tokens_keys{"token_indices"};
+
 inline constexpr std::array peft_types{PeftType{"LORA", lora_kinds, dora_kinds, "lora_alpha", lora_keys},
                                        PeftType{"LOHA", loha_kinds, {}, "alpha", lycoris_keys},
                                        PeftType{"LOKR", lokr_kinds, {}, "alpha", lycoris_keys},
                                        PeftType{"VERA", vera_kinds, {}, "", vera_keys},
-                                       PeftType{"IA3", ia3_kinds, {}, "", ia3_keys}};
+                                       PeftType{"IA3", ia3_kinds, {}, "", ia3_keys},
+                                       PeftType{"LN_TUNING", {}, {}, "", {}},
+                                       PeftType{"TRAINABLE_TOKENS", {}, {}, "", tokens_keys}};
 
 }  // namespace io::detail
 LORA_NAMESPACE_END
