@@ -32,10 +32,6 @@ struct SoftwareUnit {
   }
   static void release() { configured = false; }
   template <int I>
-  static void zero() {
-    std::memset(&tiles[I], 0, sizeof(Tile));
-  }
-  template <int I>
   static void load(const void* rows, Index stride) {
     for (Index r = 0; r < 16; ++r) std::memcpy(tiles[I].rows[r], static_cast<const char*>(rows) + r * stride, 64);
   }

@@ -155,6 +155,22 @@ TEST_F(LayerCalls, AGroupSaysWhichLayerFailed) {
             "lora: LayerGroup::resume: no record for the layer \"first\"");
 }
 
+/// A caller's own class is not cut down to the one it derives from.
+TEST_F(LayerCalls, AGroupPassesErrorsOfTheCallersOn) {
+  struct Cancelled : lora::StateError {
+    Cancelled() : StateError("the program: cancelled") {}
+  };
+  struct Cancelling final : lora::Executor {
+    int concurrency() const override { return 1; }
+    void run(int, lora::FunctionRef<void(int)>) override { throw Cancelled(); }
+  } executor;
+  lora::LayerGroup<float> group;
+  group.add("first", lora::Linear<float>(w0));
+  group.attach("a", {{"first", std::make_shared<const lora::LowRank<float>>(update)}});
+  group.activate({{"a", 1.0}});
+  EXPECT_EQ(message_of<Cancelled>([&] { group.merge({&executor}); }), "the program: cancelled");
+}
+
 TEST(Samples, TheLengthOfASpanIsChecked) {
   std::vector<float> data(12);
   const auto X = lora::samples(std::span(data), 3, 4);

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <typeinfo>
 
 LORA_NAMESPACE_BEGIN
 
@@ -126,19 +127,24 @@ inline std::string_view bare(const Error& error) {
   return message.substr(message.starts_with("lora: ") ? 6 : 0);
 }
 
-/// Rethrows what is being handled. Where it is one of the classes above, its message says `where` in front.
+template <class Class>
+[[noreturn]] LORA_NOINLINE void rethrow_as(const Class& error, std::string_view where) {
+  if (typeid(error) == typeid(Class)) throw Class(text("lora: ", where, ": ", bare(error)));
+  throw;
+}
+
+/// Rethrows what is being handled. Where it is one of the classes above, not one derived from it, its message says `where` in front.
 [[noreturn]] LORA_NOINLINE inline void rethrow_from(std::string_view where) {
-  const auto named = [&](const Error& error) { return text("lora: ", where, ": ", bare(error)); };
   try {
     throw;
   } catch (const ShapeError& error) {
-    throw ShapeError(named(error));
+    rethrow_as(error, where);
   } catch (const ValueError& error) {
-    throw ValueError(named(error));
+    rethrow_as(error, where);
   } catch (const StateError& error) {
-    throw StateError(named(error));
+    rethrow_as(error, where);
   } catch (const RecordError& error) {
-    throw RecordError(named(error));
+    rethrow_as(error, where);
   }
 }
 

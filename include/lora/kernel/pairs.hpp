@@ -7,8 +7,9 @@
 /// Operands and results of all these that are denormal are zeros. Where the processor does not see to that, most products are
 /// known to need no flushing (stay_normal), and in the others each result is looked at.
 ///
-/// Vectors are rows of W: a few columns of W in float, rows next to each other, meet one number of X at a time, so few
-/// columns of X are no special case and results need no transposing.
+/// Vectors are rows of W: a few columns of W in float, rows next to each other, meet one number of X at a time, so results
+/// need no transposing. With AVX-512 few columns of X have kernels of their own (few_pair_kernels.inc), whose vectors are
+/// blocks of a row.
 
 #include "lora/kernel/wide.hpp"
 

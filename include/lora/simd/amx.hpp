@@ -42,10 +42,6 @@ struct TileUnit {
   }
   static LORA_INLINE void release() { asm volatile("tilerelease" : : : "memory"); }
 
-  template <int Tile>
-  static LORA_INLINE void zero() {
-    asm volatile("{tilezero %%tmm%c0|tilezero tmm%c0}" : : "i"(Tile));
-  }
   /// 16 rows of 64 bytes, `stride` bytes apart.
   template <int Tile>
   static LORA_INLINE void load(const void* rows, Index stride) {
