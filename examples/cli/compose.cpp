@@ -13,6 +13,7 @@
 #include <lora/exact/checksum.hpp>
 #include <lora/io/adapters/components.hpp>
 #include <lora/io/adapters/expect_dotted.hpp>
+#include <lora/io/model/expert_layouts.hpp>
 
 #include <iostream>
 #include <map>
@@ -238,8 +239,16 @@ struct Compose {
   /// What a file without a base leaves open.
   void expect_names(const std::vector<ChosenAdapter>& chosen) const {
     if (!base.empty()) return;
+    std::map<std::string, bool> in_layers;  // of lists of experts: whether each expert has layers of its own
     for (const ChosenAdapter& one : chosen)
       for (const io::AdapterModule& module : one.adapter.modules) {
+        const auto expert = io::detail::expert_path(module.path);
+        if (expert || module.expert >= 0) {
+          const std::string list = expert ? std::string(expert->list) : module.path;
+          if (in_layers.try_emplace(list, expert.has_value()).first->second != expert.has_value())
+            throw UsageError(text("--base: expected the model, since the adapters have the experts of ", in_quotes(list),
+                                  " in one parameter and in layers of their own, found none"));
+        }
         const char* const what = module.is_flat ? "names tell what '_' means" : "weights tell the shape";
         if (module.is_flat || (module.update.cols() < 0 && !io::has_gains(module.update)))
           throw UsageError(text("--base: expected the model that ", path_text(one.adapter.folder), " is for, whose ",
@@ -305,12 +314,33 @@ struct Compose {
       io::AdapterModule made = module.first();
       made.path = io::detail::path_in_component(made);
       made.component.clear();
-      made.update = *module.made;
+      made.update = made.expert < 0 ? *module.made : with_rank(*module.made, rank_of_experts(modules, module));
       made.a_dtype = made.b_dtype = made.magnitude_dtype = std::nullopt;
       adapter.modules.push_back(std::move(made));
     }
     order_parameters(adapter.modules, chosen);
     return adapter;
+  }
+
+  /// PEFT has the experts of a parameter in one tensor, in which they all have the largest of their ranks.
+  static lora::Index rank_of_experts(const std::vector<Module>& modules, const Module& expert) {
+    lora::Index out = 0;
+    for (const Module& other : modules)
+      if (other.first().expert >= 0 && tensor_in_folder(other.first()) == tensor_in_folder(expert.first()))
+        out = std::max(out, other.made_rank);
+    return out;
+  }
+  /// An update that compose() made, whose s is 1, with zeros up to a rank: the same delta.
+  static io::AdapterUpdate with_rank(const io::AdapterUpdate& update, lora::Index rank) {
+    io::AdapterUpdate out = update;
+    io::detail::visit_as<lora::LowRank>(update, [&]<class Compute>(const lora::LowRank<Compute>& made) {
+      if (made.rank() == rank) return;
+      lora::Matrix<Compute> B = lora::Matrix<Compute>::Zero(made.rows(), rank), A = lora::Matrix<Compute>::Zero(rank, made.cols());
+      B.leftCols(made.rank()) = made.B();
+      A.topRows(made.rank()) = made.A();
+      out = io::AdapterUpdate(lora::LowRank<Compute>(std::move(B), std::move(A), lora::scaling::alpha(static_cast<double>(rank))));
+    });
+    return out;
   }
 
   /// The parameters of one module lie within each other in a PEFT folder, in the order in which the model's class

@@ -195,6 +195,25 @@ class Layouts(ExpertTest):
                 # No sum lies where rounding the products of float32 factors would be seen in bfloat16.
                 self.assertEqual(self.merged(base, f"made-{base}"), self.merged(base, "of-parameters", "of-layers=0.5"))
 
+    def test_compose_of_both_needs_a_base(self):
+        self.expect_error(2, ["--base", "'model.layers.0.mlp.experts'", "in one parameter and in layers"],
+                          "compose", "--adapter", "of-parameters", "--adapter", "of-layers", "--out", "made")
+
+    def test_compose_gives_experts_of_one_parameter_one_rank(self):
+        arguments = ("compose", "--base", "fused", "--adapter", "of-parameters", "--adapter", "of-layers=0.5")
+        self.run_tool(*arguments, "--out", "whole")
+        self.run_tool(*arguments, "--energy", "0.9", "--out", "cut")
+        factors, ranks = Tensors(self.folder / "cut/adapter_model.safetensors"), []
+        for name in factors:
+            if "lora_A" in name:
+                dtype, (rows, cols), data = factors[name]
+                self.assertEqual((dtype, rows % EXPERTS), ("F32", 0))
+                rank, size = rows // EXPERTS, 4 * cols
+                ranks += [sum(any(data[i * size:(i + 1) * size]) for i in range(e * rank, (e + 1) * rank)) for e in range(EXPERTS)]
+                self.assertEqual(max(ranks[-EXPERTS:]), rank)
+        self.assertGreater(len(set(ranks)), 1, "an energy keeps other ranks of other experts")
+        self.assertEqual(self.merged("fused", "cut").keys(), self.merged("fused", "whole").keys())
+
     def test_compose_of_some_experts(self):
         factors = {f"{self.LIST}.{e}.down_proj.lora_{part}.weight": gaussian(e, *shape) for e in (0, 2) for part, shape in (("A", (2, 6)), ("B", (4, 2)))}
         self.adapter(factors, "some", target_modules=["down_proj"])

@@ -395,6 +395,49 @@ TEST_F(ExpertLayouts, EachMixtureInItsOwnWay) {
   }
 }
 
+/// Two models in one base, which store their experts in different ways: the whole path decides, never what is left over.
+TEST_F(ExpertLayouts, OfTwoModelsTheOneWithTheWholePathIsMeant) {
+  const auto tensors_of = [&](const fs::path& base, const std::string& prefix) {
+    std::vector<Tensor> out;
+    const io::Safetensors file = io::Safetensors::open(base);
+    for (const io::TensorInfo& tensor : file.tensors())
+      out.push_back({prefix + tensor.name, tensor.shape, read(file, tensor.name)});
+    return out;
+  };
+  const io::Adapter one = adapter(targets, both());
+  const fs::path layers = layered(qwen), together = fused();
+  io::merge_model(layers, {{one}}, folder_ / "wanted");
+  std::vector<Tensor> all = tensors_of(layers, "");
+  for (Tensor& tensor : tensors_of(together, "draft.")) all.push_back(std::move(tensor));
+  io::merge_model(write("two", all), {{one}}, folder_ / "merged");
+  const io::Safetensors file = io::Safetensors::open(folder_ / "merged"), wanted = io::Safetensors::open(folder_ / "wanted"),
+                        draft = io::Safetensors::open(together);
+  for (const io::TensorInfo& tensor : file.tensors()) {
+    const bool is_draft = tensor.name.starts_with("draft.");
+    EXPECT_EQ(read(file, tensor.name), is_draft ? read(draft, tensor.name.substr(6)) : read(wanted, tensor.name)) << tensor.name;
+  }
+
+  all = tensors_of(layers, "text.");
+  for (Tensor& tensor : tensors_of(together, "draft.")) all.push_back(std::move(tensor));
+  const fs::path neither = write("neither", all);
+  expect_pieces(refused(neither, one), {"mlp.experts'", "may be 'draft.", "or 'text.", "--rename"});
+  io::ModelOptions options;
+  options.renames = {{"model", "text.model"}};
+  io::merge_model(neither, {{one}}, folder_ / "renamed", {}, options);
+  const io::Safetensors renamed = io::Safetensors::open(folder_ / "renamed");
+  for (const io::TensorInfo& tensor : wanted.tensors())
+    EXPECT_EQ(read(renamed, "text." + tensor.name), read(wanted, tensor.name)) << tensor.name;
+}
+
+TEST_F(ExpertLayouts, OneWeightInBothFormsIsRefused) {
+  std::vector<Tensor> all = both();
+  for (Tensor& tensor : of_layers(qwen))
+    if (tensor.name.find(".1.gate_proj.") != std::string::npos) all.push_back(std::move(tensor));
+  const io::Adapter one = adapter(targets, all);
+  for (const fs::path& base : {fused(), layered(qwen)})
+    expect_pieces(refused(base, one), {"mlp.experts", "expected one change of", "all experts' parameter", "own layer"});
+}
+
 TEST_F(ExpertLayouts, AdaptersUnderTheirBasesNames) {
   const auto named = [](const io::Adapter& adapter, const fs::path& base) {
     const io::Model model = io::Model::open(base);

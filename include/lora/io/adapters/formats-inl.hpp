@@ -19,7 +19,7 @@ inline Adapter with_base_experts(const Adapter& adapter, std::span<const Model* 
                                  std::span<const Rename> renames) {
   Adapter out = adapter;
   for (const Model* const base : bases) {
-    const ExpertLayouts layouts(*base);
+    const ExpertLayouts layouts(*base, renames);
     const ExpertsOfBase experts = ExpertsForBase(layouts, out).run();
     if (experts.adapter == nullptr) continue;
     TensorFinder finder(*base, *experts.adapter, renames);

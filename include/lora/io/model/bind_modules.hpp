@@ -180,7 +180,7 @@ struct BoundAdapter {
 };
 inline BoundAdapter bind_modules(const Model& model, const Adapter& adapter, std::span<const Rename> renames,
                                  ReadBase read) {
-  const ExpertLayouts layouts(model);
+  const ExpertLayouts layouts(model, renames);
   const ExpertsOfBase experts = ExpertsForBase(layouts, adapter).run();
   const Adapter& own = experts.adapter != nullptr ? *experts.adapter : adapter;
   TensorFinder finder(model, own, renames);

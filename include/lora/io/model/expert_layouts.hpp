@@ -7,6 +7,7 @@
 
 #include "lora/io/model/base_names.hpp"
 #include "lora/io/model/model.hpp"
+#include "lora/io/model/module_names.hpp"
 #include "lora/io/model/tied_types.hpp"
 
 #include <array>
@@ -50,7 +51,8 @@ inline constexpr std::array<std::string_view, 2> mixture_names{"mlp", "block_spa
 /// other parts before what the base has too.
 class ExpertLayouts {
  public:
-  explicit ExpertLayouts(const Model& base) {
+  /// The renames, which are the caller's, are those of an adapter's names.
+  explicit ExpertLayouts(const Model& base, std::span<const Rename> renames = {}) : base_(base.path()), renames_(renames) {
     for (const ModelTensor& tensor : base.tensors()) {
       if (tensor.info->name.find("experts.") == std::string::npos) continue;
       const std::string name = without_wrappers(tensor.info->name).name;
@@ -114,24 +116,31 @@ class ExpertLayouts {
     return at != mixtures_.end() ? at->second : mixtures_.emplace(list, Stored()).first->second;
   }
 
-  /// The mixture that an adapter means: where they are not all alike, that whose path ends as its own does, in most
-  /// parts. Nothing where several do that are not alike: then the tensors' names decide.
+  /// The mixture that an adapter means: where they are not all alike, that with its own path, or else whose path ends as its own does,
+  /// in most parts. Throws FileError, naming both, where two such are not alike.
   const Stored& of(std::string_view list) const {
     static const Stored nothing;
     if (are_alike_) return mixtures_.empty() ? nothing : mixtures_.begin()->second;
-    const Stored* out = &nothing;
+    const std::string own = ModuleNames::renamed(renames_, list);
+    const std::pair<const std::string, Stored>*out = nullptr, *unlike = nullptr;
     std::size_t most = 0;
-    for (const auto& [other, stored] : mixtures_) {
-      const std::size_t common = common_end(list, other);
-      if (common > most)
-        out = &stored;
-      else if (common == most && *out != stored)
-        out = &nothing;
+    for (const auto& mixture : mixtures_) {
+      const std::size_t common = common_end(own, mixture.first);
+      if (common > most) {
+        out = &mixture;
+        unlike = nullptr;
+      } else if (common == most && out != nullptr && out->second != mixture.second) {
+        unlike = &mixture;
+      }
       most = std::max(most, common);
     }
-    return *out;
+    if (unlike != nullptr)
+      fail(base_, "the adapter's experts ", in_quotes(own), " may be ", in_quotes(out->first), " or ", in_quotes(unlike->first),
+           ", which the model stores in different ways: tell which by --rename OLD=NEW");
+    return out == nullptr ? nothing : out->second;
   }
-  /// How many parts two paths of experts have in common at their ends; what a mixture is called does not count.
+  /// How many parts two paths of experts have in common at their ends, one more where that is all of both; what a mixture is called does
+  /// not count.
   static std::size_t common_end(std::string_view a, std::string_view b) {
     std::size_t out = 0;
     while (!a.empty() && !b.empty()) {
@@ -141,12 +150,14 @@ class ExpertLayouts {
       b = before(b, q);
       ++out;
     }
-    return out;
+    return out + (a.empty() && b.empty() ? 1 : 0);
   }
   static bool is_mixture(std::string_view part) {
     return std::find(mixture_names.begin(), mixture_names.end(), part) != mixture_names.end();
   }
 
+  std::filesystem::path base_;
+  std::span<const Rename> renames_;
   std::map<std::string, Stored, std::less<>> mixtures_;
   bool are_alike_ = true;
 };

@@ -7,6 +7,7 @@
 #include "lora/io/model/expert_layouts.hpp"
 
 #include <map>
+#include <set>
 #include <tuple>
 
 LORA_NAMESPACE_BEGIN
@@ -57,6 +58,11 @@ class ExpertsForBase {
     }
     if (joined.empty() && std::all_of(out.layers.begin(), out.layers.end(), [](Index count) { return count == 0; }))
       return {};
+    std::set<std::tuple<std::string_view, std::string_view, Index>> known;
+    for (const AdapterModule& module : modules)
+      if (!known.emplace(module.path, module.parameter, module.expert).second)
+        refuse(module, text("expected one change of ", in_quotes(module.parameter), module.expert < 0 ? "" : text(" of expert ", module.expert),
+                            ", found one of all experts' parameter and one of the expert's own layer"));
     out.adapter = std::make_shared<Adapter>(adapter_);
     out.adapter->modules = std::move(modules);
     return out;
