@@ -75,6 +75,7 @@ TEST(PeftConfig, WhatChangesTheMathsIsRefusedByName) {
   for (const char* key : {"kasa_config", "arrow_config", "velora_config", "monteclora_config", "megatron_config"})
     expect_pieces(refused_config(std::string("\"") + key + "\":{\"x\":1}"), {key, "not supported", "an object"});
   expect_pieces(refused_config(R"("bias":"some")"), {"bias", "'some'"});
+  EXPECT_TRUE(config(R"("bias":"vera_only")").trains_biases());
   expect_pieces(refused_config(R"("target_parameters":["x"])"), {"target_parameters", "MODULE.PARAMETER", "'x'"});
   expect_pieces(refused_config(R"("trainable_token_indices":["x"])"), {"trainable_token_indices", "'x'"});
   expect_pieces(refused_config(R"("trainable_token_indices":{"e":[3,1,3]})"), {"trainable_token_indices", "3 twice"});

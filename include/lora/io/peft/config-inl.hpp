@@ -117,12 +117,12 @@ inline std::vector<std::string> strings(const JsonFields& in, std::string_view k
   return out;
 }
 
-/// "all" or "lora_only", not "none".
+/// "all", "lora_only", "vera_only" (PEFT takes any word with this end), not "none".
 inline bool reads_biases(const JsonFields& in) {
   const Json* const found = in.value("bias");
   if (found == nullptr || is_unused(*found)) return false;
-  if (!is_string(*found, "all") && !is_string(*found, "lora_only"))
-    in.refuse("bias", "expected \"none\", \"all\" or \"lora_only\", found ", description(*found));
+  if (!is_string(*found, "all") && !(found->is_string() && found->get_ref<const std::string&>().ends_with("_only")))
+    in.refuse("bias", "expected \"none\", \"all\" or \"lora_only\" (\"vera_only\" ...), found ", description(*found));
   return true;
 }
 

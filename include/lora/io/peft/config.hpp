@@ -113,7 +113,7 @@ class PeftConfig {
   /// ensure_weight_tying: modules tied to those of modules_to_save are trained with them, and have their tensors in the file.
   bool keeps_ties() const { return keeps_ties_; }
 
-  /// bias is "all" or "lora_only": the biases in the file stand in the base's place.
+  /// bias is "all" or "lora_only", "vera_only": the biases in the file stand in the base's place.
   bool trains_biases() const { return trains_biases_; }
 
   /// The tokens that trainable_token_indices (token_indices of TRAINABLE_TOKENS) lists for an embedding, by its path or the end of it
