@@ -281,6 +281,7 @@ class Experiment {
 int run(int argc, char** argv) {
   Settings settings;
   CLI::App program("Accuracy of tasks whose adapters are stacked on one model, by every way of combining them");
+  program.allow_windows_style_options(false);  // paths may begin with '/'
   program.add_option("model", settings.model, "The model's safetensors file")->required();
   program.add_option("data", settings.data, "A folder of tasks and adapters")
       ->required()
