@@ -180,6 +180,15 @@ class Files(Remedies):
         (adapter / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
         self.refused("fetch it as well")
 
+    def test_a_folder_that_has_a_single_file(self):
+        self.base(*layers(0))
+        folder = self.folder / "style"
+        folder.mkdir()
+        (folder / "README.md").write_text("a style")
+        self.refused("found neither of them", adapter="style", without=["name the file"])
+        (folder / "style.safetensors").write_bytes((self.folder / "base/model.safetensors").read_bytes())
+        self.refused("found neither of them, but 'style.safetensors': name the file that is meant", adapter="style")
+
     def test_adapters_that_are_not_whole(self):
         self.base(*layers(0))
         adapter = self.adapter(*layers(0))

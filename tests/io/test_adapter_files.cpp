@@ -75,7 +75,9 @@ TEST_F(AdapterFiles, FactorsThatAreNotFiniteOrDoNotFitAreRefused) {
   expect_pieces(refused({{"lora_unet_a.lora_down.weight", {1, 2}, {1, std::nanf("")}}, {"lora_unet_a.lora_up.weight", {2, 1}}}),
                 {"'lora_unet_a'", "finite"});
   expect_pieces(refused({{"lora_unet_a.lora_down.weight", {2, 3}}, {"lora_unet_a.lora_up.weight", {4, 1}}}), {"'lora_unet_a'", "share r"});
-  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {2, 3}}}), {"'lora_unet_a'", "found no lora_B"});
+  expect_pieces(refused({{"lora_unet_a.lora_down.weight", {2, 3}}}), {"'lora_unet_a'", "found no lora_up.weight"});
+  expect_pieces(refused({{"lora_unet_a.lora_up.weight", {3, 2}}}), {"'lora_unet_a'", "found no lora_down.weight"});
+  expect_pieces(refused({{"unet.a.lora_A.weight", {2, 3}}}), {"'unet.a'", "found no lora_B.weight"});
   expect_pieces(refused({{"lora_unet_a.lora_down.weight", {6}}, {"lora_unet_a.lora_up.weight", {4, 1}}}), {"lora_down", "two dimensions", "[6]"});
   expect_pieces(refused({{"lora_unet_a.lora_down.weight", {2, 3, 1, 1}}, {"lora_unet_a.lora_up.weight", {4, 2, 3, 1}}}), {"lora_up", "1 wide"});
   expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.dora_scale", {1, 4}}})), {"dora_scale", "(out, 1 ...)", "[1, 4]"});

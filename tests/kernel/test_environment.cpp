@@ -122,7 +122,7 @@ class FpEnvironment : public ::testing::Test {
     const auto switched = reference::merge<T, lora::row_major>(w0, to);
     const lora::Matrix<Compute> change = reference::delta<Compute>(from, rows, cols);
 
-    lora::default_executor().run(2, [](int) {});  // an OpenMP runtime may raise flags when it starts
+    lora::DefaultExecutor(2).run(2, [](int) {});  // an OpenMP runtime may raise flags when it starts
     for (const Environment& environment : environments()) {
       SCOPED_TRACE(environment.name);
       lora::Matrix<T> w = w0;

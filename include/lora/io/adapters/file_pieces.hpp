@@ -16,7 +16,7 @@ struct FilePiece {
 
 inline constexpr std::string_view alpha_part = "alpha", bias_part = "bias";
 
-/// No ending ends in another one.
+/// No ending ends in another one; B of a program's names comes behind its A.
 inline constexpr std::array file_pieces{FilePiece{".lora_down.weight", "lora_A"},
                                         FilePiece{".lora_up.weight", "lora_B"},
                                         FilePiece{".lora_mid.weight", "lora_mid"},
@@ -53,6 +53,13 @@ inline const FilePiece* find_file_piece(std::string_view name) {
   const auto at = std::find_if(file_pieces.begin(), file_pieces.end(),
                                [&](const FilePiece& piece) { return name.ends_with(piece.ending); });
   return at == file_pieces.end() ? nullptr : &*at;
+}
+
+/// What a part is called in a file that has a tensor of such a name: of the two factors of a LoRA the other one by the same program's names.
+inline std::string_view ending_in_file(std::string_view tensor, std::string_view part) {
+  const FilePiece* const piece = find_file_piece(tensor);
+  if (piece == nullptr || (part != "lora_A" && part != "lora_B") || (piece->part != "lora_A" && piece->part != "lora_B")) return part;
+  return (piece + (part == piece->part ? 0 : part == "lora_B" ? 1 : -1))->ending.substr(1);
 }
 
 /// A name of a known kind that no merge can do.

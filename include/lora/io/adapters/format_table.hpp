@@ -13,6 +13,8 @@
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/peft/adapter_reader.hpp"
 
+#include <iterator>
+
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
@@ -92,9 +94,12 @@ inline void expect_peft_folder(const std::filesystem::path& folder) {
     const std::vector<std::string> names = names_in(folder);
     const auto model =
         std::find_if(names.begin(), names.end(), [](const std::string& name) { return model_file(name).has_value(); });
-    fail(
-        folder, expected, "neither of them",
-        model == names.end() ? "" : text(", but a model's ", in_quotes(*model), ": an adapter is meant, not its base"));
+    std::vector<std::string> files;
+    std::copy_if(names.begin(), names.end(), std::back_inserter(files), [](const std::string& name) { return name.ends_with(".safetensors"); });
+    fail(folder, expected, "neither of them",
+         model != names.end() ? text(", but a model's ", in_quotes(*model), ": an adapter is meant, not its base")
+         : files.empty()      ? ""
+                              : text(", but ", some_of(files), ": name the file that is meant"));
   }
   if (has_file(folder, "adapter_model.safetensors")) return;
   for (const std::string& name : names_in(folder))

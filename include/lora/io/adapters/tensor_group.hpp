@@ -137,7 +137,7 @@ class GroupReader {
     }
     if (nearest != nullptr)
       fail(file_.path(), "module ", in_quotes(group.path), ": expected all tensors of a ", nearest->name, " beside ",
-           in_quotes(group.parts.front().tensor->name), ", found no ", missing);
+           in_quotes(group.parts.front().tensor->name), ", found no ", ending_in_file(group.parts.front().tensor->name, missing));
     // Two that no kind has together.
     for (const TensorGroup::Part& other : group.parts)
       if (std::none_of(kinds_.begin(), kinds_.end(), [&](const KindRow* kind) {
