@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import struct
 import unittest
 import zipfile
 
@@ -188,6 +189,15 @@ class Files(Remedies):
         self.refused("found neither of them", adapter="style", without=["name the file"])
         (folder / "style.safetensors").write_bytes((self.folder / "base/model.safetensors").read_bytes())
         self.refused("found neither of them, but 'style.safetensors': name the file that is meant", adapter="style")
+
+    def test_numbers_that_all_modules_share(self):
+        self.base(*layers(0))
+        shutil.copytree(ROOT / "tests/data/golden/13_vera/adapter", self.folder / "vera")
+        tensors = Tensors(self.folder / "vera/adapter_model.safetensors")
+        dtype, shape, data = tensors["base_model.vera_A"]
+        tensors["base_model.vera_A"] = (dtype, shape, data[:4] + struct.pack("<f", float("nan")) + data[8:])
+        tensors.save(self.folder / "vera/adapter_model.safetensors")
+        self.refused("adapter_model.safetensors", "'base_model.vera_A'", "expected finite numbers, found NaN at (0, 1)", adapter="vera")
 
     def test_adapters_that_are_not_whole(self):
         self.base(*layers(0))

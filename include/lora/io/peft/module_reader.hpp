@@ -47,9 +47,13 @@ class ModuleReader {
     for (const auto& [piece, tensor] : shared_) {
       if (tensor->shape.size() != 2)
         refuse_tensor(file_.path(), *tensor, text("expected two dimensions, found ", shape_list(tensor->shape)));
-      shared_factors_.emplace_back(piece->part,
-                                   read_factor(file_, *tensor, piece->spelling, static_cast<Index>(tensor->shape[0]),
-                                               static_cast<Index>(tensor->shape[1])));
+      try {
+        shared_factors_.emplace_back(piece->part,
+                                     read_factor(file_, *tensor, piece->spelling, static_cast<Index>(tensor->shape[0]),
+                                                 static_cast<Index>(tensor->shape[1])));
+      } catch (const ValueError& error) {
+        refuse_tensor(file_.path(), *tensor, bare(error));
+      }
     }
   }
 
