@@ -55,7 +55,8 @@ inline const FilePiece* find_file_piece(std::string_view name) {
   return at == file_pieces.end() ? nullptr : &*at;
 }
 
-/// What a part is called in a file that has a tensor of such a name: of the two factors of a LoRA the other one by the same program's names.
+/// What a part is called in a file that has a tensor of such a name: of a LoRA's two factors the other one by the same program's
+/// names.
 inline std::string_view ending_in_file(std::string_view tensor, std::string_view part) {
   const FilePiece* const piece = find_file_piece(tensor);
   if (piece == nullptr || (part != "lora_A" && part != "lora_B") || (piece->part != "lora_A" && piece->part != "lora_B")) return part;

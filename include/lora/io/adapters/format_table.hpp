@@ -95,7 +95,8 @@ inline void expect_peft_folder(const std::filesystem::path& folder) {
     const auto model =
         std::find_if(names.begin(), names.end(), [](const std::string& name) { return model_file(name).has_value(); });
     std::vector<std::string> files;
-    std::copy_if(names.begin(), names.end(), std::back_inserter(files), [](const std::string& name) { return name.ends_with(".safetensors"); });
+    std::copy_if(names.begin(), names.end(), std::back_inserter(files),
+                 [](const std::string& name) { return name.ends_with(".safetensors"); });
     fail(folder, expected, "neither of them",
          model != names.end() ? text(", but a model's ", in_quotes(*model), ": an adapter is meant, not its base")
          : files.empty()      ? ""

@@ -61,7 +61,8 @@ class ExpertsForBase {
     std::set<std::tuple<std::string_view, std::string_view, Index>> known;
     for (const AdapterModule& module : modules)
       if (!known.emplace(module.path, module.parameter, module.expert).second)
-        refuse(module, text("expected one change of ", in_quotes(module.parameter), module.expert < 0 ? "" : text(" of expert ", module.expert),
+        refuse(module, text("expected one change of ", in_quotes(module.parameter),
+                            module.expert < 0 ? "" : text(" of expert ", module.expert),
                             ", found one of all experts' parameter and one of the expert's own layer"));
     out.adapter = std::make_shared<Adapter>(adapter_);
     out.adapter->modules = std::move(modules);
