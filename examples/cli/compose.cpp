@@ -312,35 +312,14 @@ struct Compose {
     if (all_have(&io::Adapter::task_type)) adapter.task_type = first.task_type;
     for (const Module& module : modules) {
       io::AdapterModule made = module.first();
+      made.update = *module.made;
       made.path = io::detail::path_in_component(made);
       made.component.clear();
-      made.update = made.expert < 0 ? *module.made : with_rank(*module.made, rank_of_experts(modules, module));
       made.a_dtype = made.b_dtype = made.magnitude_dtype = std::nullopt;
       adapter.modules.push_back(std::move(made));
     }
     order_parameters(adapter.modules, chosen);
     return adapter;
-  }
-
-  /// PEFT has the experts of a parameter in one tensor, in which they all have the largest of their ranks.
-  static lora::Index rank_of_experts(const std::vector<Module>& modules, const Module& expert) {
-    lora::Index out = 0;
-    for (const Module& other : modules)
-      if (other.first().expert >= 0 && tensor_in_folder(other.first()) == tensor_in_folder(expert.first()))
-        out = std::max(out, other.made_rank);
-    return out;
-  }
-  /// An update that compose() made, whose s is 1, with zeros up to a rank: the same delta.
-  static io::AdapterUpdate with_rank(const io::AdapterUpdate& update, lora::Index rank) {
-    io::AdapterUpdate out = update;
-    io::detail::visit_as<lora::LowRank>(update, [&]<class Compute>(const lora::LowRank<Compute>& made) {
-      if (made.rank() == rank) return;
-      lora::Matrix<Compute> B = lora::Matrix<Compute>::Zero(made.rows(), rank), A = lora::Matrix<Compute>::Zero(rank, made.cols());
-      B.leftCols(made.rank()) = made.B();
-      A.topRows(made.rank()) = made.A();
-      out = io::AdapterUpdate(lora::LowRank<Compute>(std::move(B), std::move(A), lora::scaling::alpha(static_cast<double>(rank))));
-    });
-    return out;
   }
 
   /// The parameters of one module lie within each other in a PEFT folder, in the order in which the model's class

@@ -2,6 +2,7 @@
 """Experts, replaced tensors and gains where files alone could be taken for something else: the base's shapes decide, or nothing."""
 
 import json
+import re
 import unittest
 
 from support import Tensors, ToolTest, contents, gaussian, merged_bytes, sha256, tensor
@@ -165,9 +166,9 @@ class Layouts(ExpertTest):
                       for e in range(EXPERTS) for layer, (rows, cols) in self.LAYERS.items()
                       for part, shape in (("A", (2, cols)), ("B", (rows, 2)))}, "of-layers", target_modules=list(self.LAYERS))
 
-    def merged(self, base, *adapters):
+    def merged(self, base, *adapters, warning=""):
         chosen = [argument for adapter in adapters for argument in ("--adapter", adapter)]
-        self.run_tool("merge", "--base", base, *chosen, "--out", "out", "--undo", "undo", "--quiet")
+        self.run_tool("merge", "--base", base, *chosen, "--out", "out", "--undo", "undo", "--quiet", warning=warning)
         (self.folder / "undo").unlink()
         return contents(self.folder / "out")
 
@@ -182,6 +183,11 @@ class Layouts(ExpertTest):
                     self.assertEqual(self.merged(base, made), self.merged(base, adapter))
         self.expect_error(1, ["'model.layers.0.mlp.experts'", "an expert", "--base"], "convert", "of-parameters", "--to", "kohya", "--out", "flat")
         self.run_tool("convert", "of-parameters", "--to", "kohya", "--base", "layered", "--out", "flat")
+        self.base({f"{self.LIST}.down_proj": (EXPERTS, 4, 7)})
+        self.adapter({f"{self.LIST}.{e}.down_proj.lora_{part}.weight": gaussian(e, *shape) for e in range(EXPERTS)
+                      for part, shape in (("A", (2, 6)), ("B", (4, 2)))}, "of-down-layers", target_modules=["down_proj"])
+        self.expect_error(1, ["'model.layers.0.mlp.experts.down_proj'", "[3, 4, 6]", "found [3, 4, 7]"],
+                          "convert", "of-down-layers", "--to", "peft", "--base", "base", "--out", "other")
         self.assertEqual(self.merged("layered", "flat"), self.merged("layered", "of-parameters"))
 
     def test_compose_takes_both_for_either_base(self):
@@ -212,14 +218,23 @@ class Layouts(ExpertTest):
                 ranks += [sum(any(data[i * size:(i + 1) * size]) for i in range(e * rank, (e + 1) * rank)) for e in range(EXPERTS)]
                 self.assertEqual(max(ranks[-EXPERTS:]), rank)
         self.assertGreater(len(set(ranks)), 1, "an energy keeps other ranks of other experts")
-        self.assertEqual(self.merged("fused", "cut").keys(), self.merged("fused", "whole").keys())
+        # The zeros change nothing: as layers, whose ranks differ, the experts get the same.
+        self.run_tool(*arguments[:2], "layered", *arguments[3:], "--energy", "0.9", "--out", "layers")
+        self.merged("fused", "cut")
+        fused = Tensors(self.folder / "out")[f"{self.LIST}.down_proj"][2]
+        self.merged("layered", "layers")
+        layered = Tensors(self.folder / "out")
+        self.assertEqual(fused, b"".join(layered[f"{self.LIST}.{e}.down_proj.weight"][2] for e in range(EXPERTS)))
+        self.assertNotEqual(fused, Tensors(self.folder / "fused")[f"{self.LIST}.down_proj"][2])
 
     def test_compose_of_some_experts(self):
         factors = {f"{self.LIST}.{e}.down_proj.lora_{part}.weight": gaussian(e, *shape) for e in (0, 2) for part, shape in (("A", (2, 6)), ("B", (4, 2)))}
         self.adapter(factors, "some", target_modules=["down_proj"])
+        for base in ("fused", "layered"):
+            self.run_tool("compose", "--adapter", "some", "--method", "cat", "--out", f"of-{base}", "--base", base)
+            nothing = re.compile(r"'of-fused' changes nothing in 1 of 3 modules: .*'model.layers.0.mlp.experts'") if base == "fused" else ""
+            self.assertEqual(self.merged(base, f"of-{base}", warning=nothing), self.merged(base, "some"))
         arguments = ("compose", "--adapter", "some", "--out", "made", "--base")
-        self.expect_error(1, ["made", f"'{self.LIST}'", "the 3 experts of 'down_proj'", "none of expert 1", "--base"], *arguments, "fused")
-        self.run_tool(*arguments, "layered")
         self.run_tool(*arguments[:1], "--base", "fused", "--adapter", "some", "--adapter", "of-parameters", "--rank", "2", "--out", "whole")
         # PEFT reads the parameter that the model declares first, gate_up_proj, inside the other one, whichever adapter comes first.
         self.adapter(self.named(self.LIST, self.factors(9, 4, 6)), "of-down", target_parameters=["mlp.experts.down_proj"])

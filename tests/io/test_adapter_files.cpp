@@ -45,7 +45,8 @@ class AdapterFiles : public testing::Test {
 TEST_F(AdapterFiles, KohyasPrefixesNameComponents) {
   const std::pair<const char*, const char*> rows[] = {{"lora_unet_", "unet"},           {"lora_te_", "text_encoder"},
                                                       {"lora_te1_", "text_encoder"},    {"lora_te2_", "text_encoder_2"},
-                                                      {"lora_te3_", "text_encoder_3"}, {"lycoris_", ""}};
+                                                      {"lora_te3_", "text_encoder_3"},
+                                                      {"lora_transformer_", "transformer"}, {"lycoris_", ""}};
   for (const auto& [prefix, component] : rows) {
     const io::Adapter adapter = load(kohya(std::string(prefix) + "a_b"));
     ASSERT_EQ(adapter.modules.size(), 1u);
@@ -90,6 +91,12 @@ TEST_F(AdapterFiles, KindsThatAreMixedInOneModuleAreRefused) {
                 {"'lora_unet_a'", "one kind", "lora_unet_a.hada_w1_a", "lora_unet_a.lora_down.weight"});
   expect_pieces(refused(kohya("lora_unet_a", {{"lora_unet_a.lora_mid.weight", {2, 2, 1, 1}}, {"lora_unet_a.dora_scale", {4, 1}}})),
                 {"'lora_unet_a'", "one kind", "lora_mid", "dora_scale"});
+  const Tensor scale{"lora_unet_a.dora_scale", {4, 1}};
+  expect_pieces(refused({{"lora_unet_a.hada_w1_a", {4, 2}}, {"lora_unet_a.hada_w1_b", {2, 3}}, {"lora_unet_a.hada_w2_a", {4, 2}},
+                         {"lora_unet_a.hada_w2_b", {2, 3}}, scale}),
+                {"'lora_unet_a'", "one kind", "hada_w1_a", "dora_scale"});
+  expect_pieces(refused({{"lora_unet_a.lokr_w1", {2, 1}}, {"lora_unet_a.lokr_w2", {2, 3}}, scale}),
+                {"'lora_unet_a'", "one kind", "lokr_w1", "dora_scale"});
   // Of several modules each has its own.
   const io::Adapter adapter = load(kohya("lora_unet_a", {{"lora_unet_b.diff", {4, 3}}}));
   EXPECT_EQ(adapter.modules[0].update.kind(), "dense");
@@ -231,17 +238,18 @@ TEST_F(AdapterFiles, ALoKrOfAConvolutionOverOneDimension) {
   };
   expect_pieces(peft({{"lokr_w1", {2, 2}}, {"lokr_w2", {2, 3, 3}}}),
                 {"'base_model.model.a.lokr_w2'", "one dimension", "another order"});
-  EXPECT_EQ(peft({{"lokr_w1", {2, 2}}, {"lokr_w2_a", {2, 2}}, {"lokr_w2_b", {2, 9}}}), "");
+  test::write(folder_ / "peft/adapter_config.json", R"({"peft_type": "LOKR", "r": 1, "alpha": 2})");
+  EXPECT_EQ(peft({{"lokr_w1", {2, 2}}, {"lokr_w2_a", {2, 1}}, {"lokr_w2_b", {1, 9}}}), "");
   EXPECT_EQ(io::merge_model(base, {{dotted}}, folder_ / "merged").changed_tensors, 1u);
   // Its cores have a second dimension of 1.
-  EXPECT_EQ(peft({{"lokr_w1", {2, 2}}, {"lokr_w2_a", {2, 2}}, {"lokr_w2_b", {2, 3}}, {"lokr_t2", {2, 2, 3, 1}}}), "");
+  EXPECT_EQ(peft({{"lokr_w1", {2, 2}}, {"lokr_w2_a", {1, 2}}, {"lokr_w2_b", {1, 3}}, {"lokr_t2", {1, 1, 3, 1}}}), "");
   EXPECT_EQ(io::merge_model(base, {{dotted}}, folder_ / "merged").changed_tensors, 1u);
   const io::Model model = io::Model::open(base);
   const io::Model* const bases[] = {&model};
   const io::Adapter named = io::with_base_names(dotted, bases);
   io::save_adapter_as(named, folder_ / "k.safetensors", "kohya");
   EXPECT_EQ(io::Safetensors::open(folder_ / "k.safetensors").tensor("lycoris_a.lokr_t2").shape,
-            (std::vector<std::uint64_t>{2, 2, 3}));
+            (std::vector<std::uint64_t>{1, 1, 3}));
   io::save_adapter_as(named, folder_ / "again", "peft");
   EXPECT_EQ(test::read(folder_ / "again/adapter_model.safetensors"),
             test::read(folder_ / "peft/adapter_model.safetensors"));
@@ -317,7 +325,7 @@ TEST_F(AdapterFiles, AFolderOfMlxHasTransposedFactors) {
   configure(R"(, "lora_parameters": {"rank": 3, "scale": 10.0})");
   expect_pieces(refused(), {"rank 3", "[3, 2]"});
   configure(R"(, "fine_tune_type": "full", "lora_parameters": {"rank": 2, "scale": 10.0})");
-  expect_pieces(refused(), {"fine_tune_type", "'full'"});
+  expect_pieces(refused(), {"fine_tune_type", "'full'", "mlx_lm.fuse"});
   configure(R"(, "fine_tune_type": "dora", "lora_parameters": {"rank": 2, "scale": 10.0})");
   expect_pieces(refused(), {"found no m"});
   test::write(mlx / "adapters.safetensors", {{"q.lora_a", {3, 2}}, {"q.lora_b", {2, 4}}, {"q.m", {4}}});
@@ -326,6 +334,17 @@ TEST_F(AdapterFiles, AFolderOfMlxHasTransposedFactors) {
   expect_pieces(refused(), {"'q.lora_a'", "experts"});
   test::write(mlx / "adapters.safetensors", {{"q.weight", {3, 2}}});
   expect_pieces(refused(), {"'q.weight'", "lora_a"});
+  // mlx-vlm up to 2025: y += alpha x A B.
+  configure(R"(, "rank": 2, "alpha": 0.5, "dropout": 0.1)");
+  expect_pieces(refused(), {"'q.weight'", ".A or .B"});
+  test::write(mlx / "adapters.safetensors", {{"q.A", {3, 2}}, {"q.B", {2, 4}}});
+  const io::Adapter vlm = io::load_adapter(mlx);
+  EXPECT_EQ(vlm.modules[0].path, "q");
+  EXPECT_EQ(vlm.modules[0].scaling(), 0.5);
+  EXPECT_EQ(vlm.modules[0].rows(), 4);
+  EXPECT_EQ(vlm.modules[0].cols(), 3);
+  test::write(mlx / "adapters.safetensors", {{"q.A", {3, 2}}});
+  expect_pieces(refused(), {"'q'", "expected A, B", "found no B"});
 }
 
 /// An adapter for two components, and folders that are or are not named after them.
@@ -593,6 +612,29 @@ TEST_F(Components, ARenameSaysWhatStandsBeforeAPrefix) {
   expect_pieces(message<lora::ValueError>([&] { io::merge_model(path, {{unet}}, folder_ / "merged", {}, options); }), {"'lora_te2'"});
 }
 
+/// kohya's scripts call T5 the third text encoder, which it is of Stable Diffusion 3; of Flux it is the second.
+TEST_F(Components, T5IsTheSecondTextEncoderOfFlux) {
+  std::vector<Tensor> tensors = kohya("lora_te3_encoder_block_0_layer_0_SelfAttention_q");
+  for (const Tensor& tensor : kohya("lora_te1_c_d")) tensors.push_back(tensor);
+  const io::Adapter adapter = load(tensors);
+  const std::string name = "encoder.block.0.layer.0.SelfAttention.q.weight";
+  const io::Model flux = base("flux/text_encoder_2", {{name, {4, 3}}}), first = base("flux/text_encoder", {{"c.d.weight", {4, 3}}});
+  std::vector<std::string> warnings;
+  EXPECT_EQ(bound(flux, adapter, warnings), (std::vector<std::string>{name}));
+  const std::vector<const io::Model*> bases{&flux, &first};
+  const io::Adapter named = io::with_base_names(adapter, bases);
+  EXPECT_EQ(named.modules[0].component, "text_encoder_2");
+  EXPECT_EQ(named.modules[0].path, name.substr(0, name.rfind('.')));
+  EXPECT_EQ(named.modules[1].component, "text_encoder");
+  // The second one of Stable Diffusion 3 is another model, and where the file has modules for the second one T5 is not it.
+  const io::Model clip = base("sd3/text_encoder_2", {{"e.f.weight", {4, 3}}});
+  expect_pieces(message([&] { io::bind(clip, adapter); }), {"'text_encoder_2' by its folder's name", "text_encoder_3"});
+  for (const Tensor& tensor : kohya("lora_te2_e_f")) tensors.push_back(tensor);
+  EXPECT_EQ(bound(clip, load(tensors), warnings), (std::vector<std::string>{"e.f.weight"}));
+  const io::Model both = base("odd/text_encoder_2", {{"e.f.weight", {4, 3}}, {name, {4, 3}}});
+  EXPECT_EQ(bound(both, load(tensors), warnings), (std::vector<std::string>{"e.f.weight"}));
+}
+
 TEST_F(Components, NamesOfSeveralBases) {
   const io::Adapter both = adapter();
   const io::Model unet = base("p/unet", {{"a.b.weight", {4, 3}}}), text = base("p/text_encoder", {{"c.d.weight", {4, 3}}});
@@ -612,6 +654,10 @@ TEST_F(Components, NamesOfSeveralBases) {
   const io::Safetensors written = io::Safetensors::open(folder_ / "k.safetensors");
   for (const char* name : {"lora_unet_a_b.alpha", "lora_te1_c_d.lora_up.weight", "lora_te2_c_d.lora_down.weight"})
     EXPECT_NE(written.find(name), nullptr) << name;
+  xl.modules[2].component = "text_encoder_3";
+  io::save_adapter_as(xl, folder_ / "k.safetensors", "kohya");
+  for (const char* name : {"lora_te1_c_d.alpha", "lora_te3_c_d.alpha"})
+    EXPECT_NE(io::Safetensors::open(folder_ / "k.safetensors").find(name), nullptr) << name;
   // Names that become one.
   xl.modules[2] = named.modules[0];
   xl.modules[2].path = "a_b";

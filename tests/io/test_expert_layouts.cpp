@@ -495,21 +495,102 @@ TEST_F(ExpertLayouts, AdaptersUnderTheirBasesNames) {
   expect_merged(layered(qwen), one, named(io::load_adapter(folder_ / "flat.safetensors"), layered(qwen)));
 }
 
-TEST_F(ExpertLayouts, PeftHasAllExpertsOrNone) {
-  const io::Model model = io::Model::open(fused());
+/// A folder has the experts of a parameter in one tensor: all, with one rank and one scaling.
+TEST_F(ExpertLayouts, ExpertsThatDifferInOneTensor) {
+  const fs::path together = fused();
+  const io::Model model = io::Model::open(together);
   const io::Model* const bases[]{&model};
-  const auto refused_without = [&](const std::string& piece) {
+  const auto saved = [&](const std::vector<Tensor>& tensors, const std::string& keys, lora::Index wanted_rank) {
+    const io::Adapter own = adapter(keys, tensors);
+    io::save_adapter(io::with_base_names(own, bases), folder_ / "saved");
+    const io::Adapter read = io::load_adapter(folder_ / "saved");
+    const io::AdapterModule* const first = read.find("model.layers.1.mlp.experts");
+    ASSERT_NE(first, nullptr);
+    EXPECT_EQ(std::count_if(read.modules.begin(), read.modules.end(),
+                            [&](const io::AdapterModule& module) { return module.parameter == first->parameter; }),
+              std::ptrdiff_t{experts});
+    EXPECT_EQ(first->rank(), wanted_rank);
+    io::merge_model(together, {{own}}, folder_ / "wanted");
+    io::merge_model(together, {{read}}, folder_ / "merged");
+    EXPECT_EQ(test::read(folder_ / "merged"), test::read(folder_ / "wanted"));
+    EXPECT_NE(test::read(folder_ / "merged"), test::read(together));
+  };
+  const auto without = [&](const std::string& piece) {
     std::vector<Tensor> some = of_layers(qwen);
     std::erase_if(some, [&](const Tensor& tensor) { return tensor.name.find(piece) != std::string::npos; });
-    const io::Adapter named = io::with_base_names(adapter("", some), bases);
-    return message([&] { io::save_adapter(named, folder_ / "saved"); });
+    return some;
   };
-  EXPECT_EQ(refused_without("none"), "");
-  for (const char* const expert : {"0", "1", "2"})
-    expect_pieces(refused_without("experts." + std::string(expert)),
-                  {"'model.layers.1.mlp.experts'", "the 3 experts of 'gate_up_proj'",
-                   "found none of expert " + std::string(expert)});
-  expect_pieces(refused_without("1.up_proj"), {"LoRA of rank 4", "'gate_up_proj'", "rank 2 of expert 1"});
+  saved(without("none"), "", 4);
+  for (const char* const expert : {"0", "1", "2"}) saved(without("experts." + std::string(expert)), "", 4);
+  saved(without("1.up_proj"), "", 4);
+  // Ranks 2, 4 and 1 with one alpha: the scalings 2, 1 and 4, which powers of two tell apart.
+  const auto of_ranks = [&] {
+    std::vector<Tensor> out;
+    for (const auto& [expert, own] : {std::pair("0", 2), std::pair("1", 4), std::pair("2", 1)})
+      add(out, "1.mlp.experts." + std::string(expert) + ".down_proj", hidden, inner, static_cast<std::uint64_t>(own), 31 + own);
+    return out;
+  };
+  const std::string ranks = R"(, "rank_pattern": {"experts.1.down_proj": 4, "experts.2.down_proj": 1})";
+  saved(of_ranks(), ranks, 4);
+  // B times 3/2 is exact for multiples of 1/8; times 0.7 it is not.
+  saved(of_ranks(), ranks + R"(, "alpha_pattern": {"experts.1.down_proj": 12})", 4);
+  const std::string problem = message([&] {
+    const io::Adapter own = adapter(ranks + R"(, "alpha_pattern": {"experts.1.down_proj": 5.6})", of_ranks());
+    io::save_adapter(io::with_base_names(own, bases), folder_ / "refused");
+  });
+  expect_pieces(problem, {"'model.layers.1.mlp.experts'", "scaling 2 ", "the 3 experts of 'down_proj'", "the scaling 1.4 of expert 1",
+                          "15 elements of B would be rounded"});
+  EXPECT_FALSE(fs::exists(folder_ / "refused"));
+}
+
+/// What a folder's one tensor has no place for, in adapters that a program makes.
+TEST_F(ExpertLayouts, ExpertsThatPeftHasNoPlaceFor) {
+  const io::Adapter whole = adapter(targets, both());
+  const auto refused_with = [&](const auto& change) {
+    io::Adapter one = whole;
+    change(*std::find_if(one.modules.begin(), one.modules.end(), [](const io::AdapterModule& module) { return module.expert == 1; }));
+    return message([&] { io::save_adapter(one, folder_ / "saved"); });
+  };
+  expect_pieces(refused_with([](io::AdapterModule& module) { module.expert = 0; }), {"mlp.experts'", "two updates of expert 0"});
+  expect_pieces(refused_with([](io::AdapterModule& module) { module.expert = 7; }), {"mlp.experts'", "an update of expert 7"});
+  expect_pieces(refused_with([](io::AdapterModule& module) {
+                  module.update = io::AdapterUpdate(lora::LowRank<float>(lora::Matrix<float>::Ones(3, 2), lora::Matrix<float>::Ones(2, 3),
+                                                                         lora::scaling::alpha(4)));
+                }),
+                {"mlp.experts'", "another type or shape of expert 1"});
+  expect_pieces(refused_with([](io::AdapterModule& module) {
+                  module.update = io::AdapterUpdate(lora::Dense<float>(lora::Matrix<float>::Ones(module.rows(), module.cols())));
+                }),
+                {"mlp.experts'", "of expert 1", "a layer for each expert"});
+}
+
+/// An adapter for a base of other sizes is not written under its names.
+TEST_F(ExpertLayouts, BasesOfOtherShapes) {
+  const auto refused_names = [&](const std::vector<Tensor>& base, const io::Adapter& one) {
+    const io::Model model = io::Model::open(write("other", base));
+    const io::Model* const bases[]{&model};
+    return message([&] { io::with_base_names(one, bases); });
+  };
+  std::vector<Tensor> all = of_layers(qwen);
+  std::erase_if(all, [](const Tensor& tensor) { return tensor.name.find("down_proj") == std::string::npos; });
+  const io::Adapter layers = adapter("", all, "layers");
+  const std::string name = "model.layers.1.mlp.experts.down_proj";
+  for (const std::vector<std::uint64_t>& shape : {std::vector<std::uint64_t>{experts, hidden, inner + 1}, {experts, 2 * inner, hidden}}) {
+    const std::uint64_t count = shape[0] * shape[1] * shape[2];
+    expect_pieces(refused_names({{name, shape, numbers(count, 7)}}, layers),
+                  {"'" + name + "'", "[3, 4, 6]", "'model.layers.1.mlp.experts'", "found [3, " + std::to_string(shape[1]) + ", "});
+  }
+  expect_pieces(refused_names({{name, {2, hidden, inner}, numbers(2 * hidden * inner, 7)}}, layers), {"[3, 4, 6]", "found [2, 4, 6]"});
+  EXPECT_EQ(refused_names({{name, {experts, inner, hidden}, numbers(experts * hidden * inner, 7)}}, layers), "");
+
+  std::vector<Tensor> parameter;
+  add(parameter, "1.mlp.experts", hidden, inner, rank * experts, 5);
+  const io::Adapter of_all = adapter(R"(, "target_parameters": ["mlp.experts.down_proj"])", parameter, "parameter");
+  std::vector<Tensor> base;
+  for (std::uint64_t e = 0; e < experts; ++e)
+    base.push_back({"model.layers.1.mlp.experts." + std::to_string(e) + ".down_proj.weight", {hidden, inner + e},
+                    numbers(hidden * (inner + e), 7)});
+  expect_pieces(refused_names(base, of_all), {"'model.layers.1.mlp.experts.1.down_proj.weight'", "[4, 6]", "found [4, 7]"});
 }
 
 TEST_F(ExpertLayouts, CopiesOfTheBasesTensors) {
@@ -590,7 +671,7 @@ TEST_F(ExpertLayouts, ExpertsOfNoModel) {
   const io::Model model = io::Model::open(together);
   const io::Model* const bases[]{&model};
   expect_pieces(message([&] { io::save_adapter(io::with_base_names(of({"999999"}), bases), folder_ / "saved"); }),
-                {"1000000 experts of 'down_proj'", "none of expert 0"});
+                {"'model.layers.1.mlp.experts.down_proj'", "[1000000, 4, 6]", "found [3, 4, 6]"});
 
   // Bases with gaps between their experts, and with experts of several shapes.
   std::vector<Tensor> two;

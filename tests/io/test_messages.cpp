@@ -122,6 +122,16 @@ TEST_F(Messages, AdaptersForOtherModels) {
   expect_pieces(message([&] { io::bind(itself, llama); }), {"lora-f32.gguf: ", "the base is a GGUF adapter"});
 }
 
+/// Of names with '_' only what stands before them can be told.
+TEST_F(Messages, NamesOfKohyaThatTheBaseLacks) {
+  test::write(folder_ / "flat.safetensors", {{"lora_unet_a_b.lora_down.weight", {2, 3}}, {"lora_unet_a_b.lora_up.weight", {4, 2}}});
+  const io::Adapter flat = io::load_adapter(folder_ / "flat.safetensors");
+  const io::Model model = base({{"a.c.weight", {4, 3}}});
+  const std::string said = message([&] { io::bind(model, flat); });
+  expect_pieces(said, {"'lora_unet_a_b'", "found none", "the nearest is 'a.c.weight'", "--rename lora_unet=BEGINNING"});
+  EXPECT_EQ(said.find("OLD=NEW"), said.npos) << said;
+}
+
 TEST_F(Messages, AnOutputLayerThatAGgufModelTies) {
   io::GgufWriter writer(folder_ / "m.gguf", std::vector<io::GgufTensor>{{"token_embd.weight", io::GgmlType::F32, {4, 3}}}, {});
   writer.write(std::vector<std::byte>(48));

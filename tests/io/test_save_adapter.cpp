@@ -8,10 +8,13 @@
 #include <lora/io/model/converted_adapter.hpp>
 #include <lora/io/peft/config_writer.hpp>
 #include <lora/io/peft/load_adapter.hpp>
+#include <lora/io/peft/lokr_split.hpp>
 #include <lora/io/peft/save_adapter.hpp>
+#include <lora/update/lokr.hpp>
 
 #include <csignal>
 #include <cstdlib>
+#include <set>
 
 namespace io = lora::io;
 using io::DType;
@@ -218,6 +221,66 @@ TEST(SaveAdapter, WhatTheFormatCannotSayIsRefusedByName) {
   io::Adapter named = adapter({module("a", 2, alpha(4))});
   named.base_model = "\xff";
   expect_pieces(refused(named), {"base_model_name_or_path", "\\xff"});
+}
+
+/// A side's two factors as PEFT's decompose_factor makes them: that factor itself where it divides the side, else the pair of divisors
+/// that is reached from (1, side) by larger first ones up to the factor, while they are smaller than the second; in order.
+std::pair<Index, Index> split_side(Index side, Index factor) {
+  if (factor > 0 && side % factor == 0) return {factor, side / factor};
+  Index first = 1;
+  for (Index next = 2; first < side / first && next <= (factor < 0 ? side : factor); ++next)
+    if (side % next == 0) first = next;
+  return std::minmax(first, side / first);
+}
+
+TEST(SaveAdapter, OneDecomposeFactorForAllSides) {
+  int none = 0;
+  const Index sides[] = {1, 2, 7, 12, 30, 32, 36, 64, 97, 128};
+  for (const Index a : sides)
+    for (const Index b : sides) {
+      std::set<std::array<Index, 4>> made;
+      for (Index factor = -1; factor <= 130; ++factor) {
+        if (factor == 0) continue;
+        const auto [a1, a2] = split_side(a, factor);
+        const auto [b1, b2] = split_side(b, factor);
+        made.insert({a1, a2, b1, b2});
+      }
+      for (Index a1 = 1; a1 <= a; ++a1)
+        for (Index b1 = 1; b1 <= b; ++b1) {
+          if (a % a1 != 0 || b % b1 != 0) continue;
+          const io::detail::LoKrSide both[]{{a1, a / a1}, {b1, b / b1}};
+          const std::optional<Index> found = io::detail::decompose_factor(both);
+          ASSERT_EQ(found.has_value(), made.contains({a1, a / a1, b1, b / b1})) << a1 << " of " << a << ", " << b1 << " of " << b;
+          none += found ? 0 : 1;
+          if (!found) continue;
+          EXPECT_EQ(split_side(a, *found), std::pair(a1, a / a1)) << *found;
+          EXPECT_EQ(split_side(b, *found), std::pair(b1, b / b1)) << *found;
+        }
+    }
+  EXPECT_GT(none, 0);
+}
+
+TEST(SaveAdapter, LoKrsThatPeftMakes) {
+  using Matrix = lora::Matrix<float>;
+  const auto whole = [](Index a, Index b, Index c, Index d) {
+    return io::AdapterUpdate(lora::LoKr<float>(Matrix::Ones(a, b), Matrix::Ones(c, d), lora::scaling::fixed(0.5)));
+  };
+  const auto product = [](Index a, Index b, Index c, Index d, Index rank) {
+    return io::AdapterUpdate(
+        lora::LoKr<float>(Matrix::Ones(a, b), Matrix::Ones(c, rank), Matrix::Ones(rank, d), lora::scaling::alpha(4)));
+  };
+  // The factor 5 of sides of 12 and 64, which is none of their factors; 16 of 32, where w1 is the larger one.
+  const std::string five = expect_round_trip(adapter({{"a", product(3, 4, 4, 16, 2), false}, {"b", whole(4, 4, 16, 16), false}}));
+  expect_pieces(five, {"\"decompose_factor\": 5"});
+  expect_pieces(expect_round_trip(adapter({{"a", product(16, 16, 2, 8, 2), false}})), {"\"decompose_factor\": 16"});
+  expect_pieces(refused(adapter({{"a", whole(3, 4, 4, 16), false}, {"b", whole(2, 2, 32, 32), false}})),
+                {"'b'", "the decompose_factor of all modules", "2 x 2 (w1) and 32 x 32 (w2)"});
+  expect_pieces(refused(adapter({{"a", whole(2, 8, 16, 8), false}})), {"'a'", "both its sides", "2 x 8 (w1)"});
+  expect_pieces(refused(adapter({{"a", product(4, 4, 4, 16, 8), false}})), {"'a'", "for the rank 8, w2 whole", "found it a product"});
+  const lora::LoKr<float> least(Matrix::Ones(8, 1), Matrix::Ones(1, 8), Matrix::Ones(8, 1), Matrix::Ones(1, 8), lora::scaling::alpha(4));
+  expect_round_trip(adapter({{"a", io::AdapterUpdate(least), false}}));
+  expect_pieces(refused(adapter({{"a", io::AdapterUpdate(least), false}, {"b", product(8, 8, 8, 8, 1), false}})),
+                {"'b'", "for the rank 1, w1 a product", "found it whole"});
 }
 
 TEST(SaveAdapter, RealAdaptersComeBackAsTheyAre) {

@@ -42,14 +42,16 @@ inline bool is_same_component(std::string_view a, std::string_view b) {
   return a == b || (row_a != nullptr && row_b != nullptr && row_a->is_denoiser && row_b->is_denoiser);
 }
 
-/// What the names of kohya's and LyCORIS' files begin with.
+/// What the names of files of kohya's scripts, LyCORIS and OneTrainer (lora_transformer_) begin with; of several for a component the
+/// first one is written.
 struct FlatPrefix {
   std::string_view prefix, component;
 };
 inline constexpr std::array flat_prefixes{
     FlatPrefix{"lora_unet_", "unet"},          FlatPrefix{"lora_te_", "text_encoder"},
     FlatPrefix{"lora_te1_", "text_encoder"},   FlatPrefix{"lora_te2_", "text_encoder_2"},
-    FlatPrefix{"lora_te3_", "text_encoder_3"}, FlatPrefix{"lycoris_", ""}};
+    FlatPrefix{"lora_te3_", "text_encoder_3"}, FlatPrefix{"lora_transformer_", "transformer"},
+    FlatPrefix{"lycoris_", ""}};
 
 /// The prefix that a name begins with, or null.
 inline const FlatPrefix* find_flat_prefix(std::string_view name) {
@@ -57,6 +59,12 @@ inline const FlatPrefix* find_flat_prefix(std::string_view name) {
     return name.starts_with(row.prefix) && name.size() > row.prefix.size();
   });
   return at == flat_prefixes.end() ? nullptr : &*at;
+}
+
+/// Whether modules of a component may be those of another one by their names: lora_te3_ is the T5 encoder, which is the third of Stable
+/// Diffusion 3 and the second of Flux.
+inline bool may_be_component(std::string_view component, std::string_view other) {
+  return component == "text_encoder_3" && other == "text_encoder_2";
 }
 
 /// Whether a rename says what stands in the base before all names of a prefix: lora_unet=model.diffusion_model.

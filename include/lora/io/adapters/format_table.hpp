@@ -149,7 +149,7 @@ struct AdapterFormat {
 
 /// The rows, the more particular ones first.
 inline constexpr std::array adapter_rows{
-    AdapterFormat{{"mlx", "a folder of mlx-lm (adapters.safetensors, adapter_config.json)", false, ""},
+    AdapterFormat{{"mlx", "a folder of mlx-lm or mlx-vlm (adapters.safetensors, adapter_config.json)", false, ""},
                   [](const AdapterSource& source) {
                     return source.is_folder && has_file(source.path, mlx_weights) &&
                            !has_file(source.path, "adapter_model.safetensors");

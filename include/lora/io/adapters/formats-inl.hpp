@@ -23,7 +23,9 @@ inline Adapter with_base_experts(const Adapter& adapter, std::span<const Model* 
     const ExpertsOfBase experts = ExpertsForBase(layouts, out).run();
     if (experts.adapter == nullptr) continue;
     TensorFinder finder(*base, *experts.adapter, renames);
-    expect_all_experts(*base, experts, finder.find());
+    const std::vector<const ModelTensor*> tensors = finder.find();
+    expect_all_experts(*base, experts, tensors);
+    expect_shapes_of_experts(*base, experts, tensors);
     out = *experts.adapter;
     for (AdapterModule& module : out.modules)
       if (!module.is_flat) module.path = finder.path_in_mixture(module);

@@ -35,8 +35,8 @@ LORA_ON_CALL_DECLARED std::vector<std::string> save_adapter_as(const Adapter& ad
 
 /// The same adapter under its bases' names: paths that have '_' for '.' (AdapterModule::is_flat) become those of the
 /// tensors they mean, and factors of a 1x1 convolution get the dimensions that the tensor has, two or with a kernel.
-/// LoRA of experts becomes what the base stores, a layer for each or one parameter, where it is for the other
-/// (docs/FILES.md).
+/// LoRA of experts becomes what the base stores, a layer for each or one parameter, where it is for the other; all modules of mixtures
+/// are then under the base's name for these (docs/FILES.md).
 /// `bases` are the components that it has modules for, in any order. Throws FileError, naming the module, when none has
 /// it, and as bind() does.
 Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases,

@@ -22,10 +22,12 @@ inline std::vector<AdapterModule> read_kohya(const Safetensors& file) {
   for (const TensorInfo& tensor : file.tensors()) {
     const std::string_view name = tensor.name;
     const FlatPrefix* const prefix = find_flat_prefix(name);
-    if (prefix == nullptr)
-      refuse_tensor(file.path(), tensor,
-                    "expected a name that begins with lora_unet_, lora_te_, lora_te1_, lora_te2_, lora_te3_ or "
-                    "lycoris_, as others here do");
+    if (prefix == nullptr) {
+      std::string prefixes;
+      for (const FlatPrefix& row : flat_prefixes)
+        prefixes += text(prefixes.empty() ? "" : &row == &flat_prefixes.back() ? " or " : ", ", row.prefix);
+      refuse_tensor(file.path(), tensor, text("expected a name that begins with ", prefixes, ", as others here do"));
+    }
     const std::size_t dot = name.find('.');
     const FilePiece* const piece = find_file_piece(name);
     if (piece == nullptr || dot != name.size() - piece->ending.size()) refuse_piece(file.path(), tensor);

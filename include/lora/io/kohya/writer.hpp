@@ -84,7 +84,7 @@ class BasicKohyaWriter {
   std::vector<std::string> write(const Adapter& adapter) {
     expect_plain(target_, adapter);
     has_second_ = std::any_of(adapter.modules.begin(), adapter.modules.end(),
-                              [](const AdapterModule& module) { return module.component == "text_encoder_2"; });
+                              [](const AdapterModule& module) { return module.component.starts_with("text_encoder_"); });
     SingleFile file(target_);
     for (const AdapterModule& module : adapter.modules) {
       const KindRow* kind = nullptr;
@@ -111,7 +111,7 @@ class BasicKohyaWriter {
     std::string_view prefix = "lycoris_";
     for (const FlatPrefix& row : flat_prefixes) {
       if (row.component.empty() || !is_same_component(row.component, module.component)) continue;
-      if (row.prefix == "lora_te_" && has_second_) continue;  // of SDXL the first one is lora_te1_
+      if (row.prefix == "lora_te_" && has_second_) continue;  // of several the first one is lora_te1_
       prefix = row.prefix;
       break;
     }

@@ -69,20 +69,30 @@ inline bool is_copy(const Safetensors& file, const TensorInfo& copy, const Model
   return copy.shape == tensor.info->shape && begins_as(file, copy, model, tensor, read);
 }
 
-/// Whether two tensors of adapters' files, which stand for one of the base, or for tied ones, are the same.
-inline bool are_equal(const Adapter& adapter_a, const BaseCopy& a, const Adapter& adapter_b, const BaseCopy& b) {
-  const TensorInfo &one = adapter_a.file->tensor(a.name), &other = adapter_b.file->tensor(b.name);
-  if (one.dtype != other.dtype || one.shape != other.shape || a.rows != b.rows) return false;
+/// Reads a tensor's bytes from an offset on.
+using ReadBytes = FunctionRef<void(std::uint64_t, std::span<std::byte>)>;
+
+/// Whether two tensors of so many bytes are the same. Takes 2 MiB at most.
+inline bool have_same_bytes(std::uint64_t size, ReadBytes read, ReadBytes read_other) {
   constexpr std::uint64_t step = std::uint64_t{1} << 20;
   std::vector<std::byte> bytes, others;
-  for (std::uint64_t at = 0; at < one.bytes(); at += step) {
-    bytes.resize(std::min(step, one.bytes() - at));
+  for (std::uint64_t at = 0; at < size; at += step) {
+    bytes.resize(static_cast<std::size_t>(std::min(step, size - at)));
     others.resize(bytes.size());
-    adapter_a.file->read(one, at, bytes);
-    adapter_b.file->read(other, at, others);
+    read(at, bytes);
+    read_other(at, others);
     if (bytes != others) return false;
   }
   return true;
+}
+
+/// Whether two tensors of adapters' files, which stand for one of the base, or for tied ones, are the same.
+inline bool are_equal(const Adapter& adapter_a, const BaseCopy& a, const Adapter& adapter_b, const BaseCopy& b) {
+  const TensorInfo &one = adapter_a.file->tensor(a.name), &other = adapter_b.file->tensor(b.name);
+  return one.dtype == other.dtype && one.shape == other.shape && a.rows == b.rows &&
+         have_same_bytes(
+             one.bytes(), [&](std::uint64_t at, std::span<std::byte> into) { adapter_a.file->read(one, at, into); },
+             [&](std::uint64_t at, std::span<std::byte> into) { adapter_b.file->read(other, at, into); });
 }
 
 }  // namespace io::detail

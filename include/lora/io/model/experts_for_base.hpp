@@ -5,6 +5,7 @@
 
 #include "lora/io/adapters/join_rows.hpp"
 #include "lora/io/model/expert_layouts.hpp"
+#include "lora/io/model/quantised.hpp"
 
 #include <map>
 #include <set>
@@ -190,6 +191,26 @@ inline void expect_all_experts(const Model& base, const ExpertsOfBase& experts,
       fail(base.path(), "module ", in_quotes(module.path), " of the adapter ",
            in_quotes(utf8_text(experts.adapter->folder)), ": expected ", experts.layers[i],
            " experts, as the adapter has, found ", count, " in ", in_quotes(path->list));
+  }
+}
+
+/// Throws FileError where experts that are changed for a base have other shapes, or another number, than it stores. Of quantised ones
+/// shapes tell nothing.
+inline void expect_shapes_of_experts(const Model& base, const ExpertsOfBase& experts, const std::vector<const ModelTensor*>& tensors) {
+  for (std::size_t i = 0; i < experts.layers.size(); ++i) {
+    if (tensors[i] == nullptr || (experts.layers[i] == 0 && !experts.are_joined[i])) continue;
+    const TensorInfo& info = *tensors[i]->info;
+    if (!scalar_type(info.dtype) || quantised_module(info.name)) continue;
+    const AdapterModule& module = experts.adapter->modules[i];
+    const auto rows = static_cast<std::uint64_t>(module.rows()), cols = static_cast<std::uint64_t>(module.cols());
+    std::vector<std::uint64_t> expected{rows, cols}, transposed{cols, rows};
+    if (experts.are_joined[i])
+      for (std::vector<std::uint64_t>* const shape : {&expected, &transposed})
+        shape->insert(shape->begin(), static_cast<std::uint64_t>(module.experts));
+    if (info.shape != expected && info.shape != transposed)
+      fail(base.path(), "tensor ", in_quotes(info.name), ": expected ", shape_list(expected), " for the module ",
+           in_quotes(module.path), " of the adapter ", in_quotes(utf8_text(experts.adapter->folder)), ", found ",
+           shape_list(info.shape));
   }
 }
 

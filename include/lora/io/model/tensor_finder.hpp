@@ -94,7 +94,7 @@ class TensorFinder {
     const std::string folder = folder_component();
     if (const ComponentPlace place = place_in_base(component); !place.component.empty())
       return std::string(place.component);
-    return is_same_component(folder, component) ? folder : std::string(component);
+    return is_same_component(folder, component) || component == named_as_folder_ ? folder : std::string(component);
   }
 
   /// A module's path where the base's mixtures of experts have another name: see MixtureNames.
@@ -305,7 +305,7 @@ class TensorFinder {
     if (std::any_of(open.begin(), open.end(), [&](const Group* group) { return has_names_of(group->component); }))
       take([&](const Group& group) { return has_names_of(group.component); });
     else if (!folder.empty())
-      take([&](const Group& group) { return is_same_component(group.component, folder); });
+      take_those_of_folder(open, folder);
     else if (all.size() > 1)
       take_those_found(open, all);
     std::size_t count = 0;
@@ -323,6 +323,18 @@ class TensorFinder {
            " alone");
     warnings_.push_back(text("the adapter ", printable(adapter_.name), ": passed over ", count, " of its ", wanted_.size(),
                              " modules, which are for other components than the base (", names, ")"));
+  }
+
+  /// Of a base whose folder is named after a component: its modules, or those of one that may be it and has no other place.
+  void take_those_of_folder(const std::vector<Group*>& open, const std::string& folder) {
+    bool is_named = false;
+    for (Group* const group : open) is_named = is_named || is_same_component(group->component, folder);
+    for (Group* const group : open) {
+      const bool is_meant =
+          is_named ? is_same_component(group->component, folder) : may_be_component(group->component, folder) && has_all(*group);
+      group->is_passed_over = !is_meant;
+      if (!is_named && is_meant) named_as_folder_ = group->component;
+    }
   }
 
   /// Of a base that nothing names: the one component whose modules it has all, in the right shapes.
@@ -416,7 +428,11 @@ class TensorFinder {
       if (const std::optional<std::size_t> nearest = nearest_name(names_, wanted))
         out = text(": the nearest is ", in_quotes(names_[*nearest]));
     }
-    return text(out, whose_adapter(), " what the base calls otherwise can be told: --rename OLD=NEW, Rename)");
+    const std::string_view prefix = group.prefix == nullptr ? std::string_view() : group.prefix->prefix;
+    return text(out, whose_adapter(),
+                prefix.empty() ? std::string(" what the base calls otherwise can be told: --rename OLD=NEW, Rename)")
+                               : text(" what stands before these names in it can be told: --rename ", prefix.substr(0, prefix.size() - 1),
+                                      "=BEGINNING, Rename)"));
   }
 
   /// A rename after which the base has the tensors of all modules.
@@ -452,6 +468,7 @@ class TensorFinder {
   MixtureNames mixture_;
   std::optional<FlatTensors> flat_tensors_;
   std::deque<Group> groups_;
+  std::string named_as_folder_;  // the component whose modules are the folder's, where that has another name
   std::vector<std::string> warnings_;
 };
 

@@ -3,6 +3,7 @@
 
 /// Output layers that share their weight with the embeddings. For bodies (-inl.hpp).
 
+#include "lora/io/model/base_copies.hpp"
 #include "lora/io/model/bound_module.hpp"
 #include "lora/io/model/tied_types.hpp"
 #include "lora/io/text/json.hpp"
@@ -81,17 +82,10 @@ inline bool is_head_tied(const Model& model) {
 
 /// Whether two tensors of a model have the same bytes.
 inline bool are_same(const Model& model, const ModelTensor& a, const ModelTensor& b) {
-  if (a.info->dtype != b.info->dtype || a.info->shape != b.info->shape) return false;
-  constexpr std::uint64_t step = std::uint64_t{1} << 20;
-  std::vector<std::byte> bytes, others;
-  for (std::uint64_t at = 0; at < a.info->bytes(); at += step) {
-    bytes.resize(static_cast<std::size_t>(std::min(step, a.info->bytes() - at)));
-    others.resize(bytes.size());
-    model.read(a, at, bytes);
-    model.read(b, at, others);
-    if (bytes != others) return false;
-  }
-  return true;
+  return a.info->dtype == b.info->dtype && a.info->shape == b.info->shape &&
+         have_same_bytes(
+             a.info->bytes(), [&](std::uint64_t at, std::span<std::byte> into) { model.read(a, at, into); },
+             [&](std::uint64_t at, std::span<std::byte> into) { model.read(b, at, into); });
 }
 
 /// Where no configuration tells, a program may tie an output layer that has the bytes of the embeddings to these all the same. Warns where

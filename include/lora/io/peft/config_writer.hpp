@@ -304,7 +304,7 @@ class BasicPeftConfigWriter {
     if (kind_ == &ia3_kind) keys["feedforward_modules"] = feedforward_json(std::move(feedforward));
     if (kind_ == &loha_kind || kind_ == &lokr_kind) keys["use_effective_conv2d"] = flag(has_core());
     if (kind_ == &lokr_kind) {
-      const LoKrSplit split = split_of(file_, modules_);
+      const LoKrSplit split = split_of(file_, modules_, [](const AdapterModule& module) { return rank_of_module(module); });
       keys["decompose_factor"] = std::to_string(split.factor);
       keys["decompose_both"] = flag(split.both);
     }

@@ -28,8 +28,8 @@ struct CopySource {
 template <class = void>
 class BasicFactorWriter {
  public:
-  /// `sources` are those of the base copies, in their order; without any, all are in the adapter's own file. Throws FileError
-  /// when two modules have one path, or a path or dtype cannot be written.
+  /// Experts are those that WholeExperts makes. `sources` are those of the base copies, in their order; without any, all are in the
+  /// adapter's own file. Throws FileError when two modules have one path, or a path or dtype cannot be written.
   BasicFactorWriter(const std::filesystem::path& target, const Adapter& adapter,
                     std::span<const CopySource> sources = {})
       : target_(target),
@@ -139,27 +139,13 @@ class BasicFactorWriter {
   /// Experts' factors as one tensor each; several parameters of a module lie within each other, the first one innermost.
   void add_experts(const Adapter& adapter, std::size_t first, std::vector<Factor>& out) const {
     const AdapterModule& module = adapter.modules[first];
-    const auto refuse = [&](const auto&... found) {
-      fail(target_, "module ", in_quotes(module.path), ": expected a LoRA of rank ", module.rank(), " for each of the ",
-           module.experts, " experts of ", in_quotes(module.parameter), ", which PEFT has in one tensor, found ",
-           found...,
-           " (under the names of a base with a layer for each expert it needs no others: --base, with_base_names())");
-    };
-    std::vector<const AdapterModule*> experts(static_cast<std::size_t>(module.experts));
+    std::vector<const AdapterModule*> experts;
     std::vector<std::string_view> parameters;
     for (const AdapterModule& other : adapter.modules) {
       if (other.path != module.path || other.expert < 0) continue;
       if (std::find(parameters.begin(), parameters.end(), other.parameter) == parameters.end()) parameters.push_back(other.parameter);
-      if (other.parameter != module.parameter) continue;
-      if (other.expert >= module.experts) refuse("one of expert ", other.expert);
-      const AdapterModule*& expert = experts[static_cast<std::size_t>(other.expert)];
-      if (expert != nullptr) refuse("two of expert ", other.expert);
-      if (kind_of(other.update).name != lora_kind.name) refuse(other.update.kind(), " of expert ", other.expert);
-      if (other.rank() != module.rank()) refuse("rank ", other.rank(), " of expert ", other.expert);
-      expert = &other;
+      if (other.parameter == module.parameter) experts.push_back(&other);
     }
-    if (const auto missing = std::find(experts.begin(), experts.end(), nullptr); missing != experts.end())
-      refuse("none of expert ", missing - experts.begin());
     std::string path = module.path;
     for (std::size_t i = parameters.size(); parameters[--i] != module.parameter;) path += base_layer_piece;
     for (const KindPart& part : lora_parts) {

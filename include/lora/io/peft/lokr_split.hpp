@@ -8,6 +8,10 @@
 #include "lora/io/peft/adapter.hpp"
 #include "lora/io/peft/kinds.hpp"
 
+#include <algorithm>
+#include <optional>
+#include <span>
+
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
@@ -49,41 +53,83 @@ LORA_ON_CALL_DECLARED inline Index whole_lokr_rank(const EitherUpdate& update) {
   return std::max<Index>((std::max(shapes.c, shapes.d) + 1) / 2, 1);
 }
 
-/// The two factors of a side: `factor` and the rest where it divides the side (nothing when the rest is smaller, since versions
-/// differ), else the pair of divisors that are nearest to each other, the smaller one, not above `factor` (-1: any), first.
-LORA_ON_CALL_DECLARED inline std::pair<Index, Index> lokr_factors(Index side, Index factor) {
-  if (factor > 0 && side % factor == 0) return factor <= side / factor ? std::pair(factor, side / factor) : std::pair<Index, Index>(0, 0);
-  Index smaller = 1, larger = side;
-  for (Index candidate = 1; candidate * candidate <= side; ++candidate)
-    if (side % candidate == 0 && (factor < 0 || candidate <= factor)) {
-      smaller = candidate;
-      larger = side / candidate;
-    }
-  return {smaller, larger};
+/// A side of a weight as two factors, and for which decompose_factor PEFT splits it so: the first factor itself, or another number
+/// that does not divide the side, where the first factor is the largest divisor that is no larger than it and than the second.
+class LoKrSide {
+ public:
+  LoKrSide(Index first, Index second) : first_(first), second_(second) {
+    for (Index candidate = first + 1; next_ == 0 && candidate <= side() / candidate; ++candidate)
+      if (side() % candidate == 0) next_ = candidate;
+  }
+  /// -1: the two are as near to each other as can be.
+  bool is_made_by(Index factor) const {
+    if (factor == first_) return true;
+    const bool is_below_next = next_ == 0 || (factor >= 0 && factor < next_);
+    return first_ <= second_ && is_below_next && (factor < 0 || (factor > first_ && side() % factor != 0));
+  }
+  Index first() const { return first_; }
+  /// Factors from here on make larger first factors; 0: none does.
+  Index next() const { return next_; }
+
+ private:
+  Index side() const { return first_ * second_; }
+
+  Index first_, second_, next_ = 0;
+};
+
+/// The decompose_factor for all sides, or nothing.
+inline std::optional<Index> decompose_factor(std::span<const LoKrSide> sides) {
+  Index least = 1, end = 0;
+  for (const LoKrSide& side : sides) {
+    least = std::max(least, side.first());
+    if (side.next() != 0) end = end == 0 ? side.next() : std::min(end, side.next());
+  }
+  const auto is_right = [&](Index factor) {
+    return std::all_of(sides.begin(), sides.end(), [&](const LoKrSide& side) { return side.is_made_by(factor); });
+  };
+  if (is_right(-1)) return -1;
+  for (Index factor = least; factor <= std::max(least, end); ++factor)
+    if (is_right(factor)) return factor;
+  return std::nullopt;
 }
 
-/// Throws FileError, naming the module, when no configuration makes all modules' shapes.
-LORA_ON_CALL_DECLARED inline LoKrSplit split_of(const std::filesystem::path& file,
-                                                const std::vector<const AdapterModule*>& modules) {
+/// `rank_of` gives a module's r in the configuration. Throws FileError, naming the module, when no configuration makes all modules'
+/// matrices.
+template <class RankOf>
+LoKrSplit split_of(const std::filesystem::path& file, const std::vector<const AdapterModule*>& modules, const RankOf& rank_of) {
   std::vector<LoKrShapes> all;
+  std::vector<LoKrSide> sides;
   LoKrSplit out{-1, false};
   for (const AdapterModule* const module : modules) {
     Index kernel = 1;
     for (const Index size : module->kernel) kernel *= size;
     all.push_back(lokr_shapes(module->update, std::max<Index>(kernel, 1)));
+    sides.emplace_back(all.back().a, all.back().c);
+    sides.emplace_back(all.back().b, all.back().d);
     out.both = out.both || all.back().w1_is_product;
   }
-  const auto first_odd = [&](Index factor) {
-    for (std::size_t i = 0; i < all.size(); ++i)
-      if (lokr_factors(all[i].a * all[i].c, factor) != std::pair(all[i].a, all[i].c) ||
-          lokr_factors(all[i].b * all[i].d, factor) != std::pair(all[i].b, all[i].d))
-        return i;
-    return all.size();
+  const auto refuse = [&](std::size_t i, const auto&... problem) {
+    fail(file, "module ", in_quotes(modules[i]->path), ": expected matrices that PEFT makes of its weight ", problem...);
   };
-  for (const Index factor : {Index{-1}, all.front().a, all.front().b, all.front().c, all.front().d})
-    if (first_odd(out.factor = factor) == all.size()) return out;
-  fail(file, "module ", in_quotes(modules[first_odd(-1)]->path),
-       ": expected matrices that PEFT's decompose_factor makes of its weight, found others");
+  const auto shape = [&](std::size_t i) {
+    return text(all[i].a, " x ", all[i].b, " (w1) and ", all[i].c, " x ", all[i].d, " (w2)");
+  };
+  const std::optional<Index> factor = decompose_factor(sides);
+  for (std::size_t i = 0; !factor && i < all.size(); ++i)  // the first one that does not agree with those before
+    if (!decompose_factor(std::span(sides).first(2 * i + 2)))
+      refuse(i, "by the decompose_factor of ", i == 0 ? "both its sides" : "all modules", ", found ", shape(i));
+  out.factor = *factor;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const LoKrShapes& own = all[i];
+    const Index rank = rank_of(*modules[i]);
+    const bool w1 = out.both && 2 * rank < std::max(own.a, own.b), w2 = 2 * rank < std::max(own.c, own.d);
+    if (w1 != own.w1_is_product || w2 != own.w2_is_product) {
+      const bool is_w1 = w1 != own.w1_is_product;
+      refuse(i, "for the rank ", rank, ", ", is_w1 ? "w1" : "w2", (is_w1 ? w1 : w2) ? " a product" : " whole", ", found it ",
+             (is_w1 ? w1 : w2) ? "whole" : "a product", " in ", shape(i));
+    }
+  }
+  return out;
 }
 
 }  // namespace io::detail

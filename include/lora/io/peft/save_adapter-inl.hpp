@@ -6,6 +6,7 @@
 #include "lora/io/peft/config_writer.hpp"
 #include "lora/io/peft/factor_writer.hpp"
 #include "lora/io/peft/save_adapter.hpp"
+#include "lora/io/peft/whole_experts.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -17,10 +18,11 @@ LORA_ON_CALL_DECLARED inline void save_with_copies(const Adapter& adapter, const
   const std::filesystem::path config_path = folder / "adapter_config.json";
   const std::filesystem::path factors_path = folder / "adapter_model.safetensors";
   expect_dotted(folder, adapter);
-  const std::string config_text = PeftConfigWriter(config_path, adapter).write();
+  const Adapter whole = WholeExperts(factors_path, adapter).run();
+  const std::string config_text = PeftConfigWriter(config_path, whole).write();
   FolderToFill place(folder);
   {
-    FactorWriter factors(factors_path, adapter, sources);
+    FactorWriter factors(factors_path, whole, sources);
     OutputFile config(config_path);
     factors.write();
     config.write(config_text);

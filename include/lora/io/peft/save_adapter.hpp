@@ -18,8 +18,10 @@ namespace io {
 /// wide elements come first, else modules keep their order. Saving what was loaded from a saved folder gives the same
 /// bytes.
 ///
-/// Throws FileError, naming the module, when PEFT cannot hold the adapter: modules that differ in fan_in_fan_out
-/// or of which some are DoRA, an update that is neither LoRA nor DoRA, a
+/// The experts of a parameter, which PEFT has in one tensor, get the largest of their ranks and one scaling: zeros beyond a smaller
+/// rank and for experts without an update, and a scaling that is not the first one's is multiplied into B, where that rounds nothing.
+///
+/// Throws FileError, naming the module, when PEFT cannot hold the adapter: modules that differ in kind or fan_in_fan_out, a
 /// scaling no alpha gives exactly, a factor with values its dtype does not have, two modules of one path; and when the
 /// system refuses.
 ///
