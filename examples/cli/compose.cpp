@@ -60,6 +60,7 @@ struct Compose {
       const io::Model* const bases[]{&*model};
       for (ChosenAdapter& one : chosen) one.adapter = io::with_base_names(one.adapter, bases, adapters.renames());
     }
+    for (ChosenAdapter& one : chosen) leave_out_copies(one.adapter, model ? &*model : nullptr);
     std::vector<Module> modules = collect(chosen, model ? &*model : nullptr, adapters.renames());
     std::vector<io::Task> tasks;
     for (Module& module : modules)
@@ -191,6 +192,20 @@ struct Compose {
       if (copy.is_trained)
         fail(adapter.folder, "expected factors alone, found ", in_quotes(copy.name),
              ", a tensor that was trained in the base's place: such tensors cannot be combined");
+  }
+
+  /// Copies of the base's tensors are compared with these where there is one. Throws FileError for others: the rows of a vocabulary that
+  /// grew are none.
+  static void leave_out_copies(io::Adapter& adapter, const io::Model* model) {
+    if (adapter.base_copies.empty()) return;
+    if (model != nullptr) {
+      std::vector<std::string> warnings;
+      adapter = io::without_base_copies(adapter, *model, &warnings);
+      return print_warnings(warnings);
+    }
+    std::cerr << "lora: note: " << path_text(adapter.folder) << ": left out " << count_text(adapter.base_copies.size(), "whole tensor")
+              << ", which are taken for copies of the base's: --base would compare them\n";
+    adapter.base_copies.clear();
   }
 
   /// Leaves out the modules of other components than --component. Without it there has to be one alone, as a PEFT

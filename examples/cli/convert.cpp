@@ -55,6 +55,7 @@ struct Convert {
           bases.size()));
     if (!bases.empty() && !from_gguf && !to_gguf) adapter = under_base_names(adapter);
     if (from_gguf && !to_gguf) adapter = io::from_gguf(adapter, architecture_of(bases.front()));
+    if (format == "kohya" || format == "diffusers") adapter = without_copies(adapter, notes);
     const std::vector<std::string> said =
         to_gguf ? save_gguf(adapter, from_gguf, notes) : io::save_adapter_as(adapter, out, format);
     notes.insert(notes.end(), said.begin(), said.end());
@@ -83,11 +84,12 @@ struct Convert {
 
   io::Adapter without_copies(const io::Adapter& adapter, std::vector<std::string>& notes) const {
     if (adapter.base_copies.empty()) return adapter;
-    if (has_weights(bases.front())) return io::without_base_copies(adapter, io::Model::open(bases.front()), &notes);
+    if (bases.size() == 1 && has_weights(bases.front())) return io::without_base_copies(adapter, io::Model::open(bases.front()), &notes);
     io::Adapter left = adapter;
     std::erase_if(left.base_copies, [](const io::BaseCopy& copy) { return !copy.is_trained; });
     notes.push_back(text("left out ", count_text(adapter.base_copies.size() - left.base_copies.size(), "whole tensor"),
-                         ", which are taken for copies of the base's: --base has no weights to compare them with"));
+                         ", which are taken for copies of the base's: ",
+                         bases.size() == 1 ? "--base has no weights to compare them with" : "one --base would compare them"));
     return left;
   }
 
@@ -106,7 +108,7 @@ struct Convert {
     for (const fs::path& base : bases) models.push_back(io::Model::open(base));
     std::vector<const io::Model*> pointers;
     for (const io::Model& model : models) pointers.push_back(&model);
-    return io::with_base_names(adapter, pointers, names.renames());
+    return io::with_base_names(adapter, pointers, names.renames(), format == "kohya" ? io::BasePaths::all : io::BasePaths::flat);
   }
 
   std::string report(std::size_t modules, const std::vector<std::string>& notes) const {

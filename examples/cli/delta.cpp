@@ -51,7 +51,9 @@ struct Delta {
       for (const io::AdapterModule& module : one.adapter.modules) {
         if (io::has_gains(module.update) || module.rows() < 0 || module.cols() < 0)
           fail(one.adapter.folder, "module ", in_quotes(module.path), ": expected an update with a delta of its own, found ",
-               module.update.kind(), ": what it changes depends on the base's weight");
+               module.update.kind(),
+               io::has_gains(module.update) ? ": what it changes depends on the base's weight"
+                                            : ", which has no shape without the base's weight");
         const std::string name = module.expert < 0 ? module.tensor_name() : text(module.tensor_name(), "[", module.expert, "]");
         const auto [place, is_new] = places.try_emplace(name, out.size());
         if (is_new) out.push_back({module.path, name, module.rows(), module.cols(), {}});

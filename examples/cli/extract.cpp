@@ -126,7 +126,7 @@ void add_extract(CLI::App& program, Run& run) {
   const auto extract = std::make_shared<Extract>();
   extract->command = command;
   command->add_option("--base", extract->base, model_help)->type_name("PATH")->required()->check(not_empty);
-  command->add_option("--tuned", extract->tuned, "The trained model: of the same kind, or of the other")
+  command->add_option("--tuned", extract->tuned, "The trained model, as --base")
       ->type_name("PATH")
       ->required()
       ->check(not_empty);

@@ -3,6 +3,7 @@
 them away again, with the index and config.json as they were."""
 
 import json
+import re
 import unittest
 
 from support import ROOT, Tensors, ToolTest, contents, gaussian, merged_bytes, save_model, tensor
@@ -105,6 +106,29 @@ class GrownTest(ToolTest):
 
 
 class Vocabulary(GrownTest):
+    def test_a_constant_of_the_logits(self):
+        """BART's final_logits_bias has a number for each token, and no adapter brings more."""
+        base = self.base()
+        base["final_logits_bias"] = ("BF16", [1, BEFORE], tensor("BF16", gaussian(9, 1, BEFORE))[2])
+        base.save(self.folder / "base/model.safetensors")
+        self.adapter({f"{name}.weight": self.grown(base[f"{name}.weight"], 21) for name in (EMBED, HEAD)})
+        self.merge("base", "adapter", out="merged", undo="undo", extra=("--quiet",),
+                   warning=re.compile(rf"'final_logits_bias' has {BEFORE} numbers: .*resize_token_embeddings\({AFTER}\)"))
+
+    def test_copies_that_other_files_have_no_place_for(self):
+        """A copy of the base's embeddings is left out; one with new rows is none, which only the base tells."""
+        base = self.base()
+        self.adapter({f"{EMBED}.weight": self.grown(base[f"{EMBED}.weight"], 21)})
+        self.adapter({f"{EMBED}.weight": base[f"{EMBED}.weight"]}, "copy")
+        for to in ("kohya", "diffusers"):
+            self.expect_error(1, [f"{EMBED}.weight", "in the base's place"], "convert", "adapter", "--to", to, "--base", "base", "--out", "x")
+            self.run_tool("convert", "copy", "--to", to, "--base", "base", "--out", "x")
+            self.run_tool("convert", "adapter", "--to", to, "--out", "y",
+                          warning=re.compile("left out 1 whole tensor, .* one --base would compare"))
+        compose = ("compose", "--adapter", "adapter", "--out", "made")
+        self.expect_error(1, [f"{EMBED}.weight", "in the base's place"], *compose, "--base", "base")
+        self.run_tool(*compose, warning=re.compile("left out 1 whole tensor, .* --base would compare"))
+
     def test_embeddings_and_head_that_were_trained(self):
         base = self.base()
         embed, head = self.trained(21), self.trained(22)
@@ -309,7 +333,8 @@ class Tied(GrownTest):
         self.assertEqual(Tensors(self.folder / "out")[f"{EMBED}.weight"], embed)
 
     def test_factors_of_tied_embeddings(self):
-        base = self.base(tied=True)
+        # Marian's class for translation is not called ...ForConditionalGeneration.
+        base = self.base(tied=True, config={"model_type": "marian", "architectures": ["MarianMTModel"], "vocab_size": BEFORE})
         A, B = tensor("F32", gaussian(41, 2, BEFORE)), tensor("F32", gaussian(42, DIM, 2))
         self.adapter({f"{EMBED}.base_layer.weight": base[f"{EMBED}.weight"], f"{EMBED}.lora_embedding_A": A, f"{EMBED}.lora_embedding_B": B})
         weight = base[f"{EMBED}.weight"]

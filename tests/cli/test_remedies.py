@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import unittest
@@ -51,6 +52,56 @@ class Remedies(ToolTest):
 
 def layers(*numbers, beginning="model.layers", names=("self_attn.q_proj", "self_attn.v_proj")):
     return [f"{beginning}.{i}.{name}" for i in numbers for name in names]
+
+
+class Merges(Remedies):
+    def test_names_of_files_of_the_other_format(self):
+        base, adapter = self.base("a") / "model.safetensors", self.adapter("a")
+        self.expect_error(2, ["--out", "out.gguf", "a safetensors file, as the model is"], "merge", "--base", base, "--adapter", adapter,
+                          "--out", "out.gguf")
+        gguf = LLAMA / "base-f16.gguf"
+        self.expect_error(2, ["--out", "out.safetensors", "a GGUF file, as the model is"], "merge", "--base", gguf, "--adapter",
+                          LLAMA / "lora-f32.gguf", "--out", "out.safetensors")
+
+    def test_an_undo_file_is_no_model(self):
+        self.base("a")
+        self.adapter("a")
+        self.run_tool("merge", "--base", "base", "--adapter", "adapter", "--out", "merged", "--undo", "undo")
+        self.refused("undo: ", "expected a model, found an undo file", base="undo", without=["--rename"])
+        self.refused("undo: ", "expected an adapter, found an undo file", adapter="undo")
+
+    def test_a_coefficient_of_whole_tensors(self):
+        self.base("a", "b")
+        tensors = Tensors()
+        tensors["base_model.model.b.weight"] = self.matrix()
+        for name, modules in (("whole", ()), ("both", ("a",))):
+            folder = self.adapter("a", name=name, modules_to_save=["b"])
+            known = Tensors(folder / "adapter_model.safetensors")
+            tensors.update({key: value for key, value in known.items() if modules})
+            tensors.save(folder / "adapter_model.safetensors")
+        said = re.compile("its coefficient, 0.5, changes nothing: .* 'b.weight'")
+        for adapter, warning in (("whole=0.5", said), ("whole", ""), ("both=0.5", "")):
+            self.run_tool("merge", "--base", "base", "--adapter", adapter, "--out", f"m-{adapter}", "--quiet", warning=warning)
+
+    def test_a_value_head(self):
+        self.base("a")
+        folder = self.adapter("a")
+        tensors = Tensors(folder / "adapter_model.safetensors")
+        tensors["base_model.model.v_head.summary.weight"] = self.matrix(1, 4)
+        tensors.save(folder / "adapter_model.safetensors")
+        self.refused("v_head.summary.weight'", "a value head of TRL's", "pretrained_model")
+
+    def test_dora_of_a_row_of_zeros(self):
+        folder = self.base("a")
+        tensors = Tensors()
+        tensors["a.weight"] = tensor("F32", [[0] * 4, *gaussian(1, 5, 4)])
+        tensors.save(folder / "model.safetensors")
+        path = save_adapter(self.folder / "adapter", {"a": (tensor("F32", gaussian(2, 2, 4)), tensor("F32", [[0] * 2] * 6))}, use_dora=True)
+        tensors = Tensors(path / "adapter_model.safetensors")
+        tensors["base_model.model.a.lora_magnitude_vector"] = ("F32", [6], tensor("F32", [[1] * 6])[2])
+        tensors.save(path / "adapter_model.safetensors")
+        self.run_tool("merge", "--base", "base", "--adapter", "adapter", "--out", "out", "--quiet",
+                      warning=re.compile("4 finite weights became infinite or NaN: .* the norm of a row of zeros"))
 
 
 class Names(Remedies):

@@ -126,7 +126,80 @@ class TiedHeads(CaseTest):
         self.expect_refused("cls.predictions.decoder.bias", "the same tensor", adapter="differ")
 
 
+    def test_what_else_was_tied_is_kept(self):
+        """tie_word_embeddings ties the bias of a decoder as well: it becomes a tensor of its own, the adapter's or else the base's."""
+        embed, bias, head, trained = tensor("BF16", gaussian(7, 6, 4)), vector(8, 6), tensor("BF16", gaussian(9, 6, 4)), vector(10, 6)
+        base = self.base(["encoder.layer.0.query"], {"bert.embeddings.word_embeddings.weight": embed, "cls.predictions.bias": bias},
+                         tie_word_embeddings=True)
+        weight, name = {PREFIX + "cls.predictions.decoder.weight": head}, "cls.predictions.decoder.bias"
+        for case, (more, expected) in enumerate((({}, bias), ({PREFIX + "cls.predictions.bias": trained, PREFIX + name: trained}, trained))):
+            with self.subTest(case=case):
+                self.adapter(["encoder.layer.0.query"], f"a{case}", {**weight, **more}, modules_to_save=["cls"])
+                merged = self.merge("base", f"a{case}", out=f"m{case}", undo=f"u{case}")
+                after = Tensors(merged / "model.safetensors")
+                self.assertEqual(set(after), {*base, "cls.predictions.decoder.weight", name})
+                self.assertEqual((after["cls.predictions.decoder.weight"], after[name], after["cls.predictions.bias"]), (head, expected, expected))
+                self.assertIs(json.loads((merged / "config.json").read_text())["tie_word_embeddings"], False)
+                self.assertEqual(contents(self.unmerge(f"m{case}", f"u{case}", f"r{case}")), contents(self.folder / "base"))
+
+    def test_embeddings_of_an_encoder_and_a_decoder_are_kept(self):
+        """And, of BART and its kin, both embeddings to `shared`."""
+        shared, head = tensor("BF16", gaussian(7, 6, 4)), tensor("BF16", gaussian(9, 6, 4))
+        layer = "model.decoder.layers.0.self_attn.q_proj"
+        base = self.base([layer], {"model.shared.weight": shared}, tie_word_embeddings=True)
+        self.adapter([layer], more={PREFIX + "lm_head.weight": head}, modules_to_save=["lm_head"])
+        merged = self.merge("base", "adapter", out="merged", undo="undo", extra=("--quiet",))
+        after, tied = Tensors(merged / "model.safetensors"), ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
+        self.assertEqual(set(after), {*base, "lm_head.weight", *tied})
+        self.assertEqual([after[name] for name in ("lm_head.weight", *tied)], [head, shared, shared])
+        self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+        self.adapter(["model.encoder.embed_tokens", layer], "embeddings")
+        self.expect_refused("'model.encoder.embed_tokens'", "share 'model.shared.weight'", adapter="embeddings")
+        self.adapter([layer, "model.shared"], "both", {PREFIX + "lm_head.weight": head}, modules_to_save=["lm_head"])
+        self.expect_refused("'model.shared.weight'", "'model.encoder.embed_tokens.weight'", "tie_word_embeddings becomes false", adapter="both")
+
+
 class OtherNames(CaseTest):
+    def test_parts_within_layers(self):
+        """transformers 5 renamed parts of some models alone."""
+        for case, names in enumerate(({"dinov2.encoder.layer.0.attention.q_proj": "dinov2.encoder.layer.0.attention.attention.query",
+                                       "dinov2.encoder.layer.0.mlp.fc1": "dinov2.encoder.layer.0.mlp.fc1"},
+                                      {"swin.encoder.layers.0.blocks.1.attention.q_proj": "swin.encoder.layers.0.blocks.1.attention.self.query",
+                                       "swin.encoder.layers.0.blocks.1.attention.o_proj": "swin.encoder.layers.0.blocks.1.attention.output.dense",
+                                       "swin.encoder.layers.0.blocks.1.mlp.fc2": "swin.encoder.layers.0.blocks.1.output.dense"},
+                                      {"model.decoder.layers.0.encoder_attn.o_proj": "model.decoder.layers.0.encoder_attn.out_proj",
+                                       "model.decoder.layers.0.mlp.fc1": "model.decoder.layers.0.fc1"},
+                                      {"decoder.decoder_layers.0.attention.k_proj": "decoder.decoder_encoder.layer.0.attention.attention.key",
+                                       "decoder.decoder_embed": "decoder.decoder_embed"},
+                                      {"gpt_neox.layers.0.attention.dense": "gpt_neox.layers.0.attention.dense", "lm_head": "embed_out"})):
+            for direction, (theirs, ours) in enumerate(((list(names), list(names.values())), (list(names.values()), list(names)))):
+                with self.subTest(case=case, direction=direction):
+                    for folder in ("base", "adapter", "merged", "undo", "back"):
+                        path = self.folder / folder
+                        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    base = self.base(ours)
+                    self.adapter(theirs)
+                    merged = self.expect_merged(base, {name: own + ".weight" for name, own in zip(theirs, ours)})
+                    # kohya's names are looked for under the base's own, which they therefore have.
+                    self.run_tool("convert", "adapter", "--to", "kohya", "--base", "base", "--out", "flat.safetensors")
+                    flat = self.merge("base", "flat.safetensors", out=f"flat-{case}-{direction}", undo=None, extra=("--quiet",))
+                    self.assertEqual(contents(flat), contents(merged))
+
+    def test_whole_tensors_whose_names_moved(self):
+        trained = tensor("BF16", gaussian(8, 6, 4))
+        layer = "gpt_neox.layers.0.attention.dense"
+        for case, (ours, theirs, extra) in enumerate((("embed_out", "lm_head", ()), ("model.layers.0.fc1", "model.layers.0.mlp.fc1", ()),
+                                                      ("my_head", "lm_head", ("--rename", "lm_head=my_head")))):
+            with self.subTest(theirs):
+                base = self.base([layer, ours], folder=f"b{case}", tie_word_embeddings=False)
+                self.adapter([layer], f"a{case}", {f"{PREFIX}{theirs}.weight": trained}, modules_to_save=[theirs.rsplit(".", 1)[-1]])
+                after = Tensors(self.merge(f"b{case}", f"a{case}", out=f"m{case}", undo=f"u{case}", extra=extra) / "model.safetensors")
+                self.assertEqual(set(after), set(base))
+                self.assertEqual(after[ours + ".weight"], trained)
+        # Heads may be new, parts of layers may not.
+        self.adapter([layer], "inner", {PREFIX + "gpt_neox.layers.0.ln1.weight": vector(8, 4)}, modules_to_save=["ln1"])
+        self.expect_refused("'base_model.model.gpt_neox.layers.0.ln1.weight'", "'gpt_neox.layers'", "--rename", base="b0", adapter="inner")
+
     def test_gamma_and_beta(self):
         """What the oldest files of BERT call LayerNorm.gamma and .beta transformers knows as .weight and .bias."""
         names = {"weight": "bert.encoder.layer.0.LayerNorm.gamma", "bias": "bert.encoder.layer.0.LayerNorm.beta"}

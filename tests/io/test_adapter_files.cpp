@@ -334,17 +334,25 @@ TEST_F(AdapterFiles, AFolderOfMlxHasTransposedFactors) {
   expect_pieces(refused(), {"'q.lora_a'", "experts"});
   test::write(mlx / "adapters.safetensors", {{"q.weight", {3, 2}}});
   expect_pieces(refused(), {"'q.weight'", "lora_a"});
-  // mlx-vlm up to 2025: y += alpha x A B.
-  configure(R"(, "rank": 2, "alpha": 0.5, "dropout": 0.1)");
-  expect_pieces(refused(), {"'q.weight'", ".A or .B"});
+  // mlx-vlm's names, and its configuration, whose alpha its versions mean in two ways.
   test::write(mlx / "adapters.safetensors", {{"q.A", {3, 2}}, {"q.B", {2, 4}}});
+  configure(R"(, "rank": 2, "alpha": 0.5, "dropout": 0.1)");
+  expect_pieces(refused(), {"alpha", "mlx-vlm", R"({"rank": 2, "scale": 0.5})", "the scale 0.25"});
+  configure(R"(, "rank": 2, "alpha": 0.5, "lora_parameters": {"rank": 2, "scale": 0.25})");
   const io::Adapter vlm = io::load_adapter(mlx);
   EXPECT_EQ(vlm.modules[0].path, "q");
-  EXPECT_EQ(vlm.modules[0].scaling(), 0.5);
+  EXPECT_EQ(vlm.modules[0].scaling(), 0.25);
   EXPECT_EQ(vlm.modules[0].rows(), 4);
   EXPECT_EQ(vlm.modules[0].cols(), 3);
+  configure(R"(, "rank": 3, "alpha": 0)");
+  expect_pieces(refused(), {"rank 3", "'q.A' [3, 2]"});
+  configure(R"(, "rank": 1, "alpha": 0.5, "fine_tune_type": "full")");
+  expect_pieces(refused(), {"'full'"});
+  configure(R"(, "rank": 1, "alpha": 0.5)");
+  test::write(mlx / "adapters.safetensors", {{"q.A", {3, 1}}, {"q.B", {1, 4}}});
+  EXPECT_EQ(io::load_adapter(mlx).modules[0].scaling(), 0.5);
   test::write(mlx / "adapters.safetensors", {{"q.A", {3, 2}}});
-  expect_pieces(refused(), {"'q'", "expected A, B", "found no B"});
+  expect_pieces(refused(), {"'q'", "A, B of mlx-vlm", "found no lora_b"});
 }
 
 /// An adapter for two components, and folders that are or are not named after them.
@@ -626,6 +634,12 @@ TEST_F(Components, T5IsTheSecondTextEncoderOfFlux) {
   EXPECT_EQ(named.modules[0].component, "text_encoder_2");
   EXPECT_EQ(named.modules[0].path, name.substr(0, name.rfind('.')));
   EXPECT_EQ(named.modules[1].component, "text_encoder");
+  EXPECT_EQ(io::of_component(adapter, "text_encoder_2").modules.size(), 1u);
+  // One that lacks a module is named.
+  const std::string other = "lora_te3_encoder_block_1_layer_0_SelfAttention_q";
+  std::vector<Tensor> more = tensors;
+  for (const Tensor& tensor : kohya(other)) more.push_back(tensor);
+  expect_pieces(message([&] { io::bind(flux, load(more)); }), {"'" + other + "'", "found none"});
   // The second one of Stable Diffusion 3 is another model, and where the file has modules for the second one T5 is not it.
   const io::Model clip = base("sd3/text_encoder_2", {{"e.f.weight", {4, 3}}});
   expect_pieces(message([&] { io::bind(clip, adapter); }), {"'text_encoder_2' by its folder's name", "text_encoder_3"});

@@ -538,9 +538,12 @@ TEST_F(ExpertLayouts, ExpertsThatDifferInOneTensor) {
     const io::Adapter own = adapter(ranks + R"(, "alpha_pattern": {"experts.1.down_proj": 5.6})", of_ranks());
     io::save_adapter(io::with_base_names(own, bases), folder_ / "refused");
   });
-  expect_pieces(problem, {"'model.layers.1.mlp.experts'", "scaling 2 ", "the 3 experts of 'down_proj'", "the scaling 1.4 of expert 1",
-                          "15 elements of B would be rounded"});
+  expect_pieces(problem, {"'model.layers.1.mlp.experts'", "the scaling 2, or one", "without rounding", "the 3 experts of 'down_proj'",
+                          "found 1.4 of expert 1", "a layer for each expert"});
   EXPECT_FALSE(fs::exists(folder_ / "refused"));
+  // The others' B cannot be divided by the scaling 3 of expert 0, whose B is multiplied with 3 instead; 0 is a multiple of any.
+  saved(of_ranks(), ranks + R"(, "alpha_pattern": {"experts.0.down_proj": 6})", 4);
+  saved(of_ranks(), ranks + R"(, "alpha_pattern": {"experts.0.down_proj": 0})", 4);
 }
 
 /// What a folder's one tensor has no place for, in adapters that a program makes.
@@ -551,13 +554,18 @@ TEST_F(ExpertLayouts, ExpertsThatPeftHasNoPlaceFor) {
     change(*std::find_if(one.modules.begin(), one.modules.end(), [](const io::AdapterModule& module) { return module.expert == 1; }));
     return message([&] { io::save_adapter(one, folder_ / "saved"); });
   };
-  expect_pieces(refused_with([](io::AdapterModule& module) { module.expert = 0; }), {"mlp.experts'", "two updates of expert 0"});
-  expect_pieces(refused_with([](io::AdapterModule& module) { module.expert = 7; }), {"mlp.experts'", "an update of expert 7"});
+  expect_pieces(refused_with([](io::AdapterModule& module) { module.expert = 0; }), {"mlp.experts'", "one update of expert 0", "found two"});
+  expect_pieces(refused_with([](io::AdapterModule& module) { module.expert = 7; }), {"mlp.experts'", "below 3, found 7"});
+  expect_pieces(refused_with([](io::AdapterModule& module) { module.experts = 5; }), {"mlp.experts'", "expected 3 experts", "found 5"});
   expect_pieces(refused_with([](io::AdapterModule& module) {
                   module.update = io::AdapterUpdate(lora::LowRank<float>(lora::Matrix<float>::Ones(3, 2), lora::Matrix<float>::Ones(2, 3),
                                                                          lora::scaling::alpha(4)));
                 }),
-                {"mlp.experts'", "another type or shape of expert 1"});
+                {"mlp.experts'", "12 x 4", "found 3 x 3 of expert 1"});
+  expect_pieces(refused_with([](io::AdapterModule& module) {
+                  module.update = io::AdapterUpdate(module.update.get_if<lora::LowRank<float>>()->cast<double>());
+                }),
+                {"mlp.experts'", "expected F32", "found F64 of expert 1"});
   expect_pieces(refused_with([](io::AdapterModule& module) {
                   module.update = io::AdapterUpdate(lora::Dense<float>(lora::Matrix<float>::Ones(module.rows(), module.cols())));
                 }),
@@ -591,6 +599,11 @@ TEST_F(ExpertLayouts, BasesOfOtherShapes) {
     base.push_back({"model.layers.1.mlp.experts." + std::to_string(e) + ".down_proj.weight", {hidden, inner + e},
                     numbers(hidden * (inner + e), 7)});
   expect_pieces(refused_names(base, of_all), {"'model.layers.1.mlp.experts.1.down_proj.weight'", "[4, 6]", "found [4, 7]"});
+  for (Tensor& tensor : base) tensor = {tensor.name, {inner, hidden}, numbers(hidden * inner, 7)};
+  expect_pieces(refused_names(base, of_all), {"[4, 6]", "found [6, 4]"});
+  // What a quantiser has packed has shapes of its own.
+  for (Tensor& tensor : base) tensor = {tensor.name.substr(0, tensor.name.rfind('.')) + ".qweight", {1, 5}, numbers(5, 7)};
+  EXPECT_EQ(refused_names(base, of_all), "");
 }
 
 TEST_F(ExpertLayouts, CopiesOfTheBasesTensors) {

@@ -61,6 +61,8 @@ TEST(GrownNames, OfOutputLayersFollowThoseOfEmbeddings) {
   EXPECT_EQ(head_of("language_model.model.embed_tokens"), "language_model.lm_head");
   EXPECT_EQ(head_of("model.decoder.embed_tokens"), "") << "Whisper's is proj_out";
   EXPECT_EQ(head_of("shared"), "");
+  EXPECT_EQ(head_of("transformer.wte"), "lm_head");
+  EXPECT_EQ(head_of("wte"), "lm_head");
 }
 
 TEST_F(Grown, BindTellsNamesAndShapes) {

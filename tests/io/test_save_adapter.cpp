@@ -281,6 +281,29 @@ TEST(SaveAdapter, LoKrsThatPeftMakes) {
   expect_round_trip(adapter({{"a", io::AdapterUpdate(least), false}}));
   expect_pieces(refused(adapter({{"a", io::AdapterUpdate(least), false}, {"b", product(8, 8, 8, 8, 1), false}})),
                 {"'b'", "for the rank 1, w1 a product", "found it whole"});
+  // Whole matrices whose w1 is the larger one, beside products: their r is the writer's to choose.
+  const lora::LoKr<float> large(Matrix::Ones(16, 4), Matrix::Ones(4, 16), Matrix::Ones(16, 4), Matrix::Ones(4, 16), lora::scaling::alpha(4));
+  expect_round_trip(adapter({{"a", io::AdapterUpdate(large), false}, {"b", whole(16, 16, 2, 4), false}}));
+}
+
+/// use_effective_conv2d is one word for all: products of convolutions have cores, or none has.
+TEST(SaveAdapter, CoresOfConvolutions) {
+  using Matrix = lora::Matrix<float>;
+  const auto convolution = [](const std::string& path, bool has_core, Index kernel) {
+    lora::detail::UpdateParts parts{{"lokr_w1", {"lokr_w1", Matrix::Ones(2, 2)}}};
+    if (has_core) parts.add("lokr_t2", {"lokr_t2", Matrix::Ones(1, kernel * kernel)});
+    parts.add("lokr_w2_a", {"lokr_w2_a", has_core ? Matrix::Ones(1, 8) : Matrix::Ones(8, 1)});
+    parts.add("lokr_w2_b", {"lokr_w2_b", Matrix::Ones(1, has_core ? 8 : 8 * kernel * kernel)});
+    io::AdapterModule out{path, io::AdapterUpdate(lora::LoKr<float>(parts, lora::scaling::alpha(4))), false};
+    out.kernel = {kernel, kernel};
+    return out;
+  };
+  expect_pieces(expect_round_trip(adapter({convolution("a", true, 3), convolution("b", true, 2)})), {"\"use_effective_conv2d\": true"});
+  expect_pieces(refused(adapter({convolution("a", true, 3), convolution("b", false, 3)})), {"'b'", "expected a core, as 'a'", "found none"});
+  expect_pieces(refused(adapter({convolution("a", true, 1)})), {"'a'", "no core for a kernel of 1"});
+  const test::Folder folder;
+  io::save_adapter(adapter({convolution("a", false, 1), convolution("b", false, 3)}), folder / "saved");
+  expect_pieces(test::read(folder / "saved/adapter_config.json"), {"\"use_effective_conv2d\": false"});
 }
 
 TEST(SaveAdapter, RealAdaptersComeBackAsTheyAre) {

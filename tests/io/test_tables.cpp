@@ -84,6 +84,7 @@ TEST(Tables, FormatsInTheReadme) {
       if (format.name != name) continue;
       EXPECT_EQ(cells[2], "x");
       EXPECT_EQ(cells[3], format.is_written ? "x" : "") << name;
+      EXPECT_EQ(cells[4].empty(), format.cannot_say.empty()) << name;
       const std::vector<std::string> all = items(std::string(format.cannot_say));
       for (const std::string& item : items(cells[4]))
         EXPECT_NE(std::find(all.begin(), all.end(), item), all.end()) << name << ": " << item;

@@ -44,6 +44,7 @@ TEST_F(LayerCalls, SetsByNamesAndOfACallsOwn) {
   const auto own = tokens.forward(some, tokens.set_of({{"a", 0.5}}));
   tokens.activate({{"a", 0.5}});
   EXPECT_TRUE(reference::same_bits(tokens.forward(some), own));
+  EXPECT_EQ(tokens.forward_workspace(), tokens.forward_workspace(tokens.active_set()));
 }
 
 /// A size is given as a list, vector, span or array, to every call.
@@ -65,6 +66,7 @@ TEST_F(LayerCalls, SizesOfConvolutions) {
   conv.forward_into(image, Y, std::span(size), set);
   EXPECT_TRUE(reference::same_bits(own, Y));
   EXPECT_EQ(conv.forward_workspace({3, 4}, set), conv.forward_workspace(size, set));
+  EXPECT_EQ(conv.forward_workspace({3, 4}), conv.forward_workspace(size, conv.active_set()));
   EXPECT_EQ(conv.output_size({3, 4}), conv.output_size(fixed));
 }
 

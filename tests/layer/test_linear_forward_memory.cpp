@@ -150,7 +150,7 @@ TYPED_TEST(ForwardMemory, OfConvolutionsIsAllocatedOnce) {
     lora::DefaultExecutor executor(1);
     lora::Context context{&executor};
     std::vector<std::byte> memory(
-        std::max({conv.forward_workspace(size, conv.active_set(), context), conv.forward_workspace(size, set, context),
+        std::max({conv.forward_workspace(size, context), conv.forward_workspace(size, set, context),
                   conv.forward_workspace(size, whole, context)}));
     lora::Workspace workspace(memory);
     context.workspace = &workspace;

@@ -81,15 +81,21 @@ class OrthonormalBasis {
   Eigen::HouseholderQR<ColumnMatrix> qr_;
 };
 
-// Eigen 5 wants the options as a template argument, which 3.4 does not know.
-template <class = void>
-auto thin_svd(const ColumnMatrix& M) {
+// Eigen 5 wants the options as a template argument, which 3.4 does not know. (A return type of auto would be deduced, and all of the
+// decomposition compiled, where a template names the function.)
 #if EIGEN_VERSION_AT_LEAST(5, 0, 0)
-  return Eigen::BDCSVD<ColumnMatrix, Eigen::ComputeThinU | Eigen::ComputeThinV>(M);
-#else
-  return Eigen::BDCSVD<ColumnMatrix>(M, Eigen::ComputeThinU | Eigen::ComputeThinV);
-#endif
+using ThinSvd = Eigen::BDCSVD<ColumnMatrix, Eigen::ComputeThinU | Eigen::ComputeThinV>;
+template <class = void>
+ThinSvd thin_svd(const ColumnMatrix& M) {
+  return ThinSvd(M);
 }
+#else
+using ThinSvd = Eigen::BDCSVD<ColumnMatrix>;
+template <class = void>
+ThinSvd thin_svd(const ColumnMatrix& M) {
+  return ThinSvd(M, Eigen::ComputeThinU | Eigen::ComputeThinV);
+}
+#endif
 
 /// The thin SVD. Long matrices go through their QR. Throws ValueError when an element is not finite.
 template <class = void>
@@ -106,7 +112,7 @@ LORA_NOINLINE Spectrum spectrum_of(const ColumnMatrix& M) {
     return out;
   }
   if (!M.allFinite()) throw ValueError("lora: compose: expected factors whose products are finite, found an overflow");
-  const auto svd = thin_svd(M);
+  const ThinSvd svd = thin_svd(M);
   return {svd.matrixU(), svd.singularValues(), svd.matrixV()};
 }
 

@@ -174,8 +174,11 @@ class Conv : private Linear<Scalar, Order, Own> {
       run(X, Y, size, routes.of_group(g), context, routes.routes.columns(g));
   }
 
-  /// Bytes of scratch memory that forward_into(X, Y, size, set) needs at most, with routes for the set that needs the
-  /// most: see Context::workspace.
+  /// Bytes of scratch memory that forward_into(X, Y, size) needs at most: see Context::workspace.
+  [[nodiscard]] std::size_t forward_workspace(const ConvSize& size, const Context& context = {}) const {
+    return forward_workspace(size, active_set(), context);
+  }
+  /// Those of a set of the call's own, with routes of the set that needs the most.
   [[nodiscard]] std::size_t forward_workspace(const ConvSize& size, const Set& set,
                                               const Context& context = {}) const {
     const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);

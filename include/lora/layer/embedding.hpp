@@ -152,8 +152,11 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
     }
   }
 
-  /// Bytes of scratch memory that forward_into(tokens, Y, set) needs at most, with routes for the set that needs
-  /// the most: see Context::workspace.
+  /// Bytes of scratch memory that forward_into(tokens, Y) needs at most: see Context::workspace.
+  [[nodiscard]] std::size_t forward_workspace(const Context& context = {}) const {
+    return forward_workspace(active_set(), context);
+  }
+  /// Those of a set of the call's own, with routes of the set that needs the most.
   [[nodiscard]] std::size_t forward_workspace(const Set& set, const Context& context = {}) const {
     return detail::lookup_workspace<Compute>(dim(), &set.form(),
                                              std::max(detail::executor_of(context).concurrency(), 1));

@@ -61,7 +61,7 @@ LORA_ON_CALL LORA_FUNC std::vector<std::string> save_adapter_as(const Adapter& a
 }
 
 LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases,
-                                  std::span<const Rename> renames) {
+                                  std::span<const Rename> renames, BasePaths paths) {
   const Adapter own = detail::with_base_experts(adapter, bases, renames);
   Adapter out = own;
   for (const Model* const base : bases) {
@@ -72,9 +72,12 @@ LORA_FUNC Adapter with_base_names(const Adapter& adapter, std::span<const Model*
       if (tensors[i] == nullptr) continue;
       // Factors are written as those of the base's own layer.
       const std::span<const std::uint64_t> shape = tensors[i]->info->shape;
-      if (module.expert < 0 && detail::is_kernel_of(std::span<const Index>(module.kernel), shape))
+      const std::string_view kind = module.update.kind();
+      const bool is_untold = module.kernel.empty() && shape.size() > 2 && (kind == "LoHa" || kind == "LoKr");  // products
+      if (module.expert < 0 && (is_untold || detail::is_kernel_of(std::span<const Index>(module.kernel), shape)))
         module.kernel.assign(shape.begin() + 2, shape.end());
-      if (!module.is_flat) continue;
+      const bool is_meant = module.is_flat || (paths == BasePaths::all && module.component.empty() && module.expert < 0);
+      if (!is_meant) continue;
       const std::string& name = tensors[i]->info->name;
       module.path = name.substr(0, name.rfind('.'));
       if (!module.component.empty()) module.component = finder.component_of_base(module.component);
@@ -100,8 +103,10 @@ LORA_FUNC Adapter of_component(const Adapter& adapter, std::string_view componen
     for (AdapterModule& module : out.modules) module.component = component;
     return out;
   }
-  std::erase_if(out.modules,
-                [&](const AdapterModule& module) { return !detail::is_same_component(module.component, component); });
+  const auto is_it = [&](const AdapterModule& module) { return detail::is_same_component(module.component, component); };
+  const auto may_be = [&](const AdapterModule& module) { return detail::may_be_component(module.component, component); };
+  const bool is_named = std::any_of(out.modules.begin(), out.modules.end(), is_it);
+  std::erase_if(out.modules, [&](const AdapterModule& module) { return is_named ? !is_it(module) : !may_be(module); });
   if (out.modules.empty())
     detail::fail(adapter.folder, "expected modules of the component ", detail::in_quotes(component), ", found none");
   return out;

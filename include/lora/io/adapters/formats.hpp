@@ -33,6 +33,10 @@ LORA_ON_CALL_DECLARED std::vector<std::string> save_adapter_as(const Adapter& ad
                                                                const std::filesystem::path& target,
                                                                std::string_view format);
 
+/// Which paths with_base_names() changes: those that have '_' for '.', or also those with dots of modules without a component, which a
+/// file of kohya's names has to have as the base has them.
+enum class BasePaths { flat, all };
+
 /// The same adapter under its bases' names: paths that have '_' for '.' (AdapterModule::is_flat) become those of the
 /// tensors they mean, and factors of a 1x1 convolution get the dimensions that the tensor has, two or with a kernel.
 /// LoRA of experts becomes what the base stores, a layer for each or one parameter, where it is for the other; all modules of mixtures
@@ -40,7 +44,7 @@ LORA_ON_CALL_DECLARED std::vector<std::string> save_adapter_as(const Adapter& ad
 /// `bases` are the components that it has modules for, in any order. Throws FileError, naming the module, when none has
 /// it, and as bind() does.
 Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> bases,
-                        std::span<const Rename> renames = {});
+                        std::span<const Rename> renames = {}, BasePaths paths = BasePaths::flat);
 
 /// The same adapter for a base that has text encoders in OpenCLIP's layout, as single files of Stable Diffusion XL have
 /// the second one: kohya's and diffusers' names become the base's, and LoRAs of q, k and v, which are one tensor there, one
@@ -48,8 +52,8 @@ Adapter with_base_names(const Adapter& adapter, std::span<const Model* const> ba
 /// Throws FileError, naming the module, for parts that have other kinds, types, shapes or scalings than each other.
 LORA_ON_CALL_DECLARED Adapter with_open_clip_names(const Adapter& adapter, const Model& base);
 
-/// The modules of one component alone; an adapter without components becomes one of this component. Throws FileError when it has
-/// none.
+/// The modules of one component alone; an adapter without components becomes one of this component. Without any of text_encoder_2
+/// those of T5, kohya's lora_te3_, which is that of Flux. Throws FileError when it has none.
 Adapter of_component(const Adapter& adapter, std::string_view component);
 
 /// The files that an adapter was read from.

@@ -13,20 +13,14 @@ namespace io::detail {
 
 inline constexpr std::string_view mlx_weights = "adapters.safetensors";
 
-/// Reads one folder: y += s x lora_a lora_b with lora_a (in, r), lora_b (r, out), s = lora_parameters.scale. mlx-vlm up to 2025 calls
-/// them A and B, and has rank and alpha alone in its configuration: s = alpha.
+/// Reads one folder: y += s x lora_a lora_b with lora_a (in, r), lora_b (r, out), s = lora_parameters.scale. mlx-vlm has called them A
+/// and B, with rank and alpha alone in the configuration: s = alpha up to version 0.4, alpha / r later.
 class MlxReader {
  public:
   MlxReader(const Safetensors& file, const std::filesystem::path& config_file)
       : file_(file), config_file_(config_file) {
     const Json json = read_json_file(config_file, std::uint64_t{8} << 20);
     const JsonFields fields(config_file, json);
-    if (fields.value("lora_parameters") == nullptr && fields.value("rank") != nullptr && fields.value("alpha") != nullptr) {
-      is_vlm_ = true;
-      rank_ = fields.positive("rank", *fields.value("rank"));
-      scaling_ = lora::scaling::fixed(fields.finite("alpha", *fields.value("alpha")));
-      return;
-    }
     const Json* const type = fields.value("fine_tune_type");
     is_dora_ = type != nullptr && is_string(*type, "dora");
     if (type != nullptr && !is_dora_ && !is_string(*type, "lora"))
@@ -34,6 +28,10 @@ class MlxReader {
                     is_string(*type, "full") ? ": whole weights, no adapter: mlx_lm.fuse saves the model that has them, and `lora extract` "
                                                "makes a LoRA of its difference"
                                              : "");
+    if (fields.value("lora_parameters") == nullptr && fields.value("rank") != nullptr && fields.value("alpha") != nullptr) {
+      set_vlm(fields);
+      return;
+    }
     const Json& parameters = fields.required("lora_parameters", "an object with rank and scale");
     if (!parameters.is_object())
       fields.refuse("lora_parameters", "expected an object, found ", description(parameters));
@@ -54,13 +52,11 @@ class MlxReader {
   std::vector<AdapterModule> read() const {
     TensorGroups groups(file_);
     for (const TensorInfo& tensor : file_.tensors()) {
-      const std::span<const FilePiece> pieces = is_vlm_ ? std::span<const FilePiece>(vlm_pieces_) : pieces_;
-      const auto piece =
-          std::find_if(pieces.begin(), pieces.end(), [&](const FilePiece& row) { return tensor.name.ends_with(row.ending); });
-      if (piece == pieces.end())
+      const auto piece = std::find_if(pieces_.begin(), pieces_.end(),
+                                      [&](const FilePiece& row) { return tensor.name.ends_with(row.ending); });
+      if (piece == pieces_.end())
         refuse_tensor(file_.path(), tensor,
-                      is_vlm_ ? "not supported: expected a name that ends in .A or .B"
-                              : "not supported: expected a name that ends in .lora_a, .lora_b or .m");
+                      "not supported: expected a name that ends in .lora_a, .lora_b or .m, or, of mlx-vlm, in .A or .B");
       groups.put(tensor.name.substr(0, tensor.name.size() - piece->ending.size()), "", false, piece->part, tensor);
     }
     std::vector<AdapterModule> out;
@@ -72,17 +68,27 @@ class MlxReader {
 
  private:
   static constexpr std::array pieces_{FilePiece{".lora_a", "lora_A"}, FilePiece{".lora_b", "lora_B"},
-                                      FilePiece{".m", magnitude_name}};
-  static constexpr std::array vlm_pieces_{FilePiece{".A", "lora_A"}, FilePiece{".B", "lora_B"}};
+                                      FilePiece{".m", magnitude_name}, FilePiece{".A", "lora_A"}, FilePiece{".B", "lora_B"}};
+
+  /// The configuration of mlx-vlm does not tell its version, so what alpha means has to be the same for both.
+  void set_vlm(const JsonFields& fields) {
+    rank_ = fields.positive("rank", *fields.value("rank"));
+    const double alpha = fields.finite("alpha", *fields.value("alpha"));
+    if (rank_ != 1 && !lora::detail::is_zero(alpha))
+      fields.refuse("alpha", "expected \"lora_parameters\" with rank and scale in its place, found it alone: mlx-vlm up to 0.4 multiplies "
+                    "with alpha, later versions with alpha / rank, and no file says which wrote it. Add \"lora_parameters\": {\"rank\": ",
+                    rank_, ", \"scale\": ", alpha, "} for 0.4, or the scale ", alpha / static_cast<double>(rank_), " for later ones");
+    scaling_ = lora::scaling::fixed(alpha);
+  }
 
   AdapterModule read(const TensorGroup& group) const {
     const auto part = [&](std::string_view name) -> const TensorInfo& {
       const TensorInfo* const found = group.of(name);
       if (found == nullptr)
-        fail(file_.path(), "module ", in_quotes(group.path), ": expected ", is_vlm_ ? "A, B" : "lora_a, lora_b",
+        fail(file_.path(), "module ", in_quotes(group.path), ": expected lora_a, lora_b (A, B of mlx-vlm)",
              is_dora_ ? ", m, as adapter_config.json says (fine_tune_type)" : "", ", found no ",
-             name == "lora_A"   ? (is_vlm_ ? "A" : "lora_a")
-             : name == "lora_B" ? (is_vlm_ ? "B" : "lora_b")
+             name == "lora_A"   ? "lora_a"
+             : name == "lora_B" ? "lora_b"
                                 : "m");
       return *found;
     };
@@ -94,7 +100,7 @@ class MlxReader {
                            tensor->shape.size() == 3 ? ": factors of experts are not supported: mlx_lm.fuse merges them" : ""));
     if (a.shape[1] != b.shape[0] || a.shape[1] != static_cast<std::uint64_t>(rank_))
       fail(file_.path(), "module ", in_quotes(group.path), ": expected the rank ", rank_,
-           " of adapter_config.json, found lora_a ", shape_list(a.shape), ", lora_b ", shape_list(b.shape));
+           " of adapter_config.json, found ", in_quotes(a.name), ' ', shape_list(a.shape), ", ", in_quotes(b.name), ' ', shape_list(b.shape));
     const bool is_table = is_embedding(group.path);
     if (is_dora_ && is_table)
       fail(file_.path(), "module ", in_quotes(group.path), ": not supported: DoRA of an embedding, as mlx-lm does it");
@@ -138,7 +144,7 @@ class MlxReader {
 
   const Safetensors& file_;
   const std::filesystem::path& config_file_;
-  bool is_vlm_ = false, is_dora_ = false;
+  bool is_dora_ = false;
   Index rank_ = 0;
   Scaling scaling_ = lora::scaling::fixed(1);
 };

@@ -194,20 +194,20 @@ inline void expect_all_experts(const Model& base, const ExpertsOfBase& experts,
   }
 }
 
-/// Throws FileError where experts that are changed for a base have other shapes, or another number, than it stores. Of quantised ones
-/// shapes tell nothing.
+/// Throws FileError where experts that are changed for a base have other shapes, or another number, than it stores. Weights that a
+/// quantiser has packed have shapes of their own.
 inline void expect_shapes_of_experts(const Model& base, const ExpertsOfBase& experts, const std::vector<const ModelTensor*>& tensors) {
   for (std::size_t i = 0; i < experts.layers.size(); ++i) {
     if (tensors[i] == nullptr || (experts.layers[i] == 0 && !experts.are_joined[i])) continue;
     const TensorInfo& info = *tensors[i]->info;
-    if (!scalar_type(info.dtype) || quantised_module(info.name)) continue;
+    const bool is_packed = is_quantised(info.dtype) && !io::name(info.dtype).starts_with("F8");
+    if (is_packed || quantised_module(info.name)) continue;
     const AdapterModule& module = experts.adapter->modules[i];
     const auto rows = static_cast<std::uint64_t>(module.rows()), cols = static_cast<std::uint64_t>(module.cols());
-    std::vector<std::uint64_t> expected{rows, cols}, transposed{cols, rows};
-    if (experts.are_joined[i])
-      for (std::vector<std::uint64_t>* const shape : {&expected, &transposed})
-        shape->insert(shape->begin(), static_cast<std::uint64_t>(module.experts));
-    if (info.shape != expected && info.shape != transposed)
+    const auto count = static_cast<std::uint64_t>(module.experts);
+    using Shape = std::vector<std::uint64_t>;
+    const Shape expected = experts.are_joined[i] ? Shape{count, rows, cols} : Shape{rows, cols};
+    if (info.shape != expected && !(experts.are_joined[i] && info.shape == Shape{count, cols, rows}))
       fail(base.path(), "tensor ", in_quotes(info.name), ": expected ", shape_list(expected), " for the module ",
            in_quotes(module.path), " of the adapter ", in_quotes(utf8_text(experts.adapter->folder)), ", found ",
            shape_list(info.shape));

@@ -28,10 +28,12 @@ inline constexpr std::array<Move, 8> known_moves{{
     {"model", "language_model.model"},  // language models alone
 }};
 
-/// What a tensor may be called as well, or "": transformers reads LayerNorm.gamma and .beta of its oldest files as .weight and .bias, and
-/// ties the bias of a decoder in BERT's and RoBERTa's output layers to that of the layer.
+/// What a tensor may be called as well, or "": transformers reads LayerNorm.gamma and .beta of its oldest files as .weight and .bias,
+/// ties the bias of a decoder in BERT's and RoBERTa's output layers to that of the layer, and its version 5 calls GPT-NeoX's embed_out
+/// lm_head.
 inline std::string other_name(std::string_view tensor) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 5> ends{{
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 6> ends{{
+      {"lm_head.weight", "embed_out.weight"},
       {"LayerNorm.weight", "LayerNorm.gamma"},
       {"LayerNorm.bias", "LayerNorm.beta"},
       {"predictions.decoder.bias", "predictions.bias"},

@@ -142,10 +142,13 @@ inline void warn_of_effects(const std::vector<ActiveAdapter>& adapters, const st
         !std::any_of(parts.begin(), parts.end(), [](const MergePart& part) { return adds_nothing(part); }))
       warnings.push_back(text("the adapters together change nothing in ", name,
                               ": what they add cancels, or is too small for its type"));
+    const bool divides =
+        std::any_of(parts.begin(), parts.end(), [](const MergePart& part) { return part.update.kind() == dora_kind.name; });
     if (effects[t].overflows != 0)
       warnings.push_back(text(
           "tensor ", name, ": ", effects[t].overflows, effects[t].overflows == 1 ? " finite weight" : " finite weights",
-          " became infinite: the sums are beyond what ", io::name(targets[t].tensor->info->dtype), " holds"));
+          " became infinite", divides ? " or NaN" : "", ": the sums are beyond what ", io::name(targets[t].tensor->info->dtype), " holds",
+          divides ? ", or DoRA divides by the norm of a row of zeros" : ""));
     if (effects[t].narrowed != 0)
       warnings.push_back(
           text("tensor ", name, ": ", effects[t].narrowed, effects[t].narrowed == 1 ? " number" : " numbers",

@@ -143,6 +143,7 @@ class BasicMergedFiles {
                                  ": set vocab_size to ", after, " where the merged model is loaded, or that fails"));
     };
     expect_equal_rows(after);
+    warn_of_logits_bias(before, after);
     if (!model_.is_folder()) return warn("a model that is one file brings no config.json");
     std::optional<Document> config;
     try {
@@ -196,10 +197,19 @@ class BasicMergedFiles {
     }
   }
 
+  /// BART and its kin add a constant to the logits, (1, vocabulary), which no adapter brings.
+  void warn_of_logits_bias(std::uint64_t before, std::uint64_t after) {
+    for (const ModelTensor& tensor : model_.tensors())
+      if (is_at_end(tensor.info->name, "final_logits_bias") && !tensor.info->shape.empty() && tensor.info->shape.back() == before && before != after)
+        warnings_.push_back(text("the vocabulary grew to ", after, " rows, but tensor ", in_quotes(tensor.info->name), " has ", before,
+                                 " numbers: transformers wants as many, so give the base one that is longer by zeros first "
+                                 "(resize_token_embeddings(", after, "), save_pretrained)"));
+  }
+
   void warn_of_new_tensors() {
     std::vector<std::string> names;
     for (const MergeTarget& target : plan_.targets)
-      if (target.made != nullptr && !is_head(module_of(target))) names.push_back(target.made->info.name);
+      if (target.made != nullptr && target.copied == nullptr && !is_head(module_of(target))) names.push_back(target.made->info.name);
     if (!names.empty())
       warnings_.push_back(
           text("new tensors, which the base does not have: ", some_of(names),

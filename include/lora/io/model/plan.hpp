@@ -75,7 +75,7 @@ struct MergePlan {
   bool unties = false;               ///< the configuration must no longer tie the output layer to the embeddings
 };
 
-/// Throws ValueError for a rename that no module's path begins with, and for two of one beginning.
+/// Throws ValueError for a rename that no module's path, and no whole tensor's name, begins with, and for two of one beginning.
 LORA_ON_CALL_DECLARED inline void expect_used(std::span<const Rename> renames,
                                               const std::vector<ActiveAdapter>& adapters) {
   for (const Rename& rename : renames) {
@@ -85,7 +85,10 @@ LORA_ON_CALL_DECLARED inline void expect_used(std::span<const Rename> renames,
              (prefix != nullptr && is_rename_of_prefix(rename, prefix->prefix));
     };
     if (std::none_of(adapters.begin(), adapters.end(), [&](const ActiveAdapter& active) {
-          return std::any_of(active.adapter.modules.begin(), active.adapter.modules.end(), begins);
+          const auto& [modules, copies] = std::tie(active.adapter.modules, active.adapter.base_copies);
+          return std::any_of(modules.begin(), modules.end(), begins) ||
+                 std::any_of(copies.begin(), copies.end(),
+                             [&](const BaseCopy& copy) { return begins_with(copy.tensor, rename.from); });
         }))
       throw ValueError(text("lora: the rename of ", in_quotes(rename.from), " to ", in_quotes(rename.to),
                             ": expected modules whose paths begin with ", in_quotes(rename.from),
@@ -164,6 +167,15 @@ class BasicMergePlanner {
     made_.push_back(std::move(target));
   }
 
+  /// A new tensor that is what the adapters make of the bias it was tied to, or else a copy of that.
+  void add_tied_bias(const ModelTensor& tensor, const std::string& name) {
+    if (base_.find(name) != nullptr || is_made(name)) return;
+    const auto place = targets_.find({&tensor, -1});
+    if (place == targets_.end()) return add_copy(tensor, name);
+    const WholeTensor whole_bias = place->second.replacement;
+    add({nullptr, whole_bias.copy, nullptr, name, place->second.shape}, *whole_bias.adapter);
+  }
+
   std::vector<MergeTarget> take() {
     for (const auto& [tensor, rows] : added_rows_) {
       MergeTarget& target = targets_.try_emplace({tensor, -1}, whole(*tensor, rows.second.copy->tensor)).first->second;
@@ -235,7 +247,8 @@ using MergePlanner = BasicMergePlanner<>;
 
 /// The output layer that is tied to these embeddings, or "" where models call it differently (Whisper's is proj_out).
 inline std::string head_of(std::string_view embeddings) {
-  for (const std::string_view end : {"model.language_model.embed_tokens", "model.embed_tokens", "backbone.embeddings"})
+  for (const std::string_view end :
+       {"model.language_model.embed_tokens", "model.embed_tokens", "backbone.embeddings", "transformer.wte", "wte"})
     if (is_at_end(embeddings, end)) return text(embeddings.substr(0, embeddings.size() - end.size()), "lm_head");
   return "";
 }
@@ -264,6 +277,35 @@ LORA_ON_CALL_DECLARED inline bool keep_head(const Model& base, const Replacement
   return false;
 }
 
+/// tie_word_embeddings ties more than the output layer: the bias of a decoder in BERT's and its kin's, and the embeddings of an encoder
+/// and a decoder to `shared`. Where it becomes false they are tensors of their own, as they were. Throws FileError where they change.
+LORA_ON_CALL_DECLARED inline void keep_what_was_tied(const Model& base, const std::vector<std::string>& own_heads,
+                                                     const std::vector<Replacement>& replacements,
+                                                     const std::vector<BoundModule>& modules, MergePlanner& planner, bool can_copy) {
+  const auto keep = [&](const ModelTensor& tensor, const std::string& name) {
+    if (base.find(name) != nullptr) return;
+    const bool changes =
+        std::any_of(replacements.begin(), replacements.end(), [&](const Replacement& other) { return other.tensor == &tensor; }) ||
+        std::any_of(modules.begin(), modules.end(), [&](const BoundModule& bound) { return &bound.tensor() == &tensor; });
+    if (changes || !can_copy)
+      fail(base.path(), "tensor ", in_quotes(tensor.info->name), ": expected one that does not change, of which ", in_quotes(name),
+           " is made where tie_word_embeddings becomes false, found ",
+           changes ? "one that does: give the base that tensor, an output layer of its own, and \"tie_word_embeddings\": false first"
+                   : "a merged model to switch from: unmerge it, and merge into the original");
+    planner.add_copy(tensor, name);
+  };
+  for (const std::string& head : own_heads) {
+    const std::string bias = text(head.substr(0, head.rfind('.')), ".bias");
+    if (const std::string other = other_name(bias); !other.empty())
+      if (const ModelTensor* const tensor = base.find(other)) planner.add_tied_bias(*tensor, bias);
+  }
+  for (const ModelTensor& tensor : base.tensors())
+    if (is_at_end(tensor.info->name, "shared.weight")) {
+      const std::string before = tensor.info->name.substr(0, tensor.info->name.size() - std::string_view("shared.weight").size());
+      for (const std::string_view part : {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}) keep(tensor, text(before, part));
+    }
+}
+
 /// A change of tied embeddings is one of the output layer as well.
 LORA_ON_CALL_DECLARED inline void warn_of_tied_embeddings(const Model& base, const std::vector<BoundModule>& modules,
                                                           std::vector<std::string>* warnings) {
@@ -284,6 +326,8 @@ LORA_ON_CALL_DECLARED inline MergePlan plan_merge(const Model& base, const std::
                                                   std::span<const Rename> renames, std::vector<std::string>* warnings,
                                                   ReadBase read, bool can_copy) {
   expect_used(renames, adapters);
+  if (const Safetensors* const file = base.shards().front().safetensors(); file != nullptr && is_undo_file(*file))
+    fail(base.path(), "expected a model, found an undo file");
   MergePlanner planner(base);
   std::vector<BoundModule> used;
   std::vector<Replacement> replacements;
@@ -298,6 +342,11 @@ LORA_ON_CALL_DECLARED inline MergePlan plan_merge(const Model& base, const std::
     if (warnings != nullptr) warnings->insert(warnings->end(), all.warnings.begin(), all.warnings.end());
     if (lora::detail::is_zero(coefficient)) continue;  // it has to fit all the same
     any_coefficient = true;
+    if (warnings != nullptr && all.modules.empty() && !all.replacements.empty() &&
+        lora::detail::to_bits(coefficient) != lora::detail::to_bits(1.0))
+      warnings->push_back(text("the adapter ", in_quotes(adapter.name), ": its coefficient, ", coefficient,
+                               ", changes nothing: it has whole tensors alone, in the place of the base's, as ",
+                               in_quotes(all.replacements.front().name)));
     for (const Replacement& found : all.replacements) planner.add(found, adapter);
     for (const BoundModule& bound : all.modules) planner.add(bound, adapter, coefficient);
     used.insert(used.end(), all.modules.begin(), all.modules.end());
@@ -309,11 +358,12 @@ LORA_ON_CALL_DECLARED inline MergePlan plan_merge(const Model& base, const std::
   const bool keeps_head = apart && keep_head(base, *apart, planner, can_copy, warnings);
   warn_of_tied_embeddings(base, used, warnings);
   if (can_copy) warn_of_equal_head(base, used, replacements, own_heads, warnings);
-  MergePlan out{planner.take()};
+  const bool unties = expect_untied_head(base, used, own_heads, warnings, base.is_folder()) || keeps_head;
+  if (unties) keep_what_was_tied(base, own_heads, replacements, used, planner, can_copy);
+  MergePlan out{planner.take(), unties};
   if (!any_coefficient) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
   if (out.targets.empty())
     throw ValueError("lora: the adapters: expected a change, found only copies of what the base has");
-  out.unties = expect_untied_head(base, used, own_heads, warnings, base.is_folder()) || keeps_head;
   return out;
 }
 /// Of a base that nothing was merged into.

@@ -113,7 +113,10 @@ class ReplacementFinder {
   [[noreturn]] void refuse_copy(const BaseCopy& copy, const Pieces&... found) const {
     const TensorInfo& info = info_of(copy);
     refuse(copy, ": expected a copy of the base's ", in_quotes(copy.tensor), ", found ", name(info.dtype), " ",
-           shape_list(info.shape), found..., ": the adapter was made for another base");
+           shape_list(info.shape), found...,
+           copy.tensor.starts_with("v_head.") ? ": a value head of TRL's, which no merged model has: save the adapter of the model within "
+                                                "it (model.pretrained_model.save_pretrained)"
+                                              : ": the adapter was made for another base");
   }
 
   /// One that was trained in the base's place and does not fit there.
@@ -146,7 +149,7 @@ class ReplacementFinder {
   /// Whether a tensor has more rows than the base's: that of a vocabulary, which may grow.
   bool is_grown(const TensorInfo& info, const TensorInfo& base) const {
     const std::string_view module = module_of(base.name);
-    if (!is_embedding(module) && !is_head(module)) return false;
+    if (!is_embedding(module) && !is_head(module) && !is_at_end(base.name, "predictions.bias")) return false;  // the last: BERT's head's
     return info.shape.size() == base.shape.size() && !base.shape.empty() && info.shape[0] > base.shape[0] &&
            std::equal(base.shape.begin() + 1, base.shape.end(), info.shape.begin() + 1) && scalar_type(base.dtype);
   }
@@ -229,7 +232,26 @@ class ReplacementFinder {
     if (!group.rows.empty() || whole == nullptr) refuse_copy(*group.rows[0], " where the base has no such tensor");
     if (group.trained.empty() && !is_head_apart(group, *whole))
       refuse_copy(*whole, " where the base has no such tensor");
+    if (const std::string list = list_of(group.new_name); !list.empty())
+      refuse(*whole, ": expected a tensor of the base, found none of that name in ", in_quotes(list),
+             ", whose layers it has: what it calls otherwise can be told (--rename OLD=NEW, Rename)");
     put(group, whole, nullptr, info_of(*whole).shape);
+  }
+
+  /// The list of layers that a tensor's name is within, where the base has it; "" elsewhere.
+  std::string list_of(std::string_view tensor) const {
+    std::size_t at = 0;
+    for (const std::string_view part : parts_of(tensor)) {
+      if (is_number(part) && at != 0) break;
+      at += part.size() + 1;
+    }
+    if (at == 0 || at >= tensor.size()) return "";
+    const std::string list(tensor.substr(0, at));  // with the dot
+    const bool has = std::any_of(base_.tensors().begin(), base_.tensors().end(), [&](const ModelTensor& other) {
+      const std::string& name = other.info->name;
+      return name.starts_with(list) || name.find("." + list) != std::string::npos;
+    });
+    return has ? list.substr(0, list.size() - 1) : "";
   }
 
   /// Whether the tensor is that of the base's embeddings, which the adapter changes: PEFT trains a copy of these, and the layer

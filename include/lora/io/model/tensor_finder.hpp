@@ -7,6 +7,7 @@
 #include "lora/io/adapters/components.hpp"
 #include "lora/io/model/expert_layouts.hpp"
 #include "lora/io/model/flat_names.hpp"
+#include "lora/io/model/inner_moves.hpp"
 #include "lora/io/model/model.hpp"
 #include "lora/io/model/model_files.hpp"
 #include "lora/io/model/module_names.hpp"
@@ -37,7 +38,8 @@ class TensorFinder {
         entries_(base),
         names_(entries_.names),
         vision_(names_),
-        mixture_(names_) {
+        mixture_(names_),
+        inner_(names_) {
     sort_modules();
   }
 
@@ -201,11 +203,21 @@ class TensorFinder {
     return group.found;
   }
 
-  /// What the base's own layout calls a tensor of a vision transformer or a mixture of experts.
-  std::string as_base_has(std::string_view name) const { return mixture_.translated(vision_.translated(name)); }
+  /// What the base's own layout calls a tensor of a vision transformer, a mixture of experts or an output layer, and what is within layers.
+  std::string as_base_has(const std::string& name) {
+    const std::string vision = vision_.translated(name);
+    if (vision == name || !inner_.has(name)) {  // some models have parts of both layouts
+      std::string out = mixture_.translated(vision);
+      if (inner_.has(out)) return out;
+      if (std::string head = other_name(out); !head.empty() && inner_.has(head)) return head;
+      std::string moved = inner_.translated(out);
+      return moved == out ? out : moved;
+    }
+    return name;
+  }
 
   /// The same with the names of the base's own layout, if that is another.
-  void find_in_other_layout(Group& group) const {
+  void find_in_other_layout(Group& group) {
     std::vector<std::string> names;
     bool differs = false;
     for (const std::size_t i : group.wanted) {
@@ -330,8 +342,10 @@ class TensorFinder {
     bool is_named = false;
     for (Group* const group : open) is_named = is_named || is_same_component(group->component, folder);
     for (Group* const group : open) {
-      const bool is_meant =
-          is_named ? is_same_component(group->component, folder) : may_be_component(group->component, folder) && has_all(*group);
+      const bool may_be = !is_named && may_be_component(group->component, folder);
+      const bool is_meant = is_named ? is_same_component(group->component, folder) : may_be && has_all(*group);
+      if (may_be && !is_meant && group->missing > 0)  // the base has others of its modules
+        refuse(group->wanted[group->missing], *group, group->why);
       group->is_passed_over = !is_meant;
       if (!is_named && is_meant) named_as_folder_ = group->component;
     }
@@ -400,6 +414,12 @@ class TensorFinder {
 
   /// What may have been meant by a module without a tensor: the end of the sentence that says so.
   std::string meant_by(const Group& group, std::string_view found) const {
+    const std::string& own = module_of(group.wanted[group.missing]).path;
+    if (is_at_end(own, "encoder.embed_tokens") || is_at_end(own, "decoder.embed_tokens"))
+      for (std::size_t t = 0; t < names_.size(); ++t)
+        if (is_at_end(names_.unwrapped(t), "shared.weight"))
+          return text(" (encoder, decoder and output layer share ", in_quotes(names_[t]),
+                      " in the base, which would change for all of them: a base with embeddings of their own can be merged into)");
     static constexpr std::string_view base_layer = ".base_layer.";
     for (std::size_t t = 0; t < names_.size(); ++t)
       if (names_.unwrapped(t).find(base_layer) != std::string_view::npos)
@@ -466,6 +486,7 @@ class TensorFinder {
   BaseNames names_;
   VisionLayouts vision_;
   MixtureNames mixture_;
+  InnerMoves inner_;
   std::optional<FlatTensors> flat_tensors_;
   std::deque<Group> groups_;
   std::string named_as_folder_;  // the component whose modules are the folder's, where that has another name

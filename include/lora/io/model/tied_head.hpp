@@ -50,7 +50,8 @@ inline void read_tied_head(const Json& config, TiedHead& out) {
         const auto has = [&](std::string_view part) {
           return name.is_string() && name.get_ref<const std::string&>().find(part) != std::string::npos;
         };
-        out.is_headless = !has("CausalLM") && !has("ConditionalGeneration") && !has("LMHead") && !has("MaskedLM");
+        out.is_headless = !has("CausalLM") && !has("ConditionalGeneration") && !has("LMHead") && !has("MaskedLM") &&
+                          !has("MTModel");
       }
   }
 }

@@ -302,7 +302,7 @@ class BasicPeftConfigWriter {
     }
     if (kind_ == &vera_kind) keys["save_projection"] = "true";
     if (kind_ == &ia3_kind) keys["feedforward_modules"] = feedforward_json(std::move(feedforward));
-    if (kind_ == &loha_kind || kind_ == &lokr_kind) keys["use_effective_conv2d"] = flag(has_core());
+    if (kind_ == &loha_kind || kind_ == &lokr_kind) keys["use_effective_conv2d"] = flag(has_cores());
     if (kind_ == &lokr_kind) {
       const LoKrSplit split = split_of(file_, modules_, [](const AdapterModule& module) { return rank_of_module(module); });
       keys["decompose_factor"] = std::to_string(split.factor);
@@ -313,12 +313,25 @@ class BasicPeftConfigWriter {
     return out + "\n}\n";
   }
 
-  bool has_core() const {
-    const auto has = [](const AdapterModule* module) {
+  /// use_effective_conv2d: whether products of convolutions have cores, all that have a kernel of more than 1 or none.
+  bool has_cores() const {
+    const AdapterModule *with = nullptr, *without = nullptr;
+    for (const AdapterModule* const module : modules_) {
       const auto parts = visit_update([](const auto& shared) { return shared->tensors(); }, module->update);
-      return find_part(parts, "hada_t1") != nullptr || find_part(parts, "lokr_t2") != nullptr;
-    };
-    return std::any_of(modules_.begin(), modules_.end(), has);
+      const bool has_core = find_part(parts, "hada_t1") != nullptr || find_part(parts, "lokr_t2") != nullptr;
+      const bool has_kernel =
+          std::any_of(module->kernel.begin(), module->kernel.end(), [](Index size) { return size != 1; });
+      if (has_core && !has_kernel)
+        fail(file_, where(*module), "expected no core for a kernel of 1, which PEFT has none for, found one");
+      if (has_core)
+        with = module;
+      else if (has_kernel && find_part(parts, "lokr_w2") == nullptr)
+        without = module;
+    }
+    if (with != nullptr && without != nullptr)
+      fail(file_, where(*without), "expected a core, as ", in_quotes(with->path),
+           " has one: the configuration has one use_effective_conv2d for all convolutions, found none");
+    return with != nullptr;
   }
 
   /// A module that the configuration does not describe as it is, or null.

@@ -3,6 +3,7 @@
 
 #include "lora/io/adapters/format_table.hpp"
 #include "lora/io/peft/load_adapter.hpp"
+#include "lora/io/undo/undo_tensor.hpp"
 
 LORA_NAMESPACE_BEGIN
 namespace io {
@@ -13,6 +14,7 @@ LORA_FUNC Adapter load_adapter(const std::filesystem::path& path) {
   if (source.is_gguf) return load_gguf_adapter(path);  // which says what it is instead
   if (source.file == nullptr || detail::has_file(std::filesystem::absolute(path).parent_path(), "adapter_config.json"))
     return detail::load_peft(source);  // which says what is missing
+  if (is_undo_file(*source.file)) detail::fail(path, "expected an adapter, found an undo file");
   if (detail::has_peft_factors(*source.file))
     detail::fail(
         path,

@@ -46,11 +46,11 @@ LORA_ON_CALL_DECLARED inline LoKrShapes lokr_shapes(const EitherUpdate& update, 
   return out;
 }
 
-/// The least r for which PEFT keeps a LoKr's matrices whole: half the larger side of w2, and of w1 unless only w2 may be a product.
+/// The least r for which PEFT keeps a LoKr's matrices whole, whatever decompose_both says: half their largest side.
 LORA_ON_CALL_DECLARED inline Index whole_lokr_rank(const EitherUpdate& update) {
   if (&kind_of(update) != &lokr_kind) return 0;
-  const LoKrShapes shapes = lokr_shapes(update, 1);
-  return std::max<Index>((std::max(shapes.c, shapes.d) + 1) / 2, 1);
+  const auto [a, b, c, d, w1_is_product, w2_is_product] = lokr_shapes(update, 1);
+  return std::max<Index>((std::max({a, b, c, d}) + 1) / 2, 1);
 }
 
 /// A side of a weight as two factors, and for which decompose_factor PEFT splits it so: the first factor itself, or another number
@@ -115,9 +115,12 @@ LoKrSplit split_of(const std::filesystem::path& file, const std::vector<const Ad
     return text(all[i].a, " x ", all[i].b, " (w1) and ", all[i].c, " x ", all[i].d, " (w2)");
   };
   const std::optional<Index> factor = decompose_factor(sides);
-  for (std::size_t i = 0; !factor && i < all.size(); ++i)  // the first one that does not agree with those before
-    if (!decompose_factor(std::span(sides).first(2 * i + 2)))
-      refuse(i, "by the decompose_factor of ", i == 0 ? "both its sides" : "all modules", ", found ", shape(i));
+  if (!factor) {  // the first module that does not agree with those before it
+    const auto fits = [&](std::size_t count) { return decompose_factor(std::span(sides).first(2 * count)).has_value(); };
+    std::size_t good = 0, bad = all.size();
+    while (bad - good > 1) (fits((good + bad) / 2) ? good : bad) = (good + bad) / 2;
+    refuse(good, "by the decompose_factor of ", good == 0 ? "both its sides" : "all modules", ", found ", shape(good));
+  }
   out.factor = *factor;
   for (std::size_t i = 0; i < all.size(); ++i) {
     const LoKrShapes& own = all[i];
