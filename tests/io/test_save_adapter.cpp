@@ -258,6 +258,10 @@ TEST(SaveAdapter, OneDecomposeFactorForAllSides) {
         }
     }
   EXPECT_GT(none, 0);
+  // The second factor of a convolution's product may have a kernel in it that no file tells: 2 x 3 of 6 channels, 3 x 3 wide.
+  const io::detail::LoKrSide known[]{{16, 2}, {2, 27}}, unknown[]{{16, 2}, {2, 27, true}};
+  EXPECT_EQ(io::detail::decompose_factor(known), std::nullopt);
+  EXPECT_EQ(io::detail::decompose_factor(unknown), 16);
 }
 
 TEST(SaveAdapter, LoKrsThatPeftMakes) {

@@ -19,7 +19,7 @@ if MISSING:
     sys.exit(77)
 
 import torch
-from peft import PeftModel
+from peft import LoKrConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers.pytorch_utils import Conv1D
 
@@ -106,6 +106,43 @@ class SavedKinds(unittest.TestCase):
                     compared += 1
                     break
         self.assertGreaterEqual(compared, len(about["modules"]))
+
+
+class LoKrShapes(unittest.TestCase):
+    """decompose_factor, decompose_both and r decide which matrices PEFT makes: what is written makes the very same."""
+
+    CONFIGS = {
+        "factor_5": {"r": 2, "decompose_factor": 5},
+        "factor_16": {"r": 2, "decompose_factor": 16},
+        "both": {"r": 2, "decompose_both": True},
+        "large_first": {"r": 4, "decompose_factor": 16, "decompose_both": True, "rank_pattern": {"wide": 16}},
+        "whole": {"r": 64},
+        "cores": {"r": 2, "use_effective_conv2d": True},
+    }
+
+    @staticmethod
+    def model():
+        torch.manual_seed(1)
+        return torch.nn.ModuleDict({"narrow": torch.nn.Linear(64, 12), "wide": torch.nn.Linear(64, 32), "conv": torch.nn.Conv2d(6, 10, 3),
+                                    "point": torch.nn.Conv2d(6, 10, 1)}).double()
+
+    def test_they_are_loaded(self):
+        with tempfile.TemporaryDirectory(prefix="lora-peft-") as name:
+            folder = pathlib.Path(name)
+            for case, config in self.CONFIGS.items():
+                config = LoKrConfig(target_modules=["narrow", "wide", "conv", "point"], alpha=8, init_weights=False, **config)
+                made = get_peft_model(self.model(), config)
+                made.save_pretrained(folder / "made" / case / "adapter")
+            (folder / "saved").mkdir()
+            subprocess.run([PROGRAM, folder / "saved", folder / "made", *self.CONFIGS], check=True)
+            for case in self.CONFIGS:
+                with self.subTest(case=case), warnings.catch_warnings():
+                    warnings.filterwarnings("error", message=".*(missing|unexpected|mismatch).*")
+                    before, after = (PeftModel.from_pretrained(self.model(), str(path)).merge_and_unload().state_dict()
+                                     for path in (folder / "made" / case / "adapter", folder / "saved" / case))
+                    for key, value in before.items():
+                        self.assertTrue(torch.equal(value, after[key]), key)
+                    self.assertFalse(torch.equal(before["wide.weight"], self.model()["wide"].weight))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <optional>
 #include <span>
+#include <vector>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
@@ -57,39 +58,61 @@ LORA_ON_CALL_DECLARED inline Index whole_lokr_rank(const EitherUpdate& update) {
 /// that does not divide the side, where the first factor is the largest divisor that is no larger than it and than the second.
 class LoKrSide {
  public:
-  LoKrSide(Index first, Index second) : first_(first), second_(second) {
-    for (Index candidate = first + 1; next_ == 0 && candidate <= side() / candidate; ++candidate)
-      if (side() % candidate == 0) next_ = candidate;
+  /// `may_have_kernel`: the second factor is one times the size of a convolution's kernel, or none is in it.
+  LoKrSide(Index first, Index second, bool may_have_kernel = false) : first_(first) {
+    constexpr Index largest_kernel = 512;
+    for (Index kernel = 1; kernel <= (may_have_kernel ? std::min(second, largest_kernel) : 1); ++kernel)
+      if (second % kernel == 0) splits_.push_back({second / kernel, next_divisor(first, second / kernel)});
   }
-  /// -1: the two are as near to each other as can be.
-  bool is_made_by(Index factor) const {
+  /// -1: the two are as near to each other as can be. `with_kernels`: whatever kernel the second factor may have in it.
+  bool is_made_by(Index factor, bool with_kernels = false) const {
     if (factor == first_) return true;
-    const bool is_below_next = next_ == 0 || (factor >= 0 && factor < next_);
-    return first_ <= second_ && is_below_next && (factor < 0 || (factor > first_ && side() % factor != 0));
+    return std::any_of(splits_.begin(), with_kernels ? splits_.end() : splits_.begin() + 1, [&](const Split& split) {
+      const bool is_below_next = split.next == 0 || (factor >= 0 && factor < split.next);
+      return first_ <= split.second && is_below_next && (factor < 0 || (factor > first_ && first_ * split.second % factor != 0));
+    });
   }
   Index first() const { return first_; }
   /// Factors from here on make larger first factors; 0: none does.
-  Index next() const { return next_; }
+  Index end(bool with_kernels) const {
+    Index out = 0;
+    for (std::size_t i = 0; i < (with_kernels ? splits_.size() : 1); ++i) {
+      if (splits_[i].next == 0) return 0;
+      out = std::max(out, splits_[i].next);
+    }
+    return out;
+  }
 
  private:
-  Index side() const { return first_ * second_; }
+  struct Split {
+    Index second, next;  // the next larger divisor of the side that is no larger than its root; 0: none
+  };
+  static Index next_divisor(Index first, Index second) {
+    const Index side = first * second;
+    for (Index candidate = first + 1; candidate <= side / candidate; ++candidate)
+      if (side % candidate == 0) return candidate;
+    return 0;
+  }
 
-  Index first_, second_, next_ = 0;
+  Index first_;
+  std::vector<Split> splits_;
 };
 
-/// The decompose_factor for all sides, or nothing.
+/// The decompose_factor for all sides, or nothing. Kernels that files do not tell are looked for where there is none without.
 inline std::optional<Index> decompose_factor(std::span<const LoKrSide> sides) {
-  Index least = 1, end = 0;
-  for (const LoKrSide& side : sides) {
-    least = std::max(least, side.first());
-    if (side.next() != 0) end = end == 0 ? side.next() : std::min(end, side.next());
+  for (const bool with_kernels : {false, true}) {
+    Index least = 1, end = 0;
+    for (const LoKrSide& side : sides) {
+      least = std::max(least, side.first());
+      if (const Index own = side.end(with_kernels); own != 0) end = end == 0 ? own : std::min(end, own);
+    }
+    const auto is_right = [&](Index factor) {
+      return std::all_of(sides.begin(), sides.end(), [&](const LoKrSide& side) { return side.is_made_by(factor, with_kernels); });
+    };
+    if (is_right(-1)) return -1;
+    for (Index factor = least; factor <= std::max(least, end); ++factor)
+      if (is_right(factor)) return factor;
   }
-  const auto is_right = [&](Index factor) {
-    return std::all_of(sides.begin(), sides.end(), [&](const LoKrSide& side) { return side.is_made_by(factor); });
-  };
-  if (is_right(-1)) return -1;
-  for (Index factor = least; factor <= std::max(least, end); ++factor)
-    if (is_right(factor)) return factor;
   return std::nullopt;
 }
 
@@ -105,7 +128,8 @@ LoKrSplit split_of(const std::filesystem::path& file, const std::vector<const Ad
     for (const Index size : module->kernel) kernel *= size;
     all.push_back(lokr_shapes(module->update, std::max<Index>(kernel, 1)));
     sides.emplace_back(all.back().a, all.back().c);
-    sides.emplace_back(all.back().b, all.back().d);
+    // PEFT's products have no kernel in their shapes, but for those with a core.
+    sides.emplace_back(all.back().b, all.back().d, all.back().w2_is_product && module->kernel.empty());
     out.both = out.both || all.back().w1_is_product;
   }
   const auto refuse = [&](std::size_t i, const auto&... problem) {
