@@ -60,7 +60,7 @@ struct Compose {
       const io::Model* const bases[]{&*model};
       for (ChosenAdapter& one : chosen) one.adapter = io::with_base_names(one.adapter, bases, adapters.renames());
     }
-    for (ChosenAdapter& one : chosen) leave_out_copies(one.adapter, model ? &*model : nullptr);
+    for (ChosenAdapter& one : chosen) leave_out_copies(one.adapter, model ? &*model : nullptr, adapters.renames());
     std::vector<Module> modules = collect(chosen, model ? &*model : nullptr, adapters.renames());
     std::vector<io::Task> tasks;
     for (Module& module : modules)
@@ -196,11 +196,11 @@ struct Compose {
 
   /// Copies of the base's tensors are compared with these where there is one. Throws FileError for others: the rows of a vocabulary that
   /// grew are none.
-  static void leave_out_copies(io::Adapter& adapter, const io::Model* model) {
+  static void leave_out_copies(io::Adapter& adapter, const io::Model* model, std::span<const io::Rename> renames) {
     if (adapter.base_copies.empty()) return;
     if (model != nullptr) {
       std::vector<std::string> warnings;
-      adapter = io::without_base_copies(adapter, *model, &warnings);
+      adapter = io::without_base_copies(adapter, *model, &warnings, renames);
       return print_warnings(warnings);
     }
     std::cerr << "lora: note: " << path_text(adapter.folder) << ": left out " << count_text(adapter.base_copies.size(), "whole tensor")

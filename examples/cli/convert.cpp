@@ -84,7 +84,8 @@ struct Convert {
 
   io::Adapter without_copies(const io::Adapter& adapter, std::vector<std::string>& notes) const {
     if (adapter.base_copies.empty()) return adapter;
-    if (bases.size() == 1 && has_weights(bases.front())) return io::without_base_copies(adapter, io::Model::open(bases.front()), &notes);
+    if (bases.size() == 1 && has_weights(bases.front()))
+      return io::without_base_copies(adapter, io::Model::open(bases.front()), &notes, names.renames());
     io::Adapter left = adapter;
     std::erase_if(left.base_copies, [](const io::BaseCopy& copy) { return !copy.is_trained; });
     notes.push_back(text("left out ", count_text(adapter.base_copies.size() - left.base_copies.size(), "whole tensor"),

@@ -37,8 +37,8 @@ void Target::expect_one(const fs::path& model) const {
     throw UsageError("--out: " + path_text(out) + " is the model itself: give it another name, or change the model's own files with --in-place");
   const bool is_gguf = io::is_gguf_file(model);
   if (!out.empty() && !fs::is_directory(model, ignored) && out.extension() == (is_gguf ? ".safetensors" : ".gguf"))
-    throw UsageError(cli::text("--out: expected a name for ", is_gguf ? "a GGUF file, as the model is" : "a safetensors file, as the model is",
-                               ", found ", path_text(out), ": files keep their format"));
+    throw UsageError(cli::text("--out: expected a name for ", is_gguf ? "a GGUF" : "a safetensors", " file, as the model is, found ",
+                               path_text(out), ": files keep their format"));
   if (!out.empty() && in_place) throw UsageError("--in-place: expected no --out beside it, found " + io::utf8_text(out));
 }
 

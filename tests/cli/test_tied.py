@@ -2,6 +2,7 @@
 """Output layers that are tied to embeddings under every name, tensors that have two names, and weights of known orientation."""
 
 import json
+import re
 import shutil
 import unittest
 
@@ -141,18 +142,59 @@ class TiedHeads(CaseTest):
                 self.assertEqual((after["cls.predictions.decoder.weight"], after[name], after["cls.predictions.bias"]), (head, expected, expected))
                 self.assertIs(json.loads((merged / "config.json").read_text())["tie_word_embeddings"], False)
                 self.assertEqual(contents(self.unmerge(f"m{case}", f"u{case}", f"r{case}")), contents(self.folder / "base"))
+        # A switch has no base that the bias could be copied from.
+        self.adapter(["encoder.layer.0.query"], "bias", {PREFIX + "cls.predictions.bias": trained}, bias="all")
+        self.merge("base", "bias", out="mb", undo="ub")
+        self.expect_error(1, ["'cls.predictions.bias'", "to switch from"], "switch", "--merged", "mb", "--undo", "ub", "--adapter", "a0",
+                          "--out", "ms", "--new-undo", "us")
+        # A vocabulary that grew: the bias has as many numbers.
+        grown = {name: (dtype, [8, *shape[1:]], data + tensor("BF16", gaussian(11, 2, 4))[2][:len(data) // 3])
+                 for name, (dtype, shape, data) in (("bert.embeddings.word_embeddings.weight", embed), ("cls.predictions.bias", bias))}
+        more = {PREFIX + key: value for key, value in grown.items()}
+        more[PREFIX + "cls.predictions.decoder.weight"] = tensor("BF16", gaussian(9, 8, 4))
+        self.adapter(["encoder.layer.0.query"], "grown", more, modules_to_save=["decoder"])
+        after = Tensors(self.merge("base", "grown", out="mg", undo="ug", warning=re.compile("vocab_size")) / "model.safetensors")
+        self.assertEqual((after["cls.predictions.bias"], after[name]), (grown["cls.predictions.bias"],) * 2)
+        self.assertEqual(contents(self.unmerge("mg", "ug", "rg")), contents(self.folder / "base"))
+
+    def test_t5_scales_what_goes_into_a_tied_layer(self):
+        head = {PREFIX + "lm_head.weight": tensor("BF16", gaussian(9, 6, 4))}
+        layer = "decoder.block.0.layer.0.SelfAttention.q"
+        self.adapter([layer], more=head, modules_to_save=["lm_head"])
+        for type, scales in (("t5", True), ("mt5", None)):
+            self.base([layer], {"shared.weight": tensor("BF16", gaussian(7, 6, 4))}, folder=type, model_type=type)
+            merged = self.merge(type, "adapter", out=f"m-{type}", undo=f"u-{type}", extra=("--quiet",))
+            config = json.loads((merged / "config.json").read_text())
+            self.assertEqual((config["tie_word_embeddings"], config.get("scale_decoder_outputs")), (False, scales))
+            self.assertIn("decoder.embed_tokens.weight", Tensors(merged / "model.safetensors"))
+            self.assertEqual(contents(self.unmerge(f"m-{type}", f"u-{type}", f"r-{type}")), contents(self.folder / type))
+        self.base([layer], {"shared.weight": tensor("BF16", gaussian(7, 6, 4))}, folder="switch", model_type="switch_transformers")
+        self.expect_refused("'switch_transformers'", "scale", base="switch")
 
     def test_embeddings_of_an_encoder_and_a_decoder_are_kept(self):
         """And, of BART and its kin, both embeddings to `shared`."""
         shared, head = tensor("BF16", gaussian(7, 6, 4)), tensor("BF16", gaussian(9, 6, 4))
         layer = "model.decoder.layers.0.self_attn.q_proj"
-        base = self.base([layer], {"model.shared.weight": shared}, tie_word_embeddings=True)
+        base = self.base([layer, layer.replace("decoder", "encoder")], {"model.shared.weight": shared}, tie_word_embeddings=True)
         self.adapter([layer], more={PREFIX + "lm_head.weight": head}, modules_to_save=["lm_head"])
         merged = self.merge("base", "adapter", out="merged", undo="undo", extra=("--quiet",))
         after, tied = Tensors(merged / "model.safetensors"), ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
         self.assertEqual(set(after), {*base, "lm_head.weight", *tied})
         self.assertEqual([after[name] for name in ("lm_head.weight", *tied)], [head, shared, shared])
         self.assertEqual(contents(self.unmerge("merged", "undo", "back")), contents(self.folder / "base"))
+        # PEFT's file may have both of its own.
+        own = {name: tensor("BF16", gaussian(20 + i, 6, 4)) for i, name in enumerate(tied)}
+        self.adapter([layer], "own", {PREFIX + key: value for key, value in {**own, "lm_head.weight": head}.items()},
+                     modules_to_save=["lm_head", "embed_tokens"])
+        merged = self.merge("base", "own", out="m-own", undo="u-own", extra=("--quiet",), warning=re.compile("new tensors"))
+        after = Tensors(merged / "model.safetensors")
+        self.assertEqual({name: after[name] for name in tied}, own)
+        # Layers that are shared otherwise are none of these.
+        name = "model.layers.0.mlp.shared"
+        base = self.base([name], {"model.embed_tokens.weight": shared}, folder="other", tie_word_embeddings=True)
+        self.adapter([name], "shared-layer", {PREFIX + "lm_head.weight": head}, modules_to_save=["lm_head"])
+        after = Tensors(self.merge("other", "shared-layer", out="m-other", undo="u-other") / "model.safetensors")
+        self.assertEqual(set(after), {*base, "lm_head.weight"})
         self.adapter(["model.encoder.embed_tokens", layer], "embeddings")
         self.expect_refused("'model.encoder.embed_tokens'", "share 'model.shared.weight'", adapter="embeddings")
         self.adapter([layer, "model.shared"], "both", {PREFIX + "lm_head.weight": head}, modules_to_save=["lm_head"])
@@ -171,6 +213,7 @@ class OtherNames(CaseTest):
                                        "model.decoder.layers.0.mlp.fc1": "model.decoder.layers.0.fc1"},
                                       {"decoder.decoder_layers.0.attention.k_proj": "decoder.decoder_encoder.layer.0.attention.attention.key",
                                        "decoder.decoder_embed": "decoder.decoder_embed"},
+                                      {"model.layers.0.block_sparse_moe.router": "model.layers.0.block_sparse_moe.router.layer"},
                                       {"gpt_neox.layers.0.attention.dense": "gpt_neox.layers.0.attention.dense", "lm_head": "embed_out"})):
             for direction, (theirs, ours) in enumerate(((list(names), list(names.values())), (list(names.values()), list(names)))):
                 with self.subTest(case=case, direction=direction):
@@ -185,6 +228,49 @@ class OtherNames(CaseTest):
                     flat = self.merge("base", "flat.safetensors", out=f"flat-{case}-{direction}", undo=None, extra=("--quiet",))
                     self.assertEqual(contents(flat), contents(merged))
 
+    def test_parts_within_layers_behind_other_beginnings(self):
+        moved = {"swin.encoder.layers.0.blocks.1.attention.q_proj": "encoder.layers.0.blocks.1.attention.self.query",
+                 "swin.encoder.layers.0.blocks.1.mlp.fc1": "encoder.layers.0.blocks.1.intermediate.dense"}
+        base = self.base(list(moved.values()))
+        self.adapter(list(moved))
+        self.expect_merged(base, {name: own + ".weight" for name, own in moved.items()})
+        # After a rename, and where a copy of the base's tensor lies beside the factors.
+        base = self.base(["new.layers.0.fc1", "new.layers.0.q"], folder="renamed")
+        self.adapter(["old.layers.0.mlp.fc1"], "old", {PREFIX + "old.layers.0.q.weight": base["new.layers.0.q.weight"]})
+        rename = ("--rename", "old=new")
+        merged = contents(self.merge("renamed", "old", out="m-old", undo=None, extra=("--quiet", *rename)))
+        for arguments in (("convert", "old", "--to", "kohya"), ("convert", "old", "--to", "diffusers"),
+                          ("compose", "--adapter", "old", "--method", "cat")):
+            out = "-".join(arguments[:2]) + arguments[-1]
+            self.run_tool(*arguments, "--base", "renamed", *rename, "--out", out)
+            extra = () if "kohya" in arguments else rename
+            self.assertEqual(contents(self.merge("renamed", out, out=f"m-{out}", undo=None, extra=("--quiet", *extra))), merged)
+        # Never a guess: of two models each has one of the names that are older.
+        self.base(["text.layers.0.intermediate.dense", "vision.layers.0.fc1"], folder="two")
+        self.adapter(["layers.0.mlp.fc1"], "one")
+        self.expect_refused("'layers.0.mlp.fc1'", "found none", base="two", adapter="one")
+
+    def test_experts_of_granite(self):
+        """(experts, out, in) under a linear layer's name: both ways to call them give the same numbers."""
+        prefix, results = "model.layers.0.block_sparse_moe", []
+        names = {"experts.gate_up_proj": ("input_linear.weight", 8, 6), "experts.down_proj": ("output_linear.weight", 6, 4)}
+        factors = Tensors()
+        for seed, (path, (_, rows, cols)) in enumerate(zip(("experts.base_layer", "experts"), names.values())):
+            factors[f"{PREFIX}{prefix}.{path}.lora_A.weight"] = tensor("F32", gaussian(seed, 6, cols))
+            factors[f"{PREFIX}{prefix}.{path}.lora_B.weight"] = tensor("F32", gaussian(seed + 9, rows, 6))
+        (self.folder / "experts").mkdir()
+        factors.save(self.folder / "experts/adapter_model.safetensors")
+        (self.folder / "experts/adapter_config.json").write_text(
+            json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_parameters": list(names)}))
+        for folder in ("older", "newer"):
+            own = {name: f"{prefix}.{older if folder == 'older' else name}" for name, (older, _, _) in names.items()}
+            base = self.base([], {own[name]: ("BF16", [3, rows, cols], tensor("BF16", gaussian(rows, 3 * rows, cols))[2])
+                                  for name, (_, rows, cols) in names.items()}, folder=folder)
+            after = Tensors(self.merge(folder, "experts", out=f"m-{folder}", undo=None, extra=("--quiet",)) / "model.safetensors")
+            self.assertTrue(all(after[name] != base[name] for name in base))
+            results.append([after[own[name]] for name in names])
+        self.assertEqual(*results)
+
     def test_whole_tensors_whose_names_moved(self):
         trained = tensor("BF16", gaussian(8, 6, 4))
         layer = "gpt_neox.layers.0.attention.dense"
@@ -198,7 +284,26 @@ class OtherNames(CaseTest):
                 self.assertEqual(after[ours + ".weight"], trained)
         # Heads may be new, parts of layers may not.
         self.adapter([layer], "inner", {PREFIX + "gpt_neox.layers.0.ln1.weight": vector(8, 4)}, modules_to_save=["ln1"])
-        self.expect_refused("'base_model.model.gpt_neox.layers.0.ln1.weight'", "'gpt_neox.layers'", "--rename", base="b0", adapter="inner")
+        self.expect_refused("'base_model.model.gpt_neox.layers.0.ln1.weight'", "a part of a layer", "--rename", base="b0", adapter="inner")
+        self.adapter([layer], "heads", {PREFIX + "classifier.0.weight": trained, PREFIX + "decode_head.linear.1.proj.bias": vector(8, 4)},
+                     modules_to_save=["classifier", "decode_head"])
+        after = Tensors(self.merge("b0", "heads", out="m-heads", undo=None, warning=re.compile("new tensors")) / "model.safetensors")
+        self.assertEqual(after["classifier.0.weight"], trained)
+        # What only differs in its beginning is the base's, where it can be but one of them.
+        base = self.base([layer, "audio_tower.conv1"], {"language_model.model.norm.weight": vector(9, 4)}, folder="towers")
+        self.adapter([layer], "beginnings", {PREFIX + "model.audio_tower.conv1.weight": trained, PREFIX + "language_model.norm.weight": vector(8, 4)},
+                     modules_to_save=["conv1", "norm"])
+        after = Tensors(self.merge("towers", "beginnings", out="m-towers", undo=None) / "model.safetensors")
+        self.assertEqual(set(after), set(base))
+        self.assertEqual((after["audio_tower.conv1.weight"], after["language_model.model.norm.weight"]), (trained, vector(8, 4)))
+        # One that two adapters bring alike is no contradiction.
+        shutil.copytree(self.folder / "beginnings", self.folder / "again")
+        twice = self.merge("towers", "beginnings=0.5", "again=0.5", out="m-twice", undo="u-twice", extra=("--quiet",))
+        self.assertEqual(Tensors(twice / "model.safetensors")["audio_tower.conv1.weight"], trained)
+        self.assertEqual(contents(self.unmerge("m-twice", "u-twice", "r-twice")), contents(self.folder / "towers"))
+        self.adapter([layer], "else", {PREFIX + "model.audio_tower.conv1.weight": tensor("BF16", gaussian(3, 6, 4))}, modules_to_save=["conv1"])
+        self.expect_error(1, ["'audio_tower.conv1.weight'", "beginnings'", "other numbers"], "merge", "--base", "towers", "--adapter", "beginnings",
+                          "--adapter", "else", "--out", "x")
 
     def test_gamma_and_beta(self):
         """What the oldest files of BERT call LayerNorm.gamma and .beta transformers knows as .weight and .bias."""

@@ -100,7 +100,8 @@ class MlxReader {
                            tensor->shape.size() == 3 ? ": factors of experts are not supported: mlx_lm.fuse merges them" : ""));
     if (a.shape[1] != b.shape[0] || a.shape[1] != static_cast<std::uint64_t>(rank_))
       fail(file_.path(), "module ", in_quotes(group.path), ": expected the rank ", rank_,
-           " of adapter_config.json, found ", in_quotes(a.name), ' ', shape_list(a.shape), ", ", in_quotes(b.name), ' ', shape_list(b.shape));
+           " of adapter_config.json, found ", in_quotes(a.name), ' ', shape_list(a.shape), ", ", in_quotes(b.name), ' ',
+           shape_list(b.shape));
     const bool is_table = is_embedding(group.path);
     if (is_dora_ && is_table)
       fail(file_.path(), "module ", in_quotes(group.path), ": not supported: DoRA of an embedding, as mlx-lm does it");

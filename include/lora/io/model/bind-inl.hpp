@@ -34,25 +34,27 @@ LORA_FUNC std::vector<BoundModule> bind(const Model& model, const Adapter& adapt
   return std::move(out.modules);
 }
 
-LORA_FUNC Adapter without_base_copies(const Adapter& adapter, const Model& base, std::vector<std::string>* warnings) {
+LORA_FUNC Adapter without_base_copies(const Adapter& adapter, const Model& base, std::vector<std::string>* warnings,
+                                      std::span<const Rename> renames) {
   Adapter out = adapter;
   if (adapter.base_copies.empty()) return out;
-  const detail::ExpertLayouts layouts(base);
+  const detail::ExpertLayouts layouts(base, renames);
   const detail::ExpertsOfBase experts = detail::ExpertsForBase(layouts, adapter).run();
-  detail::TensorFinder finder(base, experts.adapter != nullptr ? *experts.adapter : adapter, {});
+  detail::TensorFinder finder(base, experts.adapter != nullptr ? *experts.adapter : adapter, renames);
   finder.find();
   const detail::Replacements found =
       detail::ReplacementFinder(
           base, adapter,
           [&](const std::string& name) { return detail::find_whole(base, adapter, layouts, finder, name); },
-          [](const std::string& name) { return name; },
+          [&](const std::string& name) { return detail::ModuleNames::renamed(renames, name); },
           [&](const ModelTensor& tensor, std::uint64_t offset, std::span<std::byte> into) {
             base.read(tensor, offset, into);
           })
           .find();
   if (!found.all.empty())
     detail::fail(adapter.folder, "tensor ", detail::in_quotes(found.all.front().name),
-                 ": expected updates and copies of the base's tensors, found one that was trained in the base's place");
+                 ": expected updates and copies of the base's tensors, found one ",
+                 found.all.front().copy != nullptr ? "that was trained in the base's place" : "with more rows, of a vocabulary that grew");
   if (warnings != nullptr) warnings->insert(warnings->end(), found.warnings.begin(), found.warnings.end());
   out.base_copies.clear();
   out.file.reset();

@@ -29,7 +29,8 @@ std::vector<BoundModule> bind(const Model& model, const Adapter& adapter, std::v
 /// The adapter without the whole tensors in its file that equal the base's, which is what formats of factors alone can
 /// hold. `warnings`, unless null, gets a sentence for each that a GGUF base has quantised: of these the shape alone is
 /// compared. Throws FileError as bind() does, and for one that was trained in the place of the base's.
-Adapter without_base_copies(const Adapter& adapter, const Model& base, std::vector<std::string>* warnings = nullptr);
+Adapter without_base_copies(const Adapter& adapter, const Model& base, std::vector<std::string>* warnings = nullptr,
+                            std::span<const Rename> renames = {});
 
 }  // namespace io
 LORA_NAMESPACE_END

@@ -200,7 +200,7 @@ inline void expect_shapes_of_experts(const Model& base, const ExpertsOfBase& exp
   for (std::size_t i = 0; i < experts.layers.size(); ++i) {
     if (tensors[i] == nullptr || (experts.layers[i] == 0 && !experts.are_joined[i])) continue;
     const TensorInfo& info = *tensors[i]->info;
-    const bool is_packed = is_quantised(info.dtype) && !io::name(info.dtype).starts_with("F8");
+    const bool is_packed = is_quantised(info.dtype) && !is_float8(info.dtype);
     if (is_packed || quantised_module(info.name)) continue;
     const AdapterModule& module = experts.adapter->modules[i];
     const auto rows = static_cast<std::uint64_t>(module.rows()), cols = static_cast<std::uint64_t>(module.cols());

@@ -4,28 +4,18 @@
 /// Parts within layers that have another name in files and older versions than in transformers 5's models (its conversion_mapping), for
 /// names that a base lacks. For bodies (-inl.hpp).
 
-#include "lora/io/model/base_names.hpp"
+#include "lora/io/model/vision_layouts.hpp"
 
-#include <array>
 #include <unordered_set>
 
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
-struct InnerMove {
-  std::string_view newer, older;
-};
-/// Whole parts; either may be the adapter's. Swin, ViT MAE, DETR and its kin, SegFormer, GraniteMoe.
-inline constexpr std::array<InnerMove, 17> inner_moves{{
-    {"attention.q_proj", "attention.attention.query"},
-    {"attention.k_proj", "attention.attention.key"},
-    {"attention.v_proj", "attention.attention.value"},
+/// Whole parts, newer and older; either may be the adapter's. Beside vision_moves those of Swin, ViT MAE, DETR and its kin, GraniteMoe.
+inline constexpr std::array<std::pair<std::string_view, std::string_view>, 11> inner_moves{{
     {"attention.q_proj", "attention.self.query"},
     {"attention.k_proj", "attention.self.key"},
     {"attention.v_proj", "attention.self.value"},
-    {"attention.o_proj", "attention.output.dense"},
-    {"mlp.fc1", "intermediate.dense"},
-    {"mlp.fc2", "output.dense"},
     {"mlp.fc1", "fc1"},
     {"mlp.fc2", "fc2"},
     {"self_attn.o_proj", "self_attn.out_proj"},
@@ -36,7 +26,8 @@ inline constexpr std::array<InnerMove, 17> inner_moves{{
     {"block_sparse_moe.router", "block_sparse_moe.router.layer"},
 }};
 
-/// Gives names that a base lacks those that it has after one of the moves, or two.
+/// Gives names that a base lacks those that it has after one of the moves, or two. Of a name in a numbered list only the list's name and
+/// what comes after it count: how it begins is another question (module_names.hpp).
 class InnerMoves {
  public:
   explicit InnerMoves(const BaseNames& base) : base_(base) {}
@@ -52,30 +43,52 @@ class InnerMoves {
           at = whole.find('.', at) + 1;
         } while (at != 0 && ++parts < most_parts);
       }
-    return ends_.contains(name);
+    return ends_.contains(in_list(name));
   }
 
-  /// The name as it is where nothing else is found.
+  /// The name as it is where nothing else is found, or several.
   std::string translated(const std::string& name) {
-    if (has(name)) return name;
-    const std::vector<std::string> once = moved(name);
-    for (const std::string& one : once)
-      if (has(one)) return one;
-    for (const std::string& one : once)
-      for (const std::string& two : moved(one))
-        if (has(two)) return two;
+    std::vector<std::string> names{name};
+    for (int moves = 0; moves <= 2; ++moves) {
+      std::string found;
+      for (const std::string& one : names)
+        if (has(one) && one != found) {
+          if (!found.empty()) return name;
+          found = one;
+        }
+      if (!found.empty()) return found;
+      std::vector<std::string> next;
+      for (const std::string& one : names) add_moved(one, next);
+      names = std::move(next);
+    }
     return name;
   }
 
  private:
-  static std::vector<std::string> moved(const std::string& name) {
-    std::vector<std::string> out;
+  static std::string_view in_list(std::string_view name) {
+    std::size_t list = 0, at = 0;
+    for (const std::string_view part : parts_of(name)) {
+      if (is_number(part)) return name.substr(list);
+      list = at;
+      at += part.size() + 1;
+    }
+    return name;
+  }
+
+  static void add_moved(const std::string& name, std::vector<std::string>& out) {
     const std::string dotted = "." + name + ".";
-    for (const auto& [newer, older] : inner_moves)
-      for (const auto& [from, to] : {std::pair(newer, older), std::pair(older, newer)})
-        if (const std::size_t at = dotted.find(text(".", from, ".")); at != dotted.npos)
-          out.push_back(name.substr(0, at) + std::string(to) + name.substr(at + from.size()));
-    return out;
+    const auto add = [&](std::string_view from, std::string_view to) {
+      if (const std::size_t at = dotted.find(text(".", from, ".")); at != dotted.npos)
+        out.push_back(name.substr(0, at) + std::string(to) + name.substr(at + from.size()));
+    };
+    const auto add_both = [&](const auto& moves) {
+      for (const auto& [newer, older] : moves) {
+        add(newer, older);
+        add(older, newer);
+      }
+    };
+    add_both(vision_moves);
+    add_both(inner_moves);
   }
 
   static constexpr std::size_t most_parts = 16;  // of a name whose ends are looked at

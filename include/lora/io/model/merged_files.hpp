@@ -171,6 +171,11 @@ class BasicMergedFiles {
       set(config->json, "tie_word_embeddings", json_value(Json::value_t::boolean, false));
       is_changed = true;
     }
+    // T5 scales what goes into the output layer where that is tied, unless this key says it.
+    const Json* const type = member(config->json, "model_type");
+    if (plan_.unties && type != nullptr && (is_string(*type, "t5") || is_string(*type, "longt5")) &&
+        member(config->json, "scale_decoder_outputs") == nullptr)
+      set(config->json, "scale_decoder_outputs", json_value(Json::value_t::boolean, true));
     if (!is_sized) warn("config.json has no vocab_size of ", before);
     if (is_changed) write("config.json", std::move(*config));
   }
@@ -180,14 +185,16 @@ class BasicMergedFiles {
     return name.substr(0, name.rfind('.'));
   }
 
-  /// Readers want as many rows in the output layer as in the embeddings.
+  /// Readers want as many rows in the output layer, and its bias, as in the embeddings.
   void expect_equal_rows(std::uint64_t rows) {
     if (rows == 0) return;
     for (const ModelTensor& tensor : model_.tensors()) {
       const std::string_view name = tensor.info->name;
       const std::string_view module = name.substr(0, name.rfind('.'));
-      if ((!is_head(module) && !is_embedding(module)) || !name.ends_with(".weight") || tensor.info->shape.size() != 2)
-        continue;
+      const std::size_t dimensions = tensor.info->shape.size();
+      const bool is_weight = (is_head(module) || is_embedding(module)) && name.ends_with(".weight") && dimensions == 2;
+      const bool is_bias = (is_head(module) || is_at_end(module, "predictions")) && name.ends_with(".bias") && dimensions == 1;
+      if (!is_weight && !is_bias) continue;
       const auto target = std::find_if(plan_.targets.begin(), plan_.targets.end(),
                                        [&](const MergeTarget& t) { return t.tensor == &tensor; });
       const std::uint64_t own = target == plan_.targets.end() ? tensor.info->shape[0] : target->shape[0];
@@ -200,7 +207,8 @@ class BasicMergedFiles {
   /// BART and its kin add a constant to the logits, (1, vocabulary), which no adapter brings.
   void warn_of_logits_bias(std::uint64_t before, std::uint64_t after) {
     for (const ModelTensor& tensor : model_.tensors())
-      if (is_at_end(tensor.info->name, "final_logits_bias") && !tensor.info->shape.empty() && tensor.info->shape.back() == before && before != after)
+      if (is_at_end(tensor.info->name, "final_logits_bias") && !tensor.info->shape.empty() && tensor.info->shape.back() == before &&
+          before != after)
         warnings_.push_back(text("the vocabulary grew to ", after, " rows, but tensor ", in_quotes(tensor.info->name), " has ", before,
                                  " numbers: transformers wants as many, so give the base one that is longer by zeros first "
                                  "(resize_token_embeddings(", after, "), save_pretrained)"));

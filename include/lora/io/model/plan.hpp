@@ -122,9 +122,13 @@ class BasicMergePlanner {
       return;
     }
     const auto [place, is_new] = targets_.try_emplace({found.tensor, -1}, whole(*found.tensor, found.copy->tensor));
-    if (!is_new)
-      fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ",
-           in_quotes(found.name), ", since this one replaces it, found another before it");
+    if (!is_new) {
+      const WholeTensor& other = place->second.replacement;
+      if (other && place->second.shape == found.shape && are_equal(*other.adapter, *other.copy, adapter, *found.copy)) return;
+      fail(adapter.folder, "tensor ", in_quotes(found.copy->name), ": expected one adapter to change ", in_quotes(found.name),
+           ", since this one replaces it, found another before it",
+           other ? text(", ", in_quotes(utf8_text(other.adapter->folder)), ", with other numbers") : std::string());
+    }
     place->second.replacement = {&adapter, found.copy};
     place->second.shape = found.shape;
   }
@@ -167,13 +171,37 @@ class BasicMergePlanner {
     made_.push_back(std::move(target));
   }
 
-  /// A new tensor that is what the adapters make of the bias it was tied to, or else a copy of that.
-  void add_tied_bias(const ModelTensor& tensor, const std::string& name) {
-    if (base_.find(name) != nullptr || is_made(name)) return;
+  /// Whether one of the adapters brings a new tensor of this name.
+  bool is_made(std::string_view name) const {
+    return std::any_of(made_.begin(), made_.end(),
+                       [&](const MergeTarget& made) { return made.tensor->info->name == name; });
+  }
+  /// Whether a tensor of the model changes.
+  bool is_changed(const ModelTensor& tensor) const {
+    const auto place = targets_.lower_bound({&tensor, -1});
+    return (place != targets_.end() && place->first.first == &tensor) || added_rows_.contains(&tensor);
+  }
+  /// Whether a copy of a tensor's own shape was trained in its place, from which what is tied to it stays apart in PEFT.
+  bool is_trained_apart(const ModelTensor& tensor) const {
     const auto place = targets_.find({&tensor, -1});
-    if (place == targets_.end()) return add_copy(tensor, name);
-    const WholeTensor whole_bias = place->second.replacement;
-    add({nullptr, whole_bias.copy, nullptr, name, place->second.shape}, *whole_bias.adapter);
+    return place != targets_.end() && place->second.replacement && place->second.replacement.copy->rows.empty() &&
+           place->second.shape == tensor.info->shape;
+  }
+  /// A new tensor that is what the adapters put in the place of another one, in its type. False where they put nothing whole there.
+  bool add_twin(const ModelTensor& tensor, const std::string& name) {
+    WholeTensor source;
+    if (const auto rows = added_rows_.find(&tensor); rows != added_rows_.end()) source = rows->second.second;
+    if (const auto place = targets_.find({&tensor, -1}); place != targets_.end()) source = place->second.replacement;
+    if (!source || !source.copy->rows.empty()) return false;
+    const TensorInfo& info = source.info();
+    const DType dtype = tensor.info->dtype;
+    auto made = std::make_shared<const NewTensor>(
+        base_.shards().size() - 1, TensorInfo{name, dtype, info.shape, 0, tensor_bytes(dtype, info.shape).value_or(0)});
+    MergeTarget target = whole(made->tensor, name);
+    target.replacement = source;
+    target.made = std::move(made);
+    made_.push_back(std::move(target));
+    return true;
   }
 
   std::vector<MergeTarget> take() {
@@ -204,11 +232,6 @@ class BasicMergePlanner {
   }
 
  private:
-  bool is_made(std::string_view name) const {
-    return std::any_of(made_.begin(), made_.end(),
-                       [&](const MergeTarget& made) { return made.tensor->info->name == name; });
-  }
-
   static MergeTarget whole(const ModelTensor& tensor, std::string module) {
     return {
         &tensor, std::move(module), scalar_type(tensor.info->dtype).value_or(ScalarType::float32), 0, 0, row_major, -1,
@@ -273,37 +296,48 @@ LORA_ON_CALL_DECLARED inline bool keep_head(const Model& base, const Replacement
     warnings->push_back(
         text("tensor ", in_quotes(name),
              ": the embeddings were trained (modules_to_save), and in PEFT the output layer that is tied "
-             "to them stayed as it was: in the merged model it changes with them"));
+             "to them stayed as it was: in the merged model it changes with them",
+             is_at_end(name, "shared.weight") ? ", and so do those of encoder and decoder" : ""));
   return false;
 }
 
-/// tie_word_embeddings ties more than the output layer: the bias of a decoder in BERT's and its kin's, and the embeddings of an encoder
-/// and a decoder to `shared`. Where it becomes false they are tensors of their own, as they were. Throws FileError where they change.
-LORA_ON_CALL_DECLARED inline void keep_what_was_tied(const Model& base, const std::vector<std::string>& own_heads,
-                                                     const std::vector<Replacement>& replacements,
-                                                     const std::vector<BoundModule>& modules, MergePlanner& planner, bool can_copy) {
-  const auto keep = [&](const ModelTensor& tensor, const std::string& name) {
-    if (base.find(name) != nullptr) return;
-    const bool changes =
-        std::any_of(replacements.begin(), replacements.end(), [&](const Replacement& other) { return other.tensor == &tensor; }) ||
-        std::any_of(modules.begin(), modules.end(), [&](const BoundModule& bound) { return &bound.tensor() == &tensor; });
-    if (changes || !can_copy)
-      fail(base.path(), "tensor ", in_quotes(tensor.info->name), ": expected one that does not change, of which ", in_quotes(name),
-           " is made where tie_word_embeddings becomes false, found ",
-           changes ? "one that does: give the base that tensor, an output layer of its own, and \"tie_word_embeddings\": false first"
-                   : "a merged model to switch from: unmerge it, and merge into the original");
-    planner.add_copy(tensor, name);
+/// tie_word_embeddings ties more than the output layer: the bias of a decoder in BERT's and its kin's, and the embeddings of encoders
+/// and decoders to `shared`. Where it becomes false they are tensors of their own, as they were tied. Throws FileError where these
+/// would not be whole tensors that are known.
+LORA_ON_CALL_DECLARED inline void keep_what_was_tied(const Model& base, const std::vector<std::string>& own_heads, MergePlanner& planner,
+                                                     bool can_copy) {
+  const std::optional<TiedHead> config = head_in_config(base);
+  const std::string type = config ? plain_type(config->type) : "";
+  if (type == "switchtransformers")
+    fail(config_file(base), "tie_word_embeddings: expected false to merge an output layer of its own into a model of type ",
+         in_quotes(config->type),
+         ", found it tied: such models scale what goes into a tied one alone, so the merged model would be another");
+  const auto keep = [&](const ModelTensor& tensor, const std::string& name, bool is_embedding) {
+    if (base.find(name) != nullptr || planner.is_made(name)) return;
+    const bool stays = !planner.is_changed(tensor) || (is_embedding && planner.is_trained_apart(tensor));
+    if (stays && can_copy) return planner.add_copy(tensor, name);
+    if (planner.add_twin(tensor, name)) return;
+    fail(base.path(), "tensor ", in_quotes(tensor.info->name), ": expected one that does not change, of which ", in_quotes(name),
+         " is made where tie_word_embeddings becomes false, found ",
+         planner.is_changed(tensor)
+             ? "one that does: give the base that tensor, an output layer of its own, and \"tie_word_embeddings\": false first"
+             : "a merged model to switch from: unmerge it, and merge into the original");
   };
   for (const std::string& head : own_heads) {
-    const std::string bias = text(head.substr(0, head.rfind('.')), ".bias");
-    if (const std::string other = other_name(bias); !other.empty())
-      if (const ModelTensor* const tensor = base.find(other)) planner.add_tied_bias(*tensor, bias);
+    const std::string bias = text(head.substr(0, head.rfind('.')), ".bias"), other = other_name(bias);
+    const ModelTensor* const tensor = other.empty() || type == "esm" ? nullptr : base.find(other);  // ESM's decoder has none
+    if (tensor != nullptr) keep(*tensor, bias, false);
   }
-  for (const ModelTensor& tensor : base.tensors())
-    if (is_at_end(tensor.info->name, "shared.weight")) {
-      const std::string before = tensor.info->name.substr(0, tensor.info->name.size() - std::string_view("shared.weight").size());
-      for (const std::string_view part : {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}) keep(tensor, text(before, part));
+  for (const ModelTensor& tensor : base.tensors()) {
+    const std::string_view name = tensor.info->name, end = "shared.weight";
+    if (!is_at_end(name, end) || is_within_numbered(name)) continue;
+    for (const std::string_view part : {"encoder.", "decoder.", "text_encoder.", "text_decoder."}) {
+      const std::string path = text(name.substr(0, name.size() - end.size()), part);
+      if (std::any_of(base.tensors().begin(), base.tensors().end(),
+                      [&](const ModelTensor& t) { return t.info->name.starts_with(path); }))
+        keep(tensor, text(path, "embed_tokens.weight"), true);
     }
+  }
 }
 
 /// A change of tied embeddings is one of the output layer as well.
@@ -359,7 +393,7 @@ LORA_ON_CALL_DECLARED inline MergePlan plan_merge(const Model& base, const std::
   warn_of_tied_embeddings(base, used, warnings);
   if (can_copy) warn_of_equal_head(base, used, replacements, own_heads, warnings);
   const bool unties = expect_untied_head(base, used, own_heads, warnings, base.is_folder()) || keeps_head;
-  if (unties) keep_what_was_tied(base, own_heads, replacements, used, planner, can_copy);
+  if (unties) keep_what_was_tied(base, own_heads, planner, can_copy);
   MergePlan out{planner.take(), unties};
   if (!any_coefficient) throw ValueError("lora: the adapters: expected a coefficient other than 0, found 0 for all");
   if (out.targets.empty())

@@ -60,6 +60,11 @@ inline std::optional<Quantised> quantised_module(std::string_view tensor) {
 /// fewer.
 constexpr bool is_quantised(DType dtype) { return !scalar_type(dtype) && dtype != DType::BOOL && dtype != DType::C64; }
 
+/// Numbers of 8 bits in a tensor of the weight's own shape.
+constexpr bool is_float8(DType dtype) {
+  return dtype == DType::F8_E4M3 || dtype == DType::F8_E5M2 || dtype == DType::F8_E4M3FNUZ || dtype == DType::F8_E5M2FNUZ;
+}
+
 /// What messages say after naming a quantised tensor.
 inline constexpr std::string_view quantised_remedy =
     ": the weight is quantised, and a merge needs its numbers: merge into the model that was quantised, in F16, BF16 "

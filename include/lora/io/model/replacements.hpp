@@ -72,7 +72,7 @@ class ReplacementFinder {
                      [&](const ModelTensor& tensor) { return is_of_head(tensor.info->name); }))
       for (const Replacement& replacement : out_.all)
         if (replacement.tensor != nullptr && replacement.copy != nullptr && replacement.copy->rows.empty() &&
-            is_embedding(module_of(replacement.tensor->info->name)))
+            replacement.tensor->info->name.ends_with(".weight") && is_embedding(module_of(replacement.tensor->info->name)))
           out_.trained_apart = replacement.tensor;
     if (adapter_.file != nullptr) adapter_.file->file().expect_unchanged();
     return std::move(out_);
@@ -232,26 +232,22 @@ class ReplacementFinder {
     if (!group.rows.empty() || whole == nullptr) refuse_copy(*group.rows[0], " where the base has no such tensor");
     if (group.trained.empty() && !is_head_apart(group, *whole))
       refuse_copy(*whole, " where the base has no such tensor");
-    if (const std::string list = list_of(group.new_name); !list.empty())
-      refuse(*whole, ": expected a tensor of the base, found none of that name in ", in_quotes(list),
-             ", whose layers it has: what it calls otherwise can be told (--rename OLD=NEW, Rename)");
+    if (is_within_layer(group.new_name))
+      refuse(*whole, ": expected a tensor of the base, found none of that name, which is that of a part of a layer, not of a new head: what "
+                     "the base calls otherwise can be told (--rename OLD=NEW, Rename)");
     put(group, whole, nullptr, info_of(*whole).shape);
   }
 
-  /// The list of layers that a tensor's name is within, where the base has it; "" elsewhere.
-  std::string list_of(std::string_view tensor) const {
-    std::size_t at = 0;
-    for (const std::string_view part : parts_of(tensor)) {
-      if (is_number(part) && at != 0) break;
-      at += part.size() + 1;
-    }
-    if (at == 0 || at >= tensor.size()) return "";
-    const std::string list(tensor.substr(0, at));  // with the dot
-    const bool has = std::any_of(base_.tensors().begin(), base_.tensors().end(), [&](const ModelTensor& other) {
-      const std::string& name = other.info->name;
-      return name.starts_with(list) || name.find("." + list) != std::string::npos;
+  /// Whether a name is one of a module in a numbered layer, of a list that has a part of its path in common with one of the base's.
+  bool is_within_layer(std::string_view tensor) const {
+    const std::vector<std::string_view> parts = parts_of(tensor);
+    const auto number = std::find_if(parts.begin(), parts.end(), is_number);
+    if (number == parts.begin() || parts.end() - number < 3) return false;  // no list, or a layer of a list itself
+    return std::any_of(base_.tensors().begin(), base_.tensors().end(), [&](const ModelTensor& other) {
+      const std::vector<std::string_view> theirs = parts_of(other.info->name);
+      const auto end = std::find_if(theirs.begin(), theirs.end(), is_number);
+      return end != theirs.end() && std::find_first_of(parts.begin(), number, theirs.begin(), end) != number;
     });
-    return has ? list.substr(0, list.size() - 1) : "";
   }
 
   /// Whether the tensor is that of the base's embeddings, which the adapter changes: PEFT trains a copy of these, and the layer

@@ -76,10 +76,16 @@ class TensorFinder {
 
   /// After find(): a tensor that the adapter names besides, or null.
   const ModelTensor* find_other(const std::string& name) {
-    for (const std::string& one : {name, other_name(name), as_base_has(name)})
+    const auto find_named = [&](const std::string& one) -> const ModelTensor* {
       for (Group& group : groups_)
         if (!one.empty() && group.finder && !group.is_passed_over)
           if (const std::optional<std::size_t> found = group.finder->find_other(one)) return entries_.tensors[*found];
+      return nullptr;
+    };
+    for (const std::string& one : {name, other_name(name)})
+      if (const ModelTensor* const found = find_named(one)) return found;
+    if (const ModelTensor* const found = find_named(as_base_has(name))) return found;
+    if (const ModelTensor* const found = find_prefixed(as_base_has(ModuleNames::renamed(renames_, name)))) return found;
     const std::size_t dot = name.rfind('.');
     for (const Group& group : groups_)
       if (group.single_file && dot != name.npos)
@@ -206,14 +212,10 @@ class TensorFinder {
   /// What the base's own layout calls a tensor of a vision transformer, a mixture of experts or an output layer, and what is within layers.
   std::string as_base_has(const std::string& name) {
     const std::string vision = vision_.translated(name);
-    if (vision == name || !inner_.has(name)) {  // some models have parts of both layouts
-      std::string out = mixture_.translated(vision);
-      if (inner_.has(out)) return out;
-      if (std::string head = other_name(out); !head.empty() && inner_.has(head)) return head;
-      std::string moved = inner_.translated(out);
-      return moved == out ? out : moved;
-    }
-    return name;
+    if (vision != name && inner_.has(name)) return name;  // some models have parts of both layouts
+    const std::string out = mixture_.translated(vision);
+    if (std::string head = other_name(out); !head.empty() && !inner_.has(out) && inner_.has(head)) return head;
+    return inner_.translated(out);
   }
 
   /// The same with the names of the base's own layout, if that is another.
@@ -344,7 +346,7 @@ class TensorFinder {
     for (Group* const group : open) {
       const bool may_be = !is_named && may_be_component(group->component, folder);
       const bool is_meant = is_named ? is_same_component(group->component, folder) : may_be && has_all(*group);
-      if (may_be && !is_meant && group->missing > 0)  // the base has others of its modules
+      if (may_be && !is_meant && has_some(*group))
         refuse(group->wanted[group->missing], *group, group->why);
       group->is_passed_over = !is_meant;
       if (!is_named && is_meant) named_as_folder_ = group->component;
@@ -365,6 +367,34 @@ class TensorFinder {
       refuse(first.wanted[first.missing], first, first.found.empty() ? first.why : "found one of another shape");
     }
     for (Group* const group : open) group->is_passed_over = group->component != whole.front();
+  }
+  /// The one tensor that has a name of three parts at least with some more, or some less, before its last two; or null.
+  const ModelTensor* find_prefixed(std::string_view name) const {
+    const auto beginning = [](std::string_view whole, std::string_view& end) {
+      const std::size_t parameter = whole.rfind('.'), module = parameter == whole.npos || parameter == 0 ? whole.npos : whole.rfind('.', parameter - 1);
+      if (module == whole.npos) return std::string_view();
+      end = whole.substr(module);
+      return whole.substr(0, module);
+    };
+    std::string_view end;
+    const std::string_view own = beginning(name, end);
+    if (own.empty()) return nullptr;
+    std::optional<std::size_t> out;
+    for (std::size_t t = 0; t < names_.size(); ++t) {
+      std::string_view their_end;
+      const std::string_view theirs = beginning(names_.unwrapped(t), their_end);
+      if (theirs.empty() || end != their_end || !(is_shortened(own, theirs) || is_shortened(theirs, own))) continue;
+      if (out) return nullptr;
+      out = t;
+    }
+    return out ? entries_.tensors[*out] : nullptr;
+  }
+
+  bool has_some(const Group& group) const {
+    const std::size_t begin = group.prefix == nullptr ? 0 : group.prefix->prefix.size();
+    return std::any_of(group.wanted.begin(), group.wanted.end(), [&](std::size_t i) {
+      return FlatNames::has(names_, text(std::string_view(module_of(i).path).substr(begin), ".", module_of(i).parameter));
+    });
   }
   bool has_all(Group& group) {
     find(group);

@@ -42,7 +42,9 @@ inline bool is_embedding(std::string_view module) {
       "embed_tokens", "wte",           "word_embeddings", "tok_embeddings", "embed_in", "shared", "embeddings",
       "tokens_embed", "word_embedding", "token_embd"};  // the last is GGUF's
   return module == "w" || module == "transformer.w" ||  // CTRL's
-         std::any_of(embeddings.begin(), embeddings.end(), [&](std::string_view name) { return is_at_end(module, name); });
+         std::any_of(embeddings.begin(), embeddings.end(), [&](std::string_view name) {
+           return is_at_end(module, name) && (name != "shared" || !is_within_numbered(module));  // some layers are shared otherwise
+         });
 }
 
 /// Whether models of this type tie the two when their configuration does not say: the defaults of transformers' configuration classes

@@ -13,6 +13,16 @@
 LORA_NAMESPACE_BEGIN
 namespace io::detail {
 
+/// Parts within layers in both: those of transformers 5, and the older ones.
+inline constexpr std::array<std::pair<std::string_view, std::string_view>, 6> vision_moves{{
+    {"attention.q_proj", "attention.attention.query"},
+    {"attention.k_proj", "attention.attention.key"},
+    {"attention.v_proj", "attention.attention.value"},
+    {"attention.o_proj", "attention.output.dense"},
+    {"mlp.fc1", "intermediate.dense"},
+    {"mlp.fc2", "output.dense"},
+}};
+
 /// From one of the layouts to the other.
 struct VisionLayout {
   bool to_older;    ///< to that of the files
@@ -23,14 +33,6 @@ struct VisionLayout {
 
   /// A name in the other layout; as it is where nothing of it differs.
   std::string operator()(std::string_view name) const {
-    static constexpr std::array<std::pair<std::string_view, std::string_view>, 6> inner{{
-        {"attention.q_proj", "attention.attention.query"},
-        {"attention.k_proj", "attention.attention.key"},
-        {"attention.v_proj", "attention.attention.value"},
-        {"attention.o_proj", "attention.output.dense"},
-        {"mlp.fc1", "intermediate.dense"},
-        {"mlp.fc2", "output.dense"},
-    }};
     const std::string_view newer = moves_list ? ".layers." : ".encoder.layer.", older = ".encoder.layer.";
     const std::string_view list = to_older ? newer : older;
     const std::string dotted = std::string(".").append(name);
@@ -38,7 +40,7 @@ struct VisionLayout {
     if (at == dotted.npos || end == dotted.npos) return std::string(name);
     std::string out = dotted.substr(1, at).append((to_older ? older : newer).substr(1)).append(dotted, number, end + 1 - number);
     const std::string_view rest = std::string_view(dotted).substr(end + 1);
-    for (const auto& [new_name, old_name] : inner) {
+    for (const auto& [new_name, old_name] : vision_moves) {
       const auto& [from, to] = to_older ? std::pair(new_name, old_name) : std::pair(old_name, new_name);
       if (rest.starts_with(from) && (rest.size() == from.size() || rest[from.size()] == '.'))
         return out.append(to).append(rest.substr(from.size()));

@@ -322,7 +322,7 @@ class BasicPeftConfigWriter {
       const bool has_kernel =
           std::any_of(module->kernel.begin(), module->kernel.end(), [](Index size) { return size != 1; });
       if (has_core && !has_kernel)
-        fail(file_, where(*module), "expected no core for a kernel of 1, which PEFT has none for, found one");
+        fail(file_, where(*module), "expected no core for a kernel of 1, which PEFT has none for, found one: kohya's names hold it");
       if (has_core)
         with = module;
       else if (has_kernel && find_part(parts, "lokr_w2") == nullptr)
@@ -330,7 +330,8 @@ class BasicPeftConfigWriter {
     }
     if (with != nullptr && without != nullptr)
       fail(file_, where(*without), "expected a core, as ", in_quotes(with->path),
-           " has one: the configuration has one use_effective_conv2d for all convolutions, found none");
+           " has one: the configuration has one use_effective_conv2d for all convolutions, found none: write those with a core and those "
+           "without as two adapters");
     return with != nullptr;
   }
 
