@@ -291,8 +291,8 @@ class OtherNames(CaseTest):
         self.assertEqual(after["classifier.0.weight"], trained)
         # What only differs in its beginning is the base's, where it can be but one of them.
         base = self.base([layer, "audio_tower.conv1"], {"language_model.model.norm.weight": vector(9, 4)}, folder="towers")
-        self.adapter([layer], "beginnings", {PREFIX + "model.audio_tower.conv1.weight": trained, PREFIX + "language_model.norm.weight": vector(8, 4)},
-                     modules_to_save=["conv1", "norm"])
+        self.adapter([layer], "beginnings", {PREFIX + "model.audio_tower.conv1.weight": trained,
+                                             PREFIX + "language_model.norm.weight": vector(8, 4)}, modules_to_save=["conv1", "norm"])
         after = Tensors(self.merge("towers", "beginnings", out="m-towers", undo=None) / "model.safetensors")
         self.assertEqual(set(after), set(base))
         self.assertEqual((after["audio_tower.conv1.weight"], after["language_model.model.norm.weight"]), (trained, vector(8, 4)))
@@ -301,9 +301,14 @@ class OtherNames(CaseTest):
         twice = self.merge("towers", "beginnings=0.5", "again=0.5", out="m-twice", undo="u-twice", extra=("--quiet",))
         self.assertEqual(Tensors(twice / "model.safetensors")["audio_tower.conv1.weight"], trained)
         self.assertEqual(contents(self.unmerge("m-twice", "u-twice", "r-twice")), contents(self.folder / "towers"))
-        self.adapter([layer], "else", {PREFIX + "model.audio_tower.conv1.weight": tensor("BF16", gaussian(3, 6, 4))}, modules_to_save=["conv1"])
-        self.expect_error(1, ["'audio_tower.conv1.weight'", "beginnings'", "other numbers"], "merge", "--base", "towers", "--adapter", "beginnings",
-                          "--adapter", "else", "--out", "x")
+        other = {PREFIX + "model.audio_tower.conv1.weight": tensor("BF16", gaussian(3, 6, 4))}
+        self.adapter([layer], "else", other, modules_to_save=["conv1"])
+        self.expect_error(1, ["'audio_tower.conv1.weight'", "beginnings'", "other numbers"], "merge", "--base", "towers",
+                          "--adapter", "beginnings", "--adapter", "else", "--out", "x")
+        # But not in the layers of the adapter's modules, which have shown how their names begin.
+        self.base(["model.layers.0.q", "vision.model.layers.0.norm"], folder="beside")
+        self.adapter(["model.layers.0.q"], "norms", {PREFIX + "model.layers.0.norm.weight": trained}, modules_to_save=["norm"])
+        self.expect_refused("model.layers.0.norm.weight'", "a part of a layer", base="beside", adapter="norms")
 
     def test_gamma_and_beta(self):
         """What the oldest files of BERT call LayerNorm.gamma and .beta transformers knows as .weight and .bias."""

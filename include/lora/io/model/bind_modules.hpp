@@ -159,7 +159,7 @@ inline void expect_clear_orientation(const Model& base, const Conv1DLayers& conv
 /// way.
 inline const ModelTensor* find_whole(const Model& model, const Adapter& adapter, const ExpertLayouts& layouts,
                                      TensorFinder& finder, const std::string& name) {
-  const ModelTensor* const tensor = finder.find_other(name);
+  const ModelTensor* const tensor = finder.find_other(name, true);
   if (tensor == nullptr && layouts.has_otherwise(name))
     fail(model.path(), "tensor ", in_quotes(name), " of the adapter ", in_quotes(utf8_text(adapter.folder)),
          ": expected experts as the base stores them, found ",

@@ -233,8 +233,8 @@ class ReplacementFinder {
     if (group.trained.empty() && !is_head_apart(group, *whole))
       refuse_copy(*whole, " where the base has no such tensor");
     if (is_within_layer(group.new_name))
-      refuse(*whole, ": expected a tensor of the base, found none of that name, which is that of a part of a layer, not of a new head: what "
-                     "the base calls otherwise can be told (--rename OLD=NEW, Rename)");
+      refuse(*whole, ": expected a tensor of the base, found none of that name, which is that of a part of a layer, not of a new head: "
+                     "what the base calls otherwise can be told (--rename OLD=NEW, Rename)");
     put(group, whole, nullptr, info_of(*whole).shape);
   }
 

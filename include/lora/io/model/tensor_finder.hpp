@@ -74,8 +74,9 @@ class TensorFinder {
     }
   }
 
-  /// After find(): a tensor that the adapter names besides, or null.
-  const ModelTensor* find_other(const std::string& name) {
+  /// After find(): a tensor that the adapter names besides, or null. `is_whole`: one of its whole tensors, which may be in no tower of
+  /// modules, so that nothing has shown how names of that begin in the base.
+  const ModelTensor* find_other(const std::string& name, bool is_whole = false) {
     const auto find_named = [&](const std::string& one) -> const ModelTensor* {
       for (Group& group : groups_)
         if (!one.empty() && group.finder && !group.is_passed_over)
@@ -85,7 +86,8 @@ class TensorFinder {
     for (const std::string& one : {name, other_name(name)})
       if (const ModelTensor* const found = find_named(one)) return found;
     if (const ModelTensor* const found = find_named(as_base_has(name))) return found;
-    if (const ModelTensor* const found = find_prefixed(as_base_has(ModuleNames::renamed(renames_, name)))) return found;
+    if (is_whole && !is_beside_modules(name))
+      if (const ModelTensor* const found = find_prefixed(as_base_has(ModuleNames::renamed(renames_, name)))) return found;
     const std::size_t dot = name.rfind('.');
     for (const Group& group : groups_)
       if (group.single_file && dot != name.npos)
@@ -346,8 +348,7 @@ class TensorFinder {
     for (Group* const group : open) {
       const bool may_be = !is_named && may_be_component(group->component, folder);
       const bool is_meant = is_named ? is_same_component(group->component, folder) : may_be && has_all(*group);
-      if (may_be && !is_meant && has_some(*group))
-        refuse(group->wanted[group->missing], *group, group->why);
+      if (may_be && !is_meant && has_some(*group)) refuse(group->wanted[group->missing], *group, group->why);
       group->is_passed_over = !is_meant;
       if (!is_named && is_meant) named_as_folder_ = group->component;
     }
@@ -368,10 +369,23 @@ class TensorFinder {
     }
     for (Group* const group : open) group->is_passed_over = group->component != whole.front();
   }
+  /// Whether a name is in the numbered list of some module, whose names have shown how it begins.
+  bool is_beside_modules(std::string_view name) const {
+    std::size_t at = 0;
+    for (const std::string_view part : parts_of(name)) {
+      if (at != 0 && is_number(part))
+        return std::any_of(adapter_.modules.begin(), adapter_.modules.end(),
+                           [&](const AdapterModule& module) { return module.path.starts_with(name.substr(0, at)); });
+      at += part.size() + 1;
+    }
+    return false;
+  }
+
   /// The one tensor that has a name of three parts at least with some more, or some less, before its last two; or null.
   const ModelTensor* find_prefixed(std::string_view name) const {
     const auto beginning = [](std::string_view whole, std::string_view& end) {
-      const std::size_t parameter = whole.rfind('.'), module = parameter == whole.npos || parameter == 0 ? whole.npos : whole.rfind('.', parameter - 1);
+      const std::size_t parameter = whole.rfind('.');
+      const std::size_t module = parameter == whole.npos || parameter == 0 ? whole.npos : whole.rfind('.', parameter - 1);
       if (module == whole.npos) return std::string_view();
       end = whole.substr(module);
       return whole.substr(0, module);
