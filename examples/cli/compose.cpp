@@ -60,8 +60,10 @@ struct Compose {
       const io::Model* const bases[]{&*model};
       for (ChosenAdapter& one : chosen) one.adapter = io::with_base_names(one.adapter, bases, adapters.renames());
     }
-    for (ChosenAdapter& one : chosen) leave_out_copies(one.adapter, model ? &*model : nullptr, adapters.renames());
-    std::vector<Module> modules = collect(chosen, model ? &*model : nullptr, adapters.renames());
+    std::vector<std::string> warnings;
+    for (ChosenAdapter& one : chosen) leave_out_copies(one.adapter, model ? &*model : nullptr, adapters.renames(), warnings);
+    std::vector<Module> modules = collect(chosen, model ? &*model : nullptr, adapters.renames(), warnings);
+    print_warnings(warnings);
     std::vector<io::Task> tasks;
     for (Module& module : modules)
       tasks.push_back({module.bytes(), [&, &module = module](io::Buffer&, const lora::Context& context) -> io::Finish {
@@ -77,7 +79,7 @@ struct Compose {
     progress.clear();
     io::expect_not_cancelled(task_options);
     io::save_adapter(made_of(modules, chosen), out);
-    print(common.json ? json(modules, chosen) : report(modules, chosen));
+    print(common.json ? json(modules, chosen, all_warnings(chosen, warnings)) : report(modules, chosen));
     return 0;
   }
 
@@ -196,15 +198,15 @@ struct Compose {
 
   /// Copies of the base's tensors are compared with these where there is one. Throws FileError for others: the rows of a vocabulary that
   /// grew are none.
-  static void leave_out_copies(io::Adapter& adapter, const io::Model* model, std::span<const io::Rename> renames) {
+  static void leave_out_copies(io::Adapter& adapter, const io::Model* model, std::span<const io::Rename> renames,
+                               std::vector<std::string>& warnings) {
     if (adapter.base_copies.empty()) return;
     if (model != nullptr) {
-      std::vector<std::string> warnings;
       adapter = io::without_base_copies(adapter, *model, &warnings, renames);
-      return print_warnings(warnings);
+      return;
     }
-    std::cerr << "lora: note: " << path_text(adapter.folder) << ": left out " << count_text(adapter.base_copies.size(), "whole tensor")
-              << ", which are taken for copies of the base's: --base would compare them\n";
+    warnings.push_back(text(path_text(adapter.folder), ": left out ", count_text(adapter.base_copies.size(), "whole tensor"),
+                            ", which are taken for copies of the base's: --base would compare them"));
     adapter.base_copies.clear();
   }
 
@@ -274,7 +276,7 @@ struct Compose {
   /// The adapters' modules, in the order in which they come first: those of one name, or of one tensor of the base
   /// where there is one.
   static std::vector<Module> collect(const std::vector<ChosenAdapter>& chosen, const io::Model* model,
-                                     std::span<const io::Rename> renames) {
+                                     std::span<const io::Rename> renames, std::vector<std::string>& warnings) {
     std::vector<Module> out;
     std::map<std::string, std::size_t> places;
     const auto add = [&](const ChosenAdapter& one, const io::AdapterModule& module, const io::AdapterUpdate& update,
@@ -307,9 +309,7 @@ struct Compose {
           add(one, module, module.update, tensor_in_folder(module));
         continue;
       }
-      std::vector<std::string> warnings;
       const std::vector<io::BoundModule> bound = io::bind(*model, one.adapter, &warnings, renames);
-      print_warnings(warnings);
       for (const io::BoundModule& module : bound)
         add(one, module.module(), module.update(), module.tensor().info->name, module.owner());
     }
@@ -382,7 +382,8 @@ struct Compose {
                 " of a module: ", path_text(out), '\n');
   }
 
-  std::string json(const std::vector<Module>& modules, const std::vector<ChosenAdapter>& chosen) const {
+  std::string json(const std::vector<Module>& modules, const std::vector<ChosenAdapter>& chosen,
+                   const std::vector<std::string>& warnings) const {
     nlohmann::ordered_json names = nlohmann::ordered_json::array(), rows = nlohmann::ordered_json::array();
     for (const ChosenAdapter& one : chosen)
       names.push_back({{"name", json_text(one.adapter.name)}, {"coefficient", one.coefficient}});
@@ -397,7 +398,8 @@ struct Compose {
                                   {"out", json_text(io::utf8_text(out))},
                                   {"method", method_name},
                                   {"adapters", std::move(names)},
-                                  {"modules", std::move(rows)}}
+                                  {"modules", std::move(rows)},
+                                  {"warnings", warnings}}
                .dump(2, ' ', true) +
            '\n';
   }

@@ -207,8 +207,7 @@ std::vector<ChosenAdapter> AdapterOptions::load(const CommonOptions& common, con
     for (std::size_t k = 0; k < i; ++k) {
       std::error_code ignored;
       if (!fs::equivalent(wanted[i].first, wanted[k].first, ignored) || ignored) continue;
-      std::cerr << "lora: warning: " << path_text(wanted[i].first)
-                << ": given twice: both coefficients count\n";
+      warnings[i].push_back(path_text(wanted[i].first) + ": given twice: both coefficients count");
     }
   std::vector<ChosenAdapter> out;
   std::size_t initials = 0;

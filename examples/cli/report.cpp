@@ -123,7 +123,7 @@ struct ReportCommand {
       file.flush();
       file.commit();
     }
-    print(common.json ? json(report) : text(table(report.layers), forecast_text(report)));
+    print(common.json ? json(report, all_warnings(chosen, warnings)) : text(table(report.layers), forecast_text(report)));
     return 0;
   }
 
@@ -249,7 +249,7 @@ struct ReportCommand {
             {"stable_rank", size.stable_rank}};
   }
 
-  static std::string json(const Report& report) {
+  static std::string json(const Report& report, const std::vector<std::string>& warnings) {
     Json layers = Json::array(), all_pairs = Json::array();
     for (const AdapterPair& pair : report.pairs())
       all_pairs.push_back({{"adapters", {json_text(report.adapters[pair.first]), json_text(report.adapters[pair.second])}},
@@ -294,7 +294,8 @@ struct ReportCommand {
     return Json{{"command", "report"},
                 {"forecast", forecast_json(report)},
                 {"pairs", std::move(all_pairs)},
-                {"layers", std::move(layers)}}.dump(2, ' ', true) + '\n';
+                {"layers", std::move(layers)},
+                {"warnings", warnings}}.dump(2, ' ', true) + '\n';
   }
 };
 

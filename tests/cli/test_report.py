@@ -118,7 +118,9 @@ class Report(ToolTest):
     def test_adapters_that_cancel_keep_nothing(self):
         command = ["report", "--base", BASE, "--adapter", GAMES, "--adapter", f"{GAMES}=-1"]
         twice = f"lora: warning: {GAMES}: given twice: both coefficients count\n"
-        forecast = json.loads(self.run_tool(*command, "--json", warning=twice))["forecast"]
+        report = json.loads(self.run_tool(*command, "--json", warning=twice))
+        self.assertEqual(report["warnings"], [f"{GAMES}: given twice: both coefficients count"])
+        forecast = report["forecast"]
         for kept in forecast["retained"]:
             self.assertLess(kept["retained"], 1e-6)
         self.assertEqual(forecast["capacity"], {"0.9": 1, "0.8": 1, "0.5": 1})
