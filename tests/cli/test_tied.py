@@ -202,6 +202,15 @@ class TiedHeads(CaseTest):
 
 
 class OtherNames(CaseTest):
+    def expect_found(self, theirs, ours):
+        """An adapter with its names of modules is merged into a base with others."""
+        for folder in ("base", "adapter", "merged", "undo", "back"):
+            path = self.folder / folder
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        base = self.base(ours)
+        self.adapter(theirs)
+        return self.expect_merged(base, {name: own + ".weight" for name, own in zip(theirs, ours)})
+
     def test_parts_within_layers(self):
         """transformers 5 renamed parts of some models alone."""
         for case, names in enumerate(({"dinov2.encoder.layer.0.attention.q_proj": "dinov2.encoder.layer.0.attention.attention.query",
@@ -217,12 +226,7 @@ class OtherNames(CaseTest):
                                       {"gpt_neox.layers.0.attention.dense": "gpt_neox.layers.0.attention.dense", "lm_head": "embed_out"})):
             for direction, (theirs, ours) in enumerate(((list(names), list(names.values())), (list(names.values()), list(names)))):
                 with self.subTest(case=case, direction=direction):
-                    for folder in ("base", "adapter", "merged", "undo", "back"):
-                        path = self.folder / folder
-                        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-                    base = self.base(ours)
-                    self.adapter(theirs)
-                    merged = self.expect_merged(base, {name: own + ".weight" for name, own in zip(theirs, ours)})
+                    merged = self.expect_found(theirs, ours)
                     # kohya's names are looked for under the base's own, which they therefore have.
                     self.run_tool("convert", "adapter", "--to", "kohya", "--base", "base", "--out", "flat.safetensors")
                     flat = self.merge("base", "flat.safetensors", out=f"flat-{case}-{direction}", undo=None, extra=("--quiet",))
@@ -334,12 +338,7 @@ class OtherNames(CaseTest):
             old = [f"{old_list}.{i}.{name}" for i in range(2) for name in inner.values()]
             for direction, (ours, theirs) in enumerate(((old, new), (new, old))):
                 with self.subTest(case=case, direction=direction):
-                    for folder in ("base", "adapter", "merged", "undo", "back"):
-                        path = self.folder / folder
-                        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-                    base = self.base(ours)
-                    self.adapter(theirs)
-                    self.expect_merged(base, {name: own + ".weight" for name, own in zip(theirs, ours)})
+                    self.expect_found(theirs, ours)
         self.base([f"vit.encoder.layer.{i}.attention.attention.query" for i in range(2)], folder="shallow")
         self.adapter([f"vit.layers.{i}.attention.q_proj" for i in (0, 5)], "deeper")
         self.expect_refused("the base has layers 0 to 1 of 'vit.encoder.layer'", base="shallow", adapter="deeper")
