@@ -4,7 +4,7 @@
 /// Products of bfloat16 numbers by the kernels themselves, and a tile unit in software for those of a tile unit.
 
 #include "lora/kernel/activations.hpp"
-#include "lora/kernel/tile_unit.hpp"
+#include "lora/kernel/pair_dispatch.hpp"
 #include "reference/dot.hpp"
 #include "reference/random.hpp"
 

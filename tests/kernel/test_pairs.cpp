@@ -24,7 +24,7 @@ using pair_products::Number;
 using pair_products::Weight;
 using reference::Random;
 
-constexpr Isa all_sets[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx, Isa::neon};
+constexpr Isa all_sets[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx, Isa::neon};
 
 /// A set whose kernels cannot run here is skipped in so many words.
 #define EXPECT_MACHINE_HAS(isa)                                                                                       \
@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(Sets, PairKernels, ::testing::ValuesIn(all_sets),
 TEST_P(PairKernels, EqualTheReference) {
   EXPECT_MACHINE_HAS(GetParam());
   Random random(70);
-  for (const Index batch : {1, 2, 3, 4, 5, 7, 15, 16, 17, 31, 32, 33, 64, 256})
+  for (const Index batch : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 64, 256})
     for (const auto& [rows, cols] : {std::pair<Index, Index>{1, 1}, {5, 0}, {16, 32}, {33, 31}, {70, 65}, {9, 161}}) {
       const int kind = static_cast<int>(random.below(5));
       check<lora::row_major>(random, kind, rows, cols, batch);
@@ -277,6 +277,82 @@ TEST_P(PairKernels, HaveTheDigests) {
 TEST(PairReference, HasTheDigests) {
   for (const Digest& one : digests())
     one.check([](const auto& W, const auto& X) { return pair_products::expected(W, X); });
+}
+
+#if LORA_TARGETS_X86
+/// The code for dot products of pairs without them, so that AVX-512 alone runs it.
+template <bool Exact>
+struct MultiplyAdds : lora::detail::avx512::ByMultiplyAdds {
+  static constexpr bool is_exact = Exact;
+};
+
+TEST(DotPairs, OfMultiplyAddsEqualTheReference) {
+  EXPECT_MACHINE_HAS(Isa::avx512);
+  Random random(81);
+  for (const Index batch : {1, 7, 8, 9, 16, 17, 24, 25, 40, 256})
+    for (const auto& [rows, cols] : {std::pair<Index, Index>{1, 1}, {5, 0}, {8, 32}, {9, 31}, {33, 300}, {50, 1700}}) {
+      const int kind = static_cast<int>(random.below(5));
+      SCOPED_TRACE(::testing::Message() << rows << " x " << cols << ", batch " << batch << ", kind " << kind);
+      const auto W = pair_products::numbers<Weight<lora::row_major>>(random, kind, rows, cols);
+      const auto X = pair_products::numbers<Batch>(random, kind, cols, batch);
+      const auto expected = pair_products::expected(W, X);
+      using namespace lora::detail::avx512;
+      ASSERT_TRUE(reference::same_bits(
+          expected, pair_products::multiply(dot_pair_kernels<Number, MultiplyAdds<true>>(), W, X)));
+      ASSERT_TRUE(reference::same_bits(
+          expected, pair_products::multiply(dot_pair_kernels<Number, MultiplyAdds<false>>(), W, X)));
+    }
+}
+#endif
+
+Number of_bits(std::uint16_t pattern) { return std::bit_cast<Number>(pattern); }
+
+void check_few(Isa isa, const Weight<lora::row_major>& W, const Batch& X) {
+  ASSERT_TRUE(reference::same_bits(
+      pair_products::expected(W, X),
+      pair_products::multiply(lora::detail::pair_kernels<Number, lora::row_major>(isa, X.cols()), W, X)));
+}
+
+/// A sum by dot products is NaN where the zero beside a number meets one of these.
+TEST_P(PairKernels, TellInfinitiesBesideOthers) {
+  EXPECT_MACHINE_HAS(GetParam());
+  Random random(82);
+  for (const Index batch : {5, 16, 20}) {
+    auto W = pair_products::numbers<Weight<lora::row_major>>(random, 1, 40, 96);
+    auto X = pair_products::numbers<Batch>(random, 1, 96, batch);
+    W(5, 17) = of_bits(0x7f80);
+    W(16, 90) = of_bits(0xff80);
+    W(17, 91) = of_bits(0x7fc1);
+    check_few(GetParam(), W, X);
+    X(90, 2) = of_bits(0xff80);
+    X(91, 3) = Number(0);
+    check_few(GetParam(), W, X);
+  }
+}
+
+/// ... and +0 where it is -0: 1.5 2^-126 - 1.75 2^-126, which is flushed; then each chain of the last block ends in a
+/// product that is flushed, and in -0.
+TEST_P(PairKernels, TellZerosApart) {
+  EXPECT_MACHINE_HAS(GetParam());
+  Random random(83);
+  for (const Index batch : {5, 16, 20}) {
+    auto W = pair_products::numbers<Weight<lora::row_major>>(random, 1, 40, 96);
+    auto X = pair_products::numbers<Batch>(random, 1, 96, batch);
+    W.row(3).setConstant(Number(0));
+    X.col(1).setConstant(of_bits(0x8000));
+    check_few(GetParam(), W, X);
+    W.row(11).setConstant(Number(0));
+    W(11, 0) = number(192, 64, false);
+    W(11, 32) = number(224, 64, true);
+    X(0, 0) = X(32, 0) = number(128, 64, false);
+    W(11, 92) = W(11, 93) = number(128, 60, true);
+    X(92, 0) = X(93, 0) = number(128, 60, false);
+    W(11, 94) = of_bits(0x8000);
+    X(94, 0) = W(11, 95) = Number(1);
+    X(95, 0) = of_bits(0x8000);
+    ASSERT_EQ(reference::bits(pair_products::expected(W, X)(11, 0)), 0x80000000u);
+    check_few(GetParam(), W, X);
+  }
 }
 
 /// What the code for tile units does with a unit that is exactly specified.

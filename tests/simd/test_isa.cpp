@@ -1,5 +1,6 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 
+#include "lora/simd/avx512_dot.hpp"
 #include "lora/simd/fp_environment.hpp"
 #include "lora/simd/isa.hpp"
 
@@ -36,6 +37,9 @@ TEST(IsaTest, AMachineRunsItsOwnFamilyUpToItsBest) {
                                          __builtin_cpu_supports("bmi2"));
   EXPECT_EQ(machine_runs(Isa::avx512), __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                                            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"));
+  EXPECT_EQ(machine_runs(Isa::avx512_bf16), machine_runs(Isa::avx512) && __builtin_cpu_supports("avx512bf16"));
+  // A processor that has them but rounds otherwise would be worth knowing.
+  EXPECT_EQ(lora::detail::machine_has_dot_products(), machine_runs(Isa::avx512_bf16));
 #elif defined(__aarch64__)
   EXPECT_EQ(machine_isa(), LORA_TARGETS_NEON ? Isa::neon : Isa::portable);
 #endif
@@ -43,11 +47,11 @@ TEST(IsaTest, AMachineRunsItsOwnFamilyUpToItsBest) {
 
 TEST(IsaTest, EveryInstructionSetHasItsOwnName) {
   std::set<std::string> names;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx, Isa::neon}) {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx, Isa::neon}) {
     EXPECT_EQ(capped_isa(lora::name(isa)), machine_runs(isa) ? isa : machine_isa());
     names.insert(lora::name(isa));
   }
-  EXPECT_EQ(names.size(), 5U);
+  EXPECT_EQ(names.size(), 6U);
 }
 
 TEST(IsaTest, UnknownCapIsRefusedByName) {
@@ -58,7 +62,7 @@ TEST(IsaTest, UnknownCapIsRefusedByName) {
     } catch (const lora::ValueError& error) {
       const std::string message = error.what();
       EXPECT_NE(message.find("LORA_ISA"), std::string::npos) << message;
-      EXPECT_NE(message.find("portable, avx2, avx512, amx or neon"), std::string::npos) << message;
+      EXPECT_NE(message.find("portable, avx2, avx512, avx512_bf16, amx or neon"), std::string::npos) << message;
       EXPECT_NE(message.find(word), std::string::npos) << message;
     }
   }

@@ -4,27 +4,10 @@
 /// Activations of any scalar type and layout, to panels of the compute type and back.
 
 #include "lora/kernel/forward.hpp"
-#include "lora/kernel/pairs.hpp"
+#include "lora/kernel/pack_pairs.hpp"
 #include "lora/kernel/wide.hpp"
 
 LORA_TAGGED_BEGIN
-
-/// Activations in memory, in any layout.
-template <class Scalar>
-struct ActivationView {
-  Scalar* data;
-  Index rows, cols, row_stride, column_stride;
-  const Index* order = nullptr;  ///< as that of ActivationRef
-
-  Scalar* at(Index i, Index j) const {
-    return data + i * row_stride + (order == nullptr ? j : order[j]) * column_stride;
-  }
-};
-
-template <class Scalar, class Compute>
-ActivationView<Scalar> typed(const ActivationRef<Compute>& ref) {
-  return {static_cast<Scalar*>(ref.data), ref.rows, ref.cols, ref.row_stride, ref.column_stride, ref.order};
-}
 
 /// X as panels of `width` columns. Must run under an FpEnvironment of the caller's.
 template <class Compute, class Scalar>
@@ -100,64 +83,6 @@ LORA_NOINLINE void pack_block(const ActivationView<const Scalar>& X, const Batch
             out + (order == row_major ? l * groups + g : 16 * g + l) * width;
       transpose(columns, rows);
     }
-  }
-}
-
-/// The bits of a bfloat16 number, stored as such or as a float.
-inline std::uint16_t bfloat16_bits(Eigen::bfloat16 x) { return to_bits(x); }
-inline std::uint16_t bfloat16_bits(float x) { return static_cast<std::uint16_t>(to_bits(x) >> 16); }
-
-/// One unit of rows of X as `layout` has it, from `first` on. As pack_panels.
-template <class Scalar>
-LORA_NOINLINE void pack_pairs(const ActivationView<const Scalar>& X, const PairLayout& layout, Index first, float* out) {
-  if (first < layout.lane_rows) {
-    out += first / long_block * long_block * layout.columns + first % long_block / pair_block;
-    for (Index c = 0; c < layout.columns; ++c, out += long_block)
-      for (Index i = 0; i < pair_depth; ++i)
-        out[i % pair_block * 16 + i / pair_block] =
-            c < X.cols ? flushed(bfloat16_to_float(bfloat16_bits(*X.at(first + i, c)))) : 0.0f;
-    return;
-  }
-  if (!layout.tiles) {
-    const Index depth = layout.depth(first), count = std::min(depth, X.rows - first);
-    float *const begin = out + first * layout.columns, *const exponent = out + layout.exponent(first);
-    out = begin;
-    for (Index c = 0; c < layout.columns; ++c, out += depth) {
-      const Index used = c < X.cols ? count : 0;
-      const Scalar* x = used == 0 ? nullptr : X.at(first, c);
-      for (Index i = 0; i < used; ++i) out[i] = flushed(bfloat16_to_float(bfloat16_bits(x[i * X.row_stride])));
-      std::fill(out + used, out + depth, 0.0f);
-    }
-    if (layout.exponents) {
-      LeastExponent least;
-      std::for_each(begin, out, [&](float number) { least.see(number); });
-      *exponent = static_cast<float>(least.value());
-    }
-    return;
-  }
-  const auto transpose = transpose_kernel<float>();
-  const Index count = std::min(pair_block, X.rows - first);
-  alignas(64) float words[16][pair_block / 2];  // two numbers each
-  const float* columns[16];
-  float* rows[16];
-  for (Index c = 0; c < layout.columns; c += 16) {
-    float* const tile = out + c * (layout.rows / 2) + first / 2 * 16;
-    for (Index k = 0; k < 16; ++k) {
-      rows[k] = tile + 16 * k;
-      float* const column = layout.second ? words[k] : rows[k];
-      columns[k] = column;
-      const Scalar* x = c + k < X.cols ? X.at(first, c + k) : nullptr;
-      if (std::is_same_v<Scalar, Eigen::bfloat16> && X.row_stride == 1 && count == pair_block && x != nullptr) {
-        std::memcpy(column, x, sizeof words[k]);
-        continue;
-      }
-      for (Index i = 0; i < pair_block; i += 2) {
-        const std::uint32_t low = x != nullptr && i < count ? bfloat16_bits(x[i * X.row_stride]) : 0;
-        const std::uint32_t high = x != nullptr && i + 1 < count ? bfloat16_bits(x[(i + 1) * X.row_stride]) : 0;
-        column[i / 2] = from_bits<float>(high << 16 | low);
-      }
-    }
-    if (layout.second) transpose(columns, rows);
   }
 }
 

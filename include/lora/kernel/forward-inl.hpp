@@ -3,9 +3,9 @@
 
 #include "lora/kernel/activations.hpp"
 #include "lora/kernel/forward.hpp"
+#include "lora/kernel/pair_dispatch.hpp"
 #include "lora/kernel/routed.hpp"
 #include "lora/kernel/routed_kernels.hpp"
-#include "lora/kernel/tile_unit.hpp"
 #include "lora/kernel/wide.hpp"
 
 LORA_TAGGED_BEGIN

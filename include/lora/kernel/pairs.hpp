@@ -9,7 +9,7 @@
 ///
 /// Vectors are rows of W: a few columns of W in float, rows next to each other, meet one number of X at a time, so results
 /// need no transposing. With AVX-512 few columns of X have kernels of their own (few_pair_kernels.inc), whose vectors are
-/// blocks of a row.
+/// blocks of a row; dot products and tile units have others (kernel/dot_pairs.hpp, kernel/tile_unit.hpp).
 
 #include "lora/kernel/wide.hpp"
 
@@ -22,29 +22,33 @@ inline constexpr Index pair_block = 32, pair_depth = 4 * pair_block;
 inline constexpr Index long_block = 16 * pair_block;
 
 /// How kernels take X: as floats, where the processor does not flush with their least exponents, or where blocks are lanes, too;
-/// or for a tile unit, as its first or second operand.
-enum class PairPacking { floats, floats_and_exponents, block_lanes, first_tiles, second_tiles };
+/// as words with a zero in one half, for dot products; or for a tile unit, as its first or second operand.
+enum class PairPacking { floats, floats_and_exponents, block_lanes, half_words, first_tiles, second_tiles };
 
 /// Where X is in memory, its rows continued by zeros to whole blocks and its columns to a multiple of `width`. As floats:
 /// [row / pair_depth][column][row % pair_depth], or, of whole long blocks with blocks as lanes,
-/// [row / long_block][column][row % 32][row % long_block / 32]. For a tile unit, as words of two rows:
+/// [row / long_block][column][row % 32][row % long_block / 32]. As half words: [column / 16][row][column % 16], the last columns
+/// in eights where no more are left; an even row's numbers in the lower halves. For a tile unit, as words of two rows:
 /// [column / 16][row / 32][column % 16][row % 32 / 2], or [row % 32 / 2][column % 16] in the end for its second operand.
 /// Behind floats their least exponents: [row / pair_depth].
 struct PairLayout {
-  bool tiles, second, exponents;
+  bool tiles, second, exponents, halves;
   Index rows, columns, lane_rows;
 
   PairLayout(PairPacking packing, Index rows_of_X, Index columns_of_X, Index width)
       : tiles(packing >= PairPacking::first_tiles), second(packing == PairPacking::second_tiles),
-        exponents(packing == PairPacking::floats_and_exponents), rows(padded(rows_of_X, pair_block)),
+        exponents(packing == PairPacking::floats_and_exponents), halves(packing == PairPacking::half_words), rows(padded(rows_of_X, pair_block)),
         columns(padded(columns_of_X, width)),
         lane_rows(packing == PairPacking::block_lanes ? rows_of_X / long_block * long_block : 0) {}
 
   /// Rows that are packed at once.
-  Index unit() const { return tiles ? pair_block : pair_depth; }
+  Index unit() const { return tiles ? pair_block : lane_rows != 0 ? long_block : pair_depth; }
   Index depth(Index row) const { return std::min(pair_depth, rows - row); }
   /// Where the least exponent of the unit with such a row is.
   Index exponent(Index row) const { return rows * columns + row / pair_depth; }
+  /// How many columns of half words begin with such a one, and where.
+  Index half_word_columns(Index column) const { return std::min<Index>(16, columns - column); }
+  Index half_words(Index column, Index row) const { return column * rows + row * half_word_columns(column); }
   /// In numbers of four bytes.
   Index size() const {
     return tiles ? rows / 2 * columns : exponents ? exponent(padded(rows, pair_depth)) : rows * columns;

@@ -183,20 +183,4 @@ PairKernels<T> tile_unit_kernels() {
           tile_product<T, Order, Kernel>};
 }
 
-/// The kernels for an instruction set that this machine has, and so many columns of X.
-template <class T, StorageOrder Order>
-PairKernels<T> pair_kernels(Isa isa, Index batch) {
-#if LORA_HAS_AMX
-  if (isa == Isa::amx && tiles_permitted()) return tile_unit_kernels<T, Order, amx::TileKernel<TileUnit>>();
-#endif
-#if LORA_TARGETS_X86
-  if (isa >= Isa::avx512) return avx512::pair_kernels<T, Order>(batch);
-  if (isa == Isa::avx2) return avx2::pair_kernels<T, Order>(batch);
-#endif
-#if LORA_TARGETS_NEON
-  if (isa == Isa::neon) return neon::pair_kernels<T, Order>(batch);
-#endif
-  return portable::pair_kernels<T, Order>(batch);
-}
-
 LORA_TAGGED_END

@@ -247,7 +247,7 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
   static LORA_INLINE Line narrow(Numbers x) { return {{narrow(x.a), narrow(x.b)}}; }
 
   static constexpr bool flushes_by_processor = true;
-  static constexpr bool has_few_pairs = false;
+  static constexpr int few_pair_columns = 2;
   static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
     for (int half = 0; half < 2; ++half, lines += 8 * stride - 32, out += 8 - 256)
       for (int part = 0; part < 4; ++part, lines += 8, out += 64) {  // of four words
@@ -260,6 +260,11 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
         store_words(out + 32, _mm256_unpacklo_epi64(ab1, cd1));
         store_words(out + 48, _mm256_unpackhi_epi64(ab1, cd1));
       }
+  }
+  static LORA_INLINE void load_pairs(const Eigen::bfloat16* lines, Index stride, F (&words)[16]) {
+    alignas(32) float turned[256];  // more than there are registers
+    transpose_pairs(lines, stride, turned);
+    for (int i = 0; i < 16; ++i) words[i] = load(turned + 16 * i);
   }
   static LORA_INLINE F pairs(const Eigen::bfloat16* p, const Eigen::bfloat16* q) {
     const F low = load_widened(p), high = load_widened(q);

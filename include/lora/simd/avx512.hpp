@@ -210,7 +210,7 @@ struct Lanes<Eigen::bfloat16> : ShortLanes<Eigen::bfloat16, 0x7f80> {
       _mm512_store_si512(out + 48, _mm512_unpackhi_epi64(ab1, cd1));
     }
   }
-  static constexpr bool has_few_pairs = true;
+  static constexpr int few_pair_columns = 4;
   static LORA_INLINE void load_pairs(const Eigen::bfloat16* lines, Index stride, F (&words)[16]) {
     LORA_UNROLL for (int half = 0; half < 2; ++half, lines += 16) {
       __m512i turned[2][4];  // of lines 0 to 7, and 8 to 15

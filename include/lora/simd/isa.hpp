@@ -34,16 +34,18 @@
 
 LORA_NAMESPACE_BEGIN
 
-/// The instruction sets with kernels of their own. All give the same bits. `amx` is AVX-512 with a tile unit, which
-/// multiplies bfloat16 weights with bfloat16 activations: the first of these products asks the system for its registers
-/// (simd/amx.hpp), and where it does not give them, AVX-512 does all.
-enum class Isa { portable = 0, avx2 = 1, avx512 = 2, amx = 3, neon = 4 };
+/// The instruction sets with kernels of their own. All give the same bits. `avx512_bf16` is AVX-512 with dot products of
+/// bfloat16 pairs (simd/avx512_dot.hpp), `amx` that with a tile unit, which multiplies bfloat16 weights with bfloat16
+/// activations: the first of these products asks the system for its registers (simd/amx.hpp), and where it does not give
+/// them, AVX-512 does all.
+enum class Isa { portable = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3, amx = 4, neon = 5 };
 
-/// "portable", "avx2", "avx512", "amx" or "neon".
+/// "portable", "avx2", "avx512", "avx512_bf16", "amx" or "neon".
 inline const char* name(Isa isa) {
   switch (isa) {
     case Isa::neon: return "neon";
     case Isa::amx: return "amx";
+    case Isa::avx512_bf16: return "avx512_bf16";
     case Isa::avx512: return "avx512";
     case Isa::avx2: return "avx2";
     case Isa::portable: break;
@@ -65,6 +67,13 @@ inline bool machine_has_amx() {
   asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (low >> 17 & 3u) == 3u;
 }
+
+/// CPUID leaf 7, subleaf 1, bit 5 of eax.
+inline bool machine_has_avx512_bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || a < 1) return false;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1u) != 0;
+}
 #endif
 
 inline Isa machine_isa() {
@@ -77,7 +86,8 @@ inline Isa machine_isa() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
-  if (avx512) return machine_has_amx() ? Isa::amx : Isa::avx512;
+  if (avx512 && machine_has_avx512_bf16()) return machine_has_amx() ? Isa::amx : Isa::avx512_bf16;
+  if (avx512) return Isa::avx512;
   if (avx2) return Isa::avx2;
 #endif
   return LORA_TARGETS_NEON ? Isa::neon : Isa::portable;
@@ -105,17 +115,17 @@ inline bool machine_has_vbmi2() {
 inline Isa capped_isa(std::string_view cap) {
   const Isa machine = machine_isa();
   if (cap.empty()) return machine;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx, Isa::neon})
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx, Isa::neon})
     if (cap == name(isa)) return machine_runs(isa) ? isa : machine;
-  throw ValueError(text("lora: LORA_ISA: expected portable, avx2, avx512, amx or neon, found ", cap));
+  throw ValueError(text("lora: LORA_ISA: expected portable, avx2, avx512, avx512_bf16, amx or neon, found ", cap));
 }
 
 LORA_TAGGED_END
 LORA_NAMESPACE_BEGIN
 
 /// The instruction set the kernels use: the best this machine has, capped by the environment variable LORA_ISA, which is
-/// read once (`portable`, `avx2`, `avx512`, `amx`, `neon`; for tests and benchmarks). Throws ValueError when it holds another
-/// word.
+/// read once (`portable`, `avx2`, `avx512`, `avx512_bf16`, `amx`, `neon`; for tests and benchmarks). Throws ValueError when
+/// it holds another word.
 inline Isa isa() {
   static const Isa chosen = [] {
     const char* cap = std::getenv("LORA_ISA");

@@ -20,7 +20,7 @@ struct PairLanes : Base {
 
   /// FPCR's FZ flushes what is tiny before rounding, which is more.
   static constexpr bool flushes_by_processor = false;
-  static constexpr bool has_few_pairs = false;
+  static constexpr int few_pair_columns = 0;
   static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
     for (int l = 0; l < 16; l += 4, lines += 4 * stride, out += 4)
       for (int i = 0; i < 16; i += 4) {  // four words of four lines

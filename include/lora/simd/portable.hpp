@@ -17,7 +17,8 @@
 ///
 ///   transpose_pairs(p, stride, out)  16 lines of 32 elements as 16 F of words, lane l of the i-th: the two elements from
 ///                           2 i on of line l
-///   has_few_pairs           16 such F and others fit the registers: load_pairs(p, stride, F x 16), the same into them
+///   few_pair_columns        up to so many columns of X are taken with blocks as lanes (kernel/few_pair_kernels.inc), or 0;
+///                           that needs load_pairs(p, stride, F x 16): the same into these
 ///   pairs(p, q)             words of 16 elements at p and 16 at q; they are not to be computed with
 ///   first(F) second(F)      the first and the second elements of such words: exact
 ///   pair_fma pair_add       with results, and the operands of pair_add, that are denormal flushed to zero
@@ -133,7 +134,7 @@ struct Lanes {
   }
 
   static constexpr bool flushes_by_processor = false;
-  static constexpr bool has_few_pairs = false;
+  static constexpr int few_pair_columns = 0;
   static LORA_INLINE void transpose_pairs(const Eigen::bfloat16* lines, Index stride, float* out) {
     for (int l = 0; l < 16; ++l)
       for (int i = 0; i < 16; ++i) std::memcpy(out + 16 * i + l, lines + l * stride + 2 * i, sizeof(float));
