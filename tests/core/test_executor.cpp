@@ -218,6 +218,44 @@ class GivesUp final : public lora::Executor {
   bool throws_;
 };
 
+/// Runs other tasks than it is asked to.
+class Mistaken final : public lora::Executor {
+ public:
+  enum class Way { one_twice, one_for_another, from_one_on, below_zero };
+  explicit Mistaken(Way way) : way_(way) {}
+  int concurrency() const override { return 5; }
+  void run(int tasks, lora::FunctionRef<void(int)> task) override {
+    switch (way_) {
+      case Way::one_twice: {
+        for (int i = 0; i < tasks; ++i) task(i);
+        return task(0);
+      }
+      case Way::one_for_another: {
+        for (int i = 0; i + 1 < tasks; ++i) task(i);
+        return task(0);
+      }
+      case Way::from_one_on: {
+        for (int i = 1; i <= tasks; ++i) task(i);
+        return;
+      }
+      case Way::below_zero: {
+        for (int i = -1; i < tasks; ++i) task(i);
+        return;
+      }
+    }
+  }
+  std::string message() const {
+    switch (way_) {
+      case Way::from_one_on: return "lora: the executor ran task 5: expected tasks 0 to 4";
+      case Way::below_zero: return "lora: the executor ran task -1: expected tasks 0 to 4";
+      default: return "lora: the executor ran task 0 twice";
+    }
+  }
+
+ private:
+  Way way_;
+};
+
 /// Has another number of threads at each call, and runs the tasks backwards.
 class Unsteady final : public lora::Executor {
  public:
@@ -270,6 +308,61 @@ TYPED_TEST(Executors, OneThatGivesUpLeavesTheWeightAsItWas) {
       ASSERT_TRUE(reference::same_bits(merged, w));
       EXPECT_EQ(bytes, record.serialize());
     }
+}
+
+TYPED_TEST(Executors, OneThatRunsOtherTasksLeavesTheWeightAsItWas) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  Random random(244);
+  const Index rows = 331, cols = 1041;
+  const auto w0 = reference::gaussian<T, TypeParam::order>(random, rows, cols);
+  const auto X = reference::gaussian<C>(random, cols, 8);
+  reference::Updates<C> from, to;
+  from.add_gaussian(random, rows, cols, 2, 0.1);
+  to.add_dora(random, rows, cols, 1, 0.1, 1);
+  auto merged = w0;
+  const lora::UndoRecord record = lora::merge(merged, from);
+  for (const auto way : {Mistaken::Way::one_twice, Mistaken::Way::one_for_another, Mistaken::Way::from_one_on,
+                         Mistaken::Way::below_zero}) {
+    Mistaken executor(way);
+    SCOPED_TRACE(executor.message());
+    const lora::Context context{&executor};
+    const auto refused = [&](const auto& call) {
+      EXPECT_EQ(reference::message_of<lora::StateError>(call), executor.message());
+    };
+    auto w = w0;
+    refused([&] { static_cast<void>(lora::merge(w, from, context)); });
+    ASSERT_TRUE(reference::same_bits(w0, w));
+    refused([&] { static_cast<void>(lora::for_weight(to.set(), w0, context)); });
+    w = merged;
+    refused([&] { lora::unmerge(w, from, record, context); });
+    ASSERT_TRUE(reference::same_bits(merged, w));
+    refused([&] { static_cast<void>(lora::switch_to(w, from, record, to, context)); });
+    ASSERT_TRUE(reference::same_bits(merged, w));
+    refused([&] { static_cast<void>(lora::forward(w0, from.set(), X, context)); });
+  }
+}
+
+/// What cannot be taken back is completed.
+TYPED_TEST(Executors, PlainMergesAreWholeWhateverTheExecutorDoes) {
+  using T = typename TestFixture::Stored;
+  using C = typename TestFixture::Computed;
+  Random random(245);
+  const auto w0 = reference::gaussian<T, TypeParam::order>(random, 331, 1041);
+  reference::Updates<C> updates;
+  updates.add_gaussian(random, 331, 1041, 2, 0.1);
+  auto expected = w0;
+  lora::merge_plain(expected, updates);
+  const auto check = [&](lora::Executor&& executor) {
+    auto w = w0;
+    lora::merge_plain(w, updates, {&executor});
+    EXPECT_TRUE(reference::same_bits(expected, w));
+  };
+  for (const int before : {0, 1, 4})
+    for (const bool throws : {true, false}) check(GivesUp(before, throws));
+  for (const auto way : {Mistaken::Way::one_twice, Mistaken::Way::one_for_another, Mistaken::Way::from_one_on,
+                         Mistaken::Way::below_zero})
+    check(Mistaken(way));
 }
 
 /// No results of forward passes come out of memory that no task has written.

@@ -7,6 +7,8 @@
 #include "lora/core/executor.hpp"
 #include "lora/core/workspace.hpp"
 
+#include <algorithm>
+
 LORA_NAMESPACE_BEGIN
 
 /// The threads and the scratch memory of one call. Without an executor a call runs on OpenMP's threads where lora was compiled
@@ -28,9 +30,12 @@ inline Workspace& workspace_of(const Context& context) {
   return context.workspace != nullptr ? *context.workspace : thread_workspace();
 }
 
-/// What is thrown when an executor has left tasks out.
-inline StateError tasks_left_out(int tasks) {
-  return StateError(text("lora: the executor returned before all of its ", tasks, " tasks had run"));
+/// As many tasks as an executor gets at once, however many threads it has.
+inline constexpr int most_tasks_at_once = 1024;
+
+/// How many tasks an executor runs at the same time, as it says now.
+inline int concurrency_of(const Executor& executor) {
+  return std::clamp(executor.concurrency(), 1, most_tasks_at_once);
 }
 
 LORA_TAGGED_END

@@ -95,7 +95,7 @@ void conv_pass(const ConvPlan& plan, const Lines<const T>& weight, const Form<co
   Executor& executor = executor_of(context);
   const Index out = weight.rows() / plan.groups, rows = plan.patch_rows(), positions = ConvPlan::product(plan.output);
   if (out == 0 || positions == 0) return;
-  const Index tasks = std::max(executor.concurrency(), 1);
+  const Index tasks = concurrency_of(executor);
   Workspace& workspace = workspace_of(context);
   Scratch scratch(workspace.reserve(conv_workspace<T, Order>(plan, weight.rows(), form, tasks) - 63));
   const ConvScratch<T, Order> own(scratch, plan, weight.rows(), form, tasks);

@@ -277,7 +277,7 @@ void forward_pass(const Lines<const T>& weight, const ColumnForms<compute_t<T>>&
     }
     batch = next_columns<Compute>(left, X.rows, pairs);
     // Asked once a pass: an executor may grow meanwhile, the memory of its tasks does not.
-    const Index tasks = std::max(executor.concurrency(), 1);
+    const Index tasks = concurrency_of(executor);
     ForwardPlan<T, Order> plan(weight.rows(), weight.cols(), sizes, batch, tasks, Y.kernels->store != nullptr, pairs);
     Scratch needed;
     plan.take(needed, weight.rows(), weight.cols());

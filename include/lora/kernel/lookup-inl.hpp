@@ -99,7 +99,7 @@ template <class T>
 void lookup_pass(const Lines<const T>& weight, const Form<compute_t<T>>* form, FunctionRef<Index(Index)> token,
                  const ActivationRef<compute_t<T>>& Y, const Context& context) {
   using Compute = compute_t<T>;
-  const Index rows = weight.rows(), tasks = std::max(executor_of(context).concurrency(), 1);
+  const Index rows = weight.rows(), tasks = concurrency_of(executor_of(context));
   std::byte* const memory = workspace_of(context).reserve(lookup_workspace<Compute>(rows, form, tasks) - 63);
   Scratch scratch(memory);
   const LookupMemory<Compute> own(scratch, rows, form);

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/core/run_tasks.hpp"
 #include "lora/kernel/passes.hpp"
 #include "lora/kernel/weight_blocks.hpp"
 #include "lora/simd/fp_environment.hpp"
@@ -14,47 +15,77 @@ inline constexpr Index elements_per_thread = 64 * 1024;
 
 /// How many tasks `work` units are worth, of which one should have at least `grain`.
 inline int task_count(Index work, Index grain, const Executor& executor) {
-  return static_cast<int>(std::clamp<Index>(work / grain, 1, std::max(1, executor.concurrency())));
+  return static_cast<int>(std::clamp<Index>(work / grain, 1, concurrency_of(executor)));
 }
 
-/// Calls work(t, i) for every i < count, in contiguous shares, task t under an FpEnvironment. When a call or the executor
-/// throws, or the executor leaves tasks out, calls undo(i) for every i whose work was done, and throws. `undo` must not throw.
-LORA_NOINLINE inline void for_shares(Index count, int tasks, Executor& executor, FunctionRef<void(int, Index)> work,
-                                     FunctionRef<void(Index)> undo) {
+/// Calls of work(t, i) for every i < count, in contiguous shares, task t under an FpEnvironment. They must not outlive `work`.
+class Shares {
+ public:
+  Shares(Index count, int tasks, FunctionRef<void(int, Index)> work)
+      : count_(count), work_(work), shares_(static_cast<std::size_t>(tasks)) {
+    for (int t = 0; t < tasks; ++t) at(t).begin = at(t).done = count * t / tasks;
+  }
+
+  /// What a call or the executor has thrown, or what an executor threw that does not call each task once; null when all is done.
+  std::exception_ptr run(Executor& executor) {
+    std::exception_ptr error;
+    try {
+      run_each_once(executor, tasks(), [&](int t) { run_share(t); });
+    } catch (...) {
+      error = std::current_exception();
+    }
+    for (const Share& share : shares_)
+      if (share.error) error = share.error;
+    return error;
+  }
+
+  /// Calls undo(i) for every i whose work was done. `undo` must not throw.
+  void take_back(FunctionRef<void(Index)> undo) const {
+    with_fp_environment([&] {
+      for (const Share& share : shares_)
+        for (Index i = share.begin; i < share.done; ++i) undo(i);
+    });
+  }
+
+  /// Does what is left on the calling thread.
+  void complete() {
+    for (int t = 0; t < tasks(); ++t) run_share(t);
+  }
+
+ private:
   struct Share {
     Index begin = 0, done = 0;
     std::exception_ptr error;
   };
-  std::vector<Share> shares(static_cast<std::size_t>(tasks));
-  std::exception_ptr error;
-  const auto run_share = [&](int t) {
+
+  int tasks() const { return static_cast<int>(shares_.size()); }
+  Share& at(int t) { return shares_[static_cast<std::size_t>(t)]; }
+
+  LORA_NOINLINE void run_share(int t) {
     with_fp_environment([&] {
-      Share& share = shares[static_cast<std::size_t>(t)];
-      const Index end = count * (t + 1) / tasks;
-      share.begin = count * t / tasks;
+      Share& share = at(t);
+      const Index end = count_ * (t + 1) / tasks();
       try {
-        for (share.done = share.begin; share.done < end; ++share.done) work(t, share.done);
+        for (; share.done < end; ++share.done) work_(t, share.done);
       } catch (...) {
         share.error = std::current_exception();
       }
     });
-  };
-  try {
-    executor.run(tasks, run_share);
-  } catch (...) {
-    error = std::current_exception();
   }
-  Index done = 0;
-  for (const Share& share : shares) {
-    if (share.error) error = share.error;
-    done += share.done - share.begin;
-  }
-  if (!error && done != count) error = std::make_exception_ptr(tasks_left_out(tasks));
+
+  Index count_;
+  FunctionRef<void(int, Index)> work_;
+  std::vector<Share> shares_;
+};
+
+/// Shares that are all done, or taken back: calls undo(i) for every i whose work was done, and throws, when one of the calls or
+/// the executor throws, or this does not call each task once.
+LORA_NOINLINE inline void for_shares(Index count, int tasks, Executor& executor, FunctionRef<void(int, Index)> work,
+                                     FunctionRef<void(Index)> undo) {
+  Shares shares(count, tasks, work);
+  const std::exception_ptr error = shares.run(executor);
   if (!error) return;
-  with_fp_environment([&] {
-    for (const Share& share : shares)
-      for (Index i = share.begin; i < share.done; ++i) undo(i);
-  });
+  shares.take_back(undo);
   std::rethrow_exception(error);
 }
 
@@ -83,6 +114,14 @@ class PassTasks {
     for_shares(
         order_.count(), count_, executor_, [&](int t, Index n) { work(t, order_[n], order_[n + 1]); },
         [&](Index n) { undo(order_[n]); });
+  }
+
+  /// The same of work that cannot be taken back and does not throw: it is all done, by the calling thread where the executor
+  /// fails.
+  void run_all(FunctionRef<void(int, Index)> work) const {
+    const auto one = [&](int t, Index n) { work(t, order_[n]); };
+    Shares shares(order_.count(), count_, one);
+    if (shares.run(executor_)) shares.complete();
   }
 
  private:
@@ -170,11 +209,9 @@ void add_pass(const Lines<T>& lines, const ActiveSet<compute_t<T>>& set, const C
   const WeightBlocks<T> weight(lines);
   const MergeSet<T> merge(set.form(), lines);
   const PassTasks<T> tasks(lines, context, {weight.grid, merge.factors.line_bytes()}, 0, merge.factors.scratch_size());
-  tasks.run(
-      [&](int t, Index i, Index) {
-        merge.kernels.add(weight.at(weight.grid[i]), merge.factors.at(weight.grid[i], tasks.memory(t).to));
-      },
-      [](Index) {});
+  tasks.run_all([&](int t, Index i) {
+    merge.kernels.add(weight.at(weight.grid[i]), merge.factors.at(weight.grid[i], tasks.memory(t).to));
+  });
 }
 
 template <class T>

@@ -15,8 +15,8 @@
 /// H = A X and D X are skinny products with a row-major A and D; W's X is h o X where there are gains h. A result that is NaN
 /// is the canonical one.
 
-#include "lora/core/context.hpp"
 #include "lora/core/matrix.hpp"
+#include "lora/core/run_tasks.hpp"
 #include "lora/exact/layout.hpp"
 #include "lora/simd/avx2_double.hpp"
 #include "lora/simd/avx512_double.hpp"
@@ -26,7 +26,6 @@
 #include "lora/simd/prefetch.hpp"
 #include "lora/update/form.hpp"
 
-#include <atomic>
 #include <cstring>
 
 LORA_TAGGED_BEGIN
@@ -158,7 +157,7 @@ SkinnyKernels<T> skinny_kernels() {
 }
 
 /// Calls run(task, first, last) for shares of `rows` rows, multiples of `unit`, in as many tasks as `work` multiply-adds are
-/// worth, at most `most`, each under an FpEnvironment. Throws StateError when the executor leaves tasks out.
+/// worth, at most `most`, each under an FpEnvironment. Throws StateError when the executor does not call each of them once.
 inline void share_rows(Executor& executor, Index most, Index rows, Index unit, Index work,
                        FunctionRef<void(int, Index, Index)> run) {
   constexpr Index work_per_task = 128 * 1024;
@@ -170,13 +169,10 @@ inline void share_rows(Executor& executor, Index most, Index rows, Index unit, I
     run(0, 0, rows);
     return;
   }
-  std::atomic<Index> done = 0;
-  executor.run(static_cast<int>(tasks), [&](int t) {
+  run_each_once(executor, static_cast<int>(tasks), [&](int t) {
     const FpEnvironment environment;
     run(t, groups * t / tasks * unit, std::min(rows, groups * (t + 1) / tasks * unit));
-    done.fetch_add(1, std::memory_order_relaxed);
   });
-  if (done.load(std::memory_order_relaxed) != tasks) throw tasks_left_out(static_cast<int>(tasks));
 }
 
 LORA_TAGGED_END

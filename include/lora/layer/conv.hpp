@@ -181,7 +181,7 @@ class Conv : private Linear<Scalar, Order, Own> {
   /// Those of a set of the call's own, with routes of the set that needs the most.
   [[nodiscard]] std::size_t forward_workspace(const ConvSize& size, const Set& set,
                                               const Context& context = {}) const {
-    const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);
+    const Index tasks = detail::concurrency_of(detail::executor_of(context));
     const detail::ConvPlan plan = geometry_.plan(size);
     if (is_across(set)) return made_size<Value>(geometry_.across_cols(), across_workspace(plan, set, tasks)) + 63;
     if (plan.groups > 1)  // also of the weight as it is
@@ -222,7 +222,7 @@ class Conv : private Linear<Scalar, Order, Own> {
     const detail::ConvPlan plan = geometry_.plan(size);
     detail::expect_activations("Conv", out() * detail::ConvPlan::product(plan.output),
                                in() * detail::ConvPlan::product(plan.size), X.rows(), X.cols(), Y.rows(), Y.cols());
-    const Index tasks = std::max(detail::executor_of(context).concurrency(), 1);
+    const Index tasks = detail::concurrency_of(detail::executor_of(context));
     const auto own = weight().matrix();
     detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& everything) {
       const auto part = [&](const detail::ActivationRef<Compute>& whole) {

@@ -159,7 +159,7 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
   /// Those of a set of the call's own, with routes of the set that needs the most.
   [[nodiscard]] std::size_t forward_workspace(const Set& set, const Context& context = {}) const {
     return detail::lookup_workspace<Compute>(dim(), &set.form(),
-                                             std::max(detail::executor_of(context).concurrency(), 1));
+                                             detail::concurrency_of(detail::executor_of(context)));
   }
 
  private:

@@ -81,7 +81,7 @@ std::size_t forward_workspace_of(const Weight& W, const FormSizes<WeightCompute<
   using Value = std::remove_const_t<WeightScalar<const Weight>>;
   constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
   return forward_workspace<Value, order>(W.rows(), W.cols(), sizes, batch,
-                                         std::max(executor_of(context).concurrency(), 1));
+                                         concurrency_of(executor_of(context)));
 }
 
 }  // namespace detail

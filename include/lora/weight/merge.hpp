@@ -39,7 +39,8 @@ void merge_into(Weight&& weight, const std::type_identity_t<ActiveSet<detail::We
 }
 
 /// The same W' without a record: W0 cannot be had back. Throws ShapeError, ValueError, std::bad_alloc: the weight is then as
-/// before. Allocates packed copies of the factors.
+/// before. Where the executor throws or leaves tasks out, the calling thread does what is left. Allocates packed copies of the
+/// factors.
 template <class Weight>
 void merge_plain(Weight&& weight, const std::type_identity_t<ActiveSet<detail::WeightCompute<Weight>>>& set,
                  const Context& context = {}) {
@@ -123,7 +124,7 @@ template <class Weight>
 /// Bytes of scratch memory that a merge, unmerge or switch of weights of type Scalar needs at most: see Context::workspace.
 template <class Scalar>
 [[nodiscard]] std::size_t merge_workspace(const Context& context = {}) {
-  return detail::pass_workspace<Scalar>(std::max(detail::executor_of(context).concurrency(), 1));
+  return detail::pass_workspace<Scalar>(detail::concurrency_of(detail::executor_of(context)));
 }
 
 /// The set with the gains of one weight, for forward passes of sets whose gains come from W0 (DoRA); another set is returned

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
+#include "lora/core/run_tasks.hpp"
 #include "lora/io/peft/kinds.hpp"
 #include "lora/io/peft/load_adapter.hpp"
 #include "lora/io/store/adapter_store.hpp"
@@ -91,7 +92,7 @@ AdapterStore<Compute>::AdapterStore(const LayerGroup<Compute>& model, std::size_
   for (const auto& [path, layer] : model_) paths_.push_back(path);
   names_.store(owned_names_.get());
   DefaultExecutor own;
-  jobs_.reserve(static_cast<std::size_t>(std::max((executor_ != nullptr ? *executor_ : own).concurrency(), 1)));
+  jobs_.reserve(static_cast<std::size_t>(lora::detail::concurrency_of(executor_ != nullptr ? *executor_ : own)));
   loader_ = std::thread([this] { load_in_background(); });
 }
 
@@ -359,11 +360,12 @@ void AdapterStore<Compute>::load_in_background() {
   DefaultExecutor own;
   Executor& executor = executor_ != nullptr ? *executor_ : own;
   std::vector<Job>& jobs = jobs_;
+  const std::size_t most_jobs = std::min(jobs.capacity(), std::size_t{lora::detail::most_tasks_at_once});
   std::unique_lock lock(mutex_);
   while (true) {
     wakes_loader_.wait(lock, [&] { return is_ending_ || !queue_.empty(); });
     if (is_ending_) return;
-    for (; jobs.size() < jobs.capacity() && !queue_.empty(); queue_.pop_front())
+    for (; jobs.size() < most_jobs && !queue_.empty(); queue_.pop_front())
       jobs.push_back({queue_.front(), nullptr, nullptr});
     lock.unlock();
     const auto load_one = [&](int i) {
@@ -375,7 +377,7 @@ void AdapterStore<Compute>::load_in_background() {
       }
     };
     try {
-      executor.run(static_cast<int>(jobs.size()), load_one);
+      lora::detail::run_each_once(executor, static_cast<int>(jobs.size()), load_one);
     } catch (...) {
       for (Job& job : jobs)
         if (job.pin == nullptr && job.error == nullptr) job.error = std::current_exception();
@@ -384,8 +386,6 @@ void AdapterStore<Compute>::load_in_background() {
     for (Job& job : jobs) {
       Entry& entry = *job.entry;
       try {
-        if (job.pin == nullptr && job.error == nullptr)
-          throw StateError("lora: AdapterStore: the executor has left a load out");
         if (job.pin != nullptr) arriving_ -= job.pin->bytes();
         if (!entry.is_attached) job.pin.reset();
         if (job.pin != nullptr) place(entry, std::move(job.pin));
