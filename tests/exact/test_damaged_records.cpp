@@ -115,7 +115,7 @@ TEST(ForgedRecord, ShapesAndCounts) {
   for (const std::uint64_t count : {std::uint64_t{0}, std::uint64_t{2}, largest, std::uint64_t{1} << 60, huge})
     expect_field_refused(RecordOffset::count, count, "number of blocks");
   for (const std::uint64_t size : {std::uint64_t{0}, largest, huge, huge - 15})
-    expect_field_refused(RecordOffset::payload_bytes, size, "size of the payloads");
+    expect_field_refused(RecordOffset::payload_bytes, size, "payloads of");
 }
 
 TEST(ForgedRecord, AnotherShapeOrTypeOfTheSameBlocks) {
@@ -206,7 +206,7 @@ TEST(ForgedGains, VersionAndNumber) {
   refused(RecordOffset::version, 3u, "version");
   refused(RecordOffset::gains, std::uint16_t{0}, "number of gains: expected at least 1, found 0");
   for (const std::uint16_t fewer : {std::uint16_t{1}, std::uint16_t{2}, std::uint16_t{3}})
-    refused(RecordOffset::gains, fewer, "size of the payloads");
+    refused(RecordOffset::gains, fewer, "behind its payloads");
   for (const std::uint16_t more :
        {std::uint16_t{5}, std::uint16_t{100}, std::uint16_t{65535}}) {  // what stands behind them is no header
     Bytes bytes = sound;

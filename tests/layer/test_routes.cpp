@@ -85,7 +85,7 @@ TEST_F(RouteErrors, NameTheColumnAndTheSet) {
                            "the route of column 2: expected a set below 1, found 4611686018427387904");
   expect<lora::ValueError>(Routes{9, 9, 9, 9}, {}, "the route of column 0: expected a set below 0, found 9");
   expect<lora::ShapeError>(Routes{0, 1, -1, 0}, {good, other},
-                           "set 1, the route of column 1: the active set's updates: expected 20 x 30, found 20 x 31");
+                           "set 1, the route of column 1: the set's updates: expected 20 x 30, found 20 x 31");
   expect<lora::StateError>(Routes{0, -1, 1, 1}, {good, dora},
                            "set 1, the route of column 2: the set has gains that come from W0 (DoRA): expected one of "
                            "lora::for_weight(set, W0), found one that knows no weight");

@@ -64,6 +64,8 @@ auto samples(Scalar* data, Index batch, Index features) {
                 "lora::samples: activations must be of float, double, Eigen::half or Eigen::bfloat16");
   if (batch < 0 || features < 0)
     throw ShapeError(detail::text("lora: samples: expected sizes of 0 or more, found [", batch, ", ", features, "]"));
+  if (data == nullptr && batch != 0 && features != 0)
+    throw ValueError(detail::text("lora: samples: expected memory for [", batch, ", ", features, "], found a null pointer"));
   using Plain = Activations<std::remove_const_t<Scalar>>;
   return Eigen::Map<std::conditional_t<std::is_const_v<Scalar>, const Plain, Plain>>(data, features, batch);
 }
@@ -120,7 +122,7 @@ struct Lines {
 };
 
 /// The memory of an Eigen object that has some: a Matrix, Map, Ref or Block. Throws ShapeError when the elements of a line
-/// are not contiguous.
+/// are not contiguous, ValueError when it maps a null pointer.
 template <class Object>
 auto lines_of(Object&& object) {
   using Plain = std::remove_cvref_t<Object>;
@@ -132,6 +134,8 @@ auto lines_of(Object&& object) {
   constexpr StorageOrder order = Plain::IsRowMajor ? row_major : column_major;
   const bool by_rows = order == row_major;
   const Index lines = by_rows ? object.rows() : object.cols(), length = by_rows ? object.cols() : object.rows();
+  if (object.data() == nullptr && lines > 0 && length > 0)
+    throw ValueError(text("lora: a weight: expected memory for ", object.rows(), " x ", object.cols(), ", found a null pointer"));
   if (object.innerStride() != 1 && length > 1)
     throw ShapeError(text("lora: a weight's elements must be contiguous along its ", by_rows ? "rows" : "columns",
                           ": expected an inner stride of 1, found ", object.innerStride()));

@@ -160,9 +160,10 @@ LORA_FUNC UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
                 detail::text(block_lines, " x ", block_length));
   record.fingerprint_ = fields.get<std::uint64_t>();
   const auto count = fields.get<std::uint64_t>(), payload_bytes = fields.get<std::uint64_t>();
-  expect_record(count <= (bytes.size() - fixed_size) / entry_size, "number of blocks",
-                detail::text("at most ", (bytes.size() - fixed_size) / entry_size), count);
   expect_record(count == static_cast<std::uint64_t>(blocks.count()), "number of blocks", blocks.count(), count);
+  if (count > (bytes.size() - fixed_size) / entry_size)
+    throw RecordError(detail::text("lora: undo record: it is cut off: expected an index of ", count, " blocks, found ", bytes.size(),
+                                   " bytes in all"));
   std::size_t index_end = header_size + count * entry_size;
   // The sizes of the gains stand in their headers, which have to be there first.
   const std::size_t compute_size = record.type_ == ScalarType::float64 ? 8 : 4;
@@ -181,8 +182,12 @@ LORA_FUNC UndoRecord UndoRecord::deserialize(std::span<const std::byte> bytes) {
     detail::UndoRecordAccess::add_gains(record, static_cast<std::uint8_t>(axis), values);
     index_end += gains_header + size;
   }
-  expect_record(payload_bytes == bytes.size() - index_end - 8, "size of the payloads", bytes.size() - index_end - 8,
-                payload_bytes);
+  const std::size_t room = bytes.size() - index_end - 8;
+  if (payload_bytes > room)
+    throw RecordError(detail::text("lora: undo record: it is cut off: expected payloads of ", payload_bytes, " bytes, found ", room));
+  if (payload_bytes < room)
+    throw RecordError(detail::text("lora: undo record: expected nothing behind its payloads of ", payload_bytes, " bytes, found ",
+                                   room - payload_bytes, " bytes more"));
 
   record.entries_.resize(count);
   std::size_t offset = 0;

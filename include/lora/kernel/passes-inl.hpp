@@ -141,12 +141,15 @@ std::size_t pass_workspace(Index tasks) {
 LORA_FUNC void check_record(const UndoRecord& record, ScalarType type, StorageOrder order, Index rows, Index cols,
                          std::uint64_t fingerprint) {
   const auto order_text = [](StorageOrder which) { return which == row_major ? "row-major" : "column-major"; };
+  if (record.rows() == 0 && record.cols() == 0 && rows != 0 && cols != 0)
+    throw RecordError("lora: undo record: expected that of a merge, found an empty one: never filled, moved from or cleared");
   expect_record(record.type() == type, "scalar type", name(type), name(record.type()));
-  expect_record(record.order() == order, "storage order", order_text(order), order_text(record.order()));
+  expect_record(record.order() == order, "storage order (an owning lora::Linear stores W0 row-major unless told otherwise)",
+                order_text(order), order_text(record.order()));
   expect_record(record.rows() == rows && record.cols() == cols, "shape", shape_text(rows, cols),
                 shape_text(record.rows(), record.cols()));
   expect_record(record.fingerprint() == fingerprint,
-                "fingerprint of the factors (was the weight merged with other ones?)", fingerprint,
+                "fingerprint of the set (was the weight merged with other factors or coefficients, or in another order?)", fingerprint,
                 record.fingerprint());
 }
 

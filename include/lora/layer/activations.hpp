@@ -10,10 +10,12 @@ namespace detail {
 /// Throws ShapeError unless X is in x batch and Y out x batch. Says so when a matrix has one row per sample.
 void expect_activations(const char* what, Index out, Index in, Index X_rows, Index X_cols, Index Y_rows, Index Y_cols);
 
-/// An Eigen object's memory as activations for arithmetic in Compute.
+/// An Eigen object's memory as activations for arithmetic in Compute. Throws ValueError for a null pointer.
 template <class Compute, class Derived>
 ActivationRef<Compute> activations_of(const Eigen::DenseBase<Derived>& object) {
   const Derived& own = object.derived();
+  if (own.data() == nullptr && own.size() != 0)
+    throw ValueError(text("lora: activations: expected memory for ", own.rows(), " x ", own.cols(), ", found a null pointer"));
   return activation_ref<Compute>(own.data(), own.rows(), own.cols(), own.rowStride(), own.colStride());
 }
 

@@ -50,23 +50,22 @@ class LinearInterface {
 ///     layers.emplace_back(lora::Linear<Eigen::bfloat16>::view(W));
 ///     layers.emplace_back(lora::Linear<float>(head));
 ///
-/// Can be moved, not copied. Its calls are those of lora::Linear, which documents them. Over read-only memory merge(), unmerge()
+/// Can be moved, not copied; what has been moved from throws StateError. Its calls are those of lora::Linear, which documents them. Over read-only memory merge(), unmerge()
 /// and a switch throw StateError.
 template <class Compute>
 class AnyLinear {
  public:
   /// Takes a layer over.
   template <class Scalar, StorageOrder Order, Ownership Own>
-    requires std::is_same_v<compute_t<Scalar>, Compute>
-  AnyLinear(Linear<Scalar, Order, Own>&& layer) : layer_(std::make_unique<Held<Scalar, Order, Own>>(std::move(layer))) {}
+  AnyLinear(Linear<Scalar, Order, Own>&& layer) : layer_(hold(std::move(layer))) {}
 
   /// out and in.
-  Index rows() const { return layer_->rows(); }
-  Index cols() const { return layer_->cols(); }
+  Index rows() const { return held().rows(); }
+  Index cols() const { return held().cols(); }
   /// The weight's storage type.
-  ScalarType type() const { return layer_->type(); }
+  ScalarType type() const { return held().type(); }
   /// Whether the active set is in the weight.
-  bool merged() const { return layer_->merged(); }
+  bool merged() const { return held().merged(); }
 
   /// As Linear::set_bias().
   template <class Derived>
@@ -74,7 +73,7 @@ class AnyLinear {
     static_assert(sizeof(compute_t<typename Derived::Scalar>) <= sizeof(Compute),
                   "lora::AnyLinear: a bias of double does not fit a layer that computes in float; cast it with cast<float>()");
     const auto& values = bias.derived().eval();
-    layer_->set_bias(view_of(values));
+    held().set_bias(view_of(values));
   }
 
   /// As Linear::attach().
@@ -84,56 +83,58 @@ class AnyLinear {
     attach(std::move(name), detail::copied(update));
   }
   void attach(std::string name, std::shared_ptr<const Update<Compute>> update) {
-    layer_->attach(std::move(name), std::move(update));
+    held().attach(std::move(name), std::move(update));
   }
   /// As Linear::detach().
-  void detach(const std::string& name) { layer_->detach(name); }
+  void detach(const std::string& name) { held().detach(name); }
   /// The names of the attached updates, in the order they came; whether one is attached.
-  std::vector<std::string> attached() const { return layer_->attached(); }
-  bool is_attached(const std::string& name) const { return layer_->is_attached(name); }
+  std::vector<std::string> attached() const { return held().attached(); }
+  bool is_attached(const std::string& name) const { return held().is_attached(name); }
 
   /// As Linear::activate(): on a merged layer a switch.
-  void activate(std::span<const ActiveName> active, const Context& context = {}) { layer_->activate(active, context); }
+  void activate(std::span<const ActiveName> active, const Context& context = {}) { held().activate(active, context); }
   void activate(std::initializer_list<ActiveName> active, const Context& context = {}) {
     activate(std::span<const ActiveName>(active.begin(), active.size()), context);
   }
   /// The active set, in order, by name and as a set.
-  const std::vector<ActiveName>& active() const { return layer_->active(); }
-  const ActiveSet<Compute>& active_set() const { return layer_->active_set(); }
+  const std::vector<ActiveName>& active() const { return held().active(); }
+  const ActiveSet<Compute>& active_set() const { return held().active_set(); }
 
   /// As Linear::merge() and Linear::unmerge().
-  void merge(const Context& context = {}) { layer_->merge(context); }
-  void unmerge(const Context& context = {}) { layer_->unmerge(context); }
+  void merge(const Context& context = {}) { held().merge(context); }
+  void unmerge(const Context& context = {}) { held().unmerge(context); }
   /// As Linear::merge_workspace().
   [[nodiscard]] std::size_t merge_workspace(const Context& context = {}) const {
-    return layer_->merge_workspace(context);
+    return held().merge_workspace(context);
   }
   /// As Linear::shrink_to_fit().
-  void shrink_to_fit() noexcept { layer_->shrink_to_fit(); }
+  void shrink_to_fit() noexcept {
+    if (layer_ != nullptr) layer_->shrink_to_fit();
+  }
   /// The record of the merge. Throws StateError when the layer is not merged.
-  const UndoRecord& record() const { return layer_->record(); }
+  const UndoRecord& record() const { return held().record(); }
   /// As FrozenWeight::overflows().
-  Index overflows() const { return layer_->overflows(); }
+  Index overflows() const { return held().overflows(); }
   /// As Linear::delta().
-  [[nodiscard]] Matrix<Compute> delta() const { return layer_->delta(); }
+  [[nodiscard]] Matrix<Compute> delta() const { return held().delta(); }
   /// As Linear::resume().
-  void resume(std::span<const ActiveName> active, const UndoRecord& record) { layer_->resume(active, record); }
+  void resume(std::span<const ActiveName> active, const UndoRecord& record) { held().resume(active, record); }
   void resume(std::initializer_list<ActiveName> active, const UndoRecord& record) {
     resume(std::span<const ActiveName>(active.begin(), active.size()), record);
   }
   /// As Linear::release().
-  [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() { return layer_->release(); }
+  [[nodiscard("the record is all that gives W0 back")]] UndoRecord release() { return held().release(); }
 
   /// As Linear::set_of().
   [[nodiscard]] ActiveSet<Compute> set_of(std::span<const ActiveName> names, const Context& context = {}) const {
-    return layer_->set_of(names, context);
+    return held().set_of(names, context);
   }
   [[nodiscard]] ActiveSet<Compute> set_of(std::initializer_list<ActiveName> names, const Context& context = {}) const {
     return set_of(std::span<const ActiveName>(names.begin(), names.size()), context);
   }
   /// As Linear::for_weight().
   [[nodiscard]] ActiveSet<Compute> for_weight(const ActiveSet<Compute>& set, const Context& context = {}) const {
-    return layer_->for_weight(set, context);
+    return held().for_weight(set, context);
   }
   /// As Linear::forward_into(): with the active set, another one, or one for each column.
   template <class DerivedX, class Results>
@@ -151,7 +152,7 @@ class AnyLinear {
     detail::expect_activations("Linear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
     detail::with_column_forms(routes, [&](const detail::ColumnForms<Compute>& forms) {
       detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
-        layer_->forward(x, detail::results_of<Compute>(Y), routes, forms, context);
+        held().forward(x, detail::results_of<Compute>(Y), routes, forms, context);
       });
     });
   }
@@ -175,14 +176,20 @@ class AnyLinear {
   }
   [[nodiscard]] std::size_t forward_workspace(const ActiveSet<Compute>& set, Index batch,
                                               const Context& context = {}) const {
-    return layer_->forward_workspace(detail::form_sizes(set), batch, context);
+    return held().forward_workspace(detail::form_sizes(set), batch, context);
   }
   template <detail::RangeInMemory Sets>
   [[nodiscard]] std::size_t forward_workspace(const Sets& sets, Index batch, const Context& context = {}) const {
-    return layer_->forward_workspace(detail::form_sizes<Compute>(sets), batch, context);
+    return held().forward_workspace(detail::form_sizes<Compute>(sets), batch, context);
   }
 
  private:
+  /// Throws StateError when the layer was moved from.
+  detail::LinearInterface<Compute>& held() const {
+    if (layer_ == nullptr) throw StateError("lora: AnyLinear: this layer was moved from");
+    return *layer_;
+  }
+
   template <class Scalar, StorageOrder Order, Ownership Own>
   class Held final : public detail::LinearInterface<Compute> {
    public:
@@ -252,12 +259,23 @@ class AnyLinear {
     Linear<Scalar, Order, Own> layer_;
   };
 
+  template <class Scalar, StorageOrder Order, Ownership Own>
+  static std::unique_ptr<detail::LinearInterface<Compute>> hold(Linear<Scalar, Order, Own>&& layer) {
+    constexpr bool fits = std::is_same_v<compute_t<Scalar>, Compute>;
+    static_assert(fits, "lora::AnyLinear: the layer computes in another type: those of double in AnyLinear<double>, all others "
+                        "in AnyLinear<float>");
+    if constexpr (fits)
+      return std::make_unique<Held<Scalar, Order, Own>>(std::move(layer));
+    else
+      return nullptr;
+  }
+
   template <class DerivedX, class Results>
   void forward_with(const Eigen::MatrixBase<DerivedX>& X, Results& Y, const ActiveSet<Compute>* set,
                     const Context& context) const {
     detail::expect_activations("Linear", rows(), cols(), X.rows(), X.cols(), Y.rows(), Y.cols());
     detail::with_activations<Compute>(X, [&](const detail::ActivationRef<Compute>& x) {
-      layer_->forward(x, detail::results_of<Compute>(Y), set, context);
+      held().forward(x, detail::results_of<Compute>(Y), set, context);
     });
   }
 

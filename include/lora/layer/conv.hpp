@@ -153,7 +153,7 @@ class Conv : private Linear<Scalar, Order, Own> {
   void forward_into(const Eigen::MatrixBase<DerivedX>& X, Results&& Y, const ConvSize& size, const Set& set,
                     const Context& context = {}) const {
     if (merged())
-      throw StateError("lora: Conv::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
+      throw StateError("lora: Conv::forward_into: the layer is merged; a set of its own needs W0: unmerge it first, or call without a set");
     expect_set(set);
     run(X, Y, size, &set, context);
   }

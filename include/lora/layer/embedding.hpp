@@ -128,7 +128,7 @@ class Embedding : private Linear<Scalar, Order == row_major ? column_major : row
   void forward_into(const Tokens& tokens, Results&& Y, const Set& set, const Context& context = {}) const {
     if (merged())
       throw StateError(
-          "lora: Embedding::forward_into: the layer is merged; a set of its own needs W0: unmerge it first");
+          "lora: Embedding::forward_into: the layer is merged; a set of its own needs W0: unmerge it first, or call without a set");
     set.expect_fits("Embedding::forward_into", dim(), vocab());
     const Form<Compute>& form = set.form();
     set.expect_weight("Embedding::forward_into", Base::weight().matrix());

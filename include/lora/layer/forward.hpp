@@ -14,19 +14,25 @@ namespace detail {
 /// The bias as the kernels take it: null when it is empty. Throws ShapeError, and ValueError when an element is not finite.
 template <class Compute, class Derived>
 const Compute* bias_of(const Eigen::MatrixBase<Derived>& bias, Index out) {
-  static_assert(std::is_same_v<typename Derived::Scalar, Compute> && (Derived::Flags & Eigen::DirectAccessBit) != 0,
-                "lora::forward_into: a bias is a vector in memory of the compute type (float for half, bfloat16 and float "
-                "weights); cast it with bias.cast<float>() into one");
-  if (bias.size() == 0) return nullptr;
-  expect_shape("forward_into: bias", out, 1, bias.rows(), bias.cols());
-  if (out > 1 && bias.derived().rowStride() != 1)
-    throw ShapeError(text("lora: forward_into: bias: expected elements one behind the other, found them ",
-                          bias.derived().rowStride(), " apart"));
-  const Compute* const data = bias.derived().data();
-  if (const Compute* const found = first_not_finite(data, out))
-    throw ValueError(text("lora: forward_into: bias: expected finite numbers, found ", not_finite_name(*found), " at ",
-                          found - data));
-  return data;
+  constexpr bool has_scalar = std::is_same_v<typename Derived::Scalar, Compute>;
+  constexpr bool has_memory = (Derived::Flags & Eigen::DirectAccessBit) != 0;
+  static_assert(has_scalar, "lora::forward_into: a bias is of the compute type (float for half, bfloat16 and float weights); cast it "
+                            "with bias.cast<float>() into a VectorXf");
+  static_assert(has_memory, "lora::forward_into: a bias is a vector in memory, not an expression; evaluate it into a VectorXf first");
+  if constexpr (has_scalar && has_memory) {
+    if (bias.size() == 0) return nullptr;
+    expect_shape("forward_into: bias", out, 1, bias.rows(), bias.cols());
+    if (out > 1 && bias.derived().rowStride() != 1)
+      throw ShapeError(text("lora: forward_into: bias: expected elements one behind the other, found them ",
+                            bias.derived().rowStride(), " apart"));
+    const Compute* const data = bias.derived().data();
+    if (const Compute* const found = first_not_finite(data, out))
+      throw ValueError(text("lora: forward_into: bias: expected finite numbers, found ", not_finite_name(*found), " at ",
+                            found - data));
+    return data;
+  } else {
+    return nullptr;
+  }
 }
 
 template <class Weight, class Derived, class Results>
@@ -80,8 +86,8 @@ std::size_t forward_workspace_of(const Weight& W, const FormSizes<WeightCompute<
                                  const Context& context) {
   using Value = std::remove_const_t<WeightScalar<const Weight>>;
   constexpr StorageOrder order = Weight::IsRowMajor ? row_major : column_major;
-  return forward_workspace<Value, order>(W.rows(), W.cols(), sizes, batch,
-                                         concurrency_of(executor_of(context)));
+  if (batch < 0) throw ShapeError(text("lora: forward_workspace: expected a batch of 0 or more columns, found ", batch));
+  return forward_workspace<Value, order>(W.rows(), W.cols(), sizes, batch, concurrency_of(executor_of(context)));
 }
 
 }  // namespace detail

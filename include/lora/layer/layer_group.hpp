@@ -189,12 +189,24 @@ class LayerGroup {
  private:
   auto find(std::string_view path) {
     const auto found = layers_.find(path);
-    if (found == layers_.end()) throw ValueError(detail::text("lora: LayerGroup: no layer \"", path, "\""));
+    if (found == layers_.end()) {
+      std::vector<std::string> paths;
+      for (const auto& [name, layer] : layers_) paths.push_back(name);
+      throw ValueError(detail::text("lora: LayerGroup: no layer \"", path, "\"; layers are: ", listed(paths)));
+    }
     return found;
   }
   void expect_adapter(const std::string& name) const {
     if (std::find(adapters_.begin(), adapters_.end(), name) == adapters_.end())
-      throw ValueError(detail::text("lora: LayerGroup: no adapter \"", name, "\" is attached"));
+      throw ValueError(
+          detail::text("lora: LayerGroup: no adapter \"", name, "\" is attached; attached are: ", listed(adapters_)));
+  }
+  /// Eight of them at most.
+  static std::string listed(const std::vector<std::string>& names) {
+    std::string all;
+    for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 8); ++i) all += (i == 0 ? "" : ", ") + names[i];
+    if (names.size() > 8) all += detail::text(" and ", names.size() - 8, " more");
+    return names.empty() ? "none" : all;
   }
   static void activate(AnyLinear<Compute>& layer, const std::vector<ActiveName>& active, const Context& context) {
     const std::vector<ActiveName> own = own_names(layer, active);

@@ -80,7 +80,7 @@ ActiveSet<Compute> ActiveSet<Compute>::bound_to(std::span<const Gains<Compute>> 
 template <class Compute>
 void ActiveSet<Compute>::expect_fits(const char* what, Index rows, Index cols) const {
   if (!empty() && (rows != this->rows() || cols != this->cols()))
-    detail::expect_shape(detail::text(what, ": the active set's updates"), rows, cols, this->rows(), this->cols());
+    detail::expect_shape(detail::text(what, ": the set's updates"), rows, cols, this->rows(), this->cols());
 }
 
 template <class Compute>

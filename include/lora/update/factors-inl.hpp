@@ -31,15 +31,21 @@ LORA_FUNC void expect_finite_row(const char* what, const double* row, Index coun
 
 LORA_FUNC void copy_finite(const char* what, const MatrixView& view, ScalarType type, void* out) {
   if (view.rows == 0 || view.cols == 0) return;  // a file may say that there are 2^62 such rows
-  std::vector<double> row(static_cast<std::size_t>(view.cols));
+  std::vector<double> row(static_cast<std::size_t>(view.cols)), written(row);
   with_fp_environment([&] {
     auto* line = static_cast<std::byte*>(out);
     const Index size = view.cols * static_cast<Index>(element_size(type));
     for (Index i = 0; i < view.rows; ++i, line += size) {
       read_row(view, i, row.data());
-      write_numbers(row.data(), view.cols, type, line);
-      read_row({line, type, 1, view.cols, view.cols, 1}, 0, row.data());
       expect_finite_row(what, row.data(), view.cols, i);
+      write_numbers(row.data(), view.cols, type, line);
+      if (type == view.type) continue;
+      read_row({line, type, 1, view.cols, view.cols, 1}, 0, written.data());
+      if (const double* const found = first_not_finite(written.data(), view.cols)) {
+        const Index j = found - written.data();
+        throw ValueError(text("lora: ", what, ": expected numbers that fit in ", name(type), ", found ",
+                              row[static_cast<std::size_t>(j)], " at (", i, ", ", j, ")"));
+      }
     }
   });
 }

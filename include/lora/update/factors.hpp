@@ -18,7 +18,7 @@ void expect_finite_row(const char* what, const double* row, Index count, Index i
 void write_numbers(const double* numbers, Index count, ScalarType type, void* out);
 
 /// Copies a matrix into `out`, row-major without gaps, in another type where the types differ: rounded once, exact towards a
-/// wider one. Throws ValueError naming the first element that is not finite.
+/// wider one. Throws ValueError naming the first element that is not finite, there or here.
 void copy_finite(const char* what, const MatrixView& view, ScalarType type, void* out);
 template <class Scalar>
 void copy_finite(const char* what, const MatrixView& view, Scalar* out) {

@@ -27,6 +27,12 @@ class LowRank final : public Update<compute_t<Scalar>> {
   LowRank(const Eigen::MatrixBase<DerivedB>& B, const Eigen::MatrixBase<DerivedA>& A, Scaling scaling)
       : LowRank{detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling} {}  // B first
 
+  // Without a rule, and with a bare number: s = alpha / r and s = alpha differ, so one has to be named.
+  template <class DerivedB, class DerivedA, class... Number>
+    requires(sizeof...(Number) <= 1 && (std::is_arithmetic_v<Number> && ...))
+  LowRank(const Eigen::MatrixBase<DerivedB>& B, const Eigen::MatrixBase<DerivedA>& A, Number...)
+      : LowRank(B, A, no_rule<DerivedB>()) {}
+
   /// The same of matrices in memory of any type, which are converted as cast() does.
   LowRank(const MatrixView& B, const MatrixView& A, Scaling scaling)
       : LowRank(detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling) {}
@@ -60,6 +66,13 @@ class LowRank final : public Update<compute_t<Scalar>> {
  private:
   template <class>
   friend class LowRank;
+
+  template <class Derived>
+  static Scaling no_rule() {
+    static_assert(sizeof(Derived) == 0, "lora::LowRank: name the rule of the scaling: lora::scaling::alpha(16), rank_stabilized(16) "
+                                        "or fixed(2)");
+    return scaling::fixed(1);
+  }
 
   LowRank(detail::Factor<Scalar> B, detail::Factor<Scalar> A, const Scaling& scaling)
       : B_(std::move(B)),

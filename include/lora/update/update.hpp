@@ -4,6 +4,7 @@
 #include "lora/update/form_builder.hpp"
 #include "lora/update/scaling.hpp"
 
+#include <concepts>
 #include <memory>
 #include <string_view>
 #include <typeinfo>
@@ -65,6 +66,24 @@ std::shared_ptr<const Kind> copied(const Kind& update) {
                             ") of a class derived from the one it is given as would lose what "
                             "it adds in a copy: expected a std::shared_ptr<const Update>, or the class itself"));
   return std::make_shared<const Kind>(update);
+}
+
+/// Not defined: what an update computes in.
+template <class Compute>
+Compute compute_of(const Update<Compute>& update);
+
+/// An update that computes in another type than Compute.
+template <class Kind, class Compute>
+concept UpdateInAnotherType =
+    requires(const Kind& update) { compute_of(update); } && !std::derived_from<Kind, Update<Compute>>;
+
+/// False, with a sentence.
+template <class Kind>
+constexpr bool computes_in_the_weights_type() {
+  static_assert(sizeof(Kind) == 0,
+                "lora: the update computes in another type than the weight (double weights take updates of double, all others "
+                "those of float, half and bfloat16): cast its factors, as by LowRank::cast<float>()");
+  return false;
 }
 
 }  // namespace detail

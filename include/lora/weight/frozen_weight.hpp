@@ -9,6 +9,17 @@
 #include <utility>
 
 LORA_NAMESPACE_BEGIN
+namespace detail {
+
+/// W0 itself: a sentence where Eigen would say something else.
+template <class Scalar, class Derived>
+const Eigen::MatrixBase<Derived>& of_scalar(const Eigen::MatrixBase<Derived>& W0) {
+  static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                "lora: W0 is of another scalar type than the layer: cast it with W0.cast<...>(), or make a layer of W0's type");
+  return W0;
+}
+
+}  // namespace detail
 
 /// The frozen weight W0 of one layer, out x in, together with what has been merged into it. While something is merged the
 /// memory holds W', and the object keeps the active set and the undo record.
@@ -44,7 +55,7 @@ class FrozenWeight {
   template <class Derived>
   explicit FrozenWeight(const Eigen::MatrixBase<Derived>& W0)
     requires(Own == Ownership::owned)
-      : storage_(W0) {}
+      : storage_(detail::of_scalar<Value>(W0)) {}
 
   /// Looks at W0 in the caller's memory.
   explicit FrozenWeight(const MatrixMap<Scalar, Order>& W0)
