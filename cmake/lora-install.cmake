@@ -36,12 +36,17 @@ if(TARGET lora_compiled)
   if(lora_compiled_links MATCHES "OpenMP")
     set(lora_compiled_uses_openmp ON)
   endif()
-  set(lora_compiled_dependencies "find_package(Threads QUIET)\n")
+  set(lora_compiled_dependencies "find_package(Threads QUIET)\n"
+    "if(NOT \"\${CMAKE_SYSTEM_NAME} \${CMAKE_SYSTEM_PROCESSOR}\" STREQUAL \"${CMAKE_SYSTEM_NAME} ${CMAKE_SYSTEM_PROCESSOR}\")\n"
+    "  list(APPEND lora_compiled_missing_ \"a library compiled for \${CMAKE_SYSTEM_NAME} \${CMAKE_SYSTEM_PROCESSOR} "
+    "(this one is for ${CMAKE_SYSTEM_NAME} ${CMAKE_SYSTEM_PROCESSOR})\")\n"
+    "endif()\n")
+  list(JOIN lora_compiled_dependencies "" lora_compiled_dependencies)
   if(lora_compiled_uses_openmp)
     string(APPEND lora_compiled_dependencies
            "find_package(OpenMP QUIET COMPONENTS CXX)\n"
            "if(NOT TARGET OpenMP::OpenMP_CXX)\n"
-           "  list(APPEND lora_compiled_missing_ \"OpenMP for C++, which it was compiled with\")\n"
+           "  list(APPEND lora_compiled_missing_ \"OpenMP for C++, which it was compiled with (Debian, Ubuntu, for clang: libomp-dev)\")\n"
            "endif()\n")
   endif()
   file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/lora-compiled-dependencies.cmake"

@@ -237,10 +237,14 @@ def guide(path, text):
                 line += " {#" + page_of(path).removesuffix(".html") + (f"-{place}" if i else "") + "}"
             line = re.sub(r"!\[([^\]]*)\]\(([^)]*/)?([^)/]+)\)", r'<img src="\3" alt="\1"/>', line)
             line = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", link, line)
+            line = re.sub(r"\*\*(`[^*]*)\*\*", r"<b>\1</b>", line)  # Doxygen would take it for asterisks
         out.append(line)
         if i == 0 and page_of(path) and text.count("\n## ") > 2:
             out.append("\n[TOC]")
-    return "\n".join(out)
+    # Doxygen ends code of one backtick at an apostrophe, also one behind it.
+    parts = re.split(r"(^```.*?^```$)", "\n".join(out), flags=re.M | re.S)
+    parts[::2] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def main():

@@ -13,8 +13,8 @@
 namespace {
 
 constexpr const char* description =
-    "Merges low-rank adapters (PEFT folders, files of kohya's scripts, LyCORIS and diffusers) into models (safetensors\n"
-    "files, or folders with them), and gives the original back, every bit.";
+    "Merges low-rank adapters (PEFT and mlx-lm folders, files of kohya's scripts, LyCORIS and diffusers, GGUF adapters)\n"
+    "into models (safetensors and GGUF files, or folders with them), and gives the original back, every bit.";
 
 constexpr const char* footer =
     "Examples:\n"

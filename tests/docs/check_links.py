@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 """check_links.py SITE: every link between the pages of a folder leads to a file that is there, and to a place in it;
-every guide and class is reached from index.html."""
+every guide and class is reached from index.html; no guide has marks of Markdown left in its text."""
 
 import html.parser
 import pathlib
+import re
 import sys
 import urllib.parse
 
 
 class Page(html.parser.HTMLParser):
+    VERBATIM = ("code", "pre", "script", "style")
+
     def __init__(self, text):
         super().__init__()
-        self.links, self.places = [], set()
+        self.links, self.places, self.left, self.code = [], set(), [], 0
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -21,6 +24,14 @@ class Page(html.parser.HTMLParser):
                 self.places.add(value)
             elif name in ("href", "src"):
                 self.links.append(value)
+        self.code += tag in self.VERBATIM or ("class", "fragment") in attributes or (self.code and tag == "div")
+
+    def handle_endtag(self, tag):
+        self.code -= bool(self.code) and tag in (*self.VERBATIM, "div")
+
+    def handle_data(self, data):
+        if not self.code:
+            self.left += re.findall(r".{0,30}(?:`|‘|\*\*).{0,30}", data)
 
 
 def main():
@@ -46,6 +57,8 @@ def main():
         next_ones += [urllib.parse.urlparse(link).path for link in pages[name].links]
     guides = {name for name in pages if name.startswith(("guide_", "class", "struct", "namespacelora"))}
     broken += [f"{name}: no page leads there" for name in sorted(guides - reached)]
+    broken += [f"{name}: marks in the text: {text}" for name, page in pages.items() if name.startswith("guide_")
+               for text in page.left]
     print(f"{len(pages)} pages, {sum(len(page.links) for page in pages.values())} links, {len(broken)} broken")
     for line in broken:
         print(line)

@@ -64,7 +64,11 @@ class Guides(unittest.TestCase):
         self.assertIn("## A restart {#guide_engine-a-restart}", prepare.guide(self.path, "# In an engine\n## A restart"))
 
     def test_what_the_site_does_not_have_is_no_link(self):
-        self.assertIn("`the licence`", prepare.guide(self.path, "# In an engine\n[the licence](../LICENSE)"))
+        self.assertIn("``the licence``", prepare.guide(self.path, "# In an engine\n[the licence](../LICENSE)"))
+
+    def test_code_may_have_apostrophes_and_begin_what_is_bold(self):
+        self.assertIn("writes ``W' = W`` over ``W0``, **and** <b>``ties``, the longest</b>",
+                      prepare.guide(self.path, "# In an engine\nwrites `W' = W` over `W0`, **and** **`ties`, the longest**"))
 
     def test_code_is_left_alone(self):
         self.assertIn("W[i](j)", prepare.guide(self.path, "# In an engine\n```cpp\nW[i](j)\n```"))

@@ -40,7 +40,8 @@ class LoraRecipe(ConanFile):
 
     def export_sources(self):
         for pattern in ("CMakeLists.txt", "LICENSE", "cmake/*", "include/*"):
-            copy(self, pattern, self._tree, self.export_sources_folder)
+            # What test_package builds in the tree is not part of it: the revision would change with each build.
+            copy(self, pattern, self._tree, self.export_sources_folder, excludes=("*/build/*", "*/__pycache__/*", "*.pyc"))
 
     def config_options(self):
         if self.settings.os == "Windows":

@@ -27,7 +27,7 @@ class LowRank final : public Update<compute_t<Scalar>> {
   LowRank(const Eigen::MatrixBase<DerivedB>& B, const Eigen::MatrixBase<DerivedA>& A, Scaling scaling)
       : LowRank{detail::Factor<Scalar>("LowRank: B", B), detail::Factor<Scalar>("LowRank: A", A), scaling} {}  // B first
 
-  // Without a rule, and with a bare number: s = alpha / r and s = alpha differ, so one has to be named.
+  /// Does not compile: without a rule, or with a bare number. s = alpha / r and s = alpha differ, so one has to be named.
   template <class DerivedB, class DerivedA, class... Number>
     requires(sizeof...(Number) <= 1 && (std::is_arithmetic_v<Number> && ...))
   LowRank(const Eigen::MatrixBase<DerivedB>& B, const Eigen::MatrixBase<DerivedA>& A, Number...)

@@ -6,7 +6,9 @@ vcpkg_check_features(
   OUT_FEATURE_OPTIONS feature_options
   FEATURES compiled LORA_COMPILED
   INVERTED_FEATURES io CMAKE_DISABLE_FIND_PACKAGE_nlohmann_json)
-if(NOT "compiled" IN_LIST FEATURES)
+if("compiled" IN_LIST FEATURES)
+  vcpkg_check_linkage(ONLY_STATIC_LIBRARY)
+else()
   set(VCPKG_BUILD_TYPE release) # headers alone
 endif()
 
