@@ -4,10 +4,10 @@
 #
 #   bash tests/run.sh [--quick | --ci | --full]
 #
-# Where a suite takes minutes, a sample of it is run: what reads files, with half of the storage types and orders, with the address
-# sanitizer, seconds of fuzzing, every 32nd header alone, a few crossed builds.
+# Where a suite takes minutes, a sample of it is run: records, with half of the storage types and orders, and seconds of fuzzing with
+# the address sanitizer, every 32nd header alone, a few crossed builds.
 # --quick: the gcc build alone.
-# --ci, what continuous integration runs: larger samples (LORA_TEST_MORE). More folders with the address sanitizer, what promises
+# --ci, what continuous integration runs: larger samples (LORA_TEST_MORE). What reads files, and more, with the address sanitizer, what promises
 # concurrency with the thread sanitizer, every eighth header, a crossed build or two for each setting and 64-bit Arm, compile times.
 # --full: all of everything, also the contract suite for 64-bit Arm under qemu, unit tests and the tool for Windows under wine, unit
 # tests with libc++, pages in a browser and the documentation site, and the benchmarks are compiled.
@@ -20,7 +20,7 @@ jobs=${LORA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 purpose=all
 builds=(default asan)
 more=OFF full=OFF
-asan_folders="exact;io;fuzz"
+asan_folders="exact;fuzz"
 case "${1-}" in
   "") ;;
   --quick) purpose=tests; builds=(default) ;;
