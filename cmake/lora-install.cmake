@@ -50,7 +50,7 @@ if(TARGET lora_compiled)
            "endif()\n")
   endif()
   file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/lora-compiled-dependencies.cmake"
-       CONTENT "${lora_compiled_dependencies}")
+       CONTENT "${lora_compiled_dependencies}" @ONLY)
   install(FILES "${PROJECT_BINARY_DIR}/lora-compiled-dependencies.cmake" DESTINATION "${package_dir}" COMPONENT compiled)
 endif()
 

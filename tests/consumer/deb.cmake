@@ -23,7 +23,7 @@ list(TRANSFORM expected PREPEND "usr/")
 foreach(file IN ITEMS lora-config lora-config-version lora-targets lora-io-targets)
   list(APPEND expected "usr/share/cmake/lora/${file}.cmake")
 endforeach()
-list(APPEND expected usr/share/doc/liblora-dev/copyright usr/share/doc/lora/LICENSE usr/share/pkgconfig/lora.pc
+list(APPEND expected usr/share/doc/liblora-dev/CHANGELOG.md.gz usr/share/doc/liblora-dev/copyright usr/share/pkgconfig/lora.pc
      usr/share/pkgconfig/lora-io.pc)
 list(SORT expected)
 file(GLOB_RECURSE found RELATIVE "${OUT}/root" "${OUT}/root/*")
