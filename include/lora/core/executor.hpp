@@ -21,8 +21,9 @@ class Executor {
   virtual int concurrency() const = 0;
 
   /// Calls task(i) once for every i from 0 to tasks - 1, in any order and on any threads, and returns when all of these calls
-  /// have returned (what calls fewer, others or one of them twice is told by a StateError). A task does not throw, nor does it wait for another. While the calling thread waits it must not run other
-  /// work that calls lora without a workspace of its own. If run() throws, no task may still be running.
+  /// have returned. A run that leaves a task out, calls one twice or one that is none is told by a StateError. A task does not
+  /// throw, nor does it wait for another. While the calling thread waits it must not run other work that calls lora without a
+  /// workspace of its own. If run() throws, no task may still be running.
   virtual void run(int tasks, FunctionRef<void(int)> task) = 0;
 
  protected:

@@ -37,8 +37,8 @@ struct PairLayout {
 
   PairLayout(PairPacking packing, Index rows_of_X, Index columns_of_X, Index width)
       : tiles(packing >= PairPacking::first_tiles), second(packing == PairPacking::second_tiles),
-        exponents(packing == PairPacking::floats_and_exponents), halves(packing == PairPacking::half_words), rows(padded(rows_of_X, pair_block)),
-        columns(padded(columns_of_X, width)),
+        exponents(packing == PairPacking::floats_and_exponents), halves(packing == PairPacking::half_words),
+        rows(padded(rows_of_X, pair_block)), columns(padded(columns_of_X, width)),
         lane_rows(packing == PairPacking::block_lanes ? rows_of_X / long_block * long_block : 0) {}
 
   /// Rows that are packed at once.

@@ -50,8 +50,8 @@ class LinearInterface {
 ///     layers.emplace_back(lora::Linear<Eigen::bfloat16>::view(W));
 ///     layers.emplace_back(lora::Linear<float>(head));
 ///
-/// Can be moved, not copied; what has been moved from throws StateError. Its calls are those of lora::Linear, which documents them. Over read-only memory merge(), unmerge()
-/// and a switch throw StateError.
+/// Can be moved, not copied; what has been moved from throws StateError. Its calls are those of lora::Linear, which documents
+/// them. Over read-only memory merge(), unmerge() and a switch throw StateError.
 template <class Compute>
 class AnyLinear {
  public:

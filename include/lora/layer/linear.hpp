@@ -336,7 +336,8 @@ class Linear {
                     const Context& context) const {
     if (set != nullptr) {
       if (merged())
-        throw StateError("lora: Linear::forward_into: the layer is merged; a set of its own needs W0: unmerge it first, or call without a set");
+        throw StateError(
+            "lora: Linear::forward_into: the layer is merged; a set of its own needs W0: unmerge it first, or call without a set");
       set->expect_fits("Linear::forward_into", rows(), cols());
     }
     const Form<Compute>* form = set != nullptr ? &set->form() : merged() ? nullptr : &set_.form();
