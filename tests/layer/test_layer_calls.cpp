@@ -142,7 +142,7 @@ TEST_F(LayerCalls, AGroupSaysWhichLayerFailed) {
   EXPECT_EQ(message_of<lora::ShapeError>([&] { group.attach("a", {{"first", shared}, {"second", small}}); }),
             "lora: layer \"second\": Linear: update \"a\": expected 6 x 8, found 6 x 7");
   EXPECT_EQ(message_of<lora::ValueError>([&] { group.attach("a", {{"first", shared}, {"third", shared}}); }),
-            "lora: LayerGroup: no layer \"third\"");
+            "lora: LayerGroup: no layer \"third\"; layers are: first, second");
   group.attach("a", {{"first", shared}, {"second", shared}});
   EXPECT_EQ(message_of<lora::ValueError>([&] { group.activate({{"a", static_cast<double>(nan)}}); }),
             "lora: layer \"first\": Linear: the coefficient of \"a\": expected a finite number, found nan");
