@@ -207,7 +207,8 @@ struct Diff {
       }
       tensors.push_back(std::move(row));
     }
-    return Json{{"same", same},         {"compared", pairs.size()}, {"tensors", std::move(tensors)},
+    return Json{{"command", "diff"},    {"same", same},
+                {"compared", pairs.size()}, {"tensors", std::move(tensors)},
                 {"metadata", metadata}, {"files", files},           {"warnings", warnings}}
                .dump(2, ' ', true) +
            '\n';

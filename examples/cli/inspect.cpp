@@ -138,7 +138,8 @@ struct Inspect {
                  norm ? number_text(*norm, 6) : std::string(module.update.kind())});
     }
     if (json)
-      return print({{"kind", "adapter"},
+      return print({{"command", "inspect"},
+                    {"kind", "adapter"},
                     {"path", json_text(io::utf8_text(path))},
                     {"format", io::adapter_format(path)},
                     {"name", json_text(adapter.name)},
@@ -194,7 +195,10 @@ struct Inspect {
         said += text("metadata ", io::printable(key), ": ", io::printable(value), '\n');
       }
     if (!json) return cli::print(text(said, table));
-    Json result{{"kind", "model"}, {"path", json_text(io::utf8_text(path))}, {"metadata", std::move(metadata)}};
+    Json result{{"command", "inspect"},
+                {"kind", "model"},
+                {"path", json_text(io::utf8_text(path))},
+                {"metadata", std::move(metadata)}};
     if (model.is_folder()) {
       result["shards"] = std::move(shards);
       result["other_files"] = model.other_files();
@@ -270,7 +274,8 @@ struct Inspect {
     for (const io::UndoCopy& copy : file.copies()) files.push_back(copy.file);
     const std::size_t file_count = files.size();
     if (json)
-      return print({{"kind", "undo"},
+      return print({{"command", "inspect"},
+                    {"kind", "undo"},
                     {"path", json_text(io::utf8_text(path))},
                     {"folder", file.is_folder()},
                     {"files", std::move(files)},

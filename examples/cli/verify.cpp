@@ -169,7 +169,8 @@ struct Verify {
                         {"ratio", outcomes[i].ratio},
                         {"holds", outcomes[i].holds},
                         {"restored", outcomes[i].restored}});
-    return Json{{"good", good}, {"layers", std::move(layers)}, {"warnings", warnings}}.dump(2, ' ', true) + '\n';
+    return Json{{"command", "verify"}, {"good", good}, {"layers", std::move(layers)}, {"warnings", warnings}}.dump(2, ' ', true) +
+           '\n';
   }
 };
 

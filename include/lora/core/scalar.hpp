@@ -23,8 +23,11 @@ enum class ScalarType : std::uint8_t { half = 1, bfloat16 = 2, float32 = 3, floa
 
 namespace detail {
 
+/// Of other types it says as much as declarations need to come to the sentence that refuses them.
 template <class T>
-struct ScalarTraits;
+struct ScalarTraits {
+  using Compute = float;
+};
 
 template <>
 struct ScalarTraits<Eigen::half> {
