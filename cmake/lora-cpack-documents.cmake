@@ -1,6 +1,9 @@
 # Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 # Run by cpack when the components are laid out: Debian wants the licence as /usr/share/doc/PACKAGE/copyright, and nowhere else.
 
+if(NOT CPACK_GENERATOR STREQUAL "DEB")
+  return()
+endif()
 foreach(component IN LISTS CPACK_COMPONENTS_ALL)
   string(TOUPPER "${component}" upper)
   set(package "${CPACK_DEBIAN_${upper}_PACKAGE_NAME}")

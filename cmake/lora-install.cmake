@@ -36,12 +36,20 @@ if(TARGET lora_compiled)
   if(lora_compiled_links MATCHES "OpenMP")
     set(lora_compiled_uses_openmp ON)
   endif()
-  set(lora_compiled_dependencies "find_package(Threads QUIET)\n"
-    "if(NOT \"\${CMAKE_SYSTEM_NAME} \${CMAKE_SYSTEM_PROCESSOR}\" STREQUAL \"${CMAKE_SYSTEM_NAME} ${CMAKE_SYSTEM_PROCESSOR}\")\n"
-    "  list(APPEND lora_compiled_missing_ \"a library compiled for \${CMAKE_SYSTEM_NAME} \${CMAKE_SYSTEM_PROCESSOR} "
-    "(this one is for ${CMAKE_SYSTEM_NAME} ${CMAKE_SYSTEM_PROCESSOR})\")\n"
-    "endif()\n")
-  list(JOIN lora_compiled_dependencies "" lora_compiled_dependencies)
+  # By the names that systems give one processor. A toolchain file may leave it empty.
+  string(CONFIGURE [=[
+find_package(Threads QUIET)
+string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" lora_processor_)
+string(REPLACE amd64 x86_64 lora_processor_ "${lora_processor_}")
+string(REPLACE arm64 aarch64 lora_processor_ "${lora_processor_}")
+string(TOLOWER "@CMAKE_SYSTEM_PROCESSOR@" lora_own_processor_)
+string(REPLACE amd64 x86_64 lora_own_processor_ "${lora_own_processor_}")
+string(REPLACE arm64 aarch64 lora_own_processor_ "${lora_own_processor_}")
+if(lora_processor_ AND NOT "${CMAKE_SYSTEM_NAME} ${lora_processor_}" STREQUAL "@CMAKE_SYSTEM_NAME@ ${lora_own_processor_}")
+  list(APPEND lora_compiled_missing_
+       "a library compiled for ${CMAKE_SYSTEM_NAME} ${lora_processor_} (this one is for @CMAKE_SYSTEM_NAME@ ${lora_own_processor_})")
+endif()
+]=] lora_compiled_dependencies @ONLY)
   if(lora_compiled_uses_openmp)
     string(APPEND lora_compiled_dependencies
            "find_package(OpenMP QUIET COMPONENTS CXX)\n"

@@ -242,8 +242,8 @@ def guide(path, text):
         if i == 0 and page_of(path) and text.count("\n## ") > 2:
             out.append("\n[TOC]")
     # Doxygen ends code of one backtick at an apostrophe, also one behind it.
-    parts = re.split(r"(^```.*?^```$)", "\n".join(out), flags=re.M | re.S)
-    parts[::2] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", part) for part in parts[::2]]
+    parts = re.split(r"(^ *```.*?^ *```$)", "\n".join(out), flags=re.M | re.S)
+    parts[::2] = [re.sub(r"(?<!`)`((?:[^`\n]|\n(?!\s*\n))+)`(?!`)", r"``\1``", part) for part in parts[::2]]
     return "".join(parts)
 
 

@@ -221,7 +221,7 @@ class GivesUp final : public lora::Executor {
 /// Runs other tasks than it is asked to.
 class Mistaken final : public lora::Executor {
  public:
-  enum class Way { one_twice, one_for_another, from_one_on, below_zero };
+  enum class Way { one_twice, all_twice_at_once, one_for_another, from_one_on, below_zero };
   explicit Mistaken(Way way) : way_(way) {}
   int concurrency() const override { return 5; }
   void run(int tasks, lora::FunctionRef<void(int)> task) override {
@@ -229,6 +229,12 @@ class Mistaken final : public lora::Executor {
       case Way::one_twice: {
         for (int i = 0; i < tasks; ++i) task(i);
         return task(0);
+      }
+      case Way::all_twice_at_once: {
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 2 * tasks; ++i) threads.emplace_back([=] { task(i % tasks); });
+        for (std::thread& thread : threads) thread.join();
+        return;
       }
       case Way::one_for_another: {
         for (int i = 0; i + 1 < tasks; ++i) task(i);
@@ -322,13 +328,17 @@ TYPED_TEST(Executors, OneThatRunsOtherTasksLeavesTheWeightAsItWas) {
   to.add_dora(random, rows, cols, 1, 0.1, 1);
   auto merged = w0;
   const lora::UndoRecord record = lora::merge(merged, from);
-  for (const auto way : {Mistaken::Way::one_twice, Mistaken::Way::one_for_another, Mistaken::Way::from_one_on,
-                         Mistaken::Way::below_zero}) {
+  for (const auto way : {Mistaken::Way::one_twice, Mistaken::Way::all_twice_at_once, Mistaken::Way::one_for_another,
+                         Mistaken::Way::from_one_on, Mistaken::Way::below_zero}) {
     Mistaken executor(way);
     SCOPED_TRACE(executor.message());
     const lora::Context context{&executor};
     const auto refused = [&](const auto& call) {
-      EXPECT_EQ(reference::message_of<lora::StateError>(call), executor.message());
+      const std::string found = reference::message_of<lora::StateError>(call);
+      if (way == Mistaken::Way::all_twice_at_once)
+        EXPECT_TRUE(found.starts_with("lora: the executor ran task ") && found.ends_with(" twice")) << found;
+      else
+        EXPECT_EQ(found, executor.message());
     };
     auto w = w0;
     refused([&] { static_cast<void>(lora::merge(w, from, context)); });
@@ -360,8 +370,8 @@ TYPED_TEST(Executors, PlainMergesAreWholeWhateverTheExecutorDoes) {
   };
   for (const int before : {0, 1, 4})
     for (const bool throws : {true, false}) check(GivesUp(before, throws));
-  for (const auto way : {Mistaken::Way::one_twice, Mistaken::Way::one_for_another, Mistaken::Way::from_one_on,
-                         Mistaken::Way::below_zero})
+  for (const auto way : {Mistaken::Way::one_twice, Mistaken::Way::all_twice_at_once, Mistaken::Way::one_for_another,
+                         Mistaken::Way::from_one_on, Mistaken::Way::below_zero})
     check(Mistaken(way));
 }
 

@@ -27,7 +27,8 @@ case $mode in
     shift
     echo "${LORA_CROSSBUILD_RUNNER-}" >"$dir/$name.runner"
     "$@" -std=c++20 "-I$here/../../include" -o "$dir/$name" "$here/crossbuild.cpp"
-    isas=(portable avx2 avx512 avx512_bf16)
+    isas=(portable avx2 avx512)
+    if grep -qs avx512_bf16 /proc/cpuinfo; then isas+=(avx512_bf16); fi
     if [[ $name == aarch64* ]]; then isas=(portable neon); fi
     for isa in "${isas[@]}"; do
       while read -r expected kind; do

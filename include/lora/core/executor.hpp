@@ -23,7 +23,7 @@ class Executor {
   /// Calls task(i) once for every i from 0 to tasks - 1, in any order and on any threads, and returns when all of these calls
   /// have returned. A run that leaves a task out, calls one twice or one that is none is told by a StateError. A task does not
   /// throw, nor does it wait for another. While the calling thread waits it must not run other work that calls lora without a
-  /// workspace of its own. If run() throws, no task may still be running.
+  /// workspace of its own. When run() returns or throws, no task may still be running, nor begin: its memory is gone.
   virtual void run(int tasks, FunctionRef<void(int)> task) = 0;
 
  protected:

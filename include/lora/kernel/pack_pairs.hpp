@@ -59,9 +59,9 @@ LORA_NOINLINE void pack_float_pairs(const ActivationView<const Scalar>& X, const
   }
 }
 
-/// PairPacking::half_words.
+/// PairPacking::zero_halves.
 template <class Scalar>
-LORA_NOINLINE void pack_half_words(const ActivationView<const Scalar>& X, const PairLayout& layout, Index first, float* out) {
+LORA_NOINLINE void pack_zero_halves(const ActivationView<const Scalar>& X, const PairLayout& layout, Index first, float* out) {
   const auto transpose = transpose_kernel<Scalar>();
   const Scalar zeros[16] = {};
   Scalar edge[16][16];
@@ -70,7 +70,7 @@ LORA_NOINLINE void pack_half_words(const ActivationView<const Scalar>& X, const 
   float* rows[16];
   for (Index r = 0; r < 16; ++r) rows[r] = numbers[r];
   for (Index c = 0; c < layout.columns; c += 16) {
-    const Index width = layout.half_word_columns(c);
+    const Index width = layout.panel_columns(c);
     for (Index g = first; g < first + layout.depth(first); g += 16) {
       const Index count = std::clamp<Index>(X.rows - g, 0, 16);
       for (Index k = 0; k < 16; ++k) {
@@ -85,7 +85,7 @@ LORA_NOINLINE void pack_half_words(const ActivationView<const Scalar>& X, const 
       transpose(columns, rows);
       for (Index r = 0; r < 16; r += 2)
         for (Index k = 0; k < 16; ++k) numbers[r][k] = from_bits<float>(to_bits(numbers[r][k]) >> 16);
-      float* to = out + layout.half_words(c, g);
+      float* to = out + layout.panel(c, g);
       for (Index r = 0; r < 16; ++r, to += width)
         std::memcpy(to, numbers[r], static_cast<std::size_t>(width) * sizeof(float));
     }
@@ -125,7 +125,7 @@ LORA_NOINLINE void pack_tiles(const ActivationView<const Scalar>& X, const PairL
 template <class Scalar>
 void pack_pairs(const ActivationView<const Scalar>& X, const PairLayout& layout, Index first, float* out) {
   if (layout.tiles) return pack_tiles(X, layout, first, out);
-  if (layout.halves) return pack_half_words(X, layout, first, out);
+  if (layout.zero_halves) return pack_zero_halves(X, layout, first, out);
   if (first < layout.lane_rows) return pack_block_lanes(X, layout, first, out);
   for (const Index end = std::min(first + layout.unit(), X.rows); first < end; first += pair_depth)
     pack_float_pairs(X, layout, first, out);

@@ -10,7 +10,7 @@ LORA_TAGGED_BEGIN
 
 /// The kernels for an instruction set that this machine has, and so many columns of X.
 template <class T, StorageOrder Order>
-PairKernels<T> pair_kernels(Isa isa, Index batch) {
+PairKernels<T> pair_kernels([[maybe_unused]] Isa isa, Index batch) {
 #if LORA_HAS_AMX
   if (isa == Isa::amx && tiles_permitted()) return tile_unit_kernels<T, Order, amx::TileKernel<TileUnit>>();
 #endif

@@ -23,21 +23,21 @@ inline constexpr Index long_block = 16 * pair_block;
 
 /// How kernels take X: as floats, where the processor does not flush with their least exponents, or where blocks are lanes, too;
 /// as words with a zero in one half, for dot products; or for a tile unit, as its first or second operand.
-enum class PairPacking { floats, floats_and_exponents, block_lanes, half_words, first_tiles, second_tiles };
+enum class PairPacking { floats, floats_and_exponents, block_lanes, zero_halves, first_tiles, second_tiles };
 
 /// Where X is in memory, its rows continued by zeros to whole blocks and its columns to a multiple of `width`. As floats:
 /// [row / pair_depth][column][row % pair_depth], or, of whole long blocks with blocks as lanes,
-/// [row / long_block][column][row % 32][row % long_block / 32]. As half words: [column / 16][row][column % 16], the last columns
+/// [row / long_block][column][row % 32][row % long_block / 32]. With zero halves: [column / 16][row][column % 16], the last columns
 /// in eights where no more are left; an even row's numbers in the lower halves. For a tile unit, as words of two rows:
 /// [column / 16][row / 32][column % 16][row % 32 / 2], or [row % 32 / 2][column % 16] in the end for its second operand.
 /// Behind floats their least exponents: [row / pair_depth].
 struct PairLayout {
-  bool tiles, second, exponents, halves;
+  bool tiles, second, exponents, zero_halves;
   Index rows, columns, lane_rows;
 
   PairLayout(PairPacking packing, Index rows_of_X, Index columns_of_X, Index width)
       : tiles(packing >= PairPacking::first_tiles), second(packing == PairPacking::second_tiles),
-        exponents(packing == PairPacking::floats_and_exponents), halves(packing == PairPacking::half_words),
+        exponents(packing == PairPacking::floats_and_exponents), zero_halves(packing == PairPacking::zero_halves),
         rows(padded(rows_of_X, pair_block)), columns(padded(columns_of_X, width)),
         lane_rows(packing == PairPacking::block_lanes ? rows_of_X / long_block * long_block : 0) {}
 
@@ -46,9 +46,9 @@ struct PairLayout {
   Index depth(Index row) const { return std::min(pair_depth, rows - row); }
   /// Where the least exponent of the unit with such a row is.
   Index exponent(Index row) const { return rows * columns + row / pair_depth; }
-  /// How many columns of half words begin with such a one, and where.
-  Index half_word_columns(Index column) const { return std::min<Index>(16, columns - column); }
-  Index half_words(Index column, Index row) const { return column * rows + row * half_word_columns(column); }
+  /// How many columns stand together from such a one on, in words with a zero half, and where.
+  Index panel_columns(Index column) const { return std::min<Index>(16, columns - column); }
+  Index panel(Index column, Index row) const { return column * rows + row * panel_columns(column); }
   /// In numbers of four bytes.
   Index size() const {
     return tiles ? rows / 2 * columns : exponents ? exponent(padded(rows, pair_depth)) : rows * columns;

@@ -40,7 +40,7 @@ class Shares {
   }
 
   /// Calls undo(i) for every i whose work was done. `undo` must not throw.
-  void take_back(FunctionRef<void(Index)> undo) const {
+  void roll_back(FunctionRef<void(Index)> undo) const {
     with_fp_environment([&] {
       for (const Share& share : shares_)
         for (Index i = share.begin; i < share.done; ++i) undo(i);
@@ -85,7 +85,7 @@ LORA_NOINLINE inline void for_shares(Index count, int tasks, Executor& executor,
   Shares shares(count, tasks, work);
   const std::exception_ptr error = shares.run(executor);
   if (!error) return;
-  shares.take_back(undo);
+  shares.roll_back(undo);
   std::rethrow_exception(error);
 }
 

@@ -57,7 +57,8 @@ class AnyLinear {
  public:
   /// Takes a layer over.
   template <class Scalar, StorageOrder Order, Ownership Own>
-  AnyLinear(Linear<Scalar, Order, Own>&& layer) : layer_(hold(std::move(layer))) {}
+    requires std::is_same_v<compute_t<Scalar>, Compute>
+  AnyLinear(Linear<Scalar, Order, Own>&& layer) : layer_(std::make_unique<Held<Scalar, Order, Own>>(std::move(layer))) {}
 
   /// out and in.
   Index rows() const { return held().rows(); }
@@ -258,17 +259,6 @@ class AnyLinear {
 
     Linear<Scalar, Order, Own> layer_;
   };
-
-  template <class Scalar, StorageOrder Order, Ownership Own>
-  static std::unique_ptr<detail::LinearInterface<Compute>> hold(Linear<Scalar, Order, Own>&& layer) {
-    constexpr bool fits = std::is_same_v<compute_t<Scalar>, Compute>;
-    static_assert(fits, "lora::AnyLinear: the layer computes in another type: those of double in AnyLinear<double>, all others "
-                        "in AnyLinear<float>");
-    if constexpr (fits)
-      return std::make_unique<Held<Scalar, Order, Own>>(std::move(layer));
-    else
-      return nullptr;
-  }
 
   template <class DerivedX, class Results>
   void forward_with(const Eigen::MatrixBase<DerivedX>& X, Results& Y, const ActiveSet<Compute>* set,

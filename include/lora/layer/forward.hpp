@@ -26,6 +26,7 @@ const Compute* bias_of(const Eigen::MatrixBase<Derived>& bias, Index out) {
       throw ShapeError(text("lora: forward_into: bias: expected elements one behind the other, found them ",
                             bias.derived().rowStride(), " apart"));
     const Compute* const data = bias.derived().data();
+    if (data == nullptr) throw ValueError(text("lora: forward_into: bias: expected memory for ", out, " numbers, found a null pointer"));
     if (const Compute* const found = first_not_finite(data, out))
       throw ValueError(text("lora: forward_into: bias: expected finite numbers, found ", not_finite_name(*found), " at ",
                             found - data));

@@ -86,8 +86,7 @@ inline Isa machine_isa() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
-  if (avx512 && machine_has_avx512_bf16()) return machine_has_amx() ? Isa::amx : Isa::avx512_bf16;
-  if (avx512) return Isa::avx512;
+  if (avx512) return machine_has_amx() ? Isa::amx : machine_has_avx512_bf16() ? Isa::avx512_bf16 : Isa::avx512;
   if (avx2) return Isa::avx2;
 #endif
   return LORA_TARGETS_NEON ? Isa::neon : Isa::portable;

@@ -29,11 +29,6 @@ struct ActiveUpdate {
       : update(kind == nullptr ? nullptr : detail::copied(*kind)), coefficient(c) {}
   ActiveUpdate(std::shared_ptr<const Update<Compute>> shared, double c = 1.0)
       : update(std::move(shared)), coefficient(c) {}
-  template <class Kind>
-    requires detail::UpdateInAnotherType<Kind, Compute>
-  ActiveUpdate(const Kind&, double = 1.0) {
-    static_cast<void>(detail::computes_in_the_weights_type<Kind>());
-  }
 };
 
 /// The ordered list of updates that a weight gets, each with its coefficient; one whose coefficient is 0 does nothing.
@@ -64,11 +59,6 @@ class ActiveSet {
   template <class Kind>
     requires std::derived_from<Kind, Update<Compute>> && std::copy_constructible<Kind>
   ActiveSet(const Kind& update) : ActiveSet(ActiveUpdate<Compute>(update)) {}
-  template <class Kind>
-    requires detail::UpdateInAnotherType<Kind, Compute>
-  ActiveSet(const Kind&) {
-    static_cast<void>(detail::computes_in_the_weights_type<Kind>());
-  }
   template <class Kind>
     requires std::derived_from<std::remove_const_t<Kind>, Update<Compute>>
   ActiveSet(const std::shared_ptr<Kind>& update) : ActiveSet(ActiveUpdate<Compute>(update)) {}

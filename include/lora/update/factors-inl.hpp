@@ -31,7 +31,9 @@ LORA_FUNC void expect_finite_row(const char* what, const double* row, Index coun
 
 LORA_FUNC void copy_finite(const char* what, const MatrixView& view, ScalarType type, void* out) {
   if (view.rows == 0 || view.cols == 0) return;  // a file may say that there are 2^62 such rows
-  std::vector<double> row(static_cast<std::size_t>(view.cols)), written(row);
+  if (view.data == nullptr)
+    throw ValueError(text("lora: ", what, ": expected memory for ", view.rows, " x ", view.cols, ", found a null pointer"));
+  std::vector<double> row(static_cast<std::size_t>(view.cols)), written(type == view.type ? 0 : row.size());
   with_fp_environment([&] {
     auto* line = static_cast<std::byte*>(out);
     const Index size = view.cols * static_cast<Index>(element_size(type));

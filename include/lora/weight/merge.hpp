@@ -38,6 +38,13 @@ void merge_into(Weight&& weight, const std::type_identity_t<ActiveSet<detail::We
   detail::merge_pass(lines, detail::bind_weight(lines, set, context), record, context);
 }
 
+/// Not of an update that computes in another type than the weight: that does not compile.
+template <class Weight, class Kind>
+  requires detail::UpdateInAnotherType<Kind, detail::WeightCompute<Weight>>
+void merge(Weight&&, const Kind&, const Context& = {}) {
+  static_cast<void>(detail::computes_in_the_weights_type<Kind>());
+}
+
 /// The same W' without a record: W0 cannot be had back. Throws ShapeError, ValueError, std::bad_alloc: the weight is then as
 /// before. Where the executor throws or leaves tasks out, the calling thread does what is left. Allocates packed copies of the
 /// factors.
