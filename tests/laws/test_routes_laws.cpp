@@ -69,14 +69,14 @@ TYPED_TEST(RoutesLaws, EveryColumnHasTheBitsItHasAlone) {
   using C = typename TestFixture::Computed;
   constexpr lora::StorageOrder Order = TestFixture::order;
   Random random(300);
-  struct Weight {
+  struct Case {
     Index rows, cols;
     bool wild;
   };
-  for (const Weight& what : {Weight{37, 70, false}, {16, 33, true}, {1, 1, false}}) {
+  for (const Case& what : {Case{37, 70, false}, {16, 33, true}, {1, 1, false}}) {
     const Index rows = what.rows, cols = what.cols;
     const auto w0 = what.wild ? reference::any_patterns<T, Order>(random, rows, cols)
-                         : reference::gaussian<T, Order>(random, rows, cols);
+                              : reference::gaussian<T, Order>(random, rows, cols);
     const Eigen::Matrix<C, Eigen::Dynamic, 1> bias = reference::gaussian<C>(random, rows, 1);
     lora::Linear<T, Order> layer(w0, bias);
     const typename TestFixture::Sets sets(random, layer, rows, cols);

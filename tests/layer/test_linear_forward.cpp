@@ -247,7 +247,7 @@ TYPED_TEST(LinearForward, ManyThreadsAtOnce) {
 
 TEST(LinearForwardErrors, WrongShapes) {
   const lora::Linear<float> layer(lora::Matrix<float>::Zero(3, 4));
-  EXPECT_THROW(layer.forward(lora::Activations<float>::Zero(3, 2)), lora::ShapeError);
+  EXPECT_THROW(static_cast<void>(layer.forward(lora::Activations<float>::Zero(3, 2))), lora::ShapeError);
   lora::Activations<float> Y = lora::Activations<float>::Constant(3, 2, 5);
   EXPECT_THROW(layer.forward_into(lora::Activations<float>::Zero(4, 3), Y), lora::ShapeError);
   EXPECT_TRUE((Y.array() == 5).all());
