@@ -17,9 +17,8 @@ class TaskCalls {
 
   /// Whether task `i` is one that has not been begun: only then may it run.
   bool begin(int i) noexcept {
-    if (i < 0 || i >= tasks_) {
-      out_of_range_.store(i, std::memory_order_relaxed);
-      has_out_of_range_.store(true, std::memory_order_relaxed);
+    if (!is_task(i)) {
+      other_.store(i, std::memory_order_relaxed);
       return false;
     }
     const std::uint64_t bit = std::uint64_t{1} << (i % 64);
@@ -31,21 +30,22 @@ class TaskCalls {
 
   /// Throws StateError unless all tasks have run, once, and nothing else.
   void check() const {
-    if (has_out_of_range_)
-      throw StateError(text("lora: the executor ran task ", out_of_range_.load(), ": expected tasks 0 to ", tasks_ - 1));
+    if (!is_task(other_))
+      throw StateError(text("lora: the executor ran task ", other_.load(), ": expected tasks 0 to ", tasks_ - 1));
     if (repeated_ >= 0) throw StateError(text("lora: the executor ran task ", repeated_.load(), " twice"));
     if (ended_ != tasks_)
       throw StateError(text("lora: the executor returned before all of its ", tasks_, " tasks had run"));
   }
 
  private:
+  bool is_task(int i) const { return i >= 0 && i < tasks_; }
+
   int tasks_;
   std::atomic<std::uint64_t> begun_[most_tasks_at_once / 64] = {};
-  std::atomic<int> ended_ = 0, repeated_ = -1, out_of_range_ = 0;
-  std::atomic<bool> has_out_of_range_ = false;
+  std::atomic<int> ended_ = 0, repeated_ = -1, other_ = 0;  // other_: none while it is a task
 };
 
-/// Calls task(i) for every i below `tasks`, most_tasks_at_once at most, on the executor's threads. A second call of a task does
+/// Calls task(i) for every i below `tasks`, 1 to most_tasks_at_once, on the executor's threads. A second call of a task does
 /// nothing. Throws what the executor throws, and StateError when it did not call each of them once.
 inline void run_each_once(Executor& executor, int tasks, FunctionRef<void(int)> task) {
   TaskCalls calls(tasks);

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the lora authors. SPDX-License-Identifier: MIT
 #pragma once
 
-#include "lora/kernel/forward.hpp"
+#include "lora/core/matrix.hpp"
 
 LORA_TAGGED_BEGIN
 
@@ -16,10 +16,5 @@ struct ActivationView {
     return data + i * row_stride + (order == nullptr ? j : order[j]) * column_stride;
   }
 };
-
-template <class Scalar, class Compute>
-ActivationView<Scalar> typed(const ActivationRef<Compute>& ref) {
-  return {static_cast<Scalar*>(ref.data), ref.rows, ref.cols, ref.row_stride, ref.column_stride, ref.order};
-}
 
 LORA_TAGGED_END

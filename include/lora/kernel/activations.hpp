@@ -9,6 +9,11 @@
 
 LORA_TAGGED_BEGIN
 
+template <class Scalar, class Compute>
+ActivationView<Scalar> typed(const ActivationRef<Compute>& ref) {
+  return {static_cast<Scalar*>(ref.data), ref.rows, ref.cols, ref.row_stride, ref.column_stride, ref.order};
+}
+
 /// X as panels of `width` columns. Must run under an FpEnvironment of the caller's.
 template <class Compute, class Scalar>
 LORA_NOINLINE void pack_panels(const ActivationView<const Scalar>& X, Index width, Compute* out) {

@@ -10,9 +10,6 @@
 
 LORA_TAGGED_BEGIN
 
-/// With so few columns lanes that are blocks of a row take less time (few_pair_kernels.inc).
-inline constexpr Index most_few_pairs = 4;
-
 #if LORA_TARGETS_X86
 LORA_TARGET_BEGIN(LORA_TARGET_FLAGS_AVX512)
 namespace avx512 {

@@ -16,7 +16,8 @@ PairKernels<T> pair_kernels([[maybe_unused]] Isa isa, Index batch) {
 #endif
 #if LORA_TARGETS_X86
   if constexpr (Order == row_major)
-    if (isa >= Isa::avx512_bf16 && batch > most_few_pairs && machine_has_dot_products())
+    // Few columns take less time with blocks of a row as lanes.
+    if (isa >= Isa::avx512_bf16 && batch > avx512::Lanes<T>::few_pair_columns && machine_has_dot_products())
       return avx512::dot_pair_kernels<T, avx512::ByDotProducts>();
   if (isa >= Isa::avx512) return avx512::pair_kernels<T, Order>(batch);
   if (isa == Isa::avx2) return avx2::pair_kernels<T, Order>(batch);

@@ -5,9 +5,7 @@
 /// added by a fused multiply-add that flushes denormals, as docs/FORWARD-ORDER.md, "Pairs" wants it. What remains of the
 /// zero is the sign of a sum that is zero, and NaN where the zero meets an infinity or NaN.
 
-#include "lora/simd/isa.hpp"
-
-#include "lora/core/scalar.hpp"
+#include "lora/simd/avx512.hpp"
 #include "lora/simd/fp_environment.hpp"
 
 #if LORA_TARGETS_X86
@@ -34,22 +32,11 @@ LORA_INLINE F dot_product(F a, F b, F sum) {
   return sum;
 }
 
-/// Words of two bfloat16 numbers, and floats, of 16 columns of X.
-struct SixteenColumns {
-  using F = __m512;
+/// Floats of 16 columns of X, and words of two bfloat16 numbers, whose lower half is the first.
+struct SixteenColumns : Lanes<Eigen::bfloat16> {
   static constexpr int lanes = 16;
 
-  static LORA_INLINE F zero() { return _mm512_setzero_ps(); }
-  static LORA_INLINE F load(const float* p) { return _mm512_load_ps(p); }
-  static LORA_INLINE void store(float* p, F x) { _mm512_store_ps(p, x); }
-  static LORA_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
-  static LORA_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-  static LORA_INLINE F broadcast(int word) { return _mm512_castsi512_ps(_mm512_set1_epi32(word)); }
-  /// The number in the lower half of each word, and in the upper one, as floats.
-  static LORA_INLINE F lower(F words) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(words), 16)); }
-  static LORA_INLINE F upper(F words) {
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(words), _mm512_set1_epi32(-0x10000)));
-  }
+  static LORA_INLINE F word(int word) { return _mm512_castsi512_ps(_mm512_set1_epi32(word)); }
   /// The lanes that are zero or NaN.
   static LORA_INLINE unsigned zeros_and_nans(F x) {
     return static_cast<unsigned>(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_EQ_UQ));
@@ -57,7 +44,7 @@ struct SixteenColumns {
   static LORA_INLINE bool any_nan(F x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q) != 0; }
 };
 
-/// The same of 8.
+/// The same of 8, by the same names.
 struct EightColumns {
   using F = __m256;
   static constexpr int lanes = 8;
@@ -67,9 +54,9 @@ struct EightColumns {
   static LORA_INLINE void store(float* p, F x) { _mm256_store_ps(p, x); }
   static LORA_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
   static LORA_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
-  static LORA_INLINE F broadcast(int word) { return _mm256_castsi256_ps(_mm256_set1_epi32(word)); }
-  static LORA_INLINE F lower(F words) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(words), 16)); }
-  static LORA_INLINE F upper(F words) {
+  static LORA_INLINE F word(int word) { return _mm256_castsi256_ps(_mm256_set1_epi32(word)); }
+  static LORA_INLINE F first(F words) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(words), 16)); }
+  static LORA_INLINE F second(F words) {
     return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(words), _mm256_set1_epi32(-0x10000)));
   }
 };
@@ -100,7 +87,7 @@ struct ByMultiplyAdds {
   static constexpr bool is_exact = true;
   template <class V, bool Upper>
   static LORA_INLINE typename V::F step(typename V::F w, typename V::F x, typename V::F sum) {
-    return Upper ? V::fma(V::upper(w), V::upper(x), sum) : V::fma(V::lower(w), V::lower(x), sum);
+    return Upper ? V::fma(V::second(w), V::second(x), sum) : V::fma(V::first(w), V::first(x), sum);
   }
 };
 
